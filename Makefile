@@ -1,0 +1,47 @@
+# Every chore is one command. `make demo` and `make test` set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test chaos breakages lint format bench pins clean
+.DEFAULT_GOAL := demo
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@echo "Making the environment in $(VENV) (some minutes the first time) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## a Prefect server, worker and deployments; scan, trace, report
+	@$(BIN)/haas demo
+
+test: $(STAMP) ## the whole test suite
+	@$(BIN)/python -m pytest $(TESTS)
+
+chaos: $(STAMP) ## the long form of the chaos test: 60 runs killed in every way, 40 encodings
+	@HAAS_CHAOS_RUNS=60 HAAS_INTERRUPTIONS=20 $(BIN)/python -m pytest tests/e2e/test_chaos.py tests/e2e/test_encoding.py -s
+
+breakages: $(STAMP) ## break what each kind of ending relies on, and see its test go red
+	@$(BIN)/python -m tests.breakages
+
+lint: $(STAMP) ## lint, format check, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+bench: $(STAMP) ## what the README claims, measured
+	@$(BIN)/python -m benchmarks
+
+pins: ## renew requirements/dev.txt from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --prerelease=if-necessary-or-explicit --all-extras pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .haas .pytest_cache .mypy_cache .ruff_cache
