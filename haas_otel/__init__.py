@@ -1,0 +1,42 @@
+"""Task spans for Prefect: exactly one for every task run, however it ended.
+
+    from haas_otel import flow, task    # in place of prefect's
+
+Everything else comes from the standard ``OTEL_*`` variables.
+"""
+
+from haas_otel import settling as _settling
+from haas_otel import span as _span
+from haas_otel.decorators import BackgroundFlow, BackgroundTask, flow, task
+from haas_otel.reconciler import Reconciled, reconcile
+
+__all__ = [
+    "BackgroundFlow",
+    "BackgroundTask",
+    "Reconciled",
+    "configure",
+    "flow",
+    "reconcile",
+    "task",
+]
+
+
+def configure() -> None:
+    """Set up OpenTelemetry from the ``OTEL_*`` variables, once in a process.
+
+    The first span does it; call it yourself only to have it done earlier. A tracer provider that
+    the application has set is used as it is.
+    """
+    from haas_otel.delivery import configure as set_up
+
+    set_up()
+
+
+def _find_ledger() -> _settling.Ledger | None:
+    from haas_otel.delivery import find_ledger
+
+    return find_ledger()
+
+
+_span.prepare_with(configure)
+_settling.ledger_with(_find_ledger)

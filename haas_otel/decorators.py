@@ -1,0 +1,265 @@
+"""The decorators: Prefect's ``task`` and ``flow`` with a span for every task run."""
+
+from __future__ import annotations
+
+import inspect
+from functools import wraps
+from os import environ
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.flows import Flow
+from prefect.settings import get_current_settings
+from prefect.tasks import Task
+
+from haas_otel import hooks, settling, span
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.tasks import StateHookCallable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_RENAMED = {
+    "on_completion": "on_completion_hooks",
+    "on_failure": "on_failure_hooks",
+    "on_running": "on_running_hooks",
+    "on_rollback": "on_rollback_hooks",
+    "on_commit": "on_commit_hooks",
+    "persist_result": "_user_persist_result",
+    "cache_policy": "_user_cache_policy",
+    "task_run_name": "_user_task_run_name",
+    "retry_condition_fn": "_user_retry_condition_fn",
+}
+_OWN_HOOKS = (hooks.haas_otel_on_running, hooks.haas_otel_on_end)
+
+
+class BackgroundTask(Task[P, R]):
+    """A Prefect task whose every run leaves one span.
+
+    Args:
+        fn: the task function, sync or async.
+        task_type: the span's ``task.type``; by default the function's name in PascalCase + "Task".
+        on_cancellation: hooks called with (task, task_run, state) when a run is cancelled.
+        options: everything that ``prefect.task`` takes.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        *,
+        task_type: str | None = None,
+        on_cancellation: list[StateHookCallable] | None = None,
+        **options: Any,
+    ) -> None:
+        self._user_task_run_name = options.pop("task_run_name", None)
+        self._user_retry_condition_fn = options.pop("retry_condition_fn", None)
+        self.on_cancellation_hooks = list(on_cancellation or [])
+        super().__init__(
+            fn,
+            **options,
+            task_run_name=cast("Any", self._introduce),
+            retry_condition_fn=_noting_retries(self._user_retry_condition_fn),
+        )
+        self._user_fn = self.fn
+        self.fn = _with_span_current(self.fn)
+        self.task_type = task_type or type_of(self.fn.__name__)
+        # Ours first: the user's own hooks find the span live on running, and told at the end.
+        self.on_running_hooks = [hooks.haas_otel_on_running, *_users(self.on_running_hooks)]
+        self.on_completion_hooks = [hooks.haas_otel_on_end, *_users(self.on_completion_hooks)]
+        self.on_failure_hooks = [hooks.haas_otel_on_end, *_users(self.on_failure_hooks)]
+        settling.remember(self)
+
+    def on_cancellation(self, fn: StateHookCallable) -> StateHookCallable:
+        """Add a hook, called with (task, task_run, state) when a run is cancelled."""
+        self.on_cancellation_hooks.append(fn)
+        return fn
+
+    def with_options(self, **options: Any) -> BackgroundTask[P, R]:
+        """Return this task with other options; ``task_type`` and ``on_cancellation`` too."""
+        current = {
+            name: getattr(self, _RENAMED.get(name, name))
+            for name in inspect.signature(Task.__init__).parameters
+            if name not in ("self", "fn")
+        }
+        current["task_type"] = self.task_type
+        current["on_cancellation"] = self.on_cancellation_hooks
+        return BackgroundTask(self._user_fn, **{**current, **options})
+
+    def _introduce(self, parameters: dict[str, Any]) -> str:
+        # Prefect asks for a run's name before it enters Running, in every engine: the one moment
+        # at which labels still arrive at the server with the Running state.
+        run_context = TaskRunContext.get()
+        assert run_context is not None  # noqa: S101 - Prefect names a run within its context
+        task_run = run_context.task_run
+        with span.never_failing():
+            self._put_on_labels(task_run)
+        return _run_name(self._user_task_run_name, parameters) or task_run.name
+
+    def _put_on_labels(self, task_run: TaskRun) -> None:
+        if span.enabled():
+            flow_context = FlowRunContext.get()
+            span.introduce(
+                task_run,
+                flow_context.flow_run if flow_context else None,
+                task_type=self.task_type,
+                task_name=self.name,
+                ledger=settling.ledger_id(),
+            )
+
+
+@overload
+def task(fn: Callable[P, R], /) -> BackgroundTask[P, R]: ...
+
+
+@overload
+def task(
+    fn: None = None,
+    /,
+    *,
+    task_type: str | None = None,
+    on_cancellation: list[StateHookCallable] | None = None,
+    **options: Any,
+) -> Callable[[Callable[P, R]], BackgroundTask[P, R]]: ...
+
+
+def task(fn: Callable[P, R] | None = None, /, **options: Any) -> Any:
+    """Make a function a Prefect task whose every run leaves one ``BackgroundTask`` span.
+
+    Use it in place of ``prefect.task``; it takes the same options, and ``task_type`` and
+    ``on_cancellation`` as :class:`BackgroundTask` tells.
+    """
+    if fn is None:
+        return lambda decorated: BackgroundTask(decorated, **options)
+    return BackgroundTask(fn, **options)
+
+
+class BackgroundFlow(Flow[P, R]):
+    """A Prefect flow that settles the spans its process could not end.
+
+    Takes everything that ``prefect.flow`` takes. Its own hooks run before yours.
+    """
+
+    def __init__(self, fn: Callable[P, R], **options: Any) -> None:
+        super().__init__(fn, **_with_own_hooks(options, settling.FLOW_HOOKS))
+        if "PREFECT__FLOW_RUN_ID" in environ:  # an engine's process: no application sets it up
+            _prepare_for_prefects_spans()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the flow in this process."""
+        _prepare_for_prefects_spans()
+        return super().__call__(*args, **kwargs)
+
+    def with_options(self, **options: Any) -> BackgroundFlow[P, R]:
+        """Return this flow with other options."""
+        given = {name: hook for name, hook in settling.FLOW_HOOKS.items() if options.get(name)}
+        changed = super().with_options(**_with_own_hooks(options, given))
+        changed.__class__ = BackgroundFlow  # it has no state of its own
+        return cast("BackgroundFlow[P, R]", changed)
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> BackgroundFlow[P, R]: ...
+
+
+@overload
+def flow(
+    fn: None = None, /, **options: Any
+) -> Callable[[Callable[P, R]], BackgroundFlow[P, R]]: ...
+
+
+def flow(fn: Callable[P, R] | None = None, /, **options: Any) -> Any:
+    """Make a function a Prefect flow that settles the spans its process could not end.
+
+    Use it in place of ``prefect.flow``; it takes the same options.
+    """
+    if fn is None:
+        return lambda decorated: BackgroundFlow(decorated, **options)
+    return BackgroundFlow(fn, **options)
+
+
+def type_of(function_name: str) -> str:
+    """Return the task type of a function: ``metadata_scan`` gives ``MetadataScanTask``."""
+    words = function_name.split("_")
+    return "".join(word[:1].upper() + word[1:] for word in words) + "Task"
+
+
+def _with_span_current(fn: Callable[P, R]) -> Callable[P, R]:
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        # Between its items the span would be current in the consumer's code.
+        return cast("Callable[P, R]", fn)
+
+    if inspect.iscoroutinefunction(fn):
+
+        @wraps(fn)
+        async def async_body(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with hooks.current() as running:
+                result = await fn(*args, **kwargs)
+                hooks.note_result(running, result)
+                return result
+
+        return cast("Callable[P, R]", async_body)
+
+    @wraps(fn)
+    def body(*args: P.args, **kwargs: P.kwargs) -> R:
+        with hooks.current() as running:
+            result = fn(*args, **kwargs)
+            hooks.note_result(running, result)
+            return result
+
+    return body
+
+
+def _users(all_hooks: list[StateHookCallable]) -> list[StateHookCallable]:
+    return [hook for hook in all_hooks if hook not in _OWN_HOOKS]
+
+
+def _with_own_hooks(options: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **options,
+        **{
+            moment: [hook, *(other for other in options.get(moment) or [] if other is not hook)]
+            for moment, hook in own.items()
+        },
+    }
+
+
+def _prepare_for_prefects_spans() -> None:
+    # Prefect starts its own spans before a task of ours is named: the set-up must come first, or
+    # the first of them would be missing and its children without parent.
+    if get_current_settings().cloud.enable_orchestration_telemetry and span.enabled():
+        span.tracer()
+
+
+def _run_name(chosen: Any, parameters: dict[str, Any]) -> str | None:
+    if chosen is None or isinstance(chosen, str):
+        return chosen.format(**parameters) if chosen else None
+    if "parameters" in inspect.signature(chosen).parameters:
+        return str(chosen(parameters=parameters))
+    return str(chosen())
+
+
+def _noting_retries(condition: Any) -> Callable[..., bool] | Callable[..., Awaitable[bool]]:
+    # Prefect asks the condition right before each retry, with the attempt's failure at hand. It
+    # must be a plain function, and a coroutine function only where the user's is one.
+    if inspect.iscoroutinefunction(condition):
+
+        async def decide_async(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+            return _noted(task_run, state, await condition(task, task_run, state))
+
+        return decide_async
+
+    def decide(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+        return _noted(task_run, state, condition is None or condition(task, task_run, state))
+
+    return decide
+
+
+def _noted(task_run: TaskRun, state: State[Any], retry: object) -> bool:
+    if retry:
+        with span.never_failing():
+            hooks.note_retry(task_run, state)
+    return bool(retry)

@@ -1,0 +1,107 @@
+"""How spans get out: set-up, disk, delivery, and the trace store that `haas traces` reads.
+
+The life of a span here::
+
+    ends -> journal   a line in this process's own file, before `end` returns
+         -> outbox    one SQLite file for all processes, each span once
+         -> exporter  once the collector answers; from a later process, if not from this one
+
+Importing this costs nothing; what is behind it is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from haas_otel.span import enabled
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from haas_otel.delivery.ledger import DiskLedger
+    from haas_otel.delivery.store import TraceStore
+    from haas_otel.delivery.waterfall import render_waterfall
+
+__all__ = [
+    "TraceStore",
+    "configure",
+    "deliver_pending",
+    "find_ledger",
+    "flush",
+    "render_waterfall",
+    "shutdown",
+]
+
+
+def configure() -> None:
+    """Set up tracing from the ``OTEL_*`` variables, once in a process.
+
+    Does nothing when telemetry is switched off. Uses the application's tracer provider when it has
+    set one, adding only the ids of task runs. Never raises: what is wrong with the variables is
+    logged.
+    """
+    if enabled():
+        from haas_otel.delivery import setup
+
+        setup.configure()
+
+
+def find_ledger() -> DiskLedger | None:
+    """Return what the processes of this machine have written down; None where nothing is.
+
+    Sets up first. There is none when telemetry is off, when the application has a provider of its
+    own, or while the disk cannot be used.
+    """
+    if not enabled():
+        return None
+    from haas_otel.delivery import setup
+
+    setup.configure()
+    return setup.ledger()
+
+
+def flush(timeout: timedelta) -> bool:
+    """Wait for delivery at most this long; say whether every span is delivered or on disk.
+
+    With an application's own provider, this is its ``force_flush``.
+    """
+    if not enabled():
+        return True
+    from haas_otel.delivery import setup
+
+    return setup.flush(timeout)
+
+
+def shutdown(timeout: timedelta) -> None:
+    """End delivery, giving it at most this long; spans that end later are still written down.
+
+    An application's own provider is left to the application.
+    """
+    if enabled():
+        from haas_otel.delivery import setup
+
+        setup.shutdown(timeout)
+
+
+def deliver_pending(timeout: timedelta) -> int:
+    """Send what this and earlier processes left on disk, and return how many spans went out.
+
+    Returns when nothing is left, when the collector does not take any, or after ``timeout``. Does
+    nothing, and returns 0, when telemetry is off, no exporter is chosen or the application has a
+    provider of its own.
+    """
+    if not enabled():
+        return 0
+    from haas_otel.delivery import setup
+
+    return setup.deliver_pending(timeout)
+
+
+_LAZY = {"TraceStore": "store", "render_waterfall": "waterfall"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

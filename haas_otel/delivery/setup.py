@@ -1,0 +1,176 @@
+"""Set-up from the standard ``OTEL_*`` variables, through the ecosystem's own configurator."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk import _configuration as sdk_configuration
+
+from haas_otel.delivery.active import ActiveTasks
+from haas_otel.delivery.exporters import chosen_targets
+from haas_otel.delivery.ledger import DiskLedger
+from haas_otel.delivery.limits import Limits
+from haas_otel.delivery.location import telemetry_directory
+from haas_otel.delivery.logs import LogSender
+from haas_otel.delivery.logs import install as install_logs
+from haas_otel.delivery.metrics import chosen_metrics
+from haas_otel.delivery.processor import DurableSpanProcessor
+from haas_otel.ids import TaskRunIdGenerator
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+_logger = logging.getLogger(__name__)
+DEFAULT_SERVICE_NAME = "haas-media"
+
+_lock = threading.Lock()
+_configured = False
+_processor: DurableSpanProcessor | None = None
+_ledger: DiskLedger | None = None
+_logs: LogSender | None = None
+_exit_began = 0.0
+
+
+class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
+    """The SDK's configurator, with our ids and with export that outlives the process.
+
+    Sampler, resource, id generator and exporters are chosen by the SDK's variables and entry
+    points. As an ``opentelemetry_configurator`` entry point it lets ``opentelemetry-instrument``
+    set up the same.
+    """
+
+    def _configure(self, **kwargs: Any) -> None:
+        global _processor, _logs
+        if os.environ.get("OTEL_CONFIG_FILE"):
+            super()._configure(**kwargs)  # type: ignore[no-untyped-call]
+            _adopt_provider()
+            return
+        resource = _resource(kwargs.get("auto_instrumentation_version"))
+        active = ActiveTasks(telemetry_directory())
+        metrics = chosen_metrics(resource, active)
+        processor = DurableSpanProcessor(
+            telemetry_directory(), (*chosen_targets(), *metrics), Limits.from_environment()
+        )
+        active.wake = processor.wake
+        sdk_configuration._init_tracing(
+            exporters={},
+            id_generator=TaskRunIdGenerator(_fallback_ids()),
+            sampler=sdk_configuration._import_sampler(sdk_configuration._get_sampler()),
+            resource=resource,
+            # The count goes first: a span that is handed on is active no more.
+            span_processors=[active, processor] if metrics else [processor],
+            tracer_configurator=sdk_configuration._import_tracer_configurator(
+                sdk_configuration._get_tracer_configurator()
+            ),
+        )
+        _processor = processor
+        _logs = install_logs(resource)
+
+
+def configure() -> None:
+    """Set up tracing once in a process, or add our ids to the application's provider."""
+    global _configured
+    if _configured:
+        return
+    with _lock:
+        if _configured:
+            return
+        try:
+            if not _adopt_provider():
+                # Functions registered last run first: logs are sent while spans are waited for.
+                atexit.register(_await_logs)
+                TaskSpanConfigurator().configure()  # type: ignore[no-untyped-call]
+                atexit.register(_end_logs)
+        except Exception:
+            _logger.exception("OpenTelemetry could not be set up; there will be no spans")
+        _configured = True
+
+
+def ledger() -> DiskLedger | None:
+    """Return the ledger of what our processor writes down; None without processor or disk."""
+    global _ledger
+    if _processor is not None and _ledger is None:
+        try:
+            _ledger = DiskLedger(telemetry_directory(), Limits.from_environment())
+        except OSError:
+            _logger.warning("spans are not written down: %s", telemetry_directory(), exc_info=True)
+    return _ledger
+
+
+def flush(timeout: timedelta) -> bool:
+    """Flush our processor, or the application's provider."""
+    if _processor is not None:
+        return _processor.force_flush(int(timeout.total_seconds() * 1000))
+    from opentelemetry import trace
+
+    force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    return force_flush is None or bool(force_flush(int(timeout.total_seconds() * 1000)))
+
+
+def shutdown(timeout: timedelta) -> None:
+    """Shut our processor down, and leave an application's provider alone."""
+    if _processor is not None:
+        _processor.shutdown(timeout)
+
+
+def deliver_pending(timeout: timedelta) -> int:
+    """Have our processor make one whole round, and return how many spans went out in it."""
+    configure()
+    if _processor is None:
+        return 0
+    before = _processor.delivered
+    _processor.force_flush(int(timeout.total_seconds() * 1000))
+    return _processor.delivered - before
+
+
+def _end_logs() -> None:
+    global _exit_began
+    _exit_began = time.monotonic()
+    if _logs is not None:
+        _logs.begin_end()
+
+
+def _await_logs() -> None:
+    if _logs is not None:
+        spent = timedelta(seconds=time.monotonic() - _exit_began)
+        _logs.await_end(max(Limits.exit_time - spent, timedelta(0)))
+
+
+def _adopt_provider() -> bool:
+    """Add our ids to the provider that the application has set; say whether there is one."""
+    from opentelemetry import trace
+
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, trace.ProxyTracerProvider):
+        return False
+    ids = getattr(provider, "id_generator", None)
+    if ids is not None and not isinstance(ids, TaskRunIdGenerator):
+        provider.id_generator = TaskRunIdGenerator(ids)  # type: ignore[attr-defined]
+    return True
+
+
+def _fallback_ids() -> IdGenerator | None:
+    """Return the generator that ``OTEL_PYTHON_ID_GENERATOR`` names, None for the SDK's own."""
+    if not os.environ.get("OTEL_PYTHON_ID_GENERATOR"):
+        return None
+    return sdk_configuration._import_id_generator(sdk_configuration._get_id_generator())
+
+
+def _resource(auto_instrumentation_version: str | None) -> Resource:
+    from opentelemetry.sdk.resources import Resource
+
+    attributes = {}
+    if auto_instrumentation_version:
+        attributes["telemetry.auto.version"] = auto_instrumentation_version
+    resource = Resource.create(attributes)
+    name = resource.attributes and resource.attributes.get("service.name")
+    if str(name).startswith("unknown_service"):
+        return resource.merge(Resource({"service.name": DEFAULT_SERVICE_NAME}))
+    return resource

@@ -1,0 +1,79 @@
+"""A process that makes spans, for tests to start, to look at and to kill.
+
+    program.py make COUNT [NAME]      make COUNT spans and exit
+    program.py make-and-flush COUNT [NAME]    make COUNT spans, wait until they are out, exit
+    program.py make-and-die COUNT     make COUNT spans, then SIGKILL itself
+    program.py make-and-wait COUNT    make COUNT spans, say so, wait for a line on standard input
+    program.py deliver SECONDS        make none, send what others left
+    program.py modules configured     set up, and name the modules that are loaded then
+    program.py fork COUNT             make COUNT spans, fork, make COUNT more in the child
+
+Span number i is called ``NAME i`` and is a task span with one child, ``child of NAME i``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from datetime import timedelta
+
+
+def make(count: int, name: str) -> None:
+    from opentelemetry import trace
+
+    from haas_otel import delivery
+
+    delivery.configure()
+    tracer = trace.get_tracer("Haas.Media.BackgroundTasks", "0.1.0")
+    children = trace.get_tracer("body")
+    for number in range(count):
+        with tracer.start_as_current_span(f"{name} {number}") as span:
+            span.set_attribute("task.id", f"{os.getpid()}-{number}")
+            span.set_attribute("task.type", "ExampleTask")
+            span.set_attribute("task.status", "Completed")
+            with children.start_as_current_span(f"child of {name} {number}"):
+                pass
+
+
+def main() -> None:
+    command, argument, *rest = sys.argv[1:]
+    name = rest[0] if rest else "span"
+    if command == "deliver":
+        from haas_otel import delivery
+
+        print(delivery.deliver_pending(timedelta(seconds=float(argument))))
+        return
+    if command == "modules":
+        from haas_otel import delivery
+
+        delivery.configure()
+        print(*sys.modules)
+        return
+    make(int(argument), name)
+    if command == "make-and-flush":
+        from haas_otel import delivery
+
+        delivery.flush(timedelta(seconds=60))
+    if command == "make-and-die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if command == "make-and-wait":
+        print("made", flush=True)
+        sys.stdin.readline()
+    if command == "fork":
+        fork(int(argument))
+
+
+def fork(count: int) -> None:
+    from haas_otel import delivery
+
+    child = os.fork()
+    if child == 0:
+        make(count, "forked")
+        delivery.flush(timedelta(seconds=10))
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main()

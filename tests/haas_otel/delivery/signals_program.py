@@ -1,0 +1,76 @@
+"""A flow run in a process of its own, for tests of all three signals; names what is to happen.
+
+signals_program.py run [COUNT]     a flow with COUNT task runs, each of which writes log lines
+signals_program.py fail            a task that logs an exception and raises
+signals_program.py talk            a flow that writes a log line and runs no task
+signals_program.py wait            a task that goes on until a line comes on standard input
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from prefect import get_run_logger
+
+from haas_otel import flow, task
+
+
+@task(name="Metadata library scan")
+def metadata_scan(number: int) -> int:
+    get_run_logger().info("file %d of the body", number)
+    logging.getLogger("haas_media.scan").warning("the library's own line %d", number)
+    logging.getLogger("somebody.else").warning("not ours")
+    return number
+
+
+@task(name="Encode media file", task_type="EncodingTask")
+def encode() -> None:
+    try:
+        raise LookupError("no such film")
+    except LookupError:
+        get_run_logger().exception("it went wrong")
+        raise
+
+
+@task(name="Person metadata cleanup")
+def person_cleanup() -> None:
+    print("running", flush=True)
+    sys.stdin.readline()
+
+
+@flow
+def run(count: int) -> None:
+    for number in range(count):
+        metadata_scan(number)
+
+
+@flow
+def fail() -> None:
+    encode(return_state=True)
+
+
+@flow
+def talk() -> None:
+    get_run_logger().info("before any task")
+
+
+@flow
+def wait() -> None:
+    person_cleanup()
+
+
+def main() -> None:
+    command, *rest = sys.argv[1:]
+    if command == "run":
+        run(int(rest[0]) if rest else 1)
+    elif command == "fail":
+        fail()
+    elif command == "talk":
+        talk()
+    else:
+        wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""Real runs at servers that speak what Application Insights and Zipkin take."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+from haas_otel.delivery.exporters import Target
+from haas_otel.delivery.store import TraceStore
+from tests.backends import (
+    KEY,
+    Answer,
+    JsonServer,
+    application_insights,
+    environment_of_azure,
+    environment_of_zipkin,
+    zipkin,
+)
+from tests.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from tests.haas_otel.delivery.conftest import Processes, Runs
+
+MAKER = Path(__file__).with_name("program.py")
+
+
+def of_kind(server: JsonServer, kind: str) -> list[dict[str, Any]]:
+    """The envelopes of a kind, as their data with the tags beside it."""
+    return [
+        {**envelope["data"]["baseData"], "tags": envelope["tags"]}
+        for envelope in server.items
+        if envelope["data"]["baseType"] == kind
+    ]
+
+
+def test_application_insights_gets_all_of_a_failed_run(
+    runs: Runs, directory: Path, tmp_path: Path
+) -> None:
+    with application_insights() as server:
+        errors = runs.run(
+            "fail",
+            **environment_of_azure(server, "TRACES", "METRICS", "LOGS"),
+            TMPDIR=str(tmp_path),
+        )
+
+    (stored,) = TraceStore(directory).tasks()
+    (told,) = of_kind(server, "RemoteDependencyData")
+    assert told["name"] == "BackgroundTask.EncodingTask"
+    assert (told["tags"]["ai.operation.id"], told["id"]) == (stored.trace_id, stored.span_id)
+    assert told["success"] is False
+    assert set(told["properties"]) == {
+        f"task.{key}" if key.startswith("exception.") else key for key in stored.attributes
+    }
+    assert told["properties"]["task.exception.type"] == "LookupError"
+    assert told["properties"]["task.exception.message"] == "no such film"
+    assert "raise LookupError" in told["properties"]["task.exception.stacktrace"]
+    assert "exception.type" in stored.attributes
+    assert "task.exception.type" not in stored.attributes
+
+    texts = {each["message"]: each for each in of_kind(server, "MessageData")}
+    assert {"task.started", "task.failed"} <= set(texts)
+    (logged,) = [
+        each
+        for each in of_kind(server, "ExceptionData")
+        if each["exceptions"][0]["message"] == "it went wrong"
+    ]
+    assert logged["tags"]["ai.operation.id"] == stored.trace_id
+    assert logged["tags"]["ai.operation.parentId"] == stored.span_id
+
+    counts = [
+        (metric["value"], metric["count"], each["properties"])
+        for each in of_kind(server, "MetricData")
+        for metric in each["metrics"]
+        if metric["name"] == "background_task.duration"
+    ]
+    seconds = pytest.approx(stored.attributes["task.duration_ms"] / 1000)
+    assert counts == [(seconds, 1, {"task.type": "EncodingTask", "task.status": "Failed"})]
+
+    assert KEY not in errors
+    assert list(tmp_path.glob("Microsoft*")) == []
+
+
+def test_zipkin_gets_the_span_that_otlp_gets(runs: Runs) -> None:
+    with zipkin() as server, Receiver().start("http/protobuf") as receiver:
+        variables = {**receiver.environment, **environment_of_zipkin(server)}
+        runs.run("fail", **{**variables, "OTEL_TRACES_EXPORTER": "otlp, zipkin_json"})
+
+    (told,) = server.items
+    (span,) = receiver.spans
+    assert (told["traceId"], told["id"], told["name"]) == (span.trace_id, span.span_id, span.name)
+    assert told["timestamp"] == span.start_ns // 1000
+    assert told["duration"] == (span.end_ns - span.start_ns) // 1000
+    for key, value in span.attributes.items():
+        assert told["tags"][key] == str(value)
+    assert told["tags"]["error"] == span.status_description
+    notes = [note["value"] for note in told["annotations"]]
+    assert [name in note for name, note in zip(("task.started", "task.failed"), notes, strict=True)]
+
+
+@pytest.mark.parametrize("backend", ["azure", "zipkin"])
+def test_what_a_backend_that_is_down_misses_comes_later_and_once(
+    backend: str, runs: Runs, directory: Path, tmp_path: Path
+) -> None:
+    with application_insights() if backend == "azure" else zipkin() as server:
+        variables = (
+            environment_of_azure(server, "TRACES", "METRICS")
+            if backend == "azure"
+            else environment_of_zipkin(server)
+        )
+        variables["TMPDIR"] = str(tmp_path)
+        server.go_down()
+        errors = runs.run("run", "3", **variables)
+        assert server.items == []
+        assert "not delivered yet" in errors
+
+        server.come_up()
+        again = runs.run("deliver", "60", program=MAKER, **variables)
+
+    stored = sorted(span.span_id for span in TraceStore(directory).tasks())
+    if backend == "azure":
+        told = [span["id"] for span in of_kind(server, "RemoteDependencyData")]
+        counted = [
+            metric["count"]
+            for each in of_kind(server, "MetricData")
+            for metric in each["metrics"]
+            if metric["name"] == "background_task.duration"
+        ]
+        assert counted == [3]
+    else:
+        told = [span["id"] for span in server.items]
+    assert len(stored) == 3
+    assert sorted(told) == stored
+    assert KEY not in errors + again
+    assert list(tmp_path.glob("Microsoft*")) == []
+
+
+@pytest.mark.parametrize("name", ["azure_monitor_opentelemetry_exporter", "zipkin_json"])
+def test_nothing_is_imported_before_something_is_sent(name: str, processes: Processes) -> None:
+    done = processes.run("modules", "configured", OTEL_TRACES_EXPORTER=name)
+
+    assert done.returncode == 0, done.stderr
+    loaded = done.stdout.split()
+    assert "haas_otel.delivery.setup" in loaded
+    assert [each for each in loaded if each.startswith(("azure", "opentelemetry.exporter"))] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [("azure_monitor_opentelemetry_exporter", "azure"), ("zipkin_json", "zipkin")],
+)
+def test_an_exporter_that_is_not_installed_is_told_with_its_extra(
+    name: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry.sdk import _configuration
+
+    monkeypatch.setattr(_configuration, "entry_points", lambda **_: [])
+
+    with pytest.raises(RuntimeError, match=rf"pip install 'haas-media\[{extra}\]'"):
+        Target(name).load()
+    with pytest.raises(RuntimeError) as other:
+        Target("unheard_of").load()
+    assert "pip install" not in str(other.value)
+
+
+def test_azure_without_its_connection_string_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("APPLICATIONINSIGHTS_CONNECTION_STRING", raising=False)
+
+    with pytest.raises(ValueError, match="APPLICATIONINSIGHTS_CONNECTION_STRING is not set"):
+        Target("azure_monitor_opentelemetry_exporter").load()
+
+
+class Moody:
+    """Answers in part: what fails is chosen by span name, with a status for each."""
+
+    def __init__(self) -> None:
+        self.failing: dict[str, int] = {}
+        self.status: int | None = None
+
+    def __call__(self, envelopes: list[Any]) -> Answer:
+        if self.status:
+            return Answer(self.status)
+        errors = [
+            {"index": index, "statusCode": self.failing[name], "message": "for a test"}
+            for index, envelope in enumerate(envelopes)
+            if (name := envelope["data"]["baseData"].get("name")) in self.failing
+        ]
+        count = len(envelopes)
+        answer = {
+            "itemsReceived": count,
+            "itemsAccepted": count - len(errors),
+            "errors": errors,
+        }
+        return Answer(206 if errors else 200, answer)
+
+
+@pytest.fixture
+def moody(monkeypatch: pytest.MonkeyPatch) -> Any:
+    mood = Moody()
+    with JsonServer("/v2.1/track", mood) as server:
+        for name, value in environment_of_azure(server, "TRACES").items():
+            monkeypatch.setenv(name, value)
+        exporter = Target("azure_monitor_opentelemetry_exporter").load()
+        yield mood, server, exporter
+        exporter.shutdown()
+
+
+def test_azure_is_told_nothing_about_the_exporter_itself(
+    moody: Any, make_span: Callable[..., ReadableSpan]
+) -> None:
+    """Threads of its own would send that, to others than the endpoint that is given."""
+    _, server, exporter = moody
+    exporter.export([make_span()])
+
+    threads = {thread.name for thread in threading.enumerate()}
+    threads.discard("EventsWorkerThread")  # Prefect's
+    assert [name for name in threads if "Periodic" in name or "Worker" in name] == []
+    assert {each["data"]["baseType"] for each in server.items} == {
+        "RemoteDependencyData",
+        "MessageData",
+    }
+
+
+def names(server: JsonServer) -> list[str]:
+    return [span["name"] for span in of_kind(server, "RemoteDependencyData")]
+
+
+def test_of_a_batch_taken_in_part_the_rest_is_sent_again(
+    moody: Any, make_span: Callable[..., ReadableSpan], caplog: pytest.LogCaptureFixture
+) -> None:
+    mood, server, exporter = moody
+    spans = [make_span("a"), make_span("b"), make_span("c")]
+    mood.failing = {"b": 503}
+    assert exporter.export(spans) is SpanExportResult.FAILURE
+    server.taken.clear()
+
+    mood.failing = {}
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
+    assert names(server) == ["b"]
+    # Delivered, they are forgotten.
+    assert exporter.export(spans[:1]) is SpanExportResult.SUCCESS
+    assert names(server) == ["b", "a"]
+    assert KEY not in caplog.text
+
+
+def test_an_item_refused_for_good_is_told_without_the_key_and_not_sent_again(
+    moody: Any, make_span: Callable[..., ReadableSpan], caplog: pytest.LogCaptureFixture
+) -> None:
+    mood, _, exporter = moody
+    caplog.set_level(logging.WARNING)
+    mood.failing = {"b": 400}
+
+    assert exporter.export([make_span("a"), make_span("b")]) is SpanExportResult.SUCCESS
+    assert "Data drop 400: for a test" in caplog.text
+    assert "***" in caplog.text
+    assert KEY not in caplog.text
+    assert KEY not in str([record.args for record in caplog.records])
+
+
+def test_without_a_key_lines_are_left_as_they_are(
+    moody: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("APPLICATIONINSIGHTS_CONNECTION_STRING", "")
+    logging.getLogger("azure.monitor.opentelemetry.exporter.export._base").error("%s failed", "it")
+
+    assert "it failed" in caplog.text
+
+
+def test_a_refused_request_is_sent_again_as_a_whole(
+    moody: Any, make_span: Callable[..., ReadableSpan]
+) -> None:
+    mood, server, exporter = moody
+    spans = [make_span("a"), make_span("b")]
+    for status in (400, 429, 503):
+        mood.status = status
+        assert exporter.export(spans) is SpanExportResult.FAILURE
+    mood.status = None
+
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
+    assert names(server) == ["a", "b"]
+    assert len(server.seen) == 4
+
+
+def test_azure_gets_retries_with_their_exceptions_and_other_exceptions_as_they_are(
+    moody: Any, make_span: Callable[..., ReadableSpan]
+) -> None:
+    _, server, exporter = moody
+    from opentelemetry.sdk.trace import Event
+
+    span = make_span()
+    told = {"exception.type": "OSError", "exception.message": "gone"}
+    span._events = [Event("task.retrying", {"task.attempt": 1, **told}), Event("exception", told)]
+    exporter.export([span])
+
+    (retrying,) = of_kind(server, "MessageData")
+    assert retrying["properties"] == {
+        "task.attempt": "1",
+        "task.exception.type": "OSError",
+        "task.exception.message": "gone",
+    }
+    (exception,) = of_kind(server, "ExceptionData")
+    assert exception["properties"] == {}
+    assert exception["exceptions"][0]["typeName"] == "OSError"

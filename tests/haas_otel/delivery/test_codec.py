@@ -1,0 +1,251 @@
+"""A span that went through JSON is the span that ended: each field, and each byte on the wire."""
+
+from __future__ import annotations
+
+import json
+from collections import UserDict
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace.span import TraceState
+
+from haas_otel.delivery.codec import SpanDecoder, SpanEncoder
+
+text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+keys = text.filter(bool)
+int64 = st.integers(-(2**63), 2**63 - 1)
+scalars = st.one_of(
+    text, st.booleans(), int64, st.floats(allow_nan=False), st.binary(max_size=9), st.none()
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=3)),
+    max_leaves=6,
+)
+times = st.integers(0, 2**63 - 1)
+
+
+def bounded(attributes: dict[str, Any], dropped: int) -> BoundedAttributes:
+    made = BoundedAttributes(attributes=attributes)
+    made.dropped = dropped
+    return made
+
+
+attributes = st.builds(bounded, st.dictionaries(keys, values, max_size=4), st.integers(0, 2**31))
+states = st.sampled_from(
+    [None, TraceState([("vendor", "x=y")]), TraceState([("a", "1"), ("b", "2")])]
+)
+contexts = st.builds(
+    SpanContext,
+    st.integers(1, 2**128 - 1),
+    st.integers(1, 2**64 - 1),
+    st.booleans(),
+    st.integers(0, 255).map(TraceFlags),
+    states,
+)
+events = st.builds(Event, text, attributes, times)
+links = st.builds(Link, contexts, attributes)
+statuses = st.one_of(
+    st.just(Status(StatusCode.OK)),
+    st.just(Status()),
+    text.map(lambda description: Status(StatusCode.ERROR, description)),
+)
+
+
+def bounded_list(items: list[Any], dropped: int) -> BoundedList:
+    made = BoundedList.from_seq(None, items)
+    made.dropped = dropped
+    return made
+
+
+def lists_of(items: st.SearchStrategy[Any]) -> st.SearchStrategy[BoundedList]:
+    return st.builds(bounded_list, st.lists(items, max_size=3), st.integers(0, 2**31))
+
+
+resources = st.builds(Resource, st.dictionaries(keys, values, max_size=3), text)
+scopes = st.one_of(
+    st.none(),
+    st.builds(
+        InstrumentationScope,
+        text,
+        st.one_of(st.none(), text),
+        st.one_of(st.none(), text),
+        st.dictionaries(keys, values, max_size=2),
+    ),
+)
+spans = st.builds(
+    ReadableSpan,
+    name=text,
+    context=contexts,
+    parent=st.one_of(st.none(), contexts),
+    resource=resources,
+    attributes=attributes,
+    events=lists_of(events),
+    links=lists_of(links),
+    kind=st.sampled_from(list(SpanKind)),
+    status=statuses,
+    start_time=times,
+    end_time=times,
+    instrumentation_scope=scopes,
+)
+
+
+def fields(span: ReadableSpan) -> dict[str, Any]:
+    """Everything that a span tells, with types told apart where == does not (1, 1.0, True)."""
+    return {
+        "name": span.name,
+        "context": span.context,
+        "state": span.context and list(span.context.trace_state.items()),
+        "remote": span.context and span.context.is_remote,
+        "parent": span.parent,
+        "kind": span.kind,
+        "times": (span.start_time, span.end_time),
+        "status": (span.status.status_code, span.status.description),
+        "attributes": typed(span.attributes),
+        "events": [
+            (e.name, e.timestamp, typed(e.attributes), e.dropped_attributes) for e in span.events
+        ],
+        "links": [(x.context, typed(x.attributes), x.dropped_attributes) for x in span.links],
+        "dropped": (span.dropped_attributes, span.dropped_events, span.dropped_links),
+        "scope": span.instrumentation_scope,
+        "resource": (typed(span.resource.attributes), span.resource.schema_url),
+    }
+
+
+def typed(value: Any) -> Any:
+    if hasattr(value, "items"):
+        return {key: typed(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(typed(each) for each in value)
+    return (type(value).__name__, value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(span=spans)
+def test_a_span_comes_back_as_it_was(span: ReadableSpan) -> None:
+    line = SpanEncoder().encode(span)
+    back = SpanDecoder().decode(line.decode())
+
+    assert b"\n" not in line
+    json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert fields(back) == fields(span)
+    assert encode_spans([back]) == encode_spans([span])
+
+
+def test_infinite_and_undefined_numbers_come_back() -> None:
+    span = ReadableSpan(
+        "n", attributes=BoundedAttributes(attributes={"a": float("nan"), "b": float("-inf")})
+    )
+
+    back = SpanDecoder().decode(SpanEncoder().encode(span).decode())
+
+    assert back.attributes is not None
+    assert str(back.attributes["a"]) == "nan"
+    assert back.attributes["b"] == float("-inf")
+
+
+def test_what_spans_share_is_shared_again() -> None:
+    """The exporter groups by resource, and hashes it for each span."""
+    resource = Resource({"service.name": "x"})
+    encoder, decoder = SpanEncoder(), SpanDecoder()
+    lines = [encoder.encode(ReadableSpan(name, resource=resource)).decode() for name in "ab"]
+
+    first, second = map(decoder.decode, lines)
+
+    assert first.resource is second.resource
+
+
+def test_one_encoder_tells_resources_and_scopes_apart() -> None:
+    encoder, decoder = SpanEncoder(), SpanDecoder()
+    made = [
+        ReadableSpan(
+            name, resource=Resource({"n": name}), instrumentation_scope=InstrumentationScope(name)
+        )
+        for name in "aba"
+    ]
+
+    back = [decoder.decode(encoder.encode(span).decode()) for span in made]
+
+    assert [(s.resource.attributes["n"], s.instrumentation_scope.name) for s in back] == [
+        ("a", "a"),
+        ("b", "b"),
+        ("a", "a"),
+    ]
+
+
+def test_a_file_name_that_is_no_utf8_does_not_stop_the_batch() -> None:
+    """It is found in exception messages, and exporters refuse whole batches for it."""
+    name = b"caf\xe9.mkv".decode("utf-8", "surrogateescape")
+    span = ReadableSpan(
+        name,
+        context=SpanContext(1, 1, False),
+        status=Status(StatusCode.ERROR, f"no such file: {name}"),
+        attributes=BoundedAttributes(attributes={"exception.message": name, "all": (name, "🎬")}),
+    )
+    with pytest.raises((UnicodeError, ValueError)):
+        encode_spans([span])
+
+    back = SpanDecoder().decode(SpanEncoder().encode(span).decode())
+
+    encode_spans([back])
+    assert back.name == "caf\\udce9.mkv"
+    assert back.status.description == "no such file: caf\\udce9.mkv"
+    assert back.attributes == {
+        "exception.message": "caf\\udce9.mkv",
+        "all": ("caf\\udce9.mkv", "🎬"),
+    }
+
+
+def test_what_the_fast_encoder_refuses_is_encoded_all_the_same() -> None:
+    class Text(str):
+        __slots__ = ()
+
+    attributes = {"large": 2**70, "odd": (Text("x"),), "lone": "\udcff"}
+    span = ReadableSpan("n", attributes=BoundedAttributes(attributes=attributes))
+
+    back = SpanDecoder().decode(SpanEncoder().encode(span).decode())
+
+    assert back.attributes == {"large": 2**70, "odd": ("x",), "lone": "\\udcff"}
+
+
+def test_attributes_may_be_any_mapping() -> None:
+    span = ReadableSpan("n", links=[Link(SpanContext(1, 1, False), UserDict(a=1))])
+
+    back = SpanDecoder().decode(SpanEncoder().encode(span).decode())
+
+    assert back.links[0].attributes == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '"span"',
+        json.dumps({"name": "x"}),
+        '{"dropped": [1]}',
+        '{"dropped": 5}',
+    ],
+)
+def test_a_line_that_is_no_span_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"not a |Expecting|unpack|int"):
+        SpanDecoder().decode(line)
+
+
+def test_a_link_without_context_is_refused(make_span: Any) -> None:
+    document = json.loads(SpanEncoder().encode(make_span()))
+    document["links"] = [[None, {}, 0]]
+
+    with pytest.raises(ValueError, match="link"):
+        SpanDecoder().decode(json.dumps(document))

@@ -1,0 +1,803 @@
+"""What has ended reaches a real receiver, once, through every fault, as soon as it answers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from haas_otel.delivery.exporters import Target, chosen_targets
+from haas_otel.delivery.limits import Limits
+from haas_otel.delivery.processor import DurableSpanProcessor
+from tests.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+QUICK = Limits(
+    linger=timedelta(milliseconds=20),
+    idle=timedelta(milliseconds=200),
+    first_retry=timedelta(milliseconds=100),
+    last_retry=timedelta(milliseconds=200),
+)
+SOON = timedelta(seconds=20)
+
+
+class Delivery:
+    """A provider over one processor, as a process has it."""
+
+    def __init__(
+        self, directory: Path, targets: Sequence[Any] | None = None, limits: Limits = QUICK
+    ) -> None:
+        chosen = chosen_targets() if targets is None else tuple(targets)
+        self.processor = DurableSpanProcessor(directory, chosen, limits)
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(self.processor)
+        self.tracer = self.provider.get_tracer("Haas.Media.BackgroundTasks", "0.1.0")
+
+    def span(self, name: str, **attributes: Any) -> None:
+        self.tracer.start_span(name, attributes=attributes).end()
+
+    def flush(self) -> bool:
+        return self.processor.force_flush(int(SOON.total_seconds() * 1000))
+
+
+@pytest.fixture
+def deliver(directory: Path) -> Iterator[Callable[..., Delivery]]:
+    made: list[Delivery] = []
+
+    def make(*targets: Any, limits: Limits = QUICK) -> Delivery:
+        made.append(Delivery(directory, targets or None, limits))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.processor.shutdown(timedelta(seconds=5))
+
+
+@pytest.fixture
+def to_receiver(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
+    for name, value in receiver.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
+    return receiver
+
+
+class Memory(SpanExporter):
+    """An exporter whose moods a test decides."""
+
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+        self.batches: list[list[str]] = []
+        self.mood: Callable[[list[str]], SpanExportResult] = lambda _: SpanExportResult.SUCCESS
+        self.ended = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        names = [span.name for span in spans]
+        self.batches.append(names)
+        result = self.mood(names)
+        if result is SpanExportResult.SUCCESS:
+            self.spans += spans
+        return result
+
+    def shutdown(self) -> None:
+        self.ended = True
+
+    @property
+    def names(self) -> list[str]:
+        return [span.name for span in self.spans]
+
+
+class To(Target):
+    """A target whose exporter is at hand."""
+
+    def __init__(self, exporter: SpanExporter, name: str = "memory") -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "_exporter", exporter)
+
+    def load(self) -> SpanExporter:
+        return self._exporter  # type: ignore[attr-defined, no-any-return]
+
+
+def waiting(directory: Path) -> int:
+    with sqlite3.connect(directory / "traces.db") as connection:
+        return int(connection.execute("SELECT count(*) FROM pending").fetchone()[0])
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.02)
+
+
+def test_a_span_arrives_as_it_ended(
+    to_receiver: Receiver, deliver: Callable[..., Delivery]
+) -> None:
+    with deliver().tracer.start_as_current_span("outer") as outer:
+        outer.set_attributes({"text": "ü", "numbers": [1, 2], "yes": True, "half": 0.5})
+        outer.add_event("told", {"n": 1}, timestamp=17)
+
+    (span,) = to_receiver.wait_for(bool)
+
+    assert span.name == "outer"
+    assert span.attributes == {"text": "ü", "numbers": [1, 2], "yes": True, "half": 0.5}
+    assert [(e.name, e.time_ns, e.attributes) for e in span.events] == [("told", 17, {"n": 1})]
+    assert (span.scope_name, span.scope_version) == ("Haas.Media.BackgroundTasks", "0.1.0")
+    assert span.trace_id == f"{outer.get_span_context().trace_id:032x}"
+
+
+@pytest.mark.parametrize("fault", ["refuse", "silent", "hang", "503", "drop"])
+def test_what_a_fault_held_up_arrives_once_when_it_is_over(
+    to_receiver: Receiver, deliver: Callable[..., Delivery], fault: Any
+) -> None:
+    to_receiver.set_fault(fault)
+    delivery = deliver()
+    for number in range(5):
+        delivery.span(f"{number}")
+    time.sleep(0.5)
+    assert to_receiver.spans == []
+
+    to_receiver.set_fault(None)
+
+    spans = to_receiver.wait_for(lambda spans: len(spans) >= 5, timeout=30)
+    assert sorted(span.name for span in spans) == list("01234")
+
+
+def test_a_receiver_that_dies_and_comes_back_gets_every_span_once(
+    to_receiver: Receiver, deliver: Callable[..., Delivery]
+) -> None:
+    delivery = deliver()
+    for number in range(300):
+        if number == 100:
+            to_receiver.set_fault("refuse")
+        if number == 200:
+            to_receiver.set_fault(None)
+        delivery.span(f"{number}")
+        time.sleep(0.001)
+
+    spans = to_receiver.wait_for(lambda spans: len(spans) >= 300, timeout=30)
+    assert sorted(int(span.name) for span in spans) == list(range(300))
+
+
+def test_a_large_backlog_goes_out_in_batches(
+    to_receiver: Receiver, deliver: Callable[..., Delivery], directory: Path
+) -> None:
+    to_receiver.set_fault("refuse")
+    delivery = deliver(limits=replace(QUICK, batch=100))
+    for number in range(1050):
+        delivery.span(f"{number}")
+    to_receiver.set_fault(None)
+
+    assert delivery.flush()
+    wait_until(lambda: waiting(directory) == 0)
+
+    assert len(to_receiver.spans) == 1050
+    assert to_receiver.duplicates == {}
+    # Some more when a request failed meanwhile: the next ones are smaller.
+    assert 11 <= len(to_receiver.requests) <= 25
+
+
+def test_two_senders_share_one_backlog_and_send_nothing_twice(
+    to_receiver: Receiver, deliver: Callable[..., Delivery], directory: Path
+) -> None:
+    to_receiver.set_fault("refuse")
+    first, second = (deliver(limits=replace(QUICK, batch=10)) for _ in range(2))
+    for number in range(400):
+        (first, second)[number % 2].span(f"{number}")
+    to_receiver.set_fault(None)
+
+    flushing = [threading.Thread(target=each.flush) for each in (first, second)]
+    for thread in flushing:
+        thread.start()
+    for thread in flushing:
+        thread.join()
+    to_receiver.wait_for(lambda spans: len(spans) >= 400)
+    wait_until(lambda: waiting(directory) == 0)
+
+    assert len(to_receiver.spans) == 400
+    assert to_receiver.duplicates == {}
+
+
+def test_each_of_two_exporters_gets_each_span_though_one_of_them_fails(
+    deliver: Callable[..., Delivery],
+) -> None:
+    good, bad = Memory(), Memory()
+    bad.mood = lambda _: SpanExportResult.FAILURE
+    delivery = deliver(To(bad, "bad"), To(good, "good"))
+    delivery.span("a")
+    delivery.span("b")
+    delivery.flush()
+    assert good.names == ["a", "b"]
+
+    bad.mood = lambda _: SpanExportResult.SUCCESS
+
+    wait_until(lambda: sorted(bad.names) == ["a", "b"])
+    assert good.names == ["a", "b"]
+
+
+def test_an_exporter_that_raises_is_a_failure_like_any_other(
+    deliver: Callable[..., Delivery], warnings: Callable[[], list[str]]
+) -> None:
+    memory = Memory()
+
+    def explode(_: list[str]) -> SpanExportResult:
+        raise OSError("no route")
+
+    memory.mood = explode
+    delivery = deliver(To(memory))
+    delivery.span("a")
+    delivery.flush()
+    delivery.flush()
+    assert [w for w in warnings() if "no route" in w] == [
+        "spans cannot be sent to memory yet: no route"
+    ]
+
+    memory.mood = lambda _: SpanExportResult.SUCCESS
+    wait_until(lambda: memory.names == ["a"])
+
+
+def test_one_span_that_is_always_refused_does_not_hold_up_the_others(
+    deliver: Callable[..., Delivery], caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = Memory()
+    memory.mood = lambda names: (
+        SpanExportResult.FAILURE if "bad" in names else SpanExportResult.SUCCESS
+    )
+    delivery = deliver(To(memory))
+    for number in range(40):
+        delivery.span("bad" if number == 17 else f"{number}")
+
+    wait_until(lambda: len(memory.names) == 39)
+
+    # It is given up at last, when it was refused on its own while others were taken.
+    for number in range(200):
+        delivery.span(f"later {number}")
+        delivery.flush()
+        if "given up" in caplog.text:
+            break
+        time.sleep(0.02)
+    assert "memory has refused 1 spans again and again: given up" in caplog.text
+    assert "bad" not in memory.names
+
+
+def test_an_exporter_that_is_not_installed_is_said_and_spans_are_kept(
+    deliver: Callable[..., Delivery], directory: Path, warnings: Callable[[], list[str]]
+) -> None:
+    delivery = deliver(Target("nosuchthing"))
+    delivery.span("a")
+
+    assert delivery.flush()
+
+    assert waiting(directory) == 1
+    assert any("'nosuchthing' not found" in warning for warning in warnings())
+
+
+def test_a_protocol_that_is_not_supported_is_said_and_spans_are_kept(
+    deliver: Callable[..., Delivery],
+    directory: Path,
+    warnings: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier/pigeon")
+    delivery = deliver(Target("otlp"))
+    delivery.span("a")
+
+    assert delivery.flush()
+
+    assert waiting(directory) == 1
+    assert any("carrier/pigeon" in warning for warning in warnings())
+
+
+def test_spans_wait_for_otlp_whatever_its_protocol(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Receiver().start("grpc", fault="refuse") as grpc:
+        for name, value in grpc.environment.items():
+            monkeypatch.setenv(name, value)
+        delivery = Delivery(directory)
+        delivery.span("a")
+        delivery.processor.shutdown(timedelta(seconds=0.2))
+
+    with Receiver().start("http/protobuf") as http:
+        for name, value in http.environment.items():
+            monkeypatch.setenv(name, value)
+        later = Delivery(directory)
+        # In a real process the first one would be gone by now, and its leases with it.
+        deadline = time.monotonic() + 20
+        while not http.spans and time.monotonic() < deadline:
+            later.flush()
+        later.processor.shutdown(timedelta(seconds=5))
+
+        assert [span.name for span in http.spans] == ["a"]
+
+
+def test_a_span_that_is_not_sampled_is_nowhere(
+    directory: Path, deliver: Callable[..., Delivery]
+) -> None:
+    memory = Memory()
+    delivery = deliver(To(memory))
+
+    delivery.processor.on_end(ReadableSpan("no context"))
+    unsampled = SpanContext(1, 1, False, TraceFlags(0))
+    delivery.processor.on_end(ReadableSpan("unsampled", unsampled, start_time=1, end_time=2))
+    delivery.span("sampled")
+    delivery.flush()
+
+    assert memory.names == ["sampled"]
+
+
+def test_a_span_that_cannot_be_written_down_does_no_harm(
+    deliver: Callable[..., Delivery], caplog: pytest.LogCaptureFixture
+) -> None:
+    delivery = deliver(To(Memory()))
+
+    delivery.processor.on_end(
+        ReadableSpan("odd", SpanContext(1, 1, False, TraceFlags(1)), attributes={"odd": object()})  # type: ignore[dict-item]
+    )
+
+    assert "a span is lost: odd" in caplog.text
+
+
+def test_flush_says_that_all_is_on_disk_though_nothing_is_delivered(
+    deliver: Callable[..., Delivery],
+) -> None:
+    memory = Memory()
+    memory.mood = lambda _: SpanExportResult.FAILURE
+    delivery = deliver(To(memory))
+    delivery.span("a")
+
+    assert delivery.flush()
+
+
+def test_flush_waits_no_longer_than_it_is_told_to(deliver: Callable[..., Delivery]) -> None:
+    memory, go_on = Memory(), threading.Event()
+
+    def hang(_: list[str]) -> SpanExportResult:
+        go_on.wait(30)
+        return SpanExportResult.SUCCESS
+
+    memory.mood = hang
+    delivery = deliver(To(memory))
+    delivery.span("a")
+    start = time.monotonic()
+    assert delivery.processor.force_flush(100)
+    assert time.monotonic() - start < 10
+    go_on.set()
+
+
+def test_shutdown_leaves_a_hanging_exporter_behind(
+    deliver: Callable[..., Delivery], directory: Path, warnings: Callable[[], list[str]]
+) -> None:
+    memory, go_on, hanging = Memory(), threading.Event(), threading.Event()
+
+    def hang(_: list[str]) -> SpanExportResult:
+        hanging.set()
+        go_on.wait(30)
+        return SpanExportResult.SUCCESS
+
+    memory.mood = hang
+    delivery = deliver(To(memory))
+    delivery.span("a")
+    hanging.wait(10)
+    start = time.monotonic()
+
+    delivery.provider.shutdown()
+
+    assert time.monotonic() - start < 10
+    assert any("are not delivered yet; they are kept in" in warning for warning in warnings())
+    # What ends now is written down for another process.
+    delivery.span("late")
+    assert any("late" in path.read_text() for path in (directory / "journal").iterdir())
+    go_on.set()
+
+
+def test_no_request_is_begun_when_the_time_for_ending_is_almost_up(
+    deliver: Callable[..., Delivery], directory: Path
+) -> None:
+    class Slow(To):
+        def load(self) -> SpanExporter:
+            time.sleep(1)
+            return super().load()
+
+    memory = Memory()
+    delivery = deliver(Slow(memory), limits=replace(QUICK, linger=timedelta(seconds=30)))
+    delivery.span("a")
+
+    delivery.processor.shutdown(timedelta(seconds=1.2))
+    wait_until(lambda: memory.ended)
+
+    assert memory.batches == []
+    assert waiting(directory) == 1
+
+
+def test_shutdown_does_not_send_on_and_on(
+    deliver: Callable[..., Delivery], directory: Path, warnings: Callable[[], list[str]]
+) -> None:
+    memory = Memory()
+
+    def take_time(_: list[str]) -> SpanExportResult:
+        time.sleep(0.5)
+        return SpanExportResult.SUCCESS
+
+    memory.mood = take_time
+    delivery = deliver(To(memory), limits=replace(QUICK, batch=1, linger=timedelta(seconds=30)))
+    for number in range(20):
+        delivery.span(f"{number}")
+
+    delivery.processor.shutdown(timedelta(seconds=5))
+
+    assert 1 <= len(memory.spans) <= 10
+    assert waiting(directory) == 20 - len(memory.spans)
+    assert any("spans for memory are not delivered yet" in warning for warning in warnings())
+
+
+def test_shutdown_delivers_what_is_waiting_and_closes_the_exporter(
+    deliver: Callable[..., Delivery], directory: Path
+) -> None:
+    memory = Memory()
+    delivery = deliver(To(memory), limits=replace(QUICK, linger=timedelta(seconds=30)))
+    delivery.span("a")
+
+    delivery.processor.shutdown(timedelta(seconds=10))
+
+    assert memory.names == ["a"]
+    assert memory.ended
+    assert list((directory / "journal").iterdir()) == []
+    assert list((directory / "owners").iterdir()) == []
+    delivery.processor.shutdown(timedelta(seconds=1))
+    assert delivery.flush()
+    delivery.span("late")
+    assert memory.names == ["a"]
+
+
+def test_an_exporter_that_does_not_shut_down_is_said(
+    deliver: Callable[..., Delivery], warnings: Callable[[], list[str]]
+) -> None:
+    class Stubborn(Memory):
+        def shutdown(self) -> None:
+            raise RuntimeError("never")
+
+    delivery = deliver(To(Stubborn()))
+    delivery.span("a")
+    delivery.flush()
+
+    delivery.processor.shutdown(timedelta(seconds=10))
+
+    assert "memory did not shut down: never" in warnings()
+
+
+def test_a_process_without_spans_starts_no_thread_and_makes_no_file(
+    directory: Path, deliver: Callable[..., Delivery]
+) -> None:
+    before = threading.active_count()
+    delivery = deliver(To(Memory()))
+    delivery.processor.shutdown()
+
+    assert threading.active_count() == before
+    assert not directory.exists()
+
+
+def test_when_no_thread_can_be_started_spans_are_on_disk_all_the_same(
+    deliver: Callable[..., Delivery], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = deliver(To(Memory()))
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        delivery.span("a")
+        assert delivery.flush()
+
+    assert len(list((directory / "journal").iterdir())) == 1
+
+
+def test_without_a_usable_folder_spans_go_out_from_memory(
+    directory: Path, deliver: Callable[..., Delivery], warnings: Callable[[], list[str]]
+) -> None:
+    directory.write_text("a file where the folder should be")
+    memory, other = Memory(), Memory()
+    memory.mood = lambda _: SpanExportResult.FAILURE
+    delivery = deliver(To(memory), To(other, "other"))
+    delivery.span("a")
+    assert not delivery.flush()
+    memory.mood = lambda _: SpanExportResult.SUCCESS
+
+    wait_until(lambda: memory.names == ["a"])
+    wait_until(lambda: delivery.processor._journal.all_on_disk)
+
+    assert delivery.flush()
+    assert len([w for w in warnings() if "kept in memory only" in w]) == 1
+
+
+def test_without_a_usable_folder_and_exporter_a_task_goes_on(
+    directory: Path, make_span: Callable[..., ReadableSpan]
+) -> None:
+    directory.write_text("a file where the folder should be")
+    processor = DurableSpanProcessor(directory, (), QUICK)
+    processor.on_end(make_span())
+    assert not processor.force_flush(1000)
+    processor.shutdown()
+
+
+def test_when_the_trace_store_cannot_be_used_spans_go_out_from_the_journal(
+    directory: Path, deliver: Callable[..., Delivery], warnings: Callable[[], list[str]]
+) -> None:
+    (directory / "traces.db").mkdir(parents=True)
+    memory = Memory()
+    delivery = deliver(To(memory))
+    delivery.span("a")
+    delivery.flush()
+
+    assert memory.names == ["a"]
+    assert any("the trace store cannot be used" in warning for warning in warnings())
+    (directory / "traces.db").rmdir()
+    delivery.span("b")
+    delivery.flush()
+    assert memory.names == ["a", "b"]
+
+
+def test_what_is_dropped_is_counted_in_one_warning(
+    deliver: Callable[..., Delivery], warnings: Callable[[], list[str]]
+) -> None:
+    memory = Memory()
+    memory.mood = lambda _: SpanExportResult.FAILURE
+    delivery = deliver(
+        To(memory), limits=replace(QUICK, max_pending_spans=10, linger=timedelta(seconds=30))
+    )
+    for number in range(25):
+        delivery.span(f"{number}")
+    delivery.flush()
+    memory.mood = lambda _: SpanExportResult.SUCCESS
+    delivery.flush()
+
+    assert sorted(memory.names) == [f"{number}" for number in range(15, 25)]
+    assert [w for w in warnings() if "dropped" in w] == [
+        "15 undelivered spans dropped so far, oldest first"
+    ]
+
+
+def test_rubbish_in_the_journal_of_a_dead_process_is_put_aside(
+    directory: Path,
+    deliver: Callable[..., Delivery],
+    make_line: Callable[..., str],
+    warnings: Callable[[], list[str]],
+) -> None:
+    (directory / "journal").mkdir(parents=True)
+    orphan = directory / "journal" / "1-dead-1.jsonl"
+    orphan.write_text(f"{make_line('memory')}\n\0\0\0\0\n{make_line('memory')}\n")
+    memory = Memory()
+    delivery = deliver(To(memory))
+
+    delivery.flush()
+
+    assert len(memory.names) == 2
+    assert "1 lines are no spans" in warnings()[0]
+    assert [p.name for p in (directory / "journal").glob("1-dead*")] == ["1-dead-1.jsonl.corrupt"]
+
+
+def test_an_orphan_that_cannot_be_read_holds_nothing_up(
+    directory: Path, deliver: Callable[..., Delivery], warnings: Callable[[], list[str]]
+) -> None:
+    (directory / "journal" / "1-dead-1.jsonl").mkdir(parents=True)
+    memory = Memory()
+    delivery = deliver(To(memory))
+    delivery.span("a")
+    delivery.flush()
+
+    assert memory.names == ["a"]
+    assert any("cannot be taken over" in warning for warning in warnings())
+
+
+def test_an_orphan_that_another_process_took_first_is_no_error(
+    directory: Path, deliver: Callable[..., Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "haas_otel.delivery.adoption.orphans", lambda _: [directory / "journal" / "gone.jsonl"]
+    )
+    memory = Memory()
+    delivery = deliver(To(memory))
+    delivery.span("a")
+    delivery.flush()
+
+    assert memory.names == ["a"]
+
+
+def test_whatever_goes_wrong_in_a_round_the_next_one_goes_on(
+    deliver: Callable[..., Delivery],
+    monkeypatch: pytest.MonkeyPatch,
+    warnings: Callable[[], list[str]],
+) -> None:
+    memory = Memory()
+    delivery = deliver(To(memory))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            delivery.processor._journal, "read", lambda: (_ for _ in ()).throw(OSError("torn"))
+        )
+        delivery.span("a")
+        delivery.flush()
+    assert any("a round of delivery failed" in warning for warning in warnings())
+
+    delivery.flush()
+
+    assert memory.names == ["a"]
+
+
+def test_a_store_that_breaks_after_the_lease_is_said(
+    deliver: Callable[..., Delivery], directory: Path, warnings: Callable[[], list[str]]
+) -> None:
+    memory = Memory()
+
+    def replace_the_store(_: list[str]) -> SpanExportResult:
+        for path in directory.glob("traces.db*"):
+            path.rename(f"{path}.gone")
+        (directory / "traces.db").mkdir()
+        return SpanExportResult.SUCCESS
+
+    memory.mood = replace_the_store
+    delivery = deliver(To(memory))
+    delivery.span("a")
+    delivery.flush()
+
+    assert memory.names == ["a"]
+    assert any("the trace store cannot be used" in warning for warning in warnings())
+    (directory / "traces.db").rmdir()
+
+
+def test_a_stored_line_that_became_unreadable_is_left_out(
+    deliver: Callable[..., Delivery], directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = Memory()
+    memory.mood = lambda _: SpanExportResult.FAILURE
+    delivery = deliver(To(memory))
+    delivery.span("a")
+    delivery.span("b")
+    delivery.flush()
+    with sqlite3.connect(directory / "traces.db") as connection:
+        connection.execute("""UPDATE spans SET body = '{"dropped": 1}' WHERE name = 'a'""")
+
+    memory.mood = lambda _: SpanExportResult.SUCCESS
+
+    wait_until(lambda: memory.names == ["b"])
+    wait_until(lambda: waiting(directory) == 0)
+    assert "cannot be read, so it is not sent" in caplog.text
+
+
+def test_the_senders_own_requests_make_no_spans(deliver: Callable[..., Delivery]) -> None:
+    from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
+
+    suppressed = []
+    memory = Memory()
+
+    def look(_: list[str]) -> SpanExportResult:
+        suppressed.append(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
+        return SpanExportResult.SUCCESS
+
+    memory.mood = look
+    delivery = deliver(To(memory))
+    delivery.span("a")
+    delivery.flush()
+
+    assert suppressed == [True]
+
+
+@pytest.mark.parametrize("receiver", ["http/protobuf"], indirect=True)
+def test_a_forked_child_delivers_its_own_spans(
+    to_receiver: Receiver, deliver: Callable[..., Delivery]
+) -> None:
+    """With gRPC it is tested in processes of its own: a gRPC server's process cannot be forked."""
+    delivery = deliver()
+    delivery.span("before")
+    delivery.flush()
+
+    child = os.fork()
+    if child == 0:
+        delivery.span("in the child")
+        os._exit(0 if delivery.flush() else 1)
+    _, status = os.waitpid(child, 0)
+    delivery.span("after")
+    delivery.flush()
+
+    assert status == 0
+    assert sorted(span.name for span in to_receiver.spans) == ["after", "before", "in the child"]
+
+
+def test_after_a_fork_a_processor_begins_anew(deliver: Callable[..., Delivery]) -> None:
+    memory = Memory()
+    delivery = deliver(To(memory))
+    delivery.span("parent")
+    delivery.flush()
+    delivery.processor._forget_after_fork()
+    delivery.span("child")
+    delivery.flush()
+
+    assert memory.names == ["parent", "child"]
+
+
+def test_a_second_thread_finds_its_place_taken(deliver: Callable[..., Delivery]) -> None:
+    """A signal handler may strike between the start of the thread and the note of it."""
+    memory = Memory()
+    delivery = deliver(To(memory))
+    delivery.span("a")
+    delivery.flush()
+
+    second = threading.Thread(target=delivery.processor._sender._run)
+    second.start()
+    second.join(10)
+
+    assert not second.is_alive()
+    delivery.span("b")
+    delivery.flush()
+    assert memory.names == ["a", "b"]
+
+
+def test_an_exporter_that_failed_is_left_alone_for_a_while(
+    directory: Path, deliver: Callable[..., Delivery]
+) -> None:
+    """Without a store too."""
+    (directory / "traces.db").mkdir(parents=True)
+    memory = Memory()
+    memory.mood = lambda _: SpanExportResult.FAILURE
+    slow = replace(QUICK, first_retry=timedelta(hours=1), last_retry=timedelta(hours=1))
+    delivery = deliver(To(memory), limits=slow)
+    delivery.span("a")
+    delivery.flush()
+    delivery.flush()
+
+    assert memory.batches == [["a"]]
+
+
+def test_many_warnings_of_one_kind_are_one(
+    directory: Path, deliver: Callable[..., Delivery], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    (directory / "traces.db").mkdir(parents=True)
+    delivery = deliver(To(Memory()))
+    for number in range(5):
+        delivery.span(f"{number}")
+        delivery.flush()
+
+    assert caplog.text.count("the trace store cannot be used") == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, Limits()),
+        (
+            {
+                "OTEL_BSP_MAX_QUEUE_SIZE": "7",
+                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": " 5 ",
+                "OTEL_BSP_SCHEDULE_DELAY": "1500",
+            },
+            Limits(max_pending_spans=7, batch=5, linger=timedelta(seconds=1.5)),
+        ),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "many"}, Limits()),
+        ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"}, Limits()),
+    ],
+)
+def test_the_standard_variables_set_the_limits(
+    variables: dict[str, str],
+    expected: Limits,
+    monkeypatch: pytest.MonkeyPatch,
+    warnings: Callable[[], list[str]],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert Limits.from_environment() == expected
+    wrong = any(value in ("many", "0") for value in variables.values())
+    assert bool(warnings()) == wrong

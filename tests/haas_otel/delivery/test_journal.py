@@ -1,0 +1,386 @@
+"""A line is on disk when append returns, and stays there until it is forgotten."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from haas_otel.delivery import journal as journal_module
+from haas_otel.delivery.journal import Journal, orphans, put_aside, read_orphan
+from haas_otel.delivery.owner import Owner, is_alive, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def files(directory: Path) -> list[Path]:
+    return sorted((directory / "journal").glob("*"))
+
+
+def kept(journal: Journal) -> list[str]:
+    return list(journal.read().texts)
+
+
+def left_by_the_dead(directory: Path) -> list[str]:
+    return [
+        text for path in orphans(directory) for lines in read_orphan(path) for text in lines.texts
+    ]
+
+
+def test_lines_are_kept_in_order_until_forgotten(directory: Path) -> None:
+    journal = Journal(directory)
+    assert journal.empty
+    journal.append(b"one")
+    journal.append(b"two")
+
+    first = journal.read()
+    journal.append(b"three")
+    assert first.texts == ("one", "two")
+    assert kept(journal) == ["one", "two", "three"]
+
+    journal.forget(first)
+    assert kept(journal) == ["three"]
+    assert not journal.empty
+    journal.forget(journal.read())
+    assert journal.empty
+    assert kept(journal) == []
+
+
+def test_nobody_else_may_read_what_spans_tell(directory: Path) -> None:
+    journal = Journal(directory)
+    journal.append(b"secret")
+
+    (path,) = files(directory)
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_closed_journal_without_lines_leaves_nothing(directory: Path) -> None:
+    journal = Journal(directory)
+    journal.append(b"one")
+    journal.forget(journal.read())
+    journal.close()
+
+    assert files(directory) == []
+    assert list((directory / "owners").iterdir()) == []
+
+
+def test_a_closed_journal_leaves_its_lines_to_others(directory: Path) -> None:
+    journal = Journal(directory)
+    journal.append(b"one")
+    assert list(orphans(directory)) == []
+
+    journal.close()
+
+    assert left_by_the_dead(directory) == ["one"]
+
+
+def test_a_line_after_closing_is_kept_too(directory: Path) -> None:
+    journal = Journal(directory)
+    journal.close()
+    journal.append(b"late")
+
+    assert kept(journal) == ["late"]
+
+
+def test_the_file_of_a_killed_process_is_an_orphan(directory: Path) -> None:
+    program = (
+        "import sys, os, signal; from pathlib import Path;"
+        "from haas_otel.delivery.journal import Journal;"
+        "Journal(Path(sys.argv[1])).append(b'told'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    process = subprocess.run([sys.executable, "-c", program, str(directory)], check=False)
+
+    assert process.returncode == -signal.SIGKILL
+    assert left_by_the_dead(directory) == ["told"]
+    # Its lock's file is of no more use.
+    assert list((directory / "owners").iterdir()) == []
+
+
+def test_the_owner_of_a_lock_is_alive_until_it_resigns(directory: Path) -> None:
+    owner = Owner(directory)
+    assert is_alive(directory, owner.id)
+
+    owner.resign()
+
+    assert not is_alive(directory, owner.id)
+
+
+def test_a_sweep_spares_the_living_and_those_who_begin(directory: Path) -> None:
+    owner = Owner(directory)
+    dead = directory / "owners" / "1-dead"
+    beginning = directory / "owners" / ".2-beginning"
+    stale = directory / "owners" / ".3-stale"
+    for path in (dead, beginning, stale):
+        path.touch()
+    os.utime(stale, (0, 0))
+
+    sweep(directory)
+
+    names = {path.name for path in (directory / "owners").iterdir()}
+    assert names == {owner.id, ".2-beginning"}
+
+
+def test_a_sweep_of_nothing_is_no_error(directory: Path) -> None:
+    sweep(directory)
+
+
+def test_a_full_file_makes_room_for_a_new_one(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_ROTATE_BYTES", 10)
+    journal = Journal(directory)
+    journal.append(b"x" * 20)
+    (first,) = files(directory)
+
+    journal.forget(journal.read())
+    journal.append(b"y")
+
+    (second,) = files(directory)
+    assert second != first
+    assert kept(journal) == ["y"]
+
+
+def test_forgetting_lines_of_a_file_that_is_gone_forgets_nothing_else(directory: Path) -> None:
+    journal = Journal(directory)
+    journal.append(b"old")
+    old = journal.read()
+    journal.close()
+    journal.append(b"new")
+
+    journal.forget(old)
+
+    assert kept(journal) == ["new"]
+
+
+def test_much_is_read_in_parts(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_READ_BYTES", 25)
+    journal = Journal(directory)
+    lines = [f"{number:09}" for number in range(7)] + ["z" * 60, "end"]
+    for line in lines:
+        journal.append(line.encode())
+
+    parts = []
+    while not journal.empty:
+        part = journal.read()
+        parts.append(list(part.texts))
+        journal.forget(part)
+
+    assert [line for part in parts for line in part] == lines
+    assert parts[0] == lines[:2]
+    assert ["z" * 60] in parts
+
+    journal.append(b"one more")
+    journal.close()
+    assert left_by_the_dead(directory) == [*lines, "one more"]
+
+
+def test_an_orphan_is_read_in_parts_and_without_its_torn_end(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_READ_BYTES", 8)
+    directory.mkdir()
+    path = directory / "1-dead-1.jsonl"
+    path.write_text("one\ntwo\nthree\nto")
+
+    assert [lines.texts for lines in read_orphan(path)] == [("one", "two"), ("three",)]
+
+
+def test_what_is_put_aside_is_no_orphan(directory: Path) -> None:
+    (directory / "journal").mkdir(parents=True)
+    path = directory / "journal" / "1-dead-1.jsonl"
+    path.write_text("rubbish\n")
+
+    kept_as = put_aside(path)
+
+    assert kept_as.read_text() == "rubbish\n"
+    assert list(orphans(directory)) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)],
+        check=False,
+        capture_output=True,
+    )
+    if made.returncode:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"a tmpfs cannot be mounted: {made.stderr.decode()}")
+        pytest.skip("mounting a tmpfs needs root")
+    yield mount
+    subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+def test_a_full_disk_loses_no_line(small_disk: Path, warnings: Callable[[], list[str]]) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * 32 * 1024)
+    journal = Journal(small_disk)
+    lines = [f"{number:03}{'x' * 997}" for number in range(100)]
+    for line in lines:
+        journal.append(line.encode())
+
+    assert not journal.all_on_disk
+    lines_read = journal.read()
+    assert sorted(text for text in lines_read.texts if len(text) == 1000) == lines
+    (warning,) = warnings()
+    assert "kept in memory only" in warning
+
+    # Once there is room again, a line that was torn by the end of the disk harms no other.
+    journal.forget(lines_read)
+    assert kept(journal) == []
+    ballast.unlink()
+    journal.append(b"after")
+    assert kept(journal)[-1] == "after"
+    assert journal.all_on_disk
+
+
+def test_a_line_that_was_torn_is_closed_before_the_next(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(directory)
+    journal.append(b"whole")
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+        journal.append(b"torn")
+    journal.append(b"next")
+
+    assert kept(journal) == ["whole", "tor", "next", "torn"]
+    assert not journal.all_on_disk
+
+
+def test_memory_is_bounded_and_what_is_dropped_is_counted(
+    directory: Path, warnings: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_MOST_IN_MEMORY", 3)
+    directory.write_text("a file where the folder should be")
+    journal = Journal(directory)
+
+    for number in range(7):
+        journal.append(f"{number}".encode())
+
+    assert kept(journal) == ["4", "5", "6"]
+    assert [w for w in warnings() if "dropped" in w] == [
+        f"{count} spans dropped: no disk, no collector takes them" for count in (1, 2, 4)
+    ]
+    journal.forget(journal.read())
+    assert journal.empty
+    journal.close()
+
+
+def test_a_journal_that_nobody_reads_does_not_fill_the_disk(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_MOST_BYTES", 10)
+    journal = Journal(directory)
+    journal.append(b"x" * 20)
+    lines = journal.read()
+
+    journal.append(b"too much")
+    assert not journal.all_on_disk
+
+    journal.forget(lines)
+    journal.append(b"fine again")
+    assert set(kept(journal)) == {"too much", "fine again"}
+
+
+def test_threads_do_not_mix_their_lines(directory: Path) -> None:
+    journal = Journal(directory)
+
+    def write(name: str) -> None:
+        for number in range(200):
+            journal.append(f"{name}{number}".encode() * 50)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    expected = {f"{name}{number}" * 50 for name in "abcd" for number in range(200)}
+    assert set(kept(journal)) == expected
+
+
+def test_a_forked_child_writes_a_file_of_its_own(directory: Path) -> None:
+    journal = Journal(directory)
+    journal.append(b"parent")
+
+    child = os.fork()
+    if child == 0:
+        journal.forget_after_fork()
+        journal.append(b"child")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+
+    assert kept(journal) == ["parent"]
+    assert left_by_the_dead(directory) == ["child"]
+    assert len(files(directory)) == 2
+
+
+def test_a_child_that_lives_on_does_not_keep_its_dead_parents_lock(directory: Path) -> None:
+    told, go = os.pipe(), os.pipe()
+
+    parent = os.fork()
+    if parent == 0:
+        journal = Journal(directory)
+        journal.append(b"parent")
+        child = os.fork()
+        if child == 0:
+            journal.forget_after_fork()
+            os.write(told[1], b"x")
+            os.read(go[0], 1)
+            os._exit(0)
+        os.read(told[0], 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(parent, 0)
+
+    left = left_by_the_dead(directory)
+    os.write(go[1], b"x")
+    for end in (*told, *go):
+        os.close(end)
+    assert left == ["parent"]
+
+
+def test_after_a_fork_nothing_of_the_parent_is_touched(directory: Path) -> None:
+    """As in a child, but where a tool that measures the test sees it."""
+    journal = Journal(directory)
+    journal.append(b"parent")
+    journal.forget_after_fork()
+    journal.append(b"child")
+
+    assert kept(journal) == ["child"]
+    # Here the copy of the lock was the only one.
+    assert left_by_the_dead(directory) == ["parent"]
+
+
+def test_a_journal_without_a_file_forks(directory: Path) -> None:
+    journal = Journal(directory)
+    journal.forget_after_fork()
+    journal.append(b"one")
+    assert kept(journal) == ["one"]
+
+
+def test_a_file_that_vanishes_while_orphans_are_listed_is_no_error(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (directory / "journal").mkdir(parents=True)
+    (directory / "journal" / "1-dead-1.jsonl").touch()
+
+    def gone(self: Path, **_: object) -> os.stat_result:
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", gone)
+        assert journal_module._modified(directory / "journal" / "1-dead-1.jsonl") == 0.0

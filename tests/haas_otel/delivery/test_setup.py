@@ -1,0 +1,479 @@
+"""The standard variables decide; an application's own provider is left as it is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+from opentelemetry.util._once import Once
+
+from haas_otel import delivery, ids
+from haas_otel.delivery import setup
+from haas_otel.delivery.exporters import Target, chosen_targets
+from haas_otel.delivery.location import telemetry_directory
+from haas_otel.delivery.logs import LOGGERS, SpanLogHandler
+from haas_otel.ids import TaskRunIdGenerator
+from tests.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SECOND = timedelta(seconds=1)
+SOON = timedelta(seconds=20)
+
+
+@pytest.fixture(autouse=True)
+def _a_new_process(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is set up yet, as in a process that has just begun."""
+    monkeypatch.setenv("HAAS_OTEL_DIR", str(directory))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(setup, "_configured", False)
+    monkeypatch.setattr(setup, "_processor", None)
+    monkeypatch.setattr(setup, "_logs", None)
+    yield
+    _end_logs()
+    provider = trace._TRACER_PROVIDER
+    if isinstance(provider, TracerProvider):
+        provider.shutdown()
+
+
+def _end_logs() -> None:
+    """Take the handlers away that a set-up has put up, and end the thread that sends for them."""
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        for handler in [each for each in logger.handlers if isinstance(each, SpanLogHandler)]:
+            logger.removeHandler(handler)
+    if setup._logs is not None:
+        setup._logs.begin_end()
+        setup._logs.await_end(SOON)
+    assert not [t for t in threading.enumerate() if t.name == "haas-otel-logs"]
+
+
+def provider() -> TracerProvider:
+    found = trace.get_tracer_provider()
+    assert isinstance(found, TracerProvider)
+    return found
+
+
+def end_a_span(name: str = "told") -> None:
+    trace.get_tracer("Haas.Media.BackgroundTasks").start_span(name).end()
+
+
+def test_with_nothing_set_spans_are_stored_and_sent_nowhere(directory: Path) -> None:
+    delivery.configure()
+    end_a_span()
+
+    assert delivery.flush(SOON)
+    assert (directory / "traces.db").exists()
+    assert delivery.deliver_pending(SOON) == 0
+
+
+def test_an_endpoint_is_enough_to_be_delivered_to(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in receiver.environment.items():
+        monkeypatch.setenv(name, value)
+    delivery.configure()
+    end_a_span()
+
+    delivery.shutdown(SOON)
+
+    assert [span.name for span in receiver.spans] == ["told"]
+
+
+def test_what_was_only_stored_is_not_sent_by_a_later_process(
+    processes: Any, directory: Path
+) -> None:
+    processes.run("make", "1", "before")
+    with Receiver().start("http/protobuf") as receiver:
+        processes.run("make", "1", "after", **receiver.environment)
+
+        names = sorted(span.name for span in receiver.spans)
+    assert names == ["after 0", "child of after 0"]
+
+
+def test_it_is_set_up_once_by_many_threads() -> None:
+    providers: list[object] = []
+
+    def work() -> None:
+        delivery.configure()
+        providers.append(trace.get_tracer_provider())
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(set(map(id, providers))) == 1
+    assert isinstance(providers[0], TracerProvider)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_SDK_DISABLED", "true"),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "httpx, haas_otel"),
+    ],
+)
+def test_switched_off_it_does_nothing(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    delivery.configure()
+    end_a_span()
+
+    assert delivery.flush(SECOND)
+    assert delivery.deliver_pending(SECOND) == 0
+    delivery.shutdown(SECOND)
+    assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    assert not directory.exists()
+
+
+def test_a_process_that_makes_no_span_imports_no_sdk_for_it() -> None:
+    program = (
+        "import sys; before = set(sys.modules); import haas_otel.delivery;"
+        "print([m for m in sys.modules if 'exporter' in m or 'sdk._configuration' in m"
+        " or m == 'sqlite3' and m not in before or m.startswith('grpc')])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    loaded = told.stdout.strip()
+    # Prefect itself imports sqlite3 (through SQLAlchemy) in some versions; the rest is ours.
+    assert loaded in ("[]", "['sqlite3']")
+
+
+def test_setting_up_loads_no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = (
+        "import sys; from haas_otel import delivery; delivery.configure();"
+        "print([m for m in sys.modules if m.startswith(('grpc', 'requests', "
+        "'opentelemetry.exporter'))])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"},
+    )
+    assert told.stdout.strip() == "[]"
+
+
+def test_the_provider_of_the_application_gets_our_ids_and_nothing_else(directory: Path) -> None:
+    own = TracerProvider()
+    trace.set_tracer_provider(own)
+
+    delivery.configure()
+    delivery.configure()
+
+    assert trace.get_tracer_provider() is own
+    assert isinstance(own.id_generator, TaskRunIdGenerator)
+    assert isinstance(own.id_generator._fallback, RandomIdGenerator)
+    with ids.chosen(trace_id=5, span_id=7):
+        context = trace.get_tracer("x").start_span("y").get_span_context()
+    assert (context.trace_id, context.span_id) == (5, 7)
+    assert own._active_span_processor._span_processors == ()
+    assert delivery.flush(SECOND)
+    assert delivery.deliver_pending(SECOND) == 0
+    delivery.shutdown(SECOND)
+    assert not directory.exists()
+
+
+def test_our_ids_are_not_put_on_twice() -> None:
+    generator = TaskRunIdGenerator()
+    trace.set_tracer_provider(TracerProvider(id_generator=generator))
+
+    delivery.configure()
+
+    assert provider().id_generator is generator
+
+
+def test_a_provider_that_is_no_sdk_s_is_left_alone() -> None:
+    class Foreign(trace.TracerProvider):
+        def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+            return trace.NoOpTracer()
+
+    foreign = Foreign()
+    trace.set_tracer_provider(foreign)
+
+    delivery.configure()
+
+    assert trace.get_tracer_provider() is foreign
+    assert delivery.flush(SECOND)
+
+
+def test_flush_tells_what_the_application_s_provider_tells() -> None:
+    class Slow(TracerProvider):
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            return timeout_millis > 500
+
+    trace.set_tracer_provider(Slow())
+    delivery.configure()
+
+    assert delivery.flush(SECOND)
+    assert not delivery.flush(timedelta(milliseconds=100))
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({}, "haas-media"),
+        ({"OTEL_SERVICE_NAME": "mine"}, "mine"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=theirs,a=b"}, "theirs"),
+    ],
+)
+def test_the_service_has_a_name(
+    variables: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+
+    delivery.configure()
+
+    attributes = provider().resource.attributes
+    assert attributes is not None
+    assert attributes["service.name"] == name
+    assert attributes.get("a") == ("b" if "a=b" in str(variables) else None)
+
+
+def test_the_sampler_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
+
+    delivery.configure()
+
+    assert isinstance(provider().sampler, ParentBasedTraceIdRatio)
+    assert "0.25" in provider().sampler.get_description()
+
+
+class Counting(IdGenerator):
+    """Ids that count up, as a test's entry point gives them."""
+
+    def generate_span_id(self) -> int:
+        return 11
+
+    def generate_trace_id(self) -> int:
+        return 12
+
+
+def test_the_id_generator_that_is_asked_for_makes_all_other_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_ID_GENERATOR", "counting")
+    monkeypatch.setattr(
+        setup.sdk_configuration,
+        "entry_points",
+        lambda group, name: [EntryPoint(Counting)] if name == "counting" else [],
+    )
+
+    delivery.configure()
+
+    context = trace.get_tracer("x").start_span("y").get_span_context()
+    assert (context.trace_id, context.span_id) == (12, 11)
+
+
+class EntryPoint:
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def load(self) -> object:
+        return self._value
+
+
+def test_what_cannot_be_set_up_is_logged_and_harms_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_ID_GENERATOR", "nosuchthing")
+
+    delivery.configure()
+    delivery.configure()
+
+    assert caplog.text.count("OpenTelemetry could not be set up") == 1
+    end_a_span()
+
+
+def test_a_configuration_file_is_the_ecosystem_s_own_matter(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+
+    delivery.configure()
+
+    assert "opentelemetry-configuration is not installed" in caplog.text
+
+
+def test_a_configuration_file_s_provider_gets_our_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+    monkeypatch.setattr(
+        setup.sdk_configuration._OTelSDKConfigurator,
+        "_configure",
+        lambda self, **_: trace.set_tracer_provider(TracerProvider()),
+    )
+
+    delivery.configure()
+
+    assert isinstance(provider().id_generator, TaskRunIdGenerator)
+
+
+def test_auto_instrumentation_sets_up_the_same(directory: Path) -> None:
+    """As ``opentelemetry-instrument`` does, which then leaves nothing to do."""
+    setup.TaskSpanConfigurator().configure(auto_instrumentation_version="1.2")
+
+    delivery.configure()
+    end_a_span()
+
+    attributes = provider().resource.attributes
+    assert attributes is not None
+    assert attributes["telemetry.auto.version"] == "1.2"
+    assert delivery.flush(SOON)
+    assert (directory / "traces.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "targets"),
+    [
+        ({}, []),
+        ({"OTEL_TRACES_EXPORTER": "none"}, []),
+        ({"OTEL_TRACES_EXPORTER": "None", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, []),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, ["otlp"]),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://x"}, ["otlp"]),
+        ({"OTEL_TRACES_EXPORTER": " otlp , console"}, ["otlp", "console"]),
+        ({"OTEL_TRACES_EXPORTER": "otlp_proto_http"}, ["otlp"]),
+        ({"OTEL_TRACES_EXPORTER": "otlp,otlp_proto_grpc,"}, ["otlp"]),
+    ],
+)
+def test_the_exporters_are_those_that_are_asked_for(
+    variables: dict[str, str], targets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert [target.key for target in chosen_targets()] == targets
+
+
+def test_the_console_is_an_exporter_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+    assert isinstance(Target("console").load(), ConsoleSpanExporter)
+    delivery.configure()
+    end_a_span("on the console")
+
+    assert delivery.flush(SOON)
+    assert delivery.deliver_pending(SOON) == 0
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_tls_and_headers_come_from_the_standard_variables(
+    protocol: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Set on machines behind a company's proxy; requests would prefer it.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt")
+    receiver = Receiver().start(
+        protocol, tls_directory=tmp_path, required_headers={"authorization": "Bearer x"}
+    )
+    with receiver:
+        for name, value in receiver.environment.items():
+            monkeypatch.setenv(name, value)
+        delivery.configure()
+        end_a_span()
+        delivery.shutdown(SOON)
+
+        assert [span.name for span in receiver.spans] == ["told"]
+        assert receiver.requests[0].headers["authorization"] == "Bearer x"
+
+
+def test_a_credential_provider_keeps_its_own_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", "/some/certificate.pem")
+    monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "nosuchthing")
+
+    with pytest.raises(RuntimeError, match="nosuchthing"):
+        Target("otlp_proto_http").load()
+
+
+def test_spans_are_kept_in_prefect_s_home_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from prefect.settings import PREFECT_HOME, temporary_settings
+
+    monkeypatch.setenv("HAAS_OTEL_DIR", "~/spans")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert telemetry_directory() == tmp_path / "spans"
+
+    monkeypatch.delenv("HAAS_OTEL_DIR")
+    with temporary_settings({PREFECT_HOME: tmp_path / "prefect"}):
+        assert telemetry_directory() == tmp_path / "prefect" / "haas_otel"
+
+
+def test_pending_spans_of_other_processes_are_delivered_on_request(
+    processes: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.set_fault("refuse")
+    processes.run("make-and-die", "3", **receiver.environment)
+    receiver.set_fault(None)
+    for name, value in receiver.environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert delivery.deliver_pending(SOON) == 6
+    assert delivery.deliver_pending(SOON) == 0
+    assert len(receiver.spans) == 6
+
+
+def test_the_public_face_is_small_and_complete() -> None:
+    from haas_otel.delivery.store import TraceStore
+    from haas_otel.delivery.waterfall import render_waterfall
+
+    assert delivery.TraceStore is TraceStore
+    assert delivery.render_waterfall is render_waterfall
+    assert delivery.__all__ == sorted(delivery.__all__)
+    with pytest.raises(AttributeError, match="nosuchthing"):
+        _ = delivery.nosuchthing
+
+
+def test_shutdown_before_anything_is_set_up_is_no_error(make_span: Callable[..., Any]) -> None:
+    delivery.shutdown(SECOND)
+    assert delivery.flush(SECOND)
+
+
+@pytest.mark.parametrize(
+    ("variables", "times"),
+    [
+        ({"PREFECT__FLOW_RUN_ID": "a run's own process"}, 1),
+        ({"PREFECT__FLOW_RUN_ID": "off", "OTEL_SDK_DISABLED": "true"}, 0),
+        ({}, 0),
+    ],
+)
+def test_the_process_of_a_flow_run_is_set_up_when_the_run_begins(
+    variables: dict[str, str], times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.states import Running
+
+    from haas_otel import flow, settling, span
+
+    made: list[bool] = []
+    monkeypatch.delenv("PREFECT__FLOW_RUN_ID", raising=False)
+    begun = flow(lambda: None)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(span, "tracer", lambda: made.append(True))
+    settling.haas_otel_on_begun(begun, FlowRun(flow_id=uuid4(), run_count=1), Running())
+
+    assert len(made) == times

@@ -1,0 +1,282 @@
+"""The decorators are Prefect's own, and lose nothing of theirs."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import PackageNotFoundError
+from typing import TYPE_CHECKING, Any
+
+import prefect
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from prefect.context import FlowRunContext
+from prefect.flows import Flow
+from prefect.settings import (
+    PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY,
+    temporary_settings,
+)
+from prefect.tasks import Task
+
+import haas_otel
+from haas_otel import BackgroundFlow, BackgroundTask, flow, hooks, labels, settling, span, task
+from haas_otel.decorators import _RENAMED, type_of
+from haas_otel.ids import TaskRunIdGenerator
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from tests.haas_otel.conftest import Told
+
+
+@pytest.mark.parametrize(
+    ("function", "task_type"),
+    [
+        ("metadata_scan", "MetadataScanTask"),
+        ("encode", "EncodeTask"),
+        ("scan_4k_films", "Scan4kFilmsTask"),
+        ("_hidden", "HiddenTask"),
+        ("addToLibrary", "AddToLibraryTask"),
+    ],
+)
+def test_task_type_is_the_functions_name(function: str, task_type: str) -> None:
+    assert type_of(function) == task_type
+
+
+def test_every_option_of_prefects_task_survives_with_options() -> None:
+    def hook(task: Any, task_run: Any, state: Any) -> None: ...
+
+    @task(name="First", retries=3, on_cancellation=[hook], on_failure=[hook], task_type="Own")
+    def first() -> None: ...
+
+    second = first.with_options(name="Second", on_completion=[hook])
+    assert isinstance(second, BackgroundTask)
+    assert (second.name, second.retries, second.task_type) == ("Second", 3, "Own")
+    assert second.on_cancellation_hooks == [hook]
+    assert second.on_failure_hooks == [hooks.haas_otel_on_end, hook]
+    assert second.on_completion_hooks == [hooks.haas_otel_on_end, hook]
+    assert second.on_running_hooks == [hooks.haas_otel_on_running]
+
+
+def test_prefects_task_has_no_option_we_do_not_know() -> None:
+    """Fails when Prefect's Task gets an option that is not kept under its own name."""
+
+    @task
+    def some() -> None: ...
+
+    for name in inspect.signature(Task.__init__).parameters:
+        if name not in ("self", "fn"):
+            assert hasattr(some, _RENAMED.get(name, name)), name
+
+
+def test_flows_keep_their_hooks_with_options() -> None:
+    def hook(flow: Any, flow_run: Any, state: Any) -> None: ...
+
+    @flow(name="first", on_crashed=[hook])
+    def first() -> int:
+        return 1
+
+    assert isinstance(first, Flow)
+    second = first.with_options(name="second", on_cancellation=[hook])
+    assert isinstance(second, BackgroundFlow)
+    assert second.name == "second"
+    assert second.on_cancellation_hooks == [settling.haas_otel_on_stopped, hook]
+    assert second.on_crashed_hooks == [settling.haas_otel_on_stopped, hook]
+    assert second.on_failure_hooks == [settling.haas_otel_on_ended]
+
+
+def test_a_task_called_by_hand_is_the_function() -> None:
+    @task
+    def double(number: int) -> int:
+        return number * 2
+
+    assert double.fn(4) == 8
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        ("scan of {library}", "scan of Films"),
+        (lambda: "a scan", "a scan"),
+        (lambda parameters: f"scan: {parameters['library']}", "scan: Films"),
+    ],
+)
+def test_task_run_names(told: Told, chosen: Any, name: str) -> None:
+    names: list[str] = []
+
+    @task(task_run_name=chosen, on_completion=[lambda t, run, s: names.append(run.name)])
+    def scan(library: str) -> None: ...
+
+    scan("Films")
+    scan.with_options()("Films")
+    assert names == [name, name]
+    assert [s.attributes["task.name"] for s in told.task_spans] == ["scan", "scan"]
+
+
+def test_default_task_run_name_is_prefects(told: Told) -> None:
+    names: list[str] = []
+    keep = [lambda t, run, s: names.append(run.name)]
+
+    @task(on_completion=keep)
+    def ours() -> None: ...
+
+    @prefect.task(on_completion=keep)
+    def theirs() -> None: ...
+
+    ours()
+    theirs()
+    assert names == ["ours", "theirs"]
+
+
+def test_the_callers_trace_is_taken_from_the_flow_runs_label(told: Told) -> None:
+    caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    @task
+    def child() -> None: ...
+
+    @flow
+    def called() -> None:
+        context = FlowRunContext.get()
+        assert context is not None
+        assert context.flow_run is not None
+        context.flow_run.labels[labels.TRACEPARENT] = caller
+        child()
+        child()
+
+    called()
+    for s in told.task_spans:
+        assert f"{s.context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+        assert f"{s.parent.span_id:016x}" == "b7ad6b7169203331"
+
+
+def test_what_a_task_starts_has_that_task_as_caller(told: Told) -> None:
+    """``run_deployment`` reads the flow run's labels: in a body they name the task's span."""
+    seen: list[Any] = []
+
+    def label() -> Any:
+        context = FlowRunContext.get()
+        assert context is not None
+        assert context.flow_run is not None
+        return context.flow_run.labels.get(labels.TRACEPARENT)
+
+    @task
+    def starts() -> None:
+        seen.append(label())
+
+    @flow
+    def top() -> None:
+        starts()
+        seen.append(label())
+
+    top()
+    s = told.one
+    assert seen == [f"00-{s.context.trace_id:032x}-{s.context.span_id:016x}-01", None] or (
+        seen[0].startswith(f"00-{s.context.trace_id:032x}-{s.context.span_id:016x}")
+        and seen[1] is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_SDK_DISABLED", "true"),
+        ("OTEL_SDK_DISABLED", " TRUE "),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "haas_otel"),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "httpx, haas_otel"),
+    ],
+)
+def test_switched_off(
+    told: Told, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    @task(retries=1)
+    def quiet() -> None:
+        assert not trace.get_current_span().is_recording()
+        raise ValueError("off means no spans, never another error")
+
+    @flow
+    def top() -> None:
+        quiet(return_state=True)
+
+    top()
+    assert told.spans == ()
+
+
+@pytest.mark.parametrize("value", ["", "httpx", "haas_otel_else"])
+def test_not_switched_off(told: Told, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value)
+
+    @task
+    def told_task() -> None: ...
+
+    told_task()
+    assert told.one.name == "BackgroundTask.ToldTaskTask"
+
+
+def test_unsampled(told: Told, provider: TracerProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(span._tracer, "sampler", ALWAYS_OFF)
+
+    @task
+    def unsampled() -> None:
+        assert trace.get_current_span().get_span_context().is_valid
+
+    unsampled()
+    assert told.spans == ()
+
+
+def test_learnt_that_cannot_be_read_is_nothing() -> None:
+    for broken in ("{", "[]", '{"retries": [{"x": 1}]}', '{"attributes": 3}'):
+        assert labels.read_learnt({"haas_otel.learnt": broken}) == labels.Learnt()
+
+
+def test_telemetry_never_fails_a_task(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(settling, "_ledger", broken)
+    monkeypatch.setattr(span, "start", broken)
+    monkeypatch.setattr(hooks, "note_retry", broken)
+    attempts: list[int] = []
+
+    @task(retries=1)
+    def works() -> str:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise ValueError
+        return "done"
+
+    assert works() == "done"
+    assert told.spans == ()
+
+
+def test_an_applications_provider_is_used_as_it_is(told: Told, provider: TracerProvider) -> None:
+    haas_otel.configure()
+    assert trace.get_tracer_provider() is provider
+    assert isinstance(provider.id_generator, TaskRunIdGenerator)
+    assert haas_otel._find_ledger() is None
+
+
+@pytest.mark.parametrize("prefects_spans", [True, False])
+def test_the_set_up_comes_before_prefects_own_spans(
+    prefect_server: None, monkeypatch: pytest.MonkeyPatch, prefects_spans: bool
+) -> None:
+    prepared: list[str] = []
+    monkeypatch.setattr(span, "_tracer", None)
+    monkeypatch.setattr(span, "_prepare", lambda: prepared.append("set up"))
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "of an engine's process")
+    setting = PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY
+    with temporary_settings({setting: prefects_spans}):
+
+        @flow
+        def some() -> None: ...
+
+    assert prepared == (["set up"] if prefects_spans else [])
+
+
+def test_the_version_of_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(span, "version", absent)
+    assert span.package_version() == "0"

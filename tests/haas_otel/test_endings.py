@@ -1,0 +1,450 @@
+"""Each way a task run can end in its own process, in every way a task can be run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry import trace
+from prefect.cache_policies import INPUTS
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
+from prefect.states import Cancelled, Completed, Crashed, Failed
+from prefect.task_engine import SyncTaskRunEngine
+
+from haas_otel import flow, hooks, labels, task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from tests.haas_otel.conftest import Told
+
+
+def learn(**attributes: Any) -> None:
+    trace.get_current_span().set_attributes(attributes)
+    with trace.get_tracer("body").start_as_current_span("in the body"):
+        pass
+
+
+def events(span: ReadableSpan) -> list[str]:
+    return [event.name for event in span.events]
+
+
+def run(body: Callable[[], Any], *, how: str, **options: Any) -> Any:
+    """Run a body as a task's, in one of the ways that tasks are run; return the flow's state."""
+    if how.startswith("async"):
+
+        @task(name="The task", **options)
+        async def the_task() -> Any:
+            await asyncio.sleep(0)
+            return body()
+
+        @flow
+        async def the_flow() -> Any:
+            if how == "async":
+                return await the_task()
+            return the_task.submit().result()
+
+        return asyncio.run(the_flow(return_state=True))
+
+    @task(name="The task", **options)
+    def the_task_sync() -> Any:
+        return body()
+
+    @flow
+    def the_flow_sync() -> Any:
+        if how == "submitted":
+            return the_task_sync.submit().result()
+        return the_task_sync()
+
+    return the_flow_sync(return_state=True)
+
+
+HOW = pytest.mark.parametrize("how", ["direct", "submitted", "async", "async submitted"])
+
+
+@HOW
+def test_returned(told: Told, how: str) -> None:
+    state = run(lambda: learn(**{"media.files": 3}), how=how)
+    assert state.is_completed()
+    span = told.one
+    assert span.status.status_code.name == "OK"
+    assert span.status.description is None
+    assert span.attributes["task.status"] == "Completed"
+    assert span.attributes["media.files"] == 3
+    assert span.attributes["task.duration_ms"] == (span.end_time - span.start_time) / 1e6
+    assert events(span) == ["task.started", "task.completed"]
+    name = span.name
+    assert told.tree() == [f"{name} Completed", "  in the body"]
+
+
+@HOW
+def test_raised(told: Told, how: str) -> None:
+    def body() -> None:
+        raise LookupError("no such film")
+
+    assert run(body, how=how).is_failed()
+    span = told.one
+    assert (span.status.status_code.name, span.status.description) == ("ERROR", "no such film")
+    assert span.attributes["task.status"] == "Failed"
+    assert span.attributes["exception.type"] == "LookupError"
+    assert span.attributes["exception.message"] == "no such film"
+    assert 'raise LookupError("no such film")' in span.attributes["exception.stacktrace"]
+    assert events(span) == ["task.started", "task.failed"]
+
+
+def test_an_exception_without_a_message_is_named(told: Told) -> None:
+    def body() -> None:
+        raise ValueError
+
+    run(body, how="direct")
+    assert told.one.status.description == "ValueError"
+
+
+@HOW
+def test_failed_state_returned(told: Told, how: str) -> None:
+    run(lambda: Failed(message="the disk is full"), how=how)
+    span = told.one
+    assert (span.status.status_code.name, span.status.description) == ("ERROR", "the disk is full")
+    assert span.attributes["exception.type"] == "prefect.exceptions.FailedRun"
+    assert "exception.stacktrace" not in span.attributes
+
+
+@HOW
+@pytest.mark.parametrize("state", [Cancelled, Crashed])
+def test_cancelled_state_returned(told: Told, how: str, state: Callable[[], Any]) -> None:
+    """Prefect calls no hook for it."""
+    called: list[tuple[str, bool]] = []
+
+    def hook(task: Any, task_run: Any, state: Any) -> None:
+        called.append((state.name, labels.SETTLED in task_run.labels))
+
+    run(state, how=how, on_cancellation=[hook])
+    assert told.one.attributes["task.status"] == "Cancelled"
+    assert called == [("Cancelled", True)]
+
+
+def test_other_state_returned(told: Told) -> None:
+    run(lambda: Completed(message="nothing to do"), how="direct")
+    assert told.one.attributes["task.status"] == "Completed"
+
+
+def test_timed_out(told: Told) -> None:
+    def body() -> None:
+        for _ in range(3000):
+            time.sleep(0.01)  # a long sleep would not be interrupted where a thread watches
+
+    run(body, how="direct", timeout_seconds=0.2)
+    span = told.one
+    assert span.attributes["task.status"] == "Failed"
+    assert span.attributes["exception.type"] == "prefect.task_engine.TaskRunTimeoutError"
+    assert events(span) == ["task.started", "task.failed"]
+
+
+@HOW
+@pytest.mark.parametrize("delay", [0, 0.1])
+def test_retried_then_returned(told: Told, how: str, delay: float) -> None:
+    attempts = []
+
+    def body() -> None:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise ConnectionError(f"attempt {len(attempts)}")
+
+    assert run(body, how=how, retries=2, retry_delay_seconds=delay).is_completed()
+    span = told.one
+    assert span.attributes["task.status"] == "Completed"
+    assert events(span) == ["task.started", "task.retrying", "task.retrying", "task.completed"]
+    assert [dict(event.attributes) for event in span.events[1:3]] == [
+        {
+            "task.attempt": n,
+            "exception.type": "ConnectionError",
+            "exception.message": f"attempt {n}",
+        }
+        for n in (1, 2)
+    ]
+
+
+@HOW
+def test_retries_exhausted(told: Told, how: str) -> None:
+    attempts = []
+
+    def body() -> None:
+        attempts.append(1)
+        raise ConnectionError(f"attempt {len(attempts)}")
+
+    assert run(body, how=how, retries=2).is_failed()
+    span = told.one
+    assert span.status.description == "attempt 3"
+    assert events(span) == ["task.started", "task.retrying", "task.retrying", "task.failed"]
+
+
+def test_retried_by_a_returned_state(told: Told) -> None:
+    states = [Failed(message="not yet"), Completed()]
+    run(lambda: states.pop(0), how="direct", retries=1)
+    retry = told.one.events[1]
+    assert dict(retry.attributes) == {
+        "task.attempt": 1,
+        "exception.type": "prefect.exceptions.FailedRun",
+        "exception.message": "not yet",
+    }
+
+
+@pytest.mark.parametrize("how", ["direct", "async"])
+@pytest.mark.parametrize("condition_is_async", [False, True])
+def test_the_users_retry_condition_decides(told: Told, how: str, condition_is_async: bool) -> None:
+    def condition(task: Any, task_run: Any, state: Any) -> bool:
+        return False
+
+    async def async_condition(task: Any, task_run: Any, state: Any) -> bool:
+        return False
+
+    def body() -> None:
+        raise ValueError("final")
+
+    if how == "direct" or condition_is_async:
+        chosen = async_condition if condition_is_async else condition
+        run(body, how=how, retries=3, retry_condition_fn=chosen)
+        assert events(told.one) == ["task.started", "task.failed"]
+
+
+def test_cached(told: Told) -> None:
+    @task(cache_policy=INPUTS, persist_result=True)
+    def cached(number: float) -> float:
+        return number
+
+    @flow
+    def twice() -> None:
+        number = time.time()
+        cached(number)
+        assert cached(number, return_state=True).name == "Cached"
+
+    twice()
+    assert [s.attributes["task.status"] for s in told.task_spans] == ["Completed"] * 2
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), asyncio.CancelledError()])
+@pytest.mark.parametrize("how", ["direct", "async"])
+def test_interrupted(told: Told, how: str, interruption: BaseException) -> None:
+    called: list[tuple[str, str, str, bool]] = []
+
+    def body() -> None:
+        learn(**{"media.progress": 12.5})
+        raise interruption
+
+    def hook(task: Any, task_run: Any, state: Any) -> None:
+        shown = labels.SETTLED in task_run.labels
+        called.append((task.name, task_run.name[:8], state.name, shown))
+
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - each engine re-raises in its own way
+        run(body, how=how, on_cancellation=[hook]).result()
+    span = told.one
+    assert (span.status.status_code.name, span.status.description) == (
+        "ERROR",
+        "Task was cancelled",
+    )
+    assert span.attributes["task.status"] == "Cancelled"
+    assert span.attributes["media.progress"] == 12.5
+    assert not [key for key in span.attributes if key.startswith("exception")]
+    assert events(span) == ["task.started", "task.cancelled"]
+    assert called == [("The task", "The task", "Cancelled", True)]
+
+
+def test_exit_is_a_failure_of_the_task(told: Told) -> None:
+    def body() -> None:
+        raise SystemExit("cannot go on")
+
+    with pytest.raises(SystemExit):
+        run(body, how="direct")
+    assert told.one.attributes["exception.type"] == "SystemExit"
+    assert told.one.status.description == "cannot go on"
+
+
+def test_interrupted_while_waiting_for_a_retry(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(engine: Any) -> None:
+        if engine.state.name == "AwaitingRetry":
+            raise KeyboardInterrupt
+
+    def body() -> None:
+        learn(**{"media.files": 1})
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(SyncTaskRunEngine, "wait_until_ready", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(body, how="direct", retries=1, retry_delay_seconds=60)
+    span = told.one
+    assert span.attributes["task.status"] == "Cancelled"
+    assert span.attributes["media.files"] == 1
+    assert events(span) == ["task.started", "task.retrying", "task.cancelled"]
+
+
+def test_a_task_called_while_an_interruption_is_handled_is_not_interrupted(told: Told) -> None:
+    @task
+    def clean_up() -> str:
+        return "cleaned"
+
+    @flow
+    def careful() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            clean_up()
+
+    careful()
+    assert told.one.attributes["task.status"] == "Completed"
+
+
+def test_never_started(told: Told) -> None:
+    @task
+    def fails() -> None:
+        raise ValueError("upstream")
+
+    @task
+    def follows(value: Any) -> None:
+        raise AssertionError("never called")
+
+    @flow
+    def chain() -> Any:
+        return follows.submit(fails.submit())
+
+    chain(return_state=True)
+    assert [s.attributes["task.type"] for s in told.task_spans] == ["FailsTask"]
+
+
+def test_mapped(told: Told) -> None:
+    @task
+    def double(number: int) -> int:
+        trace.get_current_span().set_attribute("media.number", number)
+        return number * 2
+
+    @flow
+    def mapped() -> list[int]:
+        return double.map([1, 2, 3]).result()
+
+    assert mapped() == [2, 4, 6]
+    spans = told.task_spans
+    assert sorted(s.attributes["media.number"] for s in spans) == [1, 2, 3]
+    assert len({s.context.span_id for s in spans}) == 3
+    assert len({s.context.trace_id for s in spans}) == 1
+
+
+def test_generator(told: Told) -> None:
+    @task
+    def count() -> Any:
+        yield 1
+        yield 2
+
+    @flow
+    def counting() -> list[int]:
+        return list(count())
+
+    assert counting() == [1, 2]
+    assert told.one.attributes["task.status"] == "Completed"
+
+
+def test_nested_tasks_and_flows_make_a_tree(told: Told) -> None:
+    @task(task_type="InnerWork")
+    def inner() -> None:
+        learn()
+
+    @flow
+    def nested() -> None:
+        inner()
+
+    @task
+    def outer() -> None:
+        inner()
+        nested()
+
+    @flow
+    def top() -> None:
+        with trace.get_tracer("application").start_as_current_span("phase"):
+            inner()
+        outer()
+
+    top()
+    assert told.tree() == [
+        "phase",
+        "  BackgroundTask.InnerWork Completed",
+        "    in the body",
+        "BackgroundTask.OuterTask Completed",
+        "  BackgroundTask.InnerWork Completed",
+        "    in the body",
+        "  BackgroundTask.InnerWork Completed",
+        "    in the body",
+    ]
+
+
+def test_without_a_flow(told: Told) -> None:
+    @task
+    def alone() -> None:
+        learn()
+
+    alone()
+    span = told.one
+    assert f"{span.context.trace_id:032x}" == str(span.attributes["task.id"]).replace("-", "")
+    assert not [key for key in span.attributes if key.startswith("prefect.")]
+
+
+def test_the_users_own_hooks_run_too(told: Told) -> None:
+    order: list[str] = []
+
+    @task(
+        on_running=[lambda t, r, s: order.append(f"running, live {r.id in hooks.live}")],
+        on_completion=[lambda t, r, s: order.append("completed")],
+    )
+    def hooked() -> None:
+        order.append("body")
+
+    hooked()
+    assert order == ["running, live True", "body", "completed"]
+
+
+def test_a_failing_cancellation_hook_is_logged(
+    told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(task: Any, task_run: Any, state: Any) -> None:
+        raise ValueError("hook is broken")
+
+    async def fine(task: Any, task_run: Any, state: Any) -> None:
+        await asyncio.sleep(0)
+
+    @task
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    interrupted.on_cancellation(broken)
+    interrupted.on_cancellation(fine)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert told.one.attributes["task.status"] == "Cancelled"
+    text = caplog.text
+    assert "Running hook 'broken' in response to entering state 'Cancelled'" in text
+    assert "An error was encountered while running hook 'broken'" in text
+    assert "Hook 'fine' finished running successfully" in text
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("http://127.0.0.1:4200", "http://127.0.0.1:4200/runs/flow-run/"),
+        ("https://prefect.example/ui/", "https://prefect.example/ui/runs/flow-run/"),
+        (None, None),
+    ],
+)
+def test_the_page_of_the_flow_run(told: Told, address: str | None, url: str | None) -> None:
+    with temporary_settings({PREFECT_UI_URL: address, PREFECT_API_URL: None}):
+        run(lambda: None, how="direct")
+    attributes = told.one.attributes
+    expected = f"{url}{attributes['prefect.flow_run.id']}" if url else None
+    assert attributes.get("prefect.flow_run.url") == expected
+
+
+def test_our_own_hooks_are_not_logged(told: Told, caplog: pytest.LogCaptureFixture) -> None:
+    run(lambda: None, how="direct", on_completion=[lambda t, r, s: None])
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("prefect.task_runs")]
+    assert any("Running hook '<lambda>'" in line for line in said)
+    assert not any("haas_otel" in line for line in said)
