@@ -1,0 +1,1 @@
+"""The media library itself. Knows neither Prefect nor telemetry."""

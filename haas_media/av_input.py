@@ -1,0 +1,77 @@
+"""Opening a media file with PyAV so that nothing but this file is read."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from av.container import InputContainer
+
+Kind = Literal["video", "audio", "subtitle", "attachment", "data"]
+
+# Whatever a file is called, ffmpeg looks at what is in it. Playlists (hls, dash, concat) are left
+# out: they make it read other files, and addresses, than the one named.
+FORMATS = (
+    "matroska,mov,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,wav,w64,aiff,mp3,aac,flac,ac3,eac3,dts,"
+    "dtshd,truehd,h264,hevc,vvc,obu,av1,ivf,m4v,vc1,dv,mxf,gxf,nsv,nut,nuv,rm,wtv,swf,bink,smk,"
+    "yuv4mpegpipe,caf,au,amr,ape,tta,wv,gif,apng,srt,ass,webvtt,microdvd,mpsub,mpl2,subviewer,"
+    "sami,stl,sup,vobsub"
+)
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+# Titles and the like are often in the encoding of whoever wrote them, which nobody knows.
+_LENIENT = "replace"
+
+
+@contextmanager
+def open_input(path: Path, timeout: float | None = None) -> Iterator[InputContainer]:
+    """Open a file for reading.
+
+    Args:
+        path: any name, however it looks; only the file itself is opened.
+        timeout: seconds until a device that does not answer is given up; None to wait.
+
+    Raises:
+        av.error.FFmpegError: it is no media file, or of a kind that refers to other files.
+        OSError: it cannot be read.
+    """
+    import av
+
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        # PyAV takes UTF-8 names only; an older name is read through a file object instead.
+        with (
+            path.open("rb") as file,
+            av.open(
+                file, "r", timeout=timeout, options=_OPTIONS, metadata_errors=_LENIENT
+            ) as container,
+        ):
+            yield container
+    else:
+        with av.open(
+            f"file:{name}", "r", timeout=timeout, options=_OPTIONS, metadata_errors=_LENIENT
+        ) as container:
+            yield container
+
+
+def kind_of(stream: Any) -> Kind:
+    """Return a stream's kind; data for what is none of the others."""
+    return cast("Kind", stream.type) if stream.type in get_args(Kind) else "data"
+
+
+def codec_of(stream: Any) -> str | None:
+    """Return a codec's name (``av1``), not that of the decoder at hand (``libdav1d``)."""
+    context = stream.codec_context
+    return None if context is None else str(context.codec.canonical_name)
+
+
+def is_attached_picture(stream: Any) -> bool:
+    """Tell whether a video stream is a cover or the like."""
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)

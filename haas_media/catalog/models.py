@@ -1,0 +1,397 @@
+"""The tables of the catalog. Referential integrity is the database's, not the code's.
+
+Titles (movies and shows) are known by ``tmdb_id`` once a provider has named them. A title that is
+known only from an NFO file or a name has none; its ``match_key`` is then unique, so that two scans
+at once make one title. Deleting a title deletes its seasons, episodes and credits; its files stay
+on record with no title, people stay until the cleanup.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Literal
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    false,
+    text,
+    true,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from haas_media.catalog.types import CleanText, FsPath, UtcDateTime
+
+# int8 where ids are used up by replacing rows; SQLite numbers only INTEGER columns by itself.
+BigId = BigInteger().with_variant(Integer, "sqlite")
+# None is the database's NULL, not the JSON text "null".
+Json = JSON(none_as_null=True)
+
+FileState = Literal["matched", "unmatched", "pending", "extra"]
+
+
+class Base(DeclarativeBase):
+    """All tables; constraint names are the same on both databases."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own protocol
+        str: CleanText,
+        dt.datetime: UtcDateTime,
+        dict[str, Any]: Json,
+        list[Any]: Json,
+    }
+
+
+class Library(Base):
+    """A library as the settings had it at its last scan."""
+
+    __tablename__ = "libraries"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    path: Mapped[str] = mapped_column(FsPath)
+    online: Mapped[bool] = mapped_column(server_default=true(), default=True)
+    offline_reason: Mapped[str | None]
+    last_scanned: Mapped[dt.datetime | None]
+
+    __table_args__ = (CheckConstraint("kind IN ('movies', 'tv')", name="ck_libraries_kind"),)
+
+
+class _Title:
+    """What movies and shows have in common.
+
+    ``match_key`` is the normalised title with its year (see ``haas_media.catalog.keys``).
+    ``source`` says who told: ``tmdb``, ``nfo`` or ``name``. ``looked_up_at`` is when a provider
+    last answered for this title, ``details_fetched_at`` when its record was last stored, and
+    ``people_fetched_at`` when details of its people were read after that.
+    """
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tmdb_id: Mapped[int | None] = mapped_column(unique=True)
+    imdb_id: Mapped[str | None] = mapped_column(index=True)
+    match_key: Mapped[str]
+    title: Mapped[str]
+    original_title: Mapped[str | None]
+    year: Mapped[int | None]
+    overview: Mapped[str | None]
+    poster_path: Mapped[str | None]
+    genres: Mapped[list[Any]] = mapped_column(default=list)
+    popularity: Mapped[float] = mapped_column(default=0.0)
+    vote_average: Mapped[float | None]
+    source: Mapped[str] = mapped_column(String(8), default="name")
+    looked_up_at: Mapped[dt.datetime | None] = mapped_column(index=True)
+    details_fetched_at: Mapped[dt.datetime | None]
+    people_fetched_at: Mapped[dt.datetime | None] = mapped_column(index=True)
+    added_at: Mapped[dt.datetime] = mapped_column(default=lambda: dt.datetime.now(dt.UTC))
+
+
+def _title_indices(table: str) -> tuple[Index, ...]:
+    return (
+        Index(f"ix_{table}_match_key", "match_key"),
+        Index(
+            f"uq_{table}_match_key_offline",
+            "match_key",
+            unique=True,
+            sqlite_where=text("tmdb_id IS NULL"),
+            postgresql_where=text("tmdb_id IS NULL"),
+        ),
+    )
+
+
+class Movie(_Title, Base):
+    """A film. ``runtime`` in minutes."""
+
+    __tablename__ = "movies"
+    __table_args__ = _title_indices("movies")
+
+    release_date: Mapped[dt.date | None]
+    runtime: Mapped[int | None]
+
+    credits: Mapped[list[Credit]] = relationship(passive_deletes=True)
+    files: Mapped[list[MediaFile]] = relationship(back_populates="movie", passive_deletes=True)
+
+
+class Show(_Title, Base):
+    """A show. ``season_numbers`` are those that the provider has."""
+
+    __tablename__ = "shows"
+    __table_args__ = _title_indices("shows")
+
+    first_air_date: Mapped[dt.date | None]
+    tvdb_id: Mapped[int | None] = mapped_column(index=True)
+    season_numbers: Mapped[list[Any]] = mapped_column(default=list)
+
+    seasons: Mapped[list[Season]] = relationship(
+        back_populates="show", order_by="Season.number", passive_deletes=True
+    )
+    credits: Mapped[list[Credit]] = relationship(passive_deletes=True)
+    files: Mapped[list[MediaFile]] = relationship(back_populates="show", passive_deletes=True)
+
+
+class TitleAlias(Base):
+    """A name or foreign id of files that a provider has found to mean a title.
+
+    ``key`` is a ``match_key``, or ``imdb:...`` or ``tvdb:...``. With it, the next file of that name
+    costs no search. Goes with its title.
+    """
+
+    __tablename__ = "title_aliases"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str]
+    movie_id: Mapped[int | None] = mapped_column(
+        ForeignKey("movies.id", ondelete="CASCADE"), index=True
+    )
+    show_id: Mapped[int | None] = mapped_column(
+        ForeignKey("shows.id", ondelete="CASCADE"), index=True
+    )
+
+    __table_args__ = (
+        CheckConstraint(
+            "(movie_id IS NULL AND show_id IS NOT NULL)"
+            " OR (movie_id IS NOT NULL AND show_id IS NULL)",
+            name="ck_title_aliases_one_title",
+        ),
+        Index(
+            "uq_title_aliases_movie_key",
+            "key",
+            unique=True,
+            sqlite_where=text("movie_id IS NOT NULL"),
+            postgresql_where=text("movie_id IS NOT NULL"),
+        ),
+        Index(
+            "uq_title_aliases_show_key",
+            "key",
+            unique=True,
+            sqlite_where=text("show_id IS NOT NULL"),
+            postgresql_where=text("show_id IS NOT NULL"),
+        ),
+    )
+
+
+class Season(Base):
+    """A season; number 0 holds the specials. ``details_fetched_at``: none if only from names."""
+
+    __tablename__ = "seasons"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    show_id: Mapped[int] = mapped_column(ForeignKey("shows.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    title: Mapped[str | None]
+    air_date: Mapped[dt.date | None]
+    overview: Mapped[str | None]
+    poster_path: Mapped[str | None]
+    details_fetched_at: Mapped[dt.datetime | None]
+
+    show: Mapped[Show] = relationship(back_populates="seasons")
+    episodes: Mapped[list[Episode]] = relationship(
+        back_populates="season", order_by="Episode.number", passive_deletes=True
+    )
+
+    __table_args__ = (
+        UniqueConstraint("show_id", "number", name="uq_seasons_number"),
+        CheckConstraint("number >= 0", name="ck_seasons_number"),
+    )
+
+
+# A file can hold several episodes, and an episode can have several files.
+media_file_episodes = Table(
+    "media_file_episodes",
+    Base.metadata,
+    Column("media_file_id", ForeignKey("media_files.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "episode_id", ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True, index=True
+    ),
+)
+
+
+class Episode(Base):
+    """An episode. ``runtime`` in minutes."""
+
+    __tablename__ = "episodes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    season_id: Mapped[int] = mapped_column(ForeignKey("seasons.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    title: Mapped[str | None]
+    air_date: Mapped[dt.date | None]
+    overview: Mapped[str | None]
+    runtime: Mapped[int | None]
+
+    season: Mapped[Season] = relationship(back_populates="episodes")
+    credits: Mapped[list[Credit]] = relationship(passive_deletes=True)
+    files: Mapped[list[MediaFile]] = relationship(
+        secondary=media_file_episodes, back_populates="episodes", passive_deletes=True
+    )
+
+    __table_args__ = (
+        UniqueConstraint("season_id", "number", name="uq_episodes_number"),
+        CheckConstraint("number >= 0", name="ck_episodes_number"),
+    )
+
+
+class Person(Base):
+    """Somebody with a credit. The key is TMDb's person id.
+
+    ``details_fetched_at`` is none while only the name and picture from a credit are known.
+    """
+
+    __tablename__ = "people"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str]
+    biography: Mapped[str | None]
+    birthday: Mapped[dt.date | None]
+    deathday: Mapped[dt.date | None]
+    place_of_birth: Mapped[str | None]
+    imdb_id: Mapped[str | None]
+    profile_path: Mapped[str | None]
+    known_for: Mapped[str | None]
+    details_fetched_at: Mapped[dt.datetime | None]
+
+    credits: Mapped[list[Credit]] = relationship(back_populates="person", passive_deletes="all")
+
+
+class Credit(Base):
+    """A person's part in exactly one movie, show or episode.
+
+    ``kind`` is ``cast`` (with character and order) or ``crew`` (with job, department and weight:
+    the lower, the more important).
+    """
+
+    __tablename__ = "credits"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), index=True)
+    movie_id: Mapped[int | None] = mapped_column(
+        ForeignKey("movies.id", ondelete="CASCADE"), index=True
+    )
+    show_id: Mapped[int | None] = mapped_column(
+        ForeignKey("shows.id", ondelete="CASCADE"), index=True
+    )
+    episode_id: Mapped[int | None] = mapped_column(
+        ForeignKey("episodes.id", ondelete="CASCADE"), index=True
+    )
+    kind: Mapped[str] = mapped_column(String(4))
+    character: Mapped[str | None]
+    order: Mapped[int | None] = mapped_column("order")
+    job: Mapped[str | None]
+    department: Mapped[str | None]
+    weight: Mapped[int] = mapped_column(default=100)
+
+    person: Mapped[Person] = relationship(back_populates="credits")
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('cast', 'crew')", name="ck_credits_kind"),
+        CheckConstraint(
+            "(CASE WHEN movie_id IS NULL THEN 0 ELSE 1 END)"
+            " + (CASE WHEN show_id IS NULL THEN 0 ELSE 1 END)"
+            " + (CASE WHEN episode_id IS NULL THEN 0 ELSE 1 END) = 1",
+            name="ck_credits_one_title",
+        ),
+    )
+
+
+class Folder(Base):
+    """A folder with media files, as the last scan left it.
+
+    ``signature`` sums up the names, sizes and times of everything in it: while it is the same,
+    nothing in it is looked at one by one. ``nfo_signature`` sums up the NFO files that bear on it,
+    those of its parents included. A folder is written in the transaction of its last file.
+    """
+
+    __tablename__ = "folders"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    library_id: Mapped[int] = mapped_column(ForeignKey("libraries.id", ondelete="CASCADE"))
+    path: Mapped[str] = mapped_column(FsPath)
+    signature: Mapped[str] = mapped_column(String(32), default="")
+    nfo_signature: Mapped[str] = mapped_column(String(32), default="")
+    # On another device than the library's root: an unmounted disk leaves it empty or missing.
+    mounted: Mapped[bool] = mapped_column(server_default=false(), default=False)
+
+    __table_args__ = (UniqueConstraint("library_id", "path", name="uq_folders_path"),)
+
+
+class MediaFile(Base):
+    """A video file of a library. ``path`` is relative to the library's root.
+
+    ``state`` is ``matched`` (``movie_id`` or ``show_id`` says to what), ``extra`` (trailers,
+    samples; ``extra_kind``), ``unmatched`` (``unmatched_reason`` says why) or ``pending`` (a
+    provider has still to be asked). ``identity`` is what name and NFO said, ``streams`` what
+    probing found; ``probe_error`` why it found nothing. ``duration`` in seconds, ``size`` in bytes.
+
+    A file whose title was removed on request is to be ``unmatched`` with that reason: a scan
+    leaves it alone as long as it does not change.
+    """
+
+    __tablename__ = "media_files"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    library_id: Mapped[int] = mapped_column(ForeignKey("libraries.id", ondelete="CASCADE"))
+    folder_id: Mapped[int | None] = mapped_column(
+        ForeignKey("folders.id", ondelete="SET NULL"), index=True
+    )
+    path: Mapped[str] = mapped_column(FsPath)
+    size: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    # As text: some file systems use the whole unsigned range.
+    inode: Mapped[str | None] = mapped_column(String(24))
+    state: Mapped[str] = mapped_column(String(9), default="pending")
+    unmatched_reason: Mapped[str | None]
+    movie_id: Mapped[int | None] = mapped_column(
+        ForeignKey("movies.id", ondelete="SET NULL"), index=True
+    )
+    show_id: Mapped[int | None] = mapped_column(
+        ForeignKey("shows.id", ondelete="SET NULL"), index=True
+    )
+    extra_kind: Mapped[str | None]
+    version: Mapped[str | None]
+    identity: Mapped[dict[str, Any] | None]
+    sidecars: Mapped[list[Any]] = mapped_column(default=list)
+    streams: Mapped[list[Any] | None]
+    container: Mapped[str | None]
+    duration: Mapped[float | None]
+    probed_at: Mapped[dt.datetime | None]
+    probe_error: Mapped[str | None]
+    added_at: Mapped[dt.datetime] = mapped_column(default=lambda: dt.datetime.now(dt.UTC))
+
+    library: Mapped[Library] = relationship()
+    movie: Mapped[Movie | None] = relationship(back_populates="files")
+    show: Mapped[Show | None] = relationship(back_populates="files")
+    episodes: Mapped[list[Episode]] = relationship(
+        secondary=media_file_episodes, back_populates="files", passive_deletes=True
+    )
+
+    __table_args__ = (
+        UniqueConstraint("library_id", "path", name="uq_media_files_path"),
+        # Rows are wide; what every scan asks of all of them is answered from these alone.
+        Index("ix_media_files_state", "library_id", "state"),
+        Index(
+            "ix_media_files_unprobed",
+            "library_id",
+            sqlite_where=text("probed_at IS NULL"),
+            postgresql_where=text("probed_at IS NULL"),
+        ),
+        CheckConstraint(
+            "state IN ('matched', 'unmatched', 'pending', 'extra')", name="ck_media_files_state"
+        ),
+        CheckConstraint("movie_id IS NULL OR show_id IS NULL", name="ck_media_files_one_title"),
+    )

@@ -1,0 +1,338 @@
+"""Storing what a provider tells of a title: the title, its credits and the people's names at once.
+
+Every function works in the caller's transaction, so that a title is never half written, and
+gives the same rows when called again. Two writers at once are safe on PostgreSQL: each takes the
+title's row first, then the people in the order of their ids, so neither waits for the other in a
+circle, and the second finds what the first has committed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, select, update
+
+from haas_media.catalog.keys import match_key
+from haas_media.catalog.models import (
+    Credit,
+    Episode,
+    MediaFile,
+    Movie,
+    Person,
+    Season,
+    Show,
+    TitleAlias,
+    media_file_episodes,
+)
+from haas_media.catalog.upserts import insert, table_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy.orm import Session
+
+    from haas_media.providers.records import (
+        CreditRecord,
+        EpisodeRecord,
+        MovieRecord,
+        SeasonRecord,
+        ShowRecord,
+    )
+
+
+def store_movie(session: Session, record: MovieRecord, *, replaces: int | None = None) -> Movie:
+    """Store a movie with its credits and people.
+
+    Args:
+        session: an open session; the caller commits.
+        record: what the provider tells.
+        replaces: the id of a movie without ``tmdb_id`` that turned out to be this one; its row
+            becomes this movie's, or its files move to this movie if it is known already.
+    """
+    values = _title_values(record) | {
+        "release_date": record.release_date,
+        "runtime": record.runtime,
+        "year": record.release_date.year if record.release_date else None,
+    }
+    values["match_key"] = match_key(record.title, values["year"])
+    movie_id = _store_title(session, Movie, record.tmdb_id, values, replaces)
+    _store_people(session, record.credits)
+    session.execute(delete(Credit).where(Credit.movie_id == movie_id))
+    _insert_credits(session, record.credits, movie_id=movie_id)
+    return session.get_one(Movie, movie_id, populate_existing=True)
+
+
+def store_show(
+    session: Session,
+    record: ShowRecord,
+    seasons: Sequence[SeasonRecord] = (),
+    *,
+    replaces: int | None = None,
+) -> Show:
+    """Store a show with its credits, and those of its seasons that are given, with theirs.
+
+    Seasons that are not given stay as they are. Episodes of a given season that the provider does
+    not know go, unless a file belongs to them.
+
+    Args:
+        session: an open session; the caller commits.
+        record: what the provider tells of the show.
+        seasons: what it tells of the seasons that are wanted.
+        replaces: the id of a show without ``tmdb_id`` that turned out to be this one.
+    """
+    values = _title_values(record) | {
+        "first_air_date": record.first_air_date,
+        "tvdb_id": record.tvdb_id,
+        "season_numbers": list(record.season_numbers),
+        "year": record.first_air_date.year if record.first_air_date else None,
+    }
+    values["match_key"] = match_key(record.title, values["year"])
+    show_id = _store_title(session, Show, record.tmdb_id, values, replaces)
+    _store_people(session, [*record.credits, *_episode_credits(seasons)])
+    session.execute(delete(Credit).where(Credit.show_id == show_id))
+    _insert_credits(session, record.credits, show_id=show_id)
+    for season in sorted(seasons, key=lambda season: season.number):
+        _store_season(session, show_id, season)
+    return session.get_one(Show, show_id, populate_existing=True)
+
+
+def store_seasons(session: Session, show_id: int, seasons: Sequence[SeasonRecord]) -> None:
+    """Store some seasons of a show that is in the catalog, with their episodes and credits.
+
+    Args:
+        session: an open session; the caller commits.
+        show_id: the show's row, which is held until the transaction ends.
+        seasons: what the provider tells of them.
+    """
+    session.execute(select(Show.id).where(Show.id == show_id).with_for_update())
+    _store_people(session, _episode_credits(seasons))
+    for season in sorted(seasons, key=lambda season: season.number):
+        _store_season(session, show_id, season)
+
+
+def _episode_credits(seasons: Sequence[SeasonRecord]) -> list[CreditRecord]:
+    return [
+        credit for season in seasons for episode in season.episodes for credit in episode.credits
+    ]
+
+
+def _title_values(record: MovieRecord | ShowRecord) -> dict[str, Any]:
+    now = dt.datetime.now(dt.UTC)
+    return {
+        "imdb_id": record.imdb_id,
+        "title": record.title,
+        "original_title": record.original_title,
+        "overview": record.overview,
+        "poster_path": record.poster_path,
+        "genres": list(record.genres),
+        "popularity": record.popularity,
+        "vote_average": record.vote_average,
+        "source": "tmdb",
+        "looked_up_at": now,
+        "details_fetched_at": now,
+        # The credits may have changed, so the scan looks at the people again.
+        "people_fetched_at": None,
+    }
+
+
+def _store_title(
+    session: Session,
+    model: type[Movie | Show],
+    tmdb_id: int,
+    values: dict[str, Any],
+    replaces: int | None,
+) -> int:
+    """Insert or update the title and hold its row until the transaction ends."""
+    if replaces is not None:
+        _adopt(session, model, tmdb_id, replaces)
+    table = table_of(model)
+    statement = insert(session, table).values(
+        tmdb_id=tmdb_id, added_at=dt.datetime.now(dt.UTC), **values
+    )
+    statement = statement.on_conflict_do_update(index_elements=["tmdb_id"], set_=values)
+    title_id: int = session.execute(statement.returning(table.c.id)).scalar_one()
+    return title_id
+
+
+def _adopt(session: Session, model: type[Movie | Show], tmdb_id: int, replaces: int) -> None:
+    """Give an offline title its id, or its files to the title that has that id."""
+    both = (model.id == replaces) | (model.tmdb_id == tmdb_id)
+    rows = session.execute(
+        select(model.id, model.tmdb_id).where(both).order_by(model.id).with_for_update()
+    ).all()
+    known = {row.tmdb_id: row.id for row in rows}
+    if replaces not in [row.id for row in rows if row.tmdb_id is None]:
+        return  # another writer was quicker
+    if tmdb_id not in known:
+        session.execute(update(model).where(model.id == replaces).values(tmdb_id=tmdb_id))
+        return
+    column = MediaFile.movie_id if model is Movie else MediaFile.show_id
+    if model is Show:
+        _move_episode_links(session, replaces, known[tmdb_id])
+    session.execute(
+        update(MediaFile).where(column == replaces).values({column.key: known[tmdb_id]})
+    )
+    session.execute(delete(model).where(model.id == replaces))
+
+
+def remember_aliases(
+    session: Session, model: type[Movie | Show], title_id: int, keys: Iterable[str]
+) -> None:
+    """Remember under which names and foreign ids of files this title was found.
+
+    Args:
+        session: an open session; the caller commits.
+        model: ``Movie`` or ``Show``.
+        title_id: the title's row.
+        keys: see ``TitleAlias``.
+    """
+    table = table_of(TitleAlias)
+    column = table.c.movie_id if model is Movie else table.c.show_id
+    rows = [{"key": key, column.name: title_id} for key in sorted(set(keys))]
+    if rows:
+        statement = insert(session, table)
+        upsert = statement.on_conflict_do_update(
+            index_elements=["key"],
+            index_where=column.is_not(None),
+            set_={column.name: statement.excluded[column.name]},
+        )
+        session.execute(upsert, rows)
+
+
+def _move_episode_links(session: Session, from_show: int, to_show: int) -> None:
+    links = session.execute(
+        select(media_file_episodes.c.media_file_id, Season.number, Episode.number)
+        .join(Episode, Episode.id == media_file_episodes.c.episode_id)
+        .join(Season, Season.id == Episode.season_id)
+        .where(Season.show_id == from_show)
+    ).all()
+    for file_id, season, episode in links:
+        link_episodes(session, file_id, to_show, season, (episode,))
+
+
+def link_episodes(
+    session: Session, file_id: int, show_id: int, season: int, numbers: Iterable[int]
+) -> None:
+    """Say that a file holds these episodes; those that are not known yet are made, bare."""
+    for number in sorted(set(numbers)):
+        statement = insert(session, media_file_episodes).values(
+            media_file_id=file_id, episode_id=ensure_episode(session, show_id, season, number)
+        )
+        session.execute(statement.on_conflict_do_nothing())
+
+
+def ensure_episode(session: Session, show_id: int, season: int, number: int) -> int:
+    """Return the id of an episode, made bare with its season if it is not known yet."""
+    season_id = _upsert(session, Season, {"show_id": show_id, "number": season}, {})
+    return _upsert(session, Episode, {"season_id": season_id, "number": number}, {})
+
+
+def _upsert(session: Session, model: Any, key: dict[str, Any], values: dict[str, Any]) -> int:
+    table = table_of(model)
+    statement = insert(session, table).values(**key, **values)
+    statement = statement.on_conflict_do_update(index_elements=list(key), set_=values or key)
+    row_id: int = session.execute(statement.returning(table.c.id)).scalar_one()
+    return row_id
+
+
+def _store_season(session: Session, show_id: int, record: SeasonRecord) -> None:
+    season_id = _upsert(
+        session,
+        Season,
+        {"show_id": show_id, "number": record.number},
+        {
+            "title": record.title,
+            "air_date": record.air_date,
+            "overview": record.overview,
+            "poster_path": record.poster_path,
+            "details_fetched_at": dt.datetime.now(dt.UTC),
+        },
+    )
+    _drop_unknown_episodes(session, season_id, {episode.number for episode in record.episodes})
+    ids = _upsert_episodes(session, season_id, record.episodes)
+    session.execute(delete(Credit).where(Credit.episode_id.in_(ids.values())))
+    for episode in record.episodes:
+        _insert_credits(session, episode.credits, episode_id=ids[episode.number])
+
+
+def _drop_unknown_episodes(session: Session, season_id: int, known: set[int]) -> None:
+    has_file = select(media_file_episodes.c.episode_id)
+    session.execute(
+        delete(Episode).where(
+            Episode.season_id == season_id,
+            Episode.number.not_in(known),
+            Episode.id.not_in(has_file),
+        )
+    )
+
+
+def _upsert_episodes(
+    session: Session, season_id: int, records: Sequence[EpisodeRecord]
+) -> dict[int, int]:
+    rows = [
+        {
+            "season_id": season_id,
+            "number": number,
+            "title": record.title,
+            "air_date": record.air_date,
+            "overview": record.overview,
+            "runtime": record.runtime,
+        }
+        for number, record in sorted({record.number: record for record in records}.items())
+    ]
+    if not rows:
+        return {}
+    table = table_of(Episode)
+    statement = insert(session, table)
+    changed = {
+        name: statement.excluded[name] for name in ("title", "air_date", "overview", "runtime")
+    }
+    upsert = statement.on_conflict_do_update(
+        index_elements=["season_id", "number"], set_=changed
+    ).returning(table.c.number, table.c.id)
+    return {row[0]: row[1] for row in session.execute(upsert, rows)}
+
+
+def _store_people(session: Session, credits: Iterable[CreditRecord]) -> None:  # noqa: A002
+    """Make everybody known by name, and hold their rows so that no cleanup takes them away."""
+    people: dict[int, dict[str, Any]] = {}
+    for credit in credits:
+        person = people.setdefault(
+            credit.person_id,
+            {"id": credit.person_id, "name": credit.name, "profile_path": credit.profile_path},
+        )
+        person["profile_path"] = person["profile_path"] or credit.profile_path
+    if not people:
+        return
+    table = table_of(Person)
+    statement = insert(session, table)
+    upsert = statement.on_conflict_do_update(
+        index_elements=["id"],
+        set_={"name": statement.excluded.name},
+        # The row is held even when the name is the same and nothing is written.
+        where=table.c.name != statement.excluded.name,
+    )
+    session.execute(upsert, [people[person_id] for person_id in sorted(people)])
+
+
+def _insert_credits(
+    session: Session,
+    credits: Sequence[CreditRecord],  # noqa: A002
+    **title: int,
+) -> None:
+    rows = [
+        {
+            "person_id": credit.person_id,
+            "kind": credit.kind,
+            "character": credit.character,
+            "order": credit.order,
+            "job": credit.job,
+            "department": credit.department,
+            "weight": credit.weight,
+            **title,
+        }
+        for credit in dict.fromkeys(credits)
+    ]
+    if rows:
+        session.execute(insert(session, table_of(Credit)), rows)

@@ -1,0 +1,108 @@
+"""The ffmpeg command of an encoding. Pure: a plan in, an argv list out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haas_media.encoding.plan import COPY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from haas_media.encoding.encoders import Encoder
+    from haas_media.encoding.plan import Plan, Track
+    from haas_media.encoding.probe import MediaFile, Stream
+    from haas_media.encoding.request import EncodeRequest
+
+_LETTERS = {"video": "v", "audio": "a", "subtitle": "s", "attachment": "t"}
+
+
+def build_argv(
+    ffmpeg: Path, request: EncodeRequest, plan: Plan, encoder: Encoder | None, target: Path
+) -> list[str]:
+    """List the whole command that writes ``target``.
+
+    ``encoder`` is None when video is copied. No name is ever taken for an option, a pattern or a
+    URL: each is absolute, after ``file:``, and its container is named rather than guessed.
+    """
+    argv = [str(ffmpeg), "-hide_banner", "-nostdin", "-nostats"]
+    argv += ["-loglevel", "level+warning", "-y", "-progress", "pipe:1"]
+    if encoder is not None:
+        argv += encoder.global_arguments()
+    for media in plan.inputs:
+        argv += _input(media)
+    for track in plan.tracks:
+        argv += ["-map", f"{track.file}:{track.stream.index}"]
+    argv += ["-map_metadata", "0", "-map_chapters", "0"]
+    argv += _video(request, plan, encoder)
+    argv += _others(plan)
+    argv += [*plan.container.options, "-f", plan.container.muxer, f"file:{target}"]
+    return argv
+
+
+def _input(media: MediaFile) -> list[str]:
+    return ["-f", media.format, "-protocol_whitelist", "file,pipe", "-i", f"file:{media.path}"]
+
+
+def _video(request: EncodeRequest, plan: Plan, encoder: Encoder | None) -> list[str]:
+    if not plan.video:
+        return []
+    argv = ["-c:v", COPY if encoder is None else encoder.name]
+    if encoder is not None:
+        argv += encoder.rate_arguments(request.quality, request.bits_per_second)
+        for position, track in enumerate(plan.video):
+            argv += _picture(position, track.stream, plan.height, encoder)
+    if plan.container.is_quicktime:
+        for position, track in enumerate(plan.video):
+            if track.codec == "hevc":
+                # Apple's players know HEVC in MP4 under this tag only.
+                argv += [f"-tag:v:{position}", "hvc1"]
+    return argv
+
+
+def _picture(position: int, stream: Stream, height: int | None, encoder: Encoder) -> list[str]:
+    filters = _sizing(stream, height)
+    pixels = encoder.pixel_format(stream.bit_depth)
+    if encoder.hardware == "vaapi":
+        filters += [f"format={pixels.removesuffix('le')}", "hwupload"]
+        return [f"-filter:v:{position}", ",".join(filters)]
+    argv = [f"-pix_fmt:v:{position}", pixels]
+    if filters:
+        argv += [f"-filter:v:{position}", ",".join(filters)]
+    return argv
+
+
+def _sizing(stream: Stream, height: int | None) -> list[str]:
+    """Scale down, never up, to an even size; else cut an odd row or column off."""
+    width_shown, height_shown = stream.shown_size
+    if height is not None and height_shown > height:
+        # Rounding to an even width would else be made up for by pixels a hair off square, which
+        # some players take for an anamorphic picture.
+        square = ["setsar=1"] if stream.square_pixels else []
+        return [f"scale=-2:{height}", *square]
+    if width_shown % 2 or height_shown % 2:
+        return ["crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0"]
+    return []
+
+
+def _others(plan: Plan) -> list[str]:
+    argv: list[str] = []
+    for kind in ("audio", "subtitle", "attachment"):
+        tracks = [track for track in plan.tracks if track.kind == kind]
+        for position, track in enumerate(tracks):
+            where = f"{_LETTERS[kind]}:{position}"
+            argv += [f"-c:{where}", track.action]
+            if kind == "audio" and track.action != COPY:
+                argv += _audio_quality(where, track)
+    return argv
+
+
+def _audio_quality(where: str, track: Track) -> list[str]:
+    if track.action == "flac":
+        return []
+    channels = track.stream.channels or 2
+    argv = [f"-b:{where}", f"{max(96, 64 * channels)}k"]
+    if track.action == "libopus":
+        # Opus knows these layouts only; 5.1 with side speakers is among those it refuses.
+        argv += [f"-filter:{where}", "aformat=channel_layouts=7.1|5.1|stereo|mono"]
+    return argv

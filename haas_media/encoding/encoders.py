@@ -1,0 +1,111 @@
+"""Which ffmpeg encoder does which codec, and how each is told its quality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SOFTWARE = {
+    "h264": ("libx264",),
+    "hevc": ("libx265",),
+    "av1": ("libsvtav1", "libaom-av1"),
+    "vp9": ("libvpx-vp9",),
+}
+
+# In the order in which "auto" tries them.
+HARDWARE = {
+    "nvenc": {"h264": "h264_nvenc", "hevc": "hevc_nvenc", "av1": "av1_nvenc"},
+    "qsv": {"h264": "h264_qsv", "hevc": "hevc_qsv", "av1": "av1_qsv", "vp9": "vp9_qsv"},
+    "vaapi": {"h264": "h264_vaapi", "hevc": "hevc_vaapi", "av1": "av1_vaapi", "vp9": "vp9_vaapi"},
+    "amf": {"h264": "h264_amf", "hevc": "hevc_amf", "av1": "av1_amf"},
+    "videotoolbox": {"h264": "h264_videotoolbox", "hevc": "hevc_videotoolbox"},
+}
+HARDWARE_NAMES = {
+    "nvenc": "NVENC",
+    "qsv": "Quick Sync",
+    "vaapi": "VAAPI",
+    "amf": "AMF",
+    "videotoolbox": "VideoToolbox",
+}
+
+# Speed against size where the encoder's own default is unsuited to files that are kept.
+_PRESETS = {
+    "libsvtav1": ("-preset", "8"),
+    "libaom-av1": ("-cpu-used", "6", "-row-mt", "1"),
+    "libvpx-vp9": ("-deadline", "good", "-cpu-used", "2", "-row-mt", "1"),
+    # x265 writes its own log past ffmpeg's; errors are enough.
+    "libx265": ("-x265-params", "log-level=error"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """An encoder of ffmpeg's. ``hardware`` is the kind of it, None for software."""
+
+    name: str
+    codec: str
+    hardware: str | None = None
+    device: str | None = None
+
+    def global_arguments(self) -> list[str]:
+        """List what has to come before the inputs: the device."""
+        if self.hardware == "vaapi":
+            return ["-vaapi_device", _device_path(self.device or "0")]
+        if self.hardware == "qsv" and self.device is not None:
+            return ["-qsv_device", _device_path(self.device)]
+        return []
+
+    def pixel_format(self, bit_depth: int) -> str:
+        """Name the pixel format it is fed with; H.264 stays at 8 bits, which everything plays."""
+        deep = bit_depth > 8 and self.codec != "h264"
+        if self.hardware is None:
+            return "yuv420p10le" if deep else "yuv420p"
+        return "p010le" if deep else "nv12"
+
+    def rate_arguments(self, quality: int | None, bitrate: int | None) -> list[str]:
+        """List what sets constant quality (on the codec's crf scale) or bitrate (bits a second)."""
+        chosen = (
+            self._bitrate(bitrate) if bitrate is not None else self._constant_quality(quality or 0)
+        )
+        return [*chosen, *_PRESETS.get(self.name, ())]
+
+    def _bitrate(self, bits: int) -> list[str]:
+        if self.hardware is None:
+            return ["-b:v", str(bits)]
+        # Room for hard scenes: without a ceiling some drivers fall back to constant bitrate.
+        ceiling = ["-b:v", str(bits), "-maxrate:v", str(bits * 3 // 2), "-bufsize:v", str(bits * 2)]
+        modes = {
+            "nvenc": ["-rc", "vbr"],
+            "vaapi": ["-rc_mode", "VBR"],
+            "amf": ["-rc", "vbr_peak"],
+        }
+        extra = ["-gpu", self.device] if self.hardware == "nvenc" and self.device else []
+        return [*extra, *modes.get(self.hardware, []), *ceiling]
+
+    def _constant_quality(self, crf: int) -> list[str]:
+        # AV1 drivers count quantizers from 0 to 255, VP9's too; the others as crf does.
+        wide = str(min(255, crf * 4)) if self.codec in {"av1", "vp9"} else str(crf)
+        match self.hardware:
+            case "nvenc":
+                extra = ["-gpu", self.device] if self.device else []
+                # 0 would mean "choose by yourself".
+                return [*extra, "-rc", "vbr", "-cq", str(max(1, crf)), "-b:v", "0"]
+            case "qsv":
+                return ["-global_quality", str(min(51, max(1, crf)))]
+            case "vaapi":
+                return ["-rc_mode", "CQP", "-global_quality", wide]
+            case "amf":
+                return ["-rc", "cqp", "-qp_i", wide, "-qp_p", wide]
+            case "videotoolbox":
+                # Its scale goes the other way: 1 to 100, 100 is best.
+                return ["-q:v", str(max(1, 100 - crf * 99 // 51))]
+        if self.name in {"libvpx-vp9", "libaom-av1"}:
+            # Without a bitrate of 0 crf is only a bound on quality there.
+            return ["-crf", str(crf), "-b:v", "0"]
+        if self.name == "libsvtav1" and crf == 0:
+            # ffmpeg takes its -crf 0 for "not given"; SVT-AV1's own parameter is heard.
+            return ["-svtav1-params", "crf=0"]
+        return ["-crf", str(crf)]
+
+
+def _device_path(device: str) -> str:
+    return f"/dev/dri/renderD{128 + int(device)}" if device.isdigit() else device

@@ -1,0 +1,101 @@
+"""Choose the encoder: the hardware asked for when it really works here, else software."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from haas_media.encoding.encoders import HARDWARE, HARDWARE_NAMES, SOFTWARE, Encoder
+from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.request import CODEC_NAMES
+from haas_media.encoding.runner import run
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from haas_media.encoding.request import EncodeRequest
+
+_PROBE_SECONDS = 20.0
+_PREFIX = re.compile(r"^(\[[^\]]*\] ?)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The encoder to use; ``fallback`` says why it is not the hardware that was asked for."""
+
+    encoder: Encoder
+    fallback: str | None = None
+
+
+def choose_encoder(
+    request: EncodeRequest, ffmpeg: Path, encoders: Collection[str], bit_depth: int
+) -> Choice:
+    """Choose the encoder for a request that does not copy.
+
+    Each hardware candidate is tried on a few real frames: what an ffmpeg was built with tells
+    nothing about what the machine has. Raises EncodingError when not even software can do it.
+    """
+    asked = request.hardware_acceleration
+    if asked == "none":
+        return Choice(_software(request.video_codec, encoders))
+    candidates = list(HARDWARE) if asked == "auto" else [asked]
+    reasons = []
+    for kind in candidates:
+        name = HARDWARE[kind].get(request.video_codec)
+        encoder = None if name is None else Encoder(name, request.video_codec, kind, request.device)
+        reason = _why_not(encoder, ffmpeg, encoders, bit_depth, request.video_codec)
+        if reason is None and encoder is not None:
+            return Choice(encoder)
+        reasons.append(f"{HARDWARE_NAMES[kind]}: {reason}")
+    encoder = _software(request.video_codec, encoders)
+    wanted = "Hardware" if asked == "auto" else HARDWARE_NAMES[asked]
+    return Choice(
+        encoder,
+        f"{wanted} was asked for but does not work here ({'; '.join(reasons)}), so the video was "
+        f"encoded in software with {encoder.name}.",
+    )
+
+
+def _software(codec: str, encoders: Collection[str]) -> Encoder:
+    for name in SOFTWARE[codec]:
+        if name in encoders:
+            return Encoder(name, codec)
+    raise EncodingError(
+        f"This ffmpeg has no {CODEC_NAMES[codec]} encoder ({' or '.join(SOFTWARE[codec])}): choose "
+        "another video codec, or set HAAS_FFMPEG to a full ffmpeg."
+    )
+
+
+def _why_not(
+    encoder: Encoder | None, ffmpeg: Path, encoders: Collection[str], bit_depth: int, codec: str
+) -> str | None:
+    """Say why an encoder cannot be used, None if it can."""
+    if encoder is None:
+        return f"it has no {CODEC_NAMES[codec]} encoder"
+    if encoder.name not in encoders:
+        return f"this ffmpeg was built without {encoder.name}"
+    try:
+        finished = run(probe_argv(ffmpeg, encoder, bit_depth), timeout=_PROBE_SECONDS)
+    except EncodingError as error:
+        return str(error).rstrip(".")
+    if finished.returncode == 0 and finished.last.ended:
+        return None
+    first = next(iter(finished.messages), "ffmpeg gave no reason")
+    return _PREFIX.sub("", first).rstrip(".")
+
+
+def probe_argv(ffmpeg: Path, encoder: Encoder, bit_depth: int) -> list[str]:
+    """List a command that encodes a few black frames into nothing."""
+    pixels = encoder.pixel_format(bit_depth)
+    filters = f"format={pixels}"
+    if encoder.hardware == "vaapi":
+        filters = f"format={pixels.removesuffix('le')},hwupload"
+    return [
+        *[str(ffmpeg), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+error"],
+        *["-progress", "pipe:1", *encoder.global_arguments()],
+        *["-f", "lavfi", "-i", "color=c=black:s=256x256:r=25", "-frames:v", "5"],
+        *["-filter:v", filters, "-c:v", encoder.name, *encoder.rate_arguments(30, None)],
+        *["-f", "null", "-"],
+    ]

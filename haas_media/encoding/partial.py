@@ -1,0 +1,283 @@
+"""The hidden file an encoding is written to, until it is whole.
+
+Beside the output ``Film.mkv`` there are, while it is being encoded,
+``.Film.<id>.haas-partial.mkv`` and ``.Film.<id>.haas-lock``. The lock file is held with ``flock``
+by the run and by its ffmpeg's guard, so that the kernel itself tells the next run whether they
+still live. It also names the machine, because not every shared file system hands locks on to other
+machines: there a partial file is stale when nobody has touched its lock file for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import re
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from haas_media.encoding.errors import EncodingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+STALE_AFTER = timedelta(minutes=10)
+_TOUCH_SECONDS = 30.0
+_DYING_SECONDS = 1.0
+_OURS = re.compile(r"\..*\.(?P<id>[0-9a-f]{16})\.haas-(?P<kind>partial\.[a-z0-9]+|lock)", re.DOTALL)
+
+
+class Partial:
+    """A partial file with its lock, as a context manager that leaves nothing behind.
+
+    ``path`` is for ffmpeg to write; ``descriptor`` the lock, to be handed to ffmpeg; ``identity``
+    what both files' names hold.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self.identity = secrets.token_hex(8)
+        suffix = target.suffix.lower()
+        self.path = _beside(target, f".{self.identity}.haas-partial{suffix}")
+        self._lock_path = _beside(target, f".{self.identity}.haas-lock")
+        self.descriptor = -1
+        self._touched = time.monotonic()
+
+    def __enter__(self) -> Self:
+        try:
+            self._lock()
+        except OSError as error:
+            self._remove()
+            raise EncodingError(
+                f"The folder {str(self._target.parent)!r} cannot be written to: {error.strerror}."
+            ) from error
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # In a thread of its own: a second signal, which raises in the main thread as the first did,
+        # would leave behind what is not removed yet. An exit of the interpreter waits for it.
+        removed = threading.Event()
+        threading.Thread(target=self._remove, args=(removed,), name="remove-partial").start()
+        removed.wait()
+
+    def touch(self) -> None:
+        """Show machines that do not see the lock that this run lives. Cheap to call often."""
+        if time.monotonic() - self._touched >= _TOUCH_SECONDS:
+            self._touched = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self.descriptor)
+
+    def publish(self) -> None:
+        """Bring the partial file to the disk for good, then let it take the output's place.
+
+        Raises OSError; the output is untouched then.
+        """
+        descriptor = os.open(self.path, os.O_RDWR)
+        try:
+            _inherit_rights(descriptor, self._target)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(self.path, self._target)  # noqa: PTH105 - what POSIX promises is atomic
+        _sync_folder(self._target.parent)
+
+    def _lock(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        self.descriptor = os.open(self._lock_path, flags, 0o644)
+        with contextlib.suppress(OSError):
+            # Where there are no locks, the machine's name and the time of the file have to do. A
+            # sweep that looks at the file right now leaves it alone, new and empty as it is.
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        os.write(self.descriptor, json.dumps({"machine": _machine(), "pid": os.getpid()}).encode())
+
+    def _remove(self, removed: threading.Event | None = None) -> None:
+        for path in (self.path, self._lock_path):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+        if removed is not None:
+            removed.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Leftover:
+    partials: tuple[Path, ...]
+    lock: Path | None
+
+
+def sweep_folder(folder: Path) -> list[Path]:
+    """Remove the partial files of dead runs from one folder; list what was removed.
+
+    A live run's is never touched, whichever process or machine it runs on.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except OSError:
+        return []
+    removed = []
+    for leftover in _leftovers(folder, names):
+        removed += _sweep(leftover)
+    return removed
+
+
+def sweep_partials(roots: Iterable[Path]) -> list[Path]:
+    """Remove the partial files of dead runs below the roots; list what was removed."""
+    removed = []
+    for root in roots:
+        for folder, _, names in os.walk(root):
+            for leftover in _leftovers(Path(folder), names):
+                removed += _sweep(leftover)
+    return removed
+
+
+def _leftovers(folder: Path, names: list[str]) -> list[_Leftover]:
+    found: dict[str, tuple[list[Path], list[Path]]] = {}
+    for name in names:
+        match = _OURS.fullmatch(name)
+        if match is not None:
+            partials, locks = found.setdefault(match["id"], ([], []))
+            (locks if match["kind"] == "lock" else partials).append(folder / name)
+    return [
+        _Leftover(tuple(partials), locks[0] if locks else None)
+        for partials, locks in found.values()
+    ]
+
+
+def _sweep(leftover: _Leftover) -> list[Path]:
+    if leftover.lock is None:
+        return [path for path in leftover.partials if _untouched(path) and _unlink(path)]
+    try:
+        descriptor = os.open(leftover.lock, os.O_RDWR)
+    except OSError:
+        return []
+    try:
+        if not _is_dead(descriptor, leftover.lock):
+            return []
+        # The lock file goes last: should this end in between, it still stands for the rest.
+        return [path for path in (*leftover.partials, leftover.lock) if _unlink(path)]
+    finally:
+        os.close(descriptor)
+
+
+def _is_dead(descriptor: int, lock: Path) -> bool:
+    owner = _Owner.read(descriptor)
+    deadline = time.monotonic() + _DYING_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # A run that was killed a moment ago still holds it, until its ffmpeg is gone too.
+            if owner.seems_alive() or time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+            continue
+        except OSError:
+            return _untouched(lock)
+        return owner.is_here() or _untouched(lock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Whose lock it is, as the lock file tells; None where it does not."""
+
+    machine: str | None = None
+    pid: int | None = None
+
+    @classmethod
+    def read(cls, descriptor: int) -> _Owner:
+        try:
+            told = json.loads(os.pread(descriptor, 4096, 0))
+            return cls(str(told["machine"]), int(told["pid"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def is_here(self) -> bool:
+        return self.machine == _machine()
+
+    def seems_alive(self) -> bool:
+        """Tell whether such a process is to be seen. In another container it is not."""
+        if not self.is_here() or self.pid is None:
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return True
+        return True
+
+
+def _untouched(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > STALE_AFTER.total_seconds()
+    except OSError:
+        return False
+
+
+def _unlink(path: Path) -> bool:
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _machine() -> str:
+    """Name the running kernel: containers on it share its locks, another machine may not."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return platform.node()
+
+
+def _beside(target: Path, ending: str) -> Path:
+    """Make a hidden name beside the target, cut to what the file system takes."""
+    try:
+        longest = os.pathconf(target.parent, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        longest = 255
+    room = longest - len(os.fsencode(ending)) - 1
+    stem = target.stem
+    while len(os.fsencode(stem)) > room:
+        stem = stem[:-1]
+    return target.with_name(f".{stem}{ending}")
+
+
+def _inherit_rights(descriptor: int, target: Path) -> None:
+    """Give the new file the mode and owner of the one it replaces, as far as we may."""
+    try:
+        old = target.stat()
+    except OSError:
+        return
+    with contextlib.suppress(OSError):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, old.st_mode & 0o7777)
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not every file system lets a folder be synced
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

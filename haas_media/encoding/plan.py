@@ -1,0 +1,244 @@
+"""Which streams go into the output, and what becomes of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from haas_media.encoding.containers import (
+    BITMAP_SUBTITLES,
+    TEXT_SUBTITLES,
+    Container,
+    container_of,
+)
+from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.request import CODEC_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from haas_media.encoding.probe import MediaFile, Stream
+    from haas_media.encoding.request import EncodeRequest
+
+COPY = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A stream of the output: where it comes from and what it becomes.
+
+    ``file`` counts the inputs from 0. ``action`` is ``copy``, the codec for video, or the name of
+    ffmpeg's encoder for everything else. ``codec`` is what the output then holds.
+    """
+
+    file: int
+    stream: Stream
+    action: str
+    codec: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of stream."""
+        return self.stream.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An encoding settled to the last stream. ``duration`` is what is expected, in seconds."""
+
+    inputs: tuple[MediaFile, ...]
+    tracks: tuple[Track, ...]
+    container: Container
+    height: int | None
+    duration: float | None
+    warnings: tuple[str, ...]
+
+    @property
+    def video(self) -> tuple[Track, ...]:
+        """The video tracks."""
+        return tuple(track for track in self.tracks if track.kind == "video")
+
+    @property
+    def bit_depth(self) -> int:
+        """The highest bit depth among the video to be encoded."""
+        return max((track.stream.bit_depth for track in self.video), default=8)
+
+
+def make_plan(
+    request: EncodeRequest, inputs: Sequence[MediaFile], encoders: Collection[str]
+) -> Plan:
+    """Decide on every stream of the output.
+
+    ``inputs`` are the probed files in the order in which the request names them, each once;
+    ``encoders`` the names that this ffmpeg has. Raises EncodingError with a sentence.
+    """
+    container = container_of(request.output)
+    warnings: list[str] = []
+    if request.streams is None:
+        chosen = [(0, stream) for stream in _worth_taking(inputs[0], container, warnings)]
+    else:
+        chosen = _named(request, inputs)
+    if not any(stream.kind in {"video", "audio"} for _, stream in chosen):
+        raise EncodingError("None of the streams is video or audio: there is nothing to encode.")
+    if request.video_codec != COPY and not any(stream.kind == "video" for _, stream in chosen):
+        raise EncodingError(
+            "None of the streams is video, so there is nothing to encode as "
+            f"{CODEC_NAMES[request.video_codec]}: with video_codec 'copy' the rest is taken alone."
+        )
+    _refuse_bitmaps(chosen, container)
+    tracks = tuple(
+        _track(file, stream, request.video_codec, container, encoders) for file, stream in chosen
+    )
+    warnings += _losses(tracks)
+    return Plan(
+        tuple(inputs),
+        tracks,
+        container,
+        request.height,
+        _expected_duration(inputs, tracks),
+        tuple(warnings),
+    )
+
+
+def _worth_taking(media: MediaFile, container: Container, warnings: list[str]) -> list[Stream]:
+    taken, left = [], []
+    for stream in media.streams:
+        wanted = stream.kind in {"video", "audio", "subtitle"} and not stream.attached_picture
+        if wanted or (stream.kind == "attachment" and container.attachments):
+            taken.append(stream)
+        elif stream.attached_picture:
+            left.append(f"{stream.index} (a picture, not video)")
+        else:
+            left.append(f"{stream.index} ({stream.kind})")
+    if left:
+        noun = "Stream" if len(left) == 1 else "Streams"
+        warnings.append(f"{noun} left out: {', '.join(left)}.")
+    # Matroska lists its attachments after everything else.
+    return sorted(taken, key=lambda stream: stream.kind == "attachment")
+
+
+def _named(request: EncodeRequest, inputs: Sequence[MediaFile]) -> list[tuple[int, Stream]]:
+    order = input_names(request)
+    chosen = []
+    for ref in request.streams or ():
+        file = order.index(ref.input)
+        streams = inputs[file].streams
+        if ref.index >= len(streams):
+            held = "; ".join(f"{each.index}: {each.describe()}" for each in streams)
+            raise EncodingError(f"{ref.input!r} has no stream {ref.index}. It holds {held}.")
+        stream = streams[ref.index]
+        if stream.attached_picture:
+            raise EncodingError(
+                f"Stream {ref.index} of {ref.input!r} is an attached picture, not video: leave it "
+                "out."
+            )
+        if stream.kind not in {"video", "audio", "subtitle"}:
+            raise EncodingError(
+                f"Stream {ref.index} of {ref.input!r} is {stream.kind}, not video, audio or "
+                "subtitles: leave it out."
+            )
+        chosen.append((file, stream))
+    return chosen
+
+
+def input_names(request: EncodeRequest) -> list[str]:
+    """List the input files in the order in which they are first named, each once."""
+    if request.source is not None:
+        return [request.source]
+    return list(dict.fromkeys(ref.input for ref in request.streams or ()))
+
+
+def _refuse_bitmaps(chosen: list[tuple[int, Stream]], container: Container) -> None:
+    pictures = [
+        stream
+        for _, stream in chosen
+        if stream.codec in BITMAP_SUBTITLES and stream.codec not in container.subtitles
+    ]
+    if pictures:
+        which = ", ".join(f"{each.index} ({each.codec})" for each in pictures)
+        raise EncodingError(
+            f"{container.name} holds text subtitles only, and these are pictures: stream {which}. "
+            "Choose an .mkv output, or name the streams without them."
+        )
+
+
+def _track(
+    file: int, stream: Stream, video_codec: str, container: Container, encoders: Collection[str]
+) -> Track:
+    match stream.kind:
+        case "video":
+            return _video(file, stream, video_codec, container)
+        case "audio":
+            return _audio(file, stream, container, encoders)
+        case "subtitle":
+            return _subtitle(file, stream, container)
+        case _:
+            return Track(file, stream, COPY, stream.codec)
+
+
+def _video(file: int, stream: Stream, video_codec: str, container: Container) -> Track:
+    if video_codec != COPY:
+        return Track(file, stream, video_codec, video_codec)
+    if stream.codec not in container.video:
+        instead = "" if container.attachments else ", or an .mkv output"
+        raise EncodingError(
+            f"{container.name} does not hold {stream.codec} video (stream {stream.index}), so it "
+            f"cannot be copied: choose a video codec{instead}."
+        )
+    return Track(file, stream, COPY, stream.codec)
+
+
+def _audio(file: int, stream: Stream, container: Container, encoders: Collection[str]) -> Track:
+    if stream.codec in container.audio:
+        return Track(file, stream, COPY, stream.codec)
+    candidates = list(container.audio_encoders)
+    if stream.codec.startswith("pcm_") and container.lossless_encoder is not None:
+        candidates.insert(0, container.lossless_encoder)
+    for encoder in candidates:
+        if encoder in encoders:
+            return Track(file, stream, encoder, encoder.removeprefix("lib"))
+    raise EncodingError(
+        f"{container.name} does not hold {stream.codec} audio (stream {stream.index}), and this "
+        f"ffmpeg has no encoder for what it holds ({', '.join(container.audio_encoders)}): choose "
+        "an .mkv output, or set HAAS_FFMPEG to a full ffmpeg."
+    )
+
+
+def _subtitle(file: int, stream: Stream, container: Container) -> Track:
+    if stream.codec in container.subtitles:
+        return Track(file, stream, COPY, stream.codec)
+    if stream.codec in TEXT_SUBTITLES:
+        return Track(file, stream, container.subtitle_encoder, container.subtitle_encoder)
+    raise EncodingError(
+        f"{container.name} does not hold {stream.codec} subtitles (stream {stream.index}), and "
+        "they cannot be converted: name the streams without them."
+    )
+
+
+def _losses(tracks: tuple[Track, ...]) -> list[str]:
+    """Say what the output has less of than the source."""
+    said = []
+    for track in tracks:
+        stream = track.stream
+        if track.kind == "subtitle" and stream.codec in {"ass", "ssa"} and track.action != COPY:
+            said.append(f"Subtitles {stream.index} lose their styles as {track.codec}.")
+        if track.kind == "video" and track.action == "h264" and stream.hdr:
+            said.append(
+                f"Video {stream.index} is HDR ({stream.hdr}); H.264 at 8 bits shows bands in it. "
+                "HEVC or AV1 keep 10 bits."
+            )
+    return said
+
+
+def _expected_duration(inputs: Sequence[MediaFile], tracks: tuple[Track, ...]) -> float | None:
+    """Work out how long the output has to be: as the longest of its video and audio.
+
+    A stream that does not tell its own length may be as long as its file.
+    """
+    lengths = [
+        track.stream.duration or inputs[track.file].duration
+        for track in tracks
+        if track.kind in {"video", "audio"}
+    ]
+    known = [length for length in lengths if length is not None]
+    return max(known) if known and len(known) == len(lengths) else None

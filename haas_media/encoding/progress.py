@@ -1,0 +1,108 @@
+"""How far an encoding is, from what ffmpeg writes with ``-progress``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One block of ffmpeg's progress. ``out_time`` in seconds; ``speed`` 2.0 is twice real time."""
+
+    out_time: float | None = None
+    speed: float | None = None
+    frame: int | None = None
+    fps: float | None = None
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeProgress:
+    """How far an encoding is.
+
+    ``percent`` is from 0 to 100 and never falls; 100 is told only once the output is in its place.
+    ``out_time`` is how much of the media is done, ``speed`` how many seconds of it are done in a
+    second, ``remaining`` the time it will still take, where both can be known.
+    """
+
+    percent: float
+    out_time: timedelta
+    speed: float | None = None
+    remaining: timedelta | None = None
+    frame: int | None = None
+    fps: float | None = None
+
+
+class TickParser:
+    """Puts ffmpeg's ``key=value`` lines together into ticks; whatever it cannot read, it skips."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+
+    def feed(self, line: str) -> Tick | None:
+        """Take one line; give a tick when the line completes it."""
+        key, equals, value = line.strip().partition("=")
+        if not equals:
+            return None
+        if key != "progress":
+            self._fields[key] = value.strip()
+            return None
+        fields, self._fields = self._fields, {}
+        # out_time_ms holds microseconds too, in every version; out_time_us is the honest name.
+        micro = _number(fields.get("out_time_us", fields.get("out_time_ms")))
+        frame = _number(fields.get("frame"))
+        return Tick(
+            out_time=None if micro is None else max(0.0, micro / 1_000_000),
+            speed=_number(fields.get("speed", "").removesuffix("x")),
+            frame=None if frame is None else int(frame),
+            fps=_number(fields.get("fps")),
+            ended=value.strip() == "end",
+        )
+
+
+class ProgressMeter:
+    """Turns ticks into progress that never goes back. ``duration`` is expected, in seconds."""
+
+    def __init__(self, duration: float | None) -> None:
+        self._duration = duration
+        self._percent = 0.0
+        self._out_time = 0.0
+
+    def measure(self, tick: Tick) -> EncodeProgress:
+        """Tell how far it is. Below 100 until the output has been checked and is in its place."""
+        self._out_time = max(self._out_time, tick.out_time or 0.0)
+        remaining = None
+        if self._duration:
+            self._percent = max(self._percent, min(99.9, 100 * self._out_time / self._duration))
+            if tick.speed:
+                left = max(0.0, self._duration - self._out_time) / tick.speed
+                remaining = timedelta(seconds=round(left))
+        return EncodeProgress(
+            percent=round(self._percent, 1),
+            out_time=timedelta(seconds=self._out_time),
+            speed=tick.speed,
+            remaining=remaining,
+            frame=tick.frame,
+            fps=tick.fps,
+        )
+
+    def complete(self, tick: Tick) -> EncodeProgress:
+        """Tell that the output is in its place."""
+        return EncodeProgress(
+            percent=100.0,
+            out_time=timedelta(seconds=max(self._out_time, tick.out_time or 0.0)),
+            speed=tick.speed,
+            remaining=timedelta(0),
+            frame=tick.frame,
+            fps=tick.fps,
+        )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    # Neither infinite nor "not a number", nor ffmpeg's own sign for an unknown time.
+    return number if abs(number) < 1e18 else None

@@ -1,0 +1,246 @@
+"""The parameters of an encoding, and what can be said of them before anything runs."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
+
+from haas_media.encoding.containers import container_of
+
+VideoCodec = Literal["h264", "hevc", "av1", "vp9", "copy"]
+Resolution = Literal["source", "480p", "720p", "1080p", "2160p"]
+HardwareAcceleration = Literal["none", "auto", "nvenc", "qsv", "vaapi", "amf", "videotoolbox"]
+
+CODEC_NAMES = {"h264": "H.264", "hevc": "HEVC", "av1": "AV1", "vp9": "VP9"}
+
+# Bounds and defaults on the scale of the software encoder (x264, x265, SVT-AV1, libvpx).
+CRF_RANGE = {"h264": (0, 51), "hevc": (0, 51), "av1": (0, 63), "vp9": (0, 63)}
+DEFAULT_CRF = {"h264": 20, "hevc": 22, "av1": 30, "vp9": 31}
+
+# Bits per second. Above: H.264 and HEVC at their highest level; SVT-AV1 takes 100 Mbit/s at most.
+BITRATE_RANGE = {
+    "h264": (50_000, 240_000_000),
+    "hevc": (50_000, 240_000_000),
+    "av1": (50_000, 100_000_000),
+    "vp9": (50_000, 240_000_000),
+}
+_BITRATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM]?)(?:bit/s|bps|b/s)?")
+_DEVICE = re.compile(r"\d{1,2}|/dev/dri/(?:renderD|card)\d+")
+
+PathText = Annotated[StrictStr, Field(min_length=1)]
+
+
+class StreamRef(BaseModel):
+    """One stream of one input file, by its index in that file (as ``ffprobe`` counts, from 0)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: PathText = Field(title="Input", description="Path of the file that holds the stream.")
+    index: StrictInt = Field(ge=0, title="Index", description="Index of the stream, from 0.")
+
+    @field_validator("input")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        return _refuse_nul(value)
+
+
+class EncodeRequest(BaseModel):
+    """What to encode, into what, and how.
+
+    ``video_bitrate`` is in bits per second, or text such as ``2500k`` or ``4M``. Without it and
+    without ``crf`` a constant quality that suits the codec is taken.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: PathText | None = Field(
+        default=None,
+        title="Source",
+        description="File to encode: all its video, audio and subtitles. Or give streams.",
+    )
+    streams: list[StreamRef] | None = Field(
+        default=None,
+        title="Streams",
+        description="Streams to take, of one or several files, in this order. Or give a source.",
+    )
+    output: PathText = Field(
+        title="Output",
+        description="File to write, inside a library: .mkv, .mp4, .m4v, .mov or .webm.",
+    )
+    video_codec: VideoCodec = Field(
+        default="h264",
+        title="Video codec",
+        description="Codec to encode video with; copy keeps it as it is.",
+    )
+    crf: StrictInt | None = Field(
+        default=None,
+        title="Constant quality (CRF)",
+        description="0 is best. H.264 and HEVC up to 51, AV1 and VP9 up to 63. Or give a bitrate.",
+    )
+    video_bitrate: StrictInt | StrictStr | None = Field(
+        default=None,
+        title="Video bitrate",
+        description="Bits per second, or text such as 2500k or 4M. Or give a CRF.",
+    )
+    resolution: Resolution = Field(
+        default="source",
+        title="Resolution",
+        description="Height to scale down to; a smaller picture stays as it is.",
+    )
+    hardware_acceleration: HardwareAcceleration = Field(
+        default="none",
+        title="Hardware acceleration",
+        description="Encoder to use when it works here; the report says if software had to do.",
+    )
+    device: StrictStr | None = Field(
+        default=None,
+        title="Device",
+        description="Which GPU: its number, or a device such as /dev/dri/renderD128.",
+    )
+
+    @field_validator("source", "output")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        return None if value is None else _refuse_nul(value)
+
+    @field_validator("streams")
+    @classmethod
+    def _each_stream_once(cls, value: list[StreamRef] | None) -> list[StreamRef] | None:
+        if value is None:
+            return None
+        if not value:
+            raise ValueError("The list of streams is empty; name at least one, or give a source.")
+        for position, ref in enumerate(value):
+            if ref in value[:position]:
+                raise ValueError(f"Stream {ref.index} of {ref.input!r} is named twice.")
+        return value
+
+    @field_validator("output")
+    @classmethod
+    def _known_container(cls, value: str) -> str:
+        container_of(value)
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _known_kind_of_device(cls, value: str | None) -> str | None:
+        if value is not None and not _DEVICE.fullmatch(value):
+            raise ValueError(
+                f"{value!r} is no GPU: give its number (0) or its device (/dev/dri/renderD128)."
+            )
+        return value
+
+    @field_validator("video_bitrate", mode="after")
+    @classmethod
+    def _readable_bitrate(cls, value: int | str | None) -> int | str | None:
+        if value is not None:
+            _bits_per_second(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.source is None) == (self.streams is None):
+            raise ValueError("Give either a source or a list of streams, not both and not neither.")
+        return self
+
+    @model_validator(mode="after")
+    def _sensible_together(self) -> Self:
+        if self.device is not None:
+            self._check_device(self.device)
+        if self.video_codec == "copy":
+            self._check_copy()
+        else:
+            self._check_encoding(self.video_codec)
+        return self
+
+    def _check_device(self, device: str) -> None:
+        match self.hardware_acceleration:
+            case "none":
+                raise ValueError("A device is given, but hardware_acceleration is 'none'.")
+            case "nvenc" if not device.isdigit():
+                raise ValueError("NVENC counts its GPUs: give a number as device, from 0.")
+            case "amf":
+                raise ValueError("AMF chooses its GPU itself: leave the device out.")
+            case "videotoolbox":
+                raise ValueError("VideoToolbox chooses its GPU itself: leave the device out.")
+
+    def _check_copy(self) -> None:
+        given: dict[str, Any] = {
+            "crf": self.crf,
+            "video_bitrate": self.video_bitrate,
+            "resolution": None if self.resolution == "source" else self.resolution,
+            "hardware_acceleration": (
+                None if self.hardware_acceleration == "none" else self.hardware_acceleration
+            ),
+        }
+        for name, value in given.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name} has no meaning with video_codec 'copy', which keeps the video as it "
+                    f"is: leave {name} out, or choose a codec."
+                )
+
+    def _check_encoding(self, codec: str) -> None:
+        name = CODEC_NAMES[codec]
+        if self.crf is not None and self.video_bitrate is not None:
+            raise ValueError("Give either crf or video_bitrate, not both.")
+        if self.crf is not None:
+            low, high = CRF_RANGE[codec]
+            if not low <= self.crf <= high:
+                raise ValueError(f"crf for {name} is from {low} to {high}, not {self.crf}.")
+        bits = self.bits_per_second
+        if bits is not None:
+            low, high = BITRATE_RANGE[codec]
+            if not low <= bits <= high:
+                raise ValueError(
+                    f"video_bitrate for {name} is from {low // 1000}k to {high // 1_000_000}M, "
+                    f"not {self.video_bitrate}."
+                )
+        container = container_of(self.output)
+        if codec not in container.video:
+            held = ", ".join(CODEC_NAMES[held] for held in CODEC_NAMES if held in container.video)
+            raise ValueError(
+                f"{container.name} does not hold {name}: choose {held} or another ending."
+            )
+
+    @property
+    def bits_per_second(self) -> int | None:
+        """The video bitrate in bits per second, if one was given."""
+        return None if self.video_bitrate is None else _bits_per_second(self.video_bitrate)
+
+    @property
+    def quality(self) -> int | None:
+        """The crf to encode with; None when a bitrate is given or video is copied."""
+        if self.video_codec == "copy" or self.video_bitrate is not None:
+            return None
+        return DEFAULT_CRF[self.video_codec] if self.crf is None else self.crf
+
+    @property
+    def height(self) -> int | None:
+        """The height in pixels to scale down to; None for the source's own."""
+        return None if self.resolution == "source" else int(self.resolution.removesuffix("p"))
+
+
+def _refuse_nul(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("A path cannot hold a NUL character.")
+    return path
+
+
+def _bits_per_second(value: int | str) -> int:
+    if isinstance(value, int):
+        return value
+    match = _BITRATE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is no bitrate: write 2500k, 4M or a number of bits a second.")
+    return round(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()])

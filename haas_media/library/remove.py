@@ -1,0 +1,148 @@
+"""Removing a title on request; its people are left to the cleanup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, select
+
+from haas_media.catalog.models import Credit, Episode, Season, Show
+from haas_media.library.files import belongs_to, hold_libraries, let_go_of_files
+from haas_media.library.reports import escaped, markdown_table, plain_json
+from haas_media.library.titles import (
+    TitleKind,
+    TitleUnknown,
+    check_title,
+    model_of,
+    named,
+)
+from haas_media.wording import counted, counted_people
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+    from haas_media.catalog.opening import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveReport:
+    """What was removed. ``person_ids``: those who had a part in it, for the cleanup."""
+
+    kind: TitleKind
+    tmdb_id: int
+    title: str
+    year: int | None
+    person_ids: tuple[int, ...]
+    seasons: int = 0
+    episodes: int = 0
+    credits: int = 0
+    files: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """Return all counts, flat, for the attributes of a span."""
+        return {
+            "removed": 1,
+            "seasons": self.seasons,
+            "episodes": self.episodes,
+            "credits": self.credits,
+            "files": self.files,
+            "people": len(self.person_ids),
+        }
+
+    def summary(self) -> str:
+        """Say in a sentence what was done."""
+        parts = [counted(self.episodes, "episode")] if self.kind == "tv" else []
+        parts += [counted(self.credits, "credit")]
+        files = counted(self.files, "file stays on disk and is", "files stay on disk and are")
+        return (
+            f"Removed {named(self.kind, self.tmdb_id, self.title, self.year)} with "
+            f"{' and '.join(parts)} of {counted_people(len(self.person_ids))}."
+            f"{f' Its {files} listed as unmatched.' if self.files else ''}"
+        )
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return one row."""
+        title = f"{self.title} ({self.year})" if self.year else self.title
+        return [{"title": title, "kind": self.kind, "tmdb_id": self.tmdb_id, **self.counts()}]
+
+    def to_markdown(self) -> str:
+        """Return the report as Markdown, for an artifact or a terminal."""
+        lines = ["# Removed from the library", "", escaped(self.summary()), ""]
+        return "\n".join([*lines, *markdown_table(self.table())]) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON takes it."""
+        return plain_json(self)
+
+
+def remove_from_library(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> RemoveReport:
+    """Remove a movie or a show with its seasons, episodes and credits, in one transaction.
+
+    Files on disk are not touched. Their records stay, unmatched with the removal as the reason, so
+    that the next scan does not bring the title back: it looks at a file again only when the file
+    changes, or when the title is added to the library again. A file that is new to the library is
+    identified as any other.
+
+    Args:
+        catalog: an open catalog.
+        kind: of title.
+        tmdb_id: its id at TMDb.
+
+    Raises:
+        ValueError: kind or id cannot be one.
+        TitleUnknown: the library has no such title.
+    """
+    check_title(kind, tmdb_id)
+    return catalog.write(lambda session: _remove(session, kind, tmdb_id))
+
+
+def _remove(session: Session, kind: TitleKind, tmdb_id: int) -> RemoveReport:
+    model = model_of(kind)
+    hold_libraries(session, belongs_to(kind, tmdb_id))
+    # Held, so that whoever stores this title at this moment takes turns with us.
+    found = session.execute(
+        select(model.id, model.title, model.year).where(model.tmdb_id == tmdb_id).with_for_update()
+    ).one_or_none()
+    if found is None:
+        raise TitleUnknown(
+            f"The library has no {named(kind, tmdb_id)}; "
+            "'haas library' lists what it has, with ids."
+        )
+    title_id: int = found.id
+    credits_of_it = _credits_of(kind, title_id)
+    people = session.scalars(select(Credit.person_id).where(credits_of_it).distinct())
+    report = RemoveReport(
+        kind=kind,
+        tmdb_id=tmdb_id,
+        title=found.title,
+        year=found.year,
+        person_ids=tuple(sorted(people)),
+        seasons=_count(session, Season, Season.show_id == title_id) if kind == "tv" else 0,
+        episodes=_count_episodes(session, title_id) if kind == "tv" else 0,
+        credits=_count(session, Credit, credits_of_it),
+        files=let_go_of_files(session, kind, tmdb_id),
+    )
+    session.execute(delete(model).where(model.id == title_id))
+    return report
+
+
+def _credits_of(kind: TitleKind, title_id: int) -> ColumnElement[bool]:
+    if kind == "movie":
+        return Credit.movie_id == title_id
+    episodes = (
+        select(Episode.id)
+        .join(Season, Season.id == Episode.season_id)
+        .where(Season.show_id == title_id)
+    )
+    return (Credit.show_id == title_id) | Credit.episode_id.in_(episodes)
+
+
+def _count(session: Session, model: Any, condition: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(model).where(condition)) or 0
+
+
+def _count_episodes(session: Session, show_id: int) -> int:
+    query = select(func.count()).select_from(Episode).join(Season).join(Show)
+    return session.scalar(query.where(Show.id == show_id)) or 0

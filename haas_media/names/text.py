@@ -1,0 +1,211 @@
+"""Turn a stretch of a name into a title for people."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from haas_media.names.junk import is_junk
+from haas_media.names.release import begins_with_release, find_release
+from haas_media.names.words import (
+    EDITION,
+    RELEASED_AT_END,
+    SITE_PREFIX,
+    STEREOSCOPIC,
+    TRAILING,
+    YEAR,
+)
+
+_OPENING = "([{【「『〔"
+_GROUP = re.compile(r"^[\s._-]*(?:\[[^\[\]]*\]|【[^【】]*】|\{[^{}]*\}|★[^★]*★)[\s._-]*")
+_PAREN_GROUP = re.compile(r"^\([^()]*\)[\s._-]*(?=\S)")
+_BRACKETED = re.compile(r"\[([^\[\]]*)\]|【([^【】]*)】|\(([^()]*)\)|\{([^{}]*)\}")
+_PIECES = re.compile(r"[\[\]【】★]")
+_TRAILING_GROUPS = re.compile(r"(?<=[^\s._-])(?:[\s._-]*\[[^\[\]]*\])+[\s._-]*$")
+_INVERTED = re.compile(r"^(.{2,}?),\s*(The|An?|Le|La|Les|Der|Die|Das|El|Los|Il)$", re.IGNORECASE)
+_ALTERNATIVE = re.compile(r"(?<=[^\s._-])[\s._-]*\([^()]*\)?[\s._-]*$")
+_ENDS_IN_ACRONYM = re.compile(r"(?<![^\W_])(?:[^\W\d_]\.){2,}[^\W\d_]$")
+_GOES_ON = re.compile(r"[\s._](?:or|and|of|the|with|not|&)$", re.IGNORECASE)
+_NESTED = re.compile(r"\([^()]*\)")
+_STRAY_NUMBER = re.compile(r"^[0-9]{1,3} (?=\[[^\[\]]*\][ _])")
+_CHECKSUM = re.compile(r"[\s._-]*[\[(][0-9A-Fa-f]{8}[\])]")
+_SPACES = re.compile(r"\s+")
+_ACRONYM = re.compile(r"(?<![^\W_])(?:[^\W\d_][. ]){2,}[^\W\d_]?(?![^\W_])\.?")
+_WORD_DOT = re.compile(r"(?<=[^\W\d_]{2})\.(?=[^\W\d_]{2})")
+_LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
+_LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]{3,}")
+_NON_LATIN = re.compile(r"[\u0370-\u1fff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc]")
+_TRAILING_YEAR = re.compile(
+    rf"[\s._-]*[(\[{{]?\s*({YEAR})(?:\s*-\s*(?:{YEAR})?)?\s*[)\]}}]?[\s._-]*$"
+)
+_FOLD = re.compile(r"[\W_]+")
+_EDGE_JUNK = " \t._-–—‒+,;:~|/\\=*#"
+
+
+def normal(text: str) -> str:
+    """Compose accents (NFC), so that names from every file system compare alike."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def fold(text: str) -> str:
+    """Return letters and digits only, in one case, for comparing titles."""
+    return _FOLD.sub("", text.casefold())
+
+
+def spaced(text: str) -> str:
+    """Turn separators that stand for spaces (dots, underscores) into spaces."""
+    text = text.strip()
+    if "_" in text:
+        text = text.replace("_", " ")
+    if "." not in text:
+        if text.count("-") > 2 and " " not in text and not any(map(str.isdecimal, text)):
+            text = text.replace("-", " ")
+    elif " " not in text.strip(_EDGE_JUNK):
+        text = _ACRONYM.sub(lambda match: match[0].replace(".", "\0") + " ", text)
+        text = text.replace(".", " ").replace("\0", ".")
+    else:
+        text = _WORD_DOT.sub(" ", text)
+    return _SPACES.sub(" ", text)
+
+
+def is_all_brackets(text: str) -> bool:
+    """Tell whether a name, without its prefix, still begins with brackets."""
+    return text.startswith(("[", "【", "★"))
+
+
+def without_prefix(text: str) -> str:
+    """Drop what stands before a title: the site, the release group, a stray number before it."""
+    site = SITE_PREFIX.match(text)
+    if site and site.end() < len(text):
+        text = text[site.end() :]
+    text = _STRAY_NUMBER.sub("", text)
+    while (group := _GROUP.match(text)) and _has_title(text[group.end() :]):
+        text = text[group.end() :]
+    if text.startswith("("):
+        group = _PAREN_GROUP.match(text)
+        if group and _has_title(text[group.end() :]) and find_release(group[0]):
+            text = text[group.end() :]
+    return text
+
+
+def _has_title(rest: str) -> bool:
+    """Tell whether a title can begin here: letters or digits before any bracket or release talk."""
+    release = begins_with_release(rest)
+    return bool(rest) and rest[0] not in "[【{(" and rest[0].isprintable() and not release
+
+
+def pieces(text: str) -> list[str]:
+    """Return what stands in each pair of brackets and between them, in order."""
+    return [piece for piece in map(str.strip, _PIECES.split(text)) if piece.strip(_EDGE_JUNK)]
+
+
+def without_checksums(text: str) -> str:
+    """Drop the checksums (eight hexadecimal digits in brackets) of anime releases."""
+    return _CHECKSUM.sub("", text) if "[" in text or "(" in text else text
+
+
+def cut_release(text: str) -> str:
+    """Return what stands before the first word of release talk, and the brackets around it."""
+    release = find_release(text)
+    while release and release.start() == 0:
+        release = find_release(text, release.end())
+    return text[: release.start()] if release else text
+
+
+def trim_trailing(text: str, *, stereoscopic: bool = False, released: bool = False) -> str:
+    """Drop edition, language and source words from the end, as long as something stays."""
+    while True:
+        trimmed = TRAILING.sub("", text)
+        if stereoscopic:
+            trimmed = STEREOSCOPIC.sub("", trimmed)
+        if released:
+            trimmed = RELEASED_AT_END.sub("", trimmed)
+        if trimmed == text or not any(map(str.isalnum, trimmed)):
+            return text
+        text = trimmed
+
+
+def _drop_open_bracket(text: str) -> str:
+    """Cut at a bracket that is not closed, which a cut before release talk leaves."""
+    for opening, closing in ("()", "[]", "{}", "【】"):
+        if text.count(opening) > text.count(closing):
+            text = text[: text.rfind(opening)] or text[text.rfind(opening) + 1 :]
+        elif text.count(closing) > text.count(opening):
+            text = text.replace(closing, "", 1)
+    return text
+
+
+def _drop_release_brackets(match: re.Match[str]) -> str:
+    inner = next((group for group in match.groups() if group), "")
+    whole = find_release(inner) or EDITION.fullmatch(inner.strip()) or not inner.strip()
+    return " " if whole or inner.strip() in ("DVD", "BD", "HD", "TV Rip") else match[0]
+
+
+def _without_nested(text: str) -> str:
+    """Drop parentheses, inner ones first, and one that is not closed."""
+    while (rest := _NESTED.sub("", text)) != text:
+        text = rest
+    return text.split("(")[0] or text
+
+
+def _preferred_script(text: str) -> str:
+    """Choose the Latin one of several names of a title, as databases index it the world over."""
+    if " / " in text or ("/" in text and not text.isascii()):
+        names = _without_nested(text).split(" / " if " / " in text else "/")
+        latin = [name for name in names if _LATIN.search(name) and not _NON_LATIN.search(name)]
+        return (" / " if " / " in text else "/").join(latin or names[:1])
+    if text.isascii() or not _NON_LATIN.match(text.lstrip(_EDGE_JUNK + _OPENING)):
+        return text
+    latin_word = _LATIN_WORD.search(text)
+    if latin_word and not _NON_LATIN.search(text, latin_word.start()):
+        first = _LATIN.search(text)
+        return text[first.start() if first else latin_word.start() :]
+    return text
+
+
+def best_title(names: list[str]) -> str:
+    """Choose the title among names in brackets: the last, of those in Latin letters if any."""
+    names = [name for name in names if not is_junk(name)]
+    latin = [name for name in names if _LATIN_WORD.search(name)]
+    return (latin or names or [""])[-1]
+
+
+def without_trailing_groups(text: str) -> str:
+    """Drop what stands in square brackets at the end of a title."""
+    return _TRAILING_GROUPS.sub("", text) or text
+
+
+def without_alternative(text: str) -> str:
+    """Drop what stands in parentheses at the end of a film's title: another title, or a person."""
+    rest = _ALTERNATIVE.sub("", text)
+    goes_on = _GOES_ON.search(rest) or not any(map(str.isalnum, rest))
+    return text if goes_on else rest
+
+
+def title_of(text: str) -> str | None:
+    """Make a title of a stretch of a name; None when no letter or digit is in it."""
+    if not text.isascii() or " / " in text:
+        text = _preferred_script(text)
+    if "[" in text or "(" in text or "{" in text or "【" in text:
+        text = _drop_open_bracket(_BRACKETED.sub(_drop_release_brackets, text))
+        text = without_trailing_groups(text)
+    text = spaced(text).strip(_EDGE_JUNK + _OPENING).rstrip("])}】 ") if text else text
+    for opening, closing in ("()", "[]"):
+        if text.count(opening) > text.count(closing):
+            text += closing
+        elif text.count(closing) > text.count(opening):
+            text = opening + text
+    if _ENDS_IN_ACRONYM.search(text):
+        text += "."
+    inverted = _INVERTED.match(text)
+    if inverted:
+        text = f"{inverted[2]} {inverted[1]}"
+    return text if any(map(str.isalnum, text)) else None
+
+
+def split_year(text: str) -> tuple[str, int | None]:
+    """Split a year, bare or in brackets, off the end of a show's name; it is never all of it."""
+    year = _TRAILING_YEAR.search(text)
+    if year is None or not any(map(str.isalnum, text[: year.start()])):
+        return text, None
+    return text[: year.start()], int(year[1])

@@ -1,0 +1,196 @@
+"""What a metadata provider tells of a title, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+
+class ProviderError(Exception):
+    """Anything a provider could not do. The text is a sentence for people."""
+
+
+class ProviderUnreachable(ProviderError):
+    """The provider did not answer in spite of retries.
+
+    What that means for the work in hand, and who asks again, is for the caller to say.
+    """
+
+
+class ProviderRefused(ProviderError):
+    """The provider refuses the credentials; nothing else can work, so the whole task fails."""
+
+
+class Gone(ProviderError):
+    """The provider has no such record (any more)."""
+
+
+class UnusableRecord(ProviderError):
+    """The record lacks what makes it a title, or is of the wrong shape; fails that title only."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreditRecord:
+    """One person's part in a movie, a show or an episode.
+
+    ``weight`` orders crew for the fetching of details: the lower, the sooner.
+    """
+
+    person_id: int
+    name: str
+    kind: Literal["cast", "crew"]
+    character: str | None = None
+    order: int | None = None
+    job: str | None = None
+    department: str | None = None
+    profile_path: str | None = None
+    weight: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class MovieRecord:
+    """A movie: ids, texts, runtime in minutes, credits."""
+
+    tmdb_id: int
+    title: str
+    original_title: str | None = None
+    release_date: dt.date | None = None
+    overview: str | None = None
+    runtime: int | None = None
+    imdb_id: str | None = None
+    poster_path: str | None = None
+    genres: tuple[str, ...] = ()
+    popularity: float = 0.0
+    vote_average: float | None = None
+    credits: tuple[CreditRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRecord:
+    """An episode; its credits are the guest stars and its own crew."""
+
+    number: int
+    title: str | None = None
+    air_date: dt.date | None = None
+    overview: str | None = None
+    runtime: int | None = None
+    credits: tuple[CreditRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonRecord:
+    """A season with its episodes; season 0 holds the specials."""
+
+    number: int
+    title: str | None = None
+    air_date: dt.date | None = None
+    overview: str | None = None
+    poster_path: str | None = None
+    episodes: tuple[EpisodeRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRecord:
+    """A show without its episodes; ``season_numbers`` says which seasons can be asked for."""
+
+    tmdb_id: int
+    title: str
+    original_title: str | None = None
+    first_air_date: dt.date | None = None
+    overview: str | None = None
+    imdb_id: str | None = None
+    tvdb_id: int | None = None
+    poster_path: str | None = None
+    genres: tuple[str, ...] = ()
+    popularity: float = 0.0
+    vote_average: float | None = None
+    season_numbers: tuple[int, ...] = ()
+    credits: tuple[CreditRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRecord:
+    """Details of a person."""
+
+    person_id: int
+    name: str
+    biography: str | None = None
+    birthday: dt.date | None = None
+    deathday: dt.date | None = None
+    place_of_birth: str | None = None
+    imdb_id: str | None = None
+    profile_path: str | None = None
+    known_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A search result with its score in [0, 1] and why it scored so."""
+
+    tmdb_id: int
+    title: str
+    year: int | None
+    score: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The search is sure enough: the best candidate and all that were weighed."""
+
+    tmdb_id: int
+    candidates: tuple[Candidate, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class NoMatch:
+    """The search is not sure enough; ``reason`` is a sentence for the unmatched list."""
+
+    reason: str
+    candidates: tuple[Candidate, ...] = field(default=())
+
+
+class Provider(Protocol):
+    """A source of metadata. Safe to call from several threads at once.
+
+    Every method may raise ProviderUnreachable or ProviderRefused; those that read one record
+    also Gone and UnusableRecord.
+    """
+
+    @property
+    def requests_made(self) -> int:
+        """Requests sent so far, retries included."""
+
+    def find_movie(self, title: str, year: int | None) -> Match | NoMatch:
+        """Search for a movie: one request, and one more if the year keeps it from being found."""
+
+    def find_show(self, title: str, year: int | None) -> Match | NoMatch:
+        """Search for a show: one request, and one more if the year keeps it from being found."""
+
+    def find_external(self, kind: Literal["movie", "tv"], source: str, value: str) -> int | None:
+        """Translate an ``imdb`` or ``tvdb`` id into a TMDb id: one request."""
+
+    def movie(self, tmdb_id: int) -> MovieRecord:
+        """Read a movie with its credits: one request."""
+
+    def show(self, tmdb_id: int) -> ShowRecord:
+        """Read a show with its credits: one request."""
+
+    def season(self, tmdb_id: int, number: int) -> SeasonRecord:
+        """Read a season with its episodes and their credits: one request."""
+
+    def person(self, person_id: int) -> PersonRecord:
+        """Read a person: one request."""
+
+    def changes(
+        self,
+        kind: Literal["movie", "tv", "person"],
+        start: dt.date,
+        end: dt.date,
+        *,
+        most_pages: int | None = None,
+    ) -> frozenset[int] | None:
+        """Say what changed between two days: one request a page; None if that is too long."""

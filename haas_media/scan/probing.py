@@ -1,0 +1,96 @@
+"""Probing the files of a library that have not been probed yet."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, update
+
+from haas_media.catalog.models import MediaFile
+from haas_media.catalog.types import clean_text
+from haas_media.catalog.upserts import table_of
+from haas_media.probe import Probe, ProbeError, probe
+from haas_media.scan.pool import map_unordered
+from haas_media.scan.report import FileReason
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from haas_media.catalog.opening import Catalog
+    from haas_media.scan.meter import Meter
+    from haas_media.scan.run import LibraryScan
+
+# Reading waits for disks more than it computes.
+_THREADS = 4
+_BATCH = 100
+
+
+def probe_files(catalog: Catalog, each: LibraryScan, meter: Meter, counts: Counter[str]) -> None:
+    """Probe what has not been probed; store results as they come."""
+    with catalog.reading() as session:
+        rows = session.execute(
+            select(MediaFile.id, MediaFile.path, MediaFile.size, MediaFile.mtime_ns)
+            .where(MediaFile.library_id == each.id, MediaFile.probed_at.is_(None))
+            .order_by(MediaFile.path)
+        ).all()
+    todo: list[tuple[Any, ...]] = [tuple(row) for row in rows if not each.walked.keeps(row.path)]
+    root = each.library.path
+    results: list[dict[str, Any]] = []
+
+    def run(row: tuple[Any, ...]) -> Probe:
+        return probe(Path(root, row[1]))
+
+    for number, (row, outcome) in enumerate(map_unordered(run, todo, _THREADS), 1):
+        if isinstance(outcome, Exception) and not isinstance(outcome, ProbeError):
+            raise outcome
+        if isinstance(outcome, ProbeError):
+            each.problems.append(FileReason(clean_text(row[1]), str(outcome)))
+        results.append({"id": row[0], "size": row[2], "mtime_ns": row[3], "outcome": outcome})
+        each.counts["probed"] += 1
+        counts["probed"] += 1
+        meter.tell("probing", number / len(todo), row[1])
+        if len(results) >= _BATCH:
+            _store(catalog, results)
+    _store(catalog, results)
+
+
+def _store(catalog: Catalog, results: list[dict[str, Any]]) -> None:
+    table = table_of(MediaFile)
+
+    def write(session: Any) -> None:
+        for result in sorted(results, key=lambda result: int(result["id"])):
+            session.execute(
+                update(table)
+                # Not if another scan has put a newer state of the file on record.
+                .where(
+                    table.c.id == result["id"],
+                    table.c.size == result["size"],
+                    table.c.mtime_ns == result["mtime_ns"],
+                )
+                .values(**_values(result["outcome"]))
+            )
+
+    if results:
+        catalog.write(write)
+        results.clear()
+
+
+def _values(outcome: Probe | ProbeError) -> dict[str, Any]:
+    now = dt.datetime.now(dt.UTC)
+    if isinstance(outcome, ProbeError):
+        return {"probed_at": now, "probe_error": str(outcome), "streams": None}
+    return {
+        "probed_at": now,
+        "probe_error": None,
+        "container": outcome.container,
+        "duration": outcome.duration,
+        "streams": [_clean(stream.to_json()) for stream in outcome.streams],
+    }
+
+
+def _clean(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: clean_text(value) if isinstance(value, str) else value for key, value in values.items()
+    }

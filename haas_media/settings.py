@@ -1,0 +1,392 @@
+"""Settings: one ``haas.toml``, every key also as ``HAAS_...`` variable; the environment wins.
+
+The file is the one that ``HAAS_CONFIG`` names, else ``haas.toml`` in the working directory if
+there is one. Relative paths in the file start at the file's own folder, relative paths in the
+environment at the working directory, so that a worker that starts elsewhere means the same place.
+
+The data directory defaults to ``~/.haas``: the same wherever a command, a server or a worker
+happens to be started.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CONFIG_NAME = "haas.toml"
+CONFIG_VARIABLE = "HAAS_CONFIG"
+DEFAULT_DATA_DIR = "~/.haas"
+
+Kind = Literal["movies", "tv"]
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The text is a sentence: which key, what is wrong, what to do."""
+
+
+def _absolute(path: Path) -> Path:
+    # No resolve(): a library behind a symbolic link keeps the name that its owner gave it.
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Library(_Section):
+    """A folder of films or of shows."""
+
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    kind: Kind
+    path: AbsolutePath
+
+    @field_validator("title")
+    @classmethod
+    def _not_blank(cls, title: str) -> str:
+        if not title.strip():
+            raise ValueError("must not be blank")
+        return title.strip()
+
+    def check_root(self) -> None:
+        """Refuse a root that is there but is no folder.
+
+        A root that is missing is not refused: its disk may be offline.
+
+        Raises:
+            SettingsError: the path is a file or something else that cannot hold media.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise SettingsError(
+                f"The path of library {self.title!r} is not a folder: {self.path}. "
+                "Give the folder that holds the media files."
+            )
+
+
+class TmdbSettings(_Section):
+    """How TMDb is asked. Without a token, scans work from NFO files and names alone.
+
+    Args:
+        token: v4 read access token or v3 key.
+        url: of the API; a proxy or a local server in place of TMDb's own.
+        language: of titles and texts.
+        requests_per_second: never exceeded in any second by one process. Runs in several processes
+            know nothing of each other: where two may ask at once (two workers, or a refresh beside
+            a scan), give each its share, such as 10 and 10.
+        max_concurrent: requests under way at once, in one process.
+        timeout_seconds: how long a connection, or the next byte of an answer, may take.
+    """
+
+    token: SecretStr | None = None
+    url: str = "https://api.themoviedb.org/3"
+    language: str = "en-US"
+    requests_per_second: Annotated[float, Field(gt=0, le=50)] = 20
+    max_concurrent: Annotated[int, Field(ge=1, le=32)] = 4
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 15
+
+    @field_validator("token")
+    @classmethod
+    def _blank_is_none(cls, token: SecretStr | None) -> SecretStr | None:
+        stripped = token.get_secret_value().strip() if token else ""
+        return SecretStr(stripped) if stripped else None
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, url: str) -> str:
+        return _http_url(url).rstrip("/")
+
+
+class ScanSettings(_Section):
+    """What a scan does beside identifying."""
+
+    probe: bool = True
+
+
+class EncodingSettings(_Section):
+    """Folders beside the libraries that encodings may write to."""
+
+    roots: tuple[AbsolutePath, ...] = ()
+
+
+def _http_url(url: str) -> str:
+    if not re.match(r"https?://[^/\s]+", url):
+        raise ValueError("must be an address that begins with http:// or https://")
+    return url
+
+
+class Settings(_Section):
+    """Everything that can be set. Secrets are kept out of its repr.
+
+    Args:
+        libraries: the libraries, each with a title of its own.
+        data_dir: where the catalog and other state live.
+        database_url: the catalog; ``sqlite:///<data_dir>/catalog.sqlite3`` unless given.
+        tmdb: how TMDb is asked.
+        scan: what a scan does.
+        encoding: further folders for encodings.
+        ffmpeg: path of the ffmpeg to use, if not the one that comes along.
+        trace_url: template with ``{trace_id}`` for links to traces.
+    """
+
+    libraries: tuple[Library, ...] = ()
+    data_dir: AbsolutePath = Field(default=Path(DEFAULT_DATA_DIR), validate_default=True)
+    # Hidden: a database address can hold a password.
+    database_url: str = Field(default="", repr=False)
+    tmdb: TmdbSettings = TmdbSettings()
+    scan: ScanSettings = ScanSettings()
+    encoding: EncodingSettings = EncodingSettings()
+    ffmpeg: str | None = None
+    trace_url: str | None = None
+
+    @field_validator("libraries")
+    @classmethod
+    def _distinct(cls, libraries: tuple[Library, ...]) -> tuple[Library, ...]:
+        for what, seen in (
+            ("title", [library.title for library in libraries]),
+            ("path", [str(library.path) for library in libraries]),
+        ):
+            doubles = sorted({value for value in seen if seen.count(value) > 1})
+            if doubles:
+                raise ValueError(f"must each have a {what} of their own; twice: {doubles[0]!r}")
+        return libraries
+
+    @field_validator("ffmpeg")
+    @classmethod
+    def _home(cls, ffmpeg: str | None) -> str | None:
+        return str(Path(ffmpeg).expanduser()) if ffmpeg else None
+
+    @field_validator("trace_url")
+    @classmethod
+    def _template(cls, url: str | None) -> str | None:
+        if url and "{trace_id}" not in _http_url(url):
+            raise ValueError("must hold {trace_id} where the trace's id goes")
+        return url or None
+
+    @model_validator(mode="after")
+    def _default_database(self) -> Settings:
+        if not self.database_url:
+            url = f"sqlite:///{self.data_dir / 'catalog.sqlite3'}"
+            object.__setattr__(self, "database_url", url)
+        return self
+
+    @property
+    def encoding_roots(self) -> tuple[Path, ...]:
+        """The folders that encodings may write to: the libraries and ``encoding.roots``."""
+        return tuple(library.path for library in self.libraries) + self.encoding.roots
+
+    def library(self, title: str) -> Library:
+        """Return the library with this title.
+
+        Raises:
+            SettingsError: there is none, or its root is not a folder.
+        """
+        for library in self.libraries:
+            if library.title == title:
+                library.check_root()
+                return library
+        known = ", ".join(repr(library.title) for library in self.libraries)
+        hint = f"Known: {known}." if known else "None is set: add a [[libraries]] table."
+        raise SettingsError(f"There is no library {title!r} in the settings. {hint}")
+
+
+def load_settings(path: Path | None = None, *, without: Iterable[str] = ()) -> Settings:
+    """Read the settings from file and environment.
+
+    Args:
+        path: the file to read instead of the one that ``HAAS_CONFIG`` or the working directory
+            would give.
+        without: settings that keep their default, whatever file and environment say.
+
+    Raises:
+        SettingsError: a file that is missing, unreadable or broken, an unknown key, a wrong value.
+    """
+    file = path or _config_file()
+    from_file = _read_file(file) if file else {}
+    from_environment = _read_environment()
+    given = _merge(from_file, from_environment)
+    for name in without:
+        given.pop(name, None)
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        problems = [_sentence(dict(problem), file, from_environment) for problem in error.errors()]
+        raise SettingsError("\n".join(dict.fromkeys(problems))) from None
+
+
+def misspelt_variables() -> tuple[str, ...]:
+    """List ``HAAS_`` variables that are no setting but look like one, with what they resemble.
+
+    They are not refused: other parts of an installation may use the prefix too.
+    """
+    known = [CONFIG_VARIABLE, *_variables()]
+    found = []
+    for name in sorted(os.environ):
+        if name.startswith("HAAS_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+            found += [f"{name} is not a setting; did you mean {near[0]}?"] if near else []
+    return tuple(found)
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    local = Path(CONFIG_NAME)
+    return local if local.exists() else None
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        raw = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"The settings file {file} does not exist. "
+            f"Make it, or let {CONFIG_VARIABLE} name the right one."
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"The settings file {file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file} is not UTF-8 text. Save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}. Mend that line.") from None
+    _anchor(raw, file.absolute().parent)
+    return raw
+
+
+def _anchor(raw: dict[str, Any], base: Path) -> None:
+    """Let the relative paths of a settings file start at its own folder."""
+
+    def anchored(value: Any) -> Any:
+        return str(base / Path(value).expanduser()) if isinstance(value, str) and value else value
+
+    libraries = raw.get("libraries")
+    for library in libraries if isinstance(libraries, list) else ():
+        if isinstance(library, dict) and "path" in library:
+            library["path"] = anchored(library["path"])
+    if "data_dir" in raw:
+        raw["data_dir"] = anchored(raw["data_dir"])
+    if "/" in str(raw.get("ffmpeg", "")):
+        raw["ffmpeg"] = anchored(raw["ffmpeg"])
+    encoding = raw.get("encoding")
+    if isinstance(encoding, dict) and isinstance(encoding.get("roots"), list):
+        encoding["roots"] = [anchored(root) for root in encoding["roots"]]
+
+
+def _variables() -> dict[str, tuple[tuple[str, ...], bool]]:
+    """Map each variable to its key and to whether its value is a JSON list."""
+    found: dict[str, tuple[tuple[str, ...], bool]] = {}
+    for name, info in Settings.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            for inner, field in section.model_fields.items():
+                is_list = get_origin(field.annotation) is tuple
+                found[f"HAAS_{name}_{inner}".upper()] = ((name, inner), is_list)
+        else:
+            found[f"HAAS_{name}".upper()] = ((name,), get_origin(section) is tuple)
+    return found
+
+
+def _read_environment() -> dict[str, Any]:
+    raw: dict[str, Any] = {}
+    for variable, (key, is_list) in _variables().items():
+        text = os.environ.get(variable, "")
+        if text.strip():
+            target = raw if len(key) == 1 else raw.setdefault(key[0], {})
+            target[key[-1]] = _json_list(variable, text) if is_list else text
+    return raw
+
+
+def _json_list(variable: str, text: str) -> list[Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{variable} is not valid JSON: {error}. It takes a list.") from None
+    if not isinstance(value, list):
+        raise SettingsError(f"{variable} must be a JSON list, such as [...].")
+    return value
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = (
+            {**under, **value} if isinstance(under, dict) and isinstance(value, dict) else value
+        )
+    return merged
+
+
+def _sentence(problem: dict[str, Any], file: Path | None, environment: dict[str, Any]) -> str:
+    location = tuple(problem["loc"])
+    key = _dotted(location)
+    where = _origin(location, file, environment)
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return f"{where}{key} is not a setting. {_suggestion(location)}"
+    if kind == "missing":
+        return f"{where}{key} is missing. Add it."
+    if location == ("libraries",) and kind == "tuple_type":
+        return f"{where}libraries must be a list of tables. Head each one with [[libraries]]."
+    return f"{where}{key} {_rule(problem)}."
+
+
+def _rule(problem: dict[str, Any]) -> str:
+    if problem["type"] == "literal_error":
+        return f"must be {problem['ctx']['expected']}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return re.sub(r"^Input should", "must", message).rstrip(".")
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
+
+
+def _origin(location: tuple[int | str, ...], file: Path | None, environment: dict[str, Any]) -> str:
+    for variable, (key, _) in _variables().items():
+        if location[: len(key)] == key:
+            section: Any = environment
+            for part in key:
+                section = section.get(part, {})
+            if section:
+                return f"{variable}: "
+    return f"{file}: " if file else ""
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    *path, wrong = location
+    model: type[BaseModel] = Settings
+    for part in path:
+        if part == "libraries":
+            model = Library
+        elif isinstance(part, str):
+            annotation = model.model_fields[part].annotation
+            model = annotation if isinstance(annotation, type) else model
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(str(wrong), known, n=1)
+    if near:
+        return f"Did you mean {_dotted((*path, near[0]))}?"
+    return f"Known here: {', '.join(known)}."

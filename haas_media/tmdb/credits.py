@@ -1,0 +1,98 @@
+"""Cast and crew, in each of the shapes that TMDb gives them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from haas_media.providers.records import CreditRecord
+from haas_media.tmdb.fields import integer, nested, objects, text
+from haas_media.tmdb.jobs import crew_weight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    Fields = Mapping[str, Any]
+
+
+def movie_credits(movie: Fields) -> tuple[CreditRecord, ...]:
+    """Read ``credits`` of a movie."""
+    return _without_repeats(_plain(nested(movie, "credits")))
+
+
+def show_credits(show: Fields) -> tuple[CreditRecord, ...]:
+    """Read the creators and the credits of a show.
+
+    ``aggregate_credits`` has everybody of every season; plain ``credits``, only those of the
+    newest, is read where a proxy leaves the other out.
+    """
+    aggregate = nested(show, "aggregate_credits")
+    given = _aggregate(aggregate) if aggregate else _plain(nested(show, "credits"))
+    return _without_repeats([*_creators(show), *given])
+
+
+def episode_credits(episode: Fields) -> tuple[CreditRecord, ...]:
+    """Read the guest stars and the crew of an episode."""
+    guests = _plain({"cast": episode.get("guest_stars"), "crew": episode.get("crew")})
+    return _without_repeats(guests)
+
+
+def _plain(given: Fields) -> Iterator[CreditRecord]:
+    for position, item in enumerate(objects(given, "cast")):
+        order = integer(item, "order")
+        yield from _cast(item, text(item, "character"), position if order is None else order)
+    for item in objects(given, "crew"):
+        yield from _crew(item, text(item, "job"), text(item, "department"))
+
+
+def _aggregate(given: Fields) -> Iterator[CreditRecord]:
+    # Listed by the number of episodes; 'order' is that of some season, the lead may have 171.
+    for position, item in enumerate(objects(given, "cast")):
+        roles = dict.fromkeys(filter(None, (text(r, "character") for r in objects(item, "roles"))))
+        yield from _cast(item, " / ".join(roles) or None, position)
+    for item in objects(given, "crew"):
+        for job in objects(item, "jobs"):
+            yield from _crew(item, text(job, "job"), text(item, "department"))
+
+
+def _creators(show: Fields) -> Iterator[CreditRecord]:
+    for item in objects(show, "created_by"):
+        yield from _crew(item, "Creator", "Creator")
+
+
+def _cast(item: Fields, character: str | None, order: int) -> Iterator[CreditRecord]:
+    person_id, name = _person(item)
+    if person_id is not None and name is not None:
+        yield CreditRecord(
+            person_id=person_id,
+            name=name,
+            kind="cast",
+            character=character,
+            order=order,
+            profile_path=text(item, "profile_path"),
+        )
+
+
+def _crew(item: Fields, job: str | None, department: str | None) -> Iterator[CreditRecord]:
+    person_id, name = _person(item)
+    if person_id is not None and name is not None:
+        yield CreditRecord(
+            person_id=person_id,
+            name=name,
+            kind="crew",
+            job=job,
+            department=department,
+            profile_path=text(item, "profile_path"),
+            weight=crew_weight(job, department),
+        )
+
+
+def _person(item: Fields) -> tuple[int | None, str | None]:
+    return integer(item, "id", least=1), text(item, "name", "original_name")
+
+
+def _without_repeats(found: Iterable[CreditRecord]) -> tuple[CreditRecord, ...]:
+    """Keep the first of the credits that say the same of the same person."""
+    first: dict[tuple[object, ...], CreditRecord] = {}
+    for credit in found:
+        first.setdefault((credit.kind, credit.person_id, credit.character, credit.job), credit)
+    return tuple(first.values())

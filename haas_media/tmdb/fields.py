@@ -1,0 +1,113 @@
+"""Read fields of TMDb's answers, in which any of them may be missing, null, blank or odd."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from haas_media.providers.records import UnusableRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# What an INTEGER column holds, in PostgreSQL as well.
+_LARGEST = 2**31 - 1
+
+
+def text(fields: Mapping[str, Any], *keys: str) -> str | None:
+    """Return the first of these fields that holds a text that is not blank."""
+    for key in keys:
+        value = fields.get(key)
+        if isinstance(value, str) and (cleaned := _storable(value)):
+            return cleaned
+    return None
+
+
+def _storable(value: str) -> str:
+    # JSON can carry NULs and lone surrogates, which no database and no UTF-8 file takes.
+    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8").strip()
+
+
+def integer(fields: Mapping[str, Any], key: str, *, least: int = 0) -> int | None:
+    """Return a whole number from ``least`` to what a column holds."""
+    value = fields.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not least <= value <= _LARGEST or value != int(value):
+        return None
+    return int(value)
+
+
+def number(fields: Mapping[str, Any], key: str) -> float | None:
+    """Return a finite number."""
+    value = fields.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        value = float(value)
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def date(fields: Mapping[str, Any], key: str) -> dt.date | None:
+    """Return a date given as ``YYYY-MM-DD``, with or without a time after it."""
+    value = fields.get(key)
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d(?:$|[T ])", value):
+        return None
+    try:
+        return dt.date.fromisoformat(value[:10])
+    except ValueError:
+        return None
+
+
+def external_id(fields: Mapping[str, Any], key: str, prefix: str) -> str | None:
+    """Return an IMDb id (``tt0133093``, ``nm0000206``)."""
+    value = text(fields, key)
+    return value if value and re.fullmatch(rf"{prefix}\d{{1,12}}", value) else None
+
+
+def objects(fields: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of a list, leaving out whatever else is in it."""
+    value = fields.get(key)
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, dict))
+
+
+def nested(fields: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return an object, empty when there is none."""
+    value = fields.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def names(fields: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Return the names of a list of objects (genres), each once."""
+    found = (text(item, "name") for item in objects(fields, key))
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
+def required_title(fields: Mapping[str, Any], what: str, *keys: str) -> str:
+    """Return the title of a record.
+
+    Raises:
+        UnusableRecord: it has none, and without it is no title.
+    """
+    title = text(fields, *keys)
+    if title is None:
+        raise UnusableRecord(f"TMDb's record of {what} has no usable '{keys[0]}'")
+    return title
+
+
+def require_id(fields: Mapping[str, Any], what: str, key: str, expected: int) -> None:
+    """Check that a record is the one that was asked for.
+
+    Raises:
+        UnusableRecord: it has another id, or none.
+    """
+    found = integer(fields, key)
+    if found != expected:
+        raise UnusableRecord(
+            f"TMDb's record of {what} has the {key} {fields.get(key)!r:.40} instead of {expected}"
+        )

@@ -1,0 +1,83 @@
+"""Knowing that the provider is away, so that a scan ends instead of hanging for hours."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE = dt.timedelta(seconds=60)
+PROBE_EVERY = dt.timedelta(seconds=15)
+
+
+class Outage:
+    """Tell whether a request is worth sending.
+
+    While the provider fails, every caller retries as usual: a short outage costs only the titles
+    that were being read. When *nothing* has succeeded for ``patience``, calls fail at once, but
+    for one in ``probe_every`` that tries its luck with a single attempt; the first that
+    succeeds ends the outage. Safe to use from several threads.
+
+    Args:
+        patience: how long the provider may fail before calls fail at once.
+        probe_every: pause between two attempts to find out whether it is back.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        patience: dt.timedelta = PATIENCE,
+        probe_every: dt.timedelta = PROBE_EVERY,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._patience = patience.total_seconds()
+        self._probe_every = probe_every.total_seconds()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failing_since: float | None = None
+        self._next_probe = 0.0
+
+    @property
+    def lasts(self) -> float | None:
+        """Seconds since the provider began to fail, once that is longer than the patience."""
+        since = self._failing_since
+        if since is None:
+            return None
+        seconds = self._clock() - since
+        return seconds if seconds > self._patience else None
+
+    def admits(self) -> bool:
+        """Say whether a call may start; during an outage that is one call in a while."""
+        with self._lock:
+            if self.lasts is None:
+                return True
+            now = self._clock()
+            if now < self._next_probe:
+                return False
+            self._next_probe = now + self._probe_every
+            return True
+
+    def failed(self) -> None:
+        """Note an attempt that got no usable answer."""
+        with self._lock:
+            if self._failing_since is None:
+                self._failing_since = self._clock()
+                self._next_probe = 0.0
+
+    def succeeded(self) -> None:
+        """Note an answer, which ends whatever outage there was."""
+        if self._failing_since is not None:
+            with self._lock:
+                self._failing_since = None
+
+    def lasts_for(self, seconds: float) -> None:
+        """Note that the server itself asks to be left alone for that long."""
+        with self._lock:
+            now = self._clock()
+            self._failing_since = now - self._patience - 1
+            self._next_probe = now + seconds

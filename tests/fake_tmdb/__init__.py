@@ -1,0 +1,11 @@
+"""A local TMDb: real HTTP, TMDb's shapes, a catalogue as large as wanted, and faults on demand.
+
+``python -m tests.fake_tmdb --port 8088`` serves it until Ctrl-C.
+"""
+
+from tests.fake_tmdb.catalogue import Catalogue
+from tests.fake_tmdb.faults import Fault
+from tests.fake_tmdb.recorded import Recorded, recorded_directory
+from tests.fake_tmdb.server import FakeTmdb, Seen
+
+__all__ = ["Catalogue", "FakeTmdb", "Fault", "Recorded", "Seen", "recorded_directory"]

@@ -1,0 +1,260 @@
+"""Opening: migrations from empty, several processes at once, addresses that are wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import OperationalError
+
+from haas_media.catalog import (
+    CatalogError,
+    CatalogUnreachable,
+    is_out_of_reach,
+    migrations,
+    open_catalog,
+)
+from haas_media.catalog.models import Base, Library
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from haas_media.catalog.opening import Catalog
+    from tests.databases import Databases
+
+WAIT = """
+import alembic.command
+import haas_media.catalog.opening
+print("ready", flush=True)
+input()
+"""
+OPEN = """
+import sys
+from haas_media.catalog import open_catalog
+from haas_media.catalog.models import Library
+with open_catalog(sys.argv[1]) as catalog, catalog.session() as session:
+    session.add(Library(title=sys.argv[2], kind="tv", path="/x"))
+"""
+
+
+def test_migrations_lead_to_the_models(catalog: Catalog) -> None:
+    with catalog.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_head_is_the_newest_migration() -> None:
+    script = ScriptDirectory(next(iter(migrations.__path__)))
+    assert script.get_current_head() == migrations.HEAD
+
+
+def test_opening_again_keeps_everything(database_url: str) -> None:
+    with open_catalog(database_url) as catalog, catalog.session() as session:
+        session.add(Library(title="Films", kind="movies", path="/films"))
+    with open_catalog(database_url) as catalog, catalog.reading() as session:
+        assert session.query(Library).one().title == "Films"
+
+
+def test_many_processes_open_an_empty_catalog_at_once(database_url: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WAIT + OPEN, database_url, f"library {number}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    with open_catalog(database_url) as catalog, catalog.reading() as session:
+        assert session.query(Library).count() == len(processes)
+
+
+def test_many_threads_open_different_catalogs_at_once(tmp_path: Path) -> None:
+    barrier = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        barrier.wait()
+        open_catalog(f"sqlite:///{tmp_path / str(number)}.sqlite3").close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+
+
+def test_a_failing_session_leaves_nothing(catalog: Catalog) -> None:
+    class Stop(BaseException):
+        pass
+
+    def work() -> None:
+        with catalog.session() as session:
+            session.add(Library(title="Films", kind="movies", path="/films"))
+            session.flush()
+            raise Stop
+
+    with pytest.raises(Stop):
+        work()
+    with catalog.reading() as session:
+        assert session.query(Library).count() == 0
+
+
+def test_a_reader_does_not_hinder_a_writer(catalog: Catalog) -> None:
+    with catalog.reading() as reader:
+        assert reader.query(Library).count() == 0
+        with catalog.session() as writer:
+            writer.add(Library(title="Films", kind="movies", path="/films"))
+        # The reader's own view stays until it ends; nobody waited.
+    with catalog.reading() as reader:
+        assert reader.query(Library).count() == 1
+
+
+def test_writers_that_read_first_take_turns(catalog: Catalog) -> None:
+    """A reader that turns writer while another writes would fail at once on SQLite."""
+    with catalog.session() as session:
+        session.add(Library(title="Films", kind="movies", path="0"))
+    barrier = threading.Barrier(2)
+
+    def work() -> None:
+        barrier.wait()
+        for _ in range(20):
+            with catalog.session() as session:
+                library = session.query(Library).with_for_update().one()
+                library.path = str(int(library.path) + 1)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(work) for _ in range(2)]:
+            done.result()
+    with catalog.reading() as session:
+        assert session.query(Library.path).scalar() == "40"
+
+
+def test_sqlite_is_set_up_for_several_processes(tmp_path: Path) -> None:
+    with (
+        open_catalog(f"sqlite:///{tmp_path / 'c.sqlite3'}") as catalog,
+        catalog.engine.connect() as connection,
+    ):
+        settings = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "foreign_keys", "busy_timeout")
+        }
+    assert settings == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 60_000}
+
+
+def test_the_folder_of_a_new_catalog_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "catalog.sqlite3"
+    open_catalog(f"sqlite:///{path}").close()
+    assert path.exists()
+
+
+def test_a_catalog_from_the_future_is_refused(database_url: str) -> None:
+    with open_catalog(database_url) as catalog, catalog.session() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(CatalogError, match="newer version of this program"):
+        open_catalog(database_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "not understood"),
+        ("mysql://root@localhost/x", "cannot be kept in 'mysql'"),
+        ("postgresql://nobody:secret@127.0.0.1:1/x", "cannot be opened"),
+    ],
+)
+def test_a_wrong_address_is_refused_with_a_sentence(url: str, says: str) -> None:
+    with pytest.raises(CatalogError, match=says) as caught:
+        open_catalog(url)
+    assert "secret" not in str(caught.value)
+    assert "HAAS_DATABASE_URL" in str(caught.value) or "database_url" in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite3"
+    path.write_text("this is not a database " * 100)
+    with pytest.raises(CatalogError, match="cannot be opened"):
+        open_catalog(f"sqlite:///{path}")
+
+
+def test_a_database_that_does_not_answer_may_do_so_later() -> None:
+    with pytest.raises(CatalogUnreachable) as caught:
+        open_catalog("postgresql://nobody@127.0.0.1:1/x")
+    assert is_out_of_reach(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [{"database": "nowhere"}, {"username": "nobody"}])
+def test_an_answer_that_says_no_is_final(
+    new_postgres: Callable[[], str], wrong: dict[str, str]
+) -> None:
+    url = make_url(new_postgres()).set(**wrong)
+    with pytest.raises(CatalogError) as caught:
+        open_catalog(url.render_as_string(hide_password=False))
+    assert not is_out_of_reach(caught.value)
+
+
+def test_a_connection_that_is_lost_may_be_made_again(new_postgres: Callable[[], str]) -> None:
+    with open_catalog(new_postgres()) as catalog, catalog.engine.connect() as mine:
+        number = mine.scalar(text("SELECT pg_backend_pid()"))
+        with catalog.session() as other:
+            other.execute(text(f"SELECT pg_terminate_backend({number}, 5000)"))
+        with pytest.raises(OperationalError) as caught:
+            mine.execute(text("SELECT 1"))
+    assert is_out_of_reach(caught.value)
+
+
+def test_a_file_that_somebody_else_writes_to_may_be_free_later(tmp_path: Path) -> None:
+    with (
+        open_catalog(f"sqlite:///{tmp_path / 'catalog.sqlite3'}") as catalog,
+        catalog.session() as session,
+        catalog.engine.connect() as hasty,
+    ):
+        session.execute(text("SELECT 1"))
+        hasty.execution_options(haas_read_only=True).exec_driver_sql("PRAGMA busy_timeout = 0")
+        with pytest.raises(OperationalError) as caught:
+            hasty.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+    assert is_out_of_reach(caught.value)
+    assert not is_out_of_reach(ValueError("anything else"))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CatalogError, match="HAAS_DATA_DIR"):
+        open_catalog(f"sqlite:///{tmp_path / 'file' / 'catalog.sqlite3'}")
+
+
+def test_importing_the_package_does_not_load_sqlalchemy() -> None:
+    code = "import sys, haas_media.catalog, haas_media.scan; sys.exit('sqlalchemy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_killed_writer_leaves_nothing_half_written(databases: Databases) -> None:
+    url = databases.migrated()
+    code = OPEN.replace("session.add", "import os, signal; session.add") + (
+        "    session.flush()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", code, url, "Films"], check=False)
+    assert died.returncode == -9
+    with open_catalog(url) as catalog, catalog.reading() as session:
+        assert session.query(Library).count() == 0
+
+
+def test_postgres_takes_the_short_form_of_its_address(new_postgres: Callable[[], str]) -> None:
+    with open_catalog(new_postgres()) as catalog:
+        assert catalog.engine.dialect.driver == "psycopg"

@@ -1,0 +1,240 @@
+"""Storing a provider's records: whole, repeatable, and safe for several writers at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import select
+
+from haas_media.catalog.models import (
+    Credit,
+    Episode,
+    Library,
+    MediaFile,
+    Movie,
+    Person,
+    Season,
+    Show,
+)
+from haas_media.catalog.titles import link_episodes, store_movie, store_seasons, store_show
+from haas_media.providers.records import (
+    CreditRecord,
+    EpisodeRecord,
+    MovieRecord,
+    SeasonRecord,
+    ShowRecord,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from haas_media.catalog.opening import Catalog
+
+
+def cast(person_id: int, name: str, order: int = 0, **more: Any) -> CreditRecord:
+    return CreditRecord(person_id, name, "cast", character="Somebody", order=order, **more)
+
+
+def crew(person_id: int, name: str, job: str = "Director") -> CreditRecord:
+    return CreditRecord(person_id, name, "crew", job=job, department="Directing", weight=0)
+
+
+MATRIX = MovieRecord(
+    603,
+    "The Matrix",
+    release_date=dt.date(1999, 3, 31),
+    overview="A hacker learns.",
+    runtime=136,
+    imdb_id="tt0133093",
+    genres=("Action", "Science Fiction"),
+    credits=(cast(6384, "Keanu Reeves"), crew(9339, "Lilly Wachowski"), crew(9340, "Lana")),
+)
+DARK = ShowRecord(
+    70523,
+    "Dark",
+    first_air_date=dt.date(2017, 12, 1),
+    season_numbers=(1, 2),
+    credits=(cast(1, "Louis Hofmann"),),
+)
+
+
+def season(number: int, *titles: str, guests: tuple[CreditRecord, ...] = ()) -> SeasonRecord:
+    episodes = tuple(
+        EpisodeRecord(place, title, credits=guests) for place, title in enumerate(titles, 1)
+    )
+    return SeasonRecord(number, f"Season {number}", episodes=episodes)
+
+
+def state(catalog: Catalog) -> dict[str, list[Any]]:
+    """Return everything stored, without row ids and times."""
+    with catalog.reading() as session:
+        return {
+            "movies": [tuple(r) for r in session.execute(select(Movie.tmdb_id, Movie.match_key))],
+            "shows": [tuple(r) for r in session.execute(select(Show.tmdb_id, Show.title))],
+            "episodes": [
+                tuple(row)
+                for row in session.execute(
+                    select(Season.number, Episode.number, Episode.title)
+                    .join(Season)
+                    .order_by(Season.number, Episode.number)
+                )
+            ],
+            "people": [
+                tuple(r)
+                for r in session.execute(select(Person.id, Person.name).order_by(Person.id))
+            ],
+            "credits": sorted(
+                tuple(row)
+                for row in session.execute(
+                    select(
+                        Credit.person_id,
+                        Credit.kind,
+                        Credit.movie_id.is_(None),
+                        Credit.show_id.is_(None),
+                    )
+                )
+            ),
+        }
+
+
+def test_a_movie_is_stored_with_its_credits_and_people(catalog: Catalog) -> None:
+    with catalog.session() as session:
+        movie = store_movie(session, MATRIX)
+    assert (movie.tmdb_id, movie.year, movie.runtime) == (603, 1999, 136)
+    assert (movie.genres, movie.source) == (["Action", "Science Fiction"], "tmdb")
+    found = state(catalog)
+    assert found["people"] == [(6384, "Keanu Reeves"), (9339, "Lilly Wachowski"), (9340, "Lana")]
+    assert len(found["credits"]) == 3
+
+
+def test_storing_again_changes_nothing(catalog: Catalog) -> None:
+    states = []
+    for _ in range(2):
+        with catalog.session() as session:
+            store_movie(session, MATRIX)
+            store_show(session, DARK, [season(1, "Secrets", "Lies", guests=(cast(7, "Guest"),))])
+        states.append(state(catalog))
+    assert states[0] == states[1]
+
+
+def test_credits_that_are_gone_go_and_people_stay(catalog: Catalog) -> None:
+    with catalog.session() as session:
+        store_movie(session, MATRIX)
+    with catalog.session() as session:
+        store_movie(session, MovieRecord(603, "The Matrix", credits=(cast(6384, "Keanu"),)))
+    found = state(catalog)
+    assert [credit[0] for credit in found["credits"]] == [6384]
+    assert (9339, "Lilly Wachowski") in found["people"]
+    assert (6384, "Keanu") in found["people"]
+
+
+def test_known_details_of_a_person_survive(catalog: Catalog) -> None:
+    with catalog.session() as session:
+        store_movie(session, MATRIX)
+        session.get_one(Person, 6384).biography = "Born in Beirut."
+    with catalog.session() as session:
+        store_movie(session, MATRIX)
+    with catalog.reading() as session:
+        assert session.get_one(Person, 6384).biography == "Born in Beirut."
+
+
+def test_a_season_that_is_not_given_stays(catalog: Catalog) -> None:
+    with catalog.session() as session:
+        store_show(session, DARK, [season(1, "Secrets", "Lies")])
+    with catalog.session() as session:
+        store_show(session, DARK, [season(2, "Beginnings")])
+    assert state(catalog)["episodes"] == [(1, 1, "Secrets"), (1, 2, "Lies"), (2, 1, "Beginnings")]
+
+
+def test_an_episode_that_is_gone_goes_unless_a_file_holds_it(catalog: Catalog) -> None:
+    with catalog.session() as session:
+        show = store_show(session, DARK, [season(1, "Secrets", "Lies", "Past")])
+        session.add(library := Library(title="Shows", kind="tv", path="/shows"))
+        session.flush()
+        file = MediaFile(library_id=library.id, path="a", size=1, mtime_ns=1, show_id=show.id)
+        session.add(file)
+        session.flush()
+        link_episodes(session, file.id, show.id, 1, [3])
+        show_id = show.id
+    with catalog.session() as session:
+        store_seasons(session, show_id, [season(1, "Secrets")])
+    assert state(catalog)["episodes"] == [(1, 1, "Secrets"), (1, 3, "Past")]
+
+
+@pytest.mark.parametrize("known_already", [False, True])
+def test_a_title_known_by_name_becomes_the_one_with_the_id(
+    catalog: Catalog, known_already: bool
+) -> None:
+    with catalog.session() as session:
+        if known_already:
+            store_show(session, DARK)
+        bare = Show(title="dark", match_key="dark|", genres=[], season_numbers=[])
+        library = Library(title="Shows", kind="tv", path="/shows")
+        session.add_all([bare, library])
+        session.flush()
+        file = MediaFile(library_id=library.id, path="a", size=1, mtime_ns=1, show_id=bare.id)
+        session.add(file)
+        session.flush()
+        link_episodes(session, file.id, bare.id, 1, [1, 2])
+        bare_id, file_id = bare.id, file.id
+    with catalog.session() as session:
+        store_show(session, DARK, [season(1, "Secrets", "Lies")], replaces=bare_id)
+    with catalog.reading() as session:
+        show = session.query(Show).one()
+        assert (show.tmdb_id, show.title) == (70523, "Dark")
+        file = session.get_one(MediaFile, file_id)
+        assert file.show_id == show.id
+        assert sorted(episode.title or "" for episode in file.episodes) == ["Lies", "Secrets"]
+
+
+def run_at_once(*works: Callable[[], None]) -> list[BaseException]:
+    errors: list[BaseException] = []
+    barrier = threading.Barrier(len(works))
+
+    def run(work: Callable[[], None]) -> None:
+        try:
+            barrier.wait()
+            work()
+        except BaseException as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+def test_writers_of_one_title_at_once_leave_one_title(catalog: Catalog) -> None:
+    def work() -> None:
+        for _ in range(10):
+            with catalog.session() as session:
+                store_movie(session, MATRIX)
+
+    assert run_at_once(*[work] * 4) == []
+    found = state(catalog)
+    assert found["movies"] == [(603, "matrix|1999")]
+    assert len(found["credits"]) == len(MATRIX.credits)
+
+
+def test_writers_of_titles_with_the_same_people_do_not_wait_in_a_circle(catalog: Catalog) -> None:
+    people = [cast(number, f"Person {number}") for number in range(1, 60)]
+
+    def writer(tmdb_id: int, order: list[CreditRecord]) -> Callable[[], None]:
+        def work() -> None:
+            for _ in range(10):
+                with catalog.session() as session:
+                    store_show(
+                        session,
+                        ShowRecord(tmdb_id, f"Show {tmdb_id}", credits=tuple(order[:20])),
+                        [season(1, "One", guests=tuple(order[20:]))],
+                    )
+
+        return work
+
+    assert run_at_once(writer(1, people), writer(2, people[::-1]), writer(3, people)) == []
+    assert len(state(catalog)["people"]) == len(people)

@@ -1,0 +1,3 @@
+from tests.databases import catalog, database_url, databases, new_postgres, postgres, sqlite
+
+__all__ = ["catalog", "database_url", "databases", "new_postgres", "postgres", "sqlite"]

@@ -1,0 +1,157 @@
+"""A run of ``encode`` in a process of its own, and what can be seen of it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+
+# As a flow run's process: SIGTERM raises an exception that is no Exception in the main thread.
+DRIVER = """
+import signal, sys
+from pathlib import Path
+from haas_media.encoding import EncodeRequest, EncodingError, encode
+
+class TerminationSignal(BaseException):
+    pass
+
+def terminate(*_):
+    raise TerminationSignal
+
+signal.signal(signal.SIGTERM, terminate)
+source, output, codec, ffmpeg, register = sys.argv[1:]
+print("ready", flush=True)
+try:
+    encode(
+        EncodeRequest(source=source, output=output, video_codec=codec),
+        roots=[Path(output).parent],
+        ffmpeg=ffmpeg or None,
+        register=Path(register) if register else None,
+    )
+except TerminationSignal:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("terminated", flush=True)
+    raise SystemExit(143)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    raise SystemExit(130)
+except EncodingError as error:
+    print("failed:", error, flush=True)
+    raise SystemExit(1)
+print("done", flush=True)
+"""
+
+
+class Run:
+    """A process that encodes ``source`` to ``output``, ready to begin."""
+
+    def __init__(
+        self,
+        source: Path,
+        output: Path,
+        codec: str = "h264",
+        ffmpeg: str = "",
+        register: Path | str = "",
+    ) -> None:
+        self.output = output
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, source, output, codec, ffmpeg, register],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def signal_after(self, seconds: float, number: signal.Signals) -> float:
+        """Send a signal after a while; give the moment at which it was sent."""
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        return time.monotonic()
+
+    def finish(self) -> str:
+        """Wait for the end; give what the process said."""
+        out, err = self.process.communicate(timeout=60)
+        assert "Traceback" not in err, err
+        return out
+
+
+def mentioning(text: str) -> list[int]:
+    """List the living processes, other than drivers, whose command mentions a text."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            command = (entry / "cmdline").read_bytes()
+            if text.encode() in command and b"TerminationSignal" not in command:
+                found.append(int(entry.name))
+    return found
+
+
+def wait_until_gone(text: str, since: float, seconds: float = 1.0) -> None:
+    """Fail unless no process mentions the text within so many seconds of a moment."""
+    while True:
+        left = mentioning(text)
+        if not left:
+            return
+        elapsed = time.monotonic() - since
+        assert elapsed < seconds, f"processes {left} live {elapsed:.2f} s after the signal"
+        time.sleep(0.01)
+
+
+class Watcher:
+    """Looks at a file as often as it can, and notes every state in which it was seen."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.seen: set[tuple[int, int] | None] = set()
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            self.seen.add(state(self._path))
+            time.sleep(0.0005)
+
+
+def state(path: Path) -> tuple[int, int] | None:
+    """Tell which file has a name, and how long it is."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size
+
+
+def hidden(folder: Path) -> list[str]:
+    """List the hidden files in a folder: partial files and their locks."""
+    return [name for name in names(folder) if name.startswith(".")]
+
+
+def names(folder: Path) -> list[str]:
+    """List all that is in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def instants(seed: int, number: int, longest: float) -> list[float]:
+    """Draw instants, the same ones at every run."""
+    chance = random.Random(seed)
+    return [round(chance.uniform(0, longest), 3) for _ in range(number)]

@@ -1,0 +1,83 @@
+"""TMDb goes away in the middle of a scan: the scan ends, and the next one does the rest."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from haas_media.catalog import open_catalog
+from haas_media.scan import scan
+from haas_media.settings import Library, ScanSettings, Settings
+from haas_media.tmdb import Outage, TmdbClient
+from tests.fake_tmdb import Catalogue, FakeTmdb, Fault
+
+from .conftest import QUICK
+from .contents import credits_of, people, rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from haas_media.catalog.opening import Catalog
+    from tests.databases import Databases
+
+FILMS = 30
+FAULTS = {
+    "the port is closed": None,
+    "connections are reset": Fault("reset"),
+    "503": Fault("status", 503),
+    "it asks to come back in an hour": Fault("status", 429, {"Retry-After": "3600"}),
+    "a page of HTML": Fault("garbage"),
+}
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> tuple[Settings, Catalogue]:
+    titles = Catalogue(movies=FILMS, people=40)
+    for number in range(1, FILMS + 1):
+        name = f"{titles.title('movie', number)} ({titles.year(number)})"
+        (tmp_path / "films" / name).mkdir(parents=True)
+        (tmp_path / "films" / name / f"{name}.mkv").write_text(name)
+    library = Library(title="Films", kind="movies", path=tmp_path / "films")
+    probing = ScanSettings(probe=False)
+    return Settings(libraries=(library,), data_dir=tmp_path, scan=probing), titles
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_tmdb_down_in_the_middle_of_a_scan(
+    films: tuple[Settings, Catalogue], catalog: Catalog, databases: Databases, fault: Fault | None
+) -> None:
+    settings, titles = films
+    outage = Outage(dt.timedelta(0, 0.3), dt.timedelta(0, 0.2))
+    with (
+        FakeTmdb(titles) as tmdb,
+        TmdbClient(
+            "token", tmdb.url, requests_per_second=100, retries=QUICK, outage=outage
+        ) as client,
+    ):
+        threading.Thread(target=_down_after, args=(tmdb, FILMS // 2, fault), daemon=True).start()
+        disturbed = scan(settings, catalog, provider=client)
+        assert disturbed.total("matched") + disturbed.total("pending") == FILMS
+        assert disturbed.total("pending") > 0
+        assert disturbed.total("unmatched") == 0, "nothing is unmatched that was only unreachable"
+        tmdb.up()
+    with (
+        FakeTmdb(titles) as tmdb,
+        TmdbClient("token", tmdb.url, requests_per_second=1000) as client,
+        open_catalog(databases.migrated()) as undisturbed,
+    ):
+        after = scan(settings, catalog, provider=client)
+        assert after.total("matched") == FILMS
+        assert after.total("parsed") == 0, "what is known of the files is not read again"
+        scan(settings, undisturbed, provider=client)
+        for look in (rows, people, credits_of):
+            assert look(catalog) == look(undisturbed)
+
+
+def _down_after(tmdb: FakeTmdb, requests: int, fault: Fault | None) -> None:
+    while len(tmdb.requests) < requests:
+        time.sleep(0.005)
+    tmdb.down(fault)

@@ -1,0 +1,51 @@
+"""Where sets of names to measure against are found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from haas_media.names import fallback
+
+if TYPE_CHECKING:
+    from haas_media.names import Kind
+
+
+@pytest.fixture(scope="session")
+def sets_of_names() -> Path:
+    """Return the folder with sets of names that other parsers are measured by."""
+    root = os.environ.get("HAAS_TEST_DATA") or Path(__file__).parents[4] / "shared"
+    folder = Path(root) / "names"
+    if not folder.is_dir():
+        message = f"no sets of names in {folder}: set HAAS_TEST_DATA to the folder that has names/"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture
+def no_guessing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where a name gets as far as guessit, which no common name should."""
+
+    def fail(name: str, kind: Kind) -> dict[str, Any]:
+        pytest.fail(f"asked guessit about {name!r} ({kind})")
+
+    monkeypatch.setattr(fallback, "_guess", fail)
+
+
+@pytest.fixture
+def guessed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list of the names that guessit is asked about, while it really answers."""
+    asked: list[str] = []
+    guess = fallback._guess
+
+    def ask(name: str, kind: Kind) -> dict[str, Any]:
+        asked.append(name)
+        return guess(name, kind)
+
+    monkeypatch.setattr(fallback, "_guess", ask)
+    return asked

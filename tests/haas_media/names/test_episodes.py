@@ -1,0 +1,265 @@
+"""Names of episodes, as Plex, Jellyfin, Kodi, release groups, fansubs and people write them."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from haas_media.names import Identity, identify
+
+# path, show, season, episodes
+EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
+    # a show's folder, a season's folder
+    ("Show (2010)/Season 02/S02E03.mkv", "Show", 2, (3,)),
+    ("Show (2010)/Season 02/Show (2010) - S02E03 - Title.mkv", "Show", 2, (3,)),
+    ("Show/Season 1/Show - 1x03 - Title.mkv", "Show", 1, (3,)),
+    ("Show/S01/Show.S01E03.720p.mkv", "Show", 1, (3,)),
+    ("Show/Season 1 (2010)/Show S01E03.mkv", "Show", 1, (3,)),
+    ("Show/Series 1/Show S01E03.mkv", "Show", 1, (3,)),
+    ("Show/Staffel 1/03.mkv", "Show", 1, (3,)),
+    ("Show/Saison 1/03.mkv", "Show", 1, (3,)),
+    ("Show/Temporada 1/03.mkv", "Show", 1, (3,)),
+    ("Show/Сезон 1/03.mkv", "Show", 1, (3,)),
+    ("Show/1/03.mkv", "Show", 1, (3,)),
+    ("Show/Show Season 1/03.mkv", "Show", 1, (3,)),
+    ("Show.S01.1080p.BluRay.x264-GRP/Show.S01E03.1080p.BluRay.x264-GRP.mkv", "Show", 1, (3,)),
+    ("TV Shows/Drama/Show/Season 1/Show S01E03.mkv", "Show", 1, (3,)),
+    ("Show.S01E03.720p.HDTV.x264-GRP/grp-show.103.mkv", "Show", 1, (3,)),
+    ("Show.S01E03.720p.HDTV.x264-GRP/42e7e8a48eb7454aaebebcf49705ce41.mkv", "Show", 1, (3,)),
+    ("Downloads/Show.S01E03.720p.HDTV.x264-GRP/show.s01e03.mkv", "show", 1, (3,)),
+    # a bare number in a show's folder
+    ("Show/Season 1/03.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/3.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/03 - Title.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/03. Title.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/03 Title.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/E03 - Title.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/Ep03.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/Episode 3.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/Episode 03 - 24 Hours.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/103.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/Show - 03.mkv", "Show", 1, (3,)),
+    ("Show/03 - Title.mkv", "Show", None, (3,)),
+    ("Show/03.mkv", "Show", None, (3,)),
+    ("Show/Season 2/02-03 - x.mkv", "Show", 2, (3,)),
+    # numbers and years in titles
+    ("24/Season 1/24 - 1x02.mkv", "24", 1, (2,)),
+    ("24/Season 1/24 - 02.mkv", "24", 1, (2,)),
+    ("24/Season 1/02.mkv", "24", 1, (2,)),
+    ("24.S01E02.720p.HDTV.mkv", "24", 1, (2,)),
+    ("24-7/Season 1/24-7 - S01E02.mkv", "24-7", 1, (2,)),
+    ("1883.S01E02.1080p.WEB.mkv", "1883", 1, (2,)),
+    ("Space 1999 (1975)/Season 1/Space 1999 - 02.mkv", "Space 1999", 1, (2,)),
+    ("The 100/Season 1/The 100 - 02.mkv", "The 100", 1, (2,)),
+    ("9-1-1/Season 2/9-1-1 - S02E03.mkv", "9-1-1", 2, (3,)),
+    ("Beverly Hills 90210/Beverly Hills 90210 - 1x02.mkv", "Beverly Hills 90210", 1, (2,)),
+    ("Warehouse.13.S02E03.720p.mkv", "Warehouse 13", 2, (3,)),
+    ("30 Rock - S02E03.mkv", "30 Rock", 2, (3,)),
+    ("2 Broke Girls/Season 01/2 Broke Girls - S01E02.mkv", "2 Broke Girls", 1, (2,)),
+    # several episodes in one file
+    ("Show S01E01-E03.mkv", "Show", 1, (1, 2, 3)),
+    ("Show S01E01E02.mkv", "Show", 1, (1, 2)),
+    ("Show S01E01E02E03.mkv", "Show", 1, (1, 2, 3)),
+    ("Show S01E01-03.mkv", "Show", 1, (1, 2, 3)),
+    ("Show S01E01-E02-E03.mkv", "Show", 1, (1, 2, 3)),
+    ("Show S01E01+E02.mkv", "Show", 1, (1, 2)),
+    ("Show S01E01 & E02.mkv", "Show", 1, (1, 2)),
+    ("Show S01E01-S01E03.mkv", "Show", 1, (1, 2, 3)),
+    ("Show 2x09-2x10.mkv", "Show", 2, (9, 10)),
+    ("Show 2x9-2x10.mkv", "Show", 2, (9, 10)),
+    ("Show 1x01-x03.mkv", "Show", 1, (1, 2, 3)),
+    ("Show 1x01-03 Title.mkv", "Show", 1, (1, 2, 3)),
+    ("Show 01-03.mkv", "Show", None, (1, 2, 3)),
+    ("Show Ep 01-03.mkv", "Show", None, (1, 2, 3)),
+    ("Show E01 - E03.mkv", "Show", None, (1, 2, 3)),
+    ("Show 03-20.mkv", "Show", 3, (20,)),
+    ("[Group] Show - 103, 104 [720p].mkv", "Show", None, (103, 104)),
+    ("Show 1x01-03.mkv", "Show", 1, (1, 2, 3)),
+    ("Show/Season 1/01-02 - Pilot.mkv", "Show", 1, (2,)),
+    ("Show/Season 3/01-02 - Pilot.mkv", "Show", 3, (1, 2)),
+    ("Show S01E01-1080p.mkv", "Show", 1, (1,)),
+    ("Show - S01E03 - 24 Hours.mkv", "Show", 1, (3,)),
+    ("Show.S01E03.x264-GRP.mkv", "Show", 1, (3,)),
+    # halves and versions of one episode
+    ("Show S01E03a.mkv", "Show", 1, (3,)),
+    ("Show S01E03b Title.mkv", "Show", 1, (3,)),
+    ("Show S01E03v2.mkv", "Show", 1, (3,)),
+    ("Show - 1x03b.mkv", "Show", 1, (3,)),
+    ("Show S01E03v2-E04.mkv", "Show", 1, (3, 4)),
+    ("Show S01E03a-E03b.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/S01E05 - 2012-03-04.mkv", "Show", 1, (5,)),
+    # specials
+    ("Show/Specials/Show - S00E05 - Title.mkv", "Show", 0, (5,)),
+    ("Show/Season 0/05.mkv", "Show", 0, (5,)),
+    ("[Group] Show - SP01 [1080p].mkv", "Show", 0, (1,)),
+    ("Show Special 2.mkv", "Show", 0, (2,)),
+    ("Show/Specials/05 - Title.mkv", "Show", 0, (5,)),
+    ("Show/Season 00/Show S00E05.mkv", "Show", 0, (5,)),
+    # other ways to write it
+    ("Show - Season 2 Episode 3.mkv", "Show", 2, (3,)),
+    ("Show Season 02 Episode 03 Title.mkv", "Show", 2, (3,)),
+    ("Show - s2e3.mkv", "Show", 2, (3,)),
+    ("Show.s02.e03.mkv", "Show", 2, (3,)),
+    ("Show S02 E03.mkv", "Show", 2, (3,)),
+    ("Show - [2x03] - Title.mkv", "Show", 2, (3,)),
+    ("Show (S02E03).mkv", "Show", 2, (3,)),
+    ("show_s02e03_title.mkv", "show", 2, (3,)),
+    ("Show S2 - 03.mkv", "Show", 2, (3,)),
+    ("Show - 2. Staffel Folge 3.mkv", "Show", 2, (3,)),
+    ("Show Temporada 2 Capitulo 3.mkv", "Show", 2, (3,)),
+    ("Шоу - Сезон 2 Серия 3.mkv", "Шоу", 2, (3,)),
+    ("진격의 거인 S02E03.mkv", "진격의 거인", 2, (3,)),
+    ("Show 3of6.mkv", "Show", None, (3,)),
+    ("Show S2024E103.mkv", "Show", 2024, (103,)),
+    ("example.com - Show S02E03.mkv", "Show", 2, (3,)),
+    ("[ www.example.cd ] - Show.S02E03.720p.mkv", "Show", 2, (3,)),
+    # mini-series
+    ("The Stand (1994)/The Stand - Part 2.mkv", "The Stand", None, (2,)),
+    ("The Stand/Part II.mkv", "The Stand", None, (2,)),
+    ("The.Stand.Part.2.DVDRip.mkv", "The Stand", None, (2,)),
+    ("The Stand Part Two.mkv", "The Stand", None, (2,)),
+    # anime: numbers without a season, seasons as words
+    ("[Group] Show - 03 [1080p].mkv", "Show", None, (3,)),
+    ("[Group] Show - 03v2 [1080p][ABCD1234].mkv", "Show", None, (3,)),
+    ("[Group]_Show_Name_-_03_[720p].mkv", "Show Name", None, (3,)),
+    ("[Group] Show - Subtitle - 03 [1080p].mkv", "Show - Subtitle", None, (3,)),
+    ("[Group] Show - 01-12 [1080p].mkv", "Show", None, tuple(range(1, 13))),
+    ("[Group] Show - 1015 (1080p) [ABCD1234].mkv", "Show", None, (1015,)),
+    ("[Group] Show 2nd Season - 03 [1080p].mkv", "Show", 2, (3,)),
+    ("[Group] Show S2 - 03 [1080p].mkv", "Show", 2, (3,)),
+    ("[Group] Show Season 3 - 11 [1080p].mkv", "Show", 3, (11,)),
+    ("[Group] Show - 100 Years - 05 [1080p].mkv", "Show - 100 Years", None, (5,)),
+    ("[Group] Show - 116 - 360 Degrees [1080p].mkv", "Show", None, (116,)),
+    ("3-Nen D-Gumi - 13 [480p].mkv", "3-Nen D-Gumi", None, (13,)),
+    ("Show [5.134] Title.mkv", "Show", 5, (134,)),
+    ("Show Season 11 01.mkv", "Show", 11, (1,)),
+    ("[Group] 22-7 - 11 [1080p].mkv", "22-7", None, (11,)),
+    ("[Group][Show Name][03][1080p].mkv", "Show Name", None, (3,)),
+    ("[Group] Show 2199 - 03 [1080p].mkv", "Show 2199", None, (3,)),
+    ("【字幕组】[Show Name][03][1080p].mkv", "Show Name", None, (3,)),
+    ("Show #03.mkv", "Show", None, (3,)),
+    ("Show - Episode 03.mkv", "Show", None, (3,)),
+    ("Show Ep. 03.mkv", "Show", None, (3,)),
+    ("番組 第03話.mkv", "番組", None, (3,)),
+    ("Anime/Show/[Group] Show - 03 [1080p].mkv", "Show", None, (3,)),
+    ("Anime/Show/Season 2/[Group] Show - 03 [1080p].mkv", "Show", 2, (3,)),
+    # the number without a show
+    ("S02E03.mkv", None, 2, (3,)),
+    ("2-06 Title.mkv", None, 2, (6,)),
+    ("02-03 - x.mkv", None, 2, (3,)),
+]
+
+
+pytestmark = pytest.mark.usefixtures("no_guessing")
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "season", "episodes"), EPISODES, ids=[episode[0] for episode in EPISODES]
+)
+def test_name_of_an_episode(
+    path: str, title: str | None, season: int | None, episodes: tuple[int, ...]
+) -> None:
+    found = identify(path, "tv")
+    assert isinstance(found, Identity)
+    assert (found.title, found.season, found.episodes) == (title, season, episodes)
+    assert found.absolute == (episodes if season is None else ())
+    assert found.extra is None
+
+
+# path, show, year
+YEARS = [
+    ("Show (2010)/Season 02/S02E03.mkv", "Show", 2010),
+    ("Doctor Who (2005)/Season 8/Doctor.Who.S08E11.mkv", "Doctor Who", 2005),
+    ("Doctor Who/Season 8/Doctor.Who.2005.S08E11.mkv", "Doctor Who", 2005),
+    ("Doctor.Who.2005.S08E11.720p.mkv", "Doctor Who", 2005),
+    ("Doctor Who (2005) - 8x11.mkv", "Doctor Who", 2005),
+    ("The Twilight Zone 1985 S01E23.mkv", "The Twilight Zone", 1985),
+    ("1883 (2021)/Season 1/1883 - S01E02.mkv", "1883", 2021),
+    ("Hawaii Five-0 (2010)/Season 1/Hawaii Five-0 (2010) - S01E02.mkv", "Hawaii Five-0", 2010),
+    ("Show/Season 1/Show.S01E02.2011.720p.mkv", "Show", None),
+    ("[Group] Show (2008) - 03 [720p].mkv", "Show", 2008),
+]
+
+
+@pytest.mark.parametrize(("path", "title", "year"), YEARS, ids=[case[0] for case in YEARS])
+def test_year_of_a_show(path: str, title: str, year: int | None) -> None:
+    found = identify(path, "tv")
+    assert isinstance(found, Identity)
+    assert (found.title, found.year) == (title, year)
+
+
+# path, show, date
+DAILY = [
+    ("The Daily Show/The Daily Show - 2015-07-22 - Guest.mkv", "The Daily Show", (2015, 7, 22)),
+    (
+        "The Daily Show/Season 20/The.Daily.Show.2015.07.22.720p.mkv",
+        "The Daily Show",
+        (2015, 7, 22),
+    ),
+    ("The.Daily.Show.2015.07.22.Guest.720p.HDTV.x264-GRP.mkv", "The Daily Show", (2015, 7, 22)),
+    ("The Daily Show 20150722.mkv", "The Daily Show", (2015, 7, 22)),
+    ("The Daily Show (2015_07_22).mkv", "The Daily Show", (2015, 7, 22)),
+    ("The Daily Show 22.07.2015.mkv", "The Daily Show", (2015, 7, 22)),
+    (
+        "The.Daily.Show.2015.07.22.720p.HDTV.x264-GRP/42e7e8a48eb7454aaebebcf49705ce41.mkv",
+        "The Daily Show",
+        (2015, 7, 22),
+    ),
+    ("The Daily Show/2015-07-22.mkv", "The Daily Show", (2015, 7, 22)),
+]
+
+
+@pytest.mark.parametrize(("path", "title", "day"), DAILY, ids=[case[0] for case in DAILY])
+def test_date_of_a_daily_show(path: str, title: str, day: tuple[int, int, int]) -> None:
+    found = identify(path, "tv")
+    assert isinstance(found, Identity)
+    assert (found.title, found.date) == (title, datetime.date(*day))
+    assert (found.year, found.season, found.episodes) == (None, None, ())
+
+
+# path, show, season, kind of extra
+EXTRAS = [
+    ("Show/Season 1/Featurettes/Making.mkv", "Show", 1, "featurette"),
+    ("Show/Extras/Bloopers.mkv", "Show", None, "other"),
+    ("Show/Trailers/Season 2.mkv", "Show", None, "trailer"),
+    ("Show/Season 1/Show S01E03-trailer.mkv", "Show", 1, "trailer"),
+    ("Show.S01E03.720p/Sample/show.s01e03.sample.mkv", None, None, "sample"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "season", "extra"), EXTRAS, ids=[case[0] for case in EXTRAS]
+)
+def test_extra_of_a_show(path: str, title: str | None, season: int | None, extra: str) -> None:
+    found = identify(path, "tv")
+    assert isinstance(found, Identity)
+    assert (found.title, found.season, found.extra) == (title, season, extra)
+
+
+def test_a_show_may_be_named_as_a_folder_of_extras() -> None:
+    found = identify("Extras/Season 1/Extras - S01E02.mkv", "tv")
+    assert isinstance(found, Identity)
+    assert (found.title, found.season, found.episodes, found.extra) == ("Extras", 1, (2,), None)
+
+
+def test_country_is_told_apart_from_the_title() -> None:
+    found = identify("House of Cards (US)/Season 1/S01E02.mkv", "tv")
+    assert isinstance(found, Identity)
+    assert (found.title, found.country) == ("House of Cards", "US")
+    ours = identify("This Is Us/Season 1/S01E02.mkv", "tv")
+    assert isinstance(ours, Identity)
+    assert (ours.title, ours.country) == ("This Is Us", None)
+
+
+def test_tag_of_the_show_folder_holds_for_its_episodes() -> None:
+    found = identify("Show {tvdb-81189}/Season 1/Show S01E02.mkv", "tv")
+    assert isinstance(found, Identity)
+    assert found.ids == {"tvdb": "81189"}
+
+
+def test_a_name_may_cover_several_seasons() -> None:
+    found = identify("Show Seasons 1-3 Complete 720p", "tv")
+    assert isinstance(found, Identity)
+    assert (found.title, found.season, found.seasons) == ("Show", None, (1, 2, 3))
+    assert found.to_json()["season"] == [1, 2, 3]

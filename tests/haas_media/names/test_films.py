@@ -1,0 +1,224 @@
+"""Names of films, as Plex, Jellyfin, Kodi, release groups and people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from haas_media.names import Identity, identify
+
+# path, title, year, and what else the name tells
+FILMS: list[tuple[str, str, int | None, dict[str, object]]] = [
+    # Title (Year), in a folder of its own or not
+    ("The Matrix (1999).mkv", "The Matrix", 1999, {}),
+    ("The Matrix (1999)/The Matrix (1999).mkv", "The Matrix", 1999, {}),
+    ("Amélie (2001)/Amélie (2001).mkv", "Amélie", 2001, {}),
+    ("Heat [1995]/Heat [1995].mkv", "Heat", 1995, {}),
+    ("Ocean's Eleven (2001).mp4", "Ocean's Eleven", 2001, {}),
+    ("Mission - Impossible (1996).avi", "Mission - Impossible", 1996, {}),
+    (
+        "Dr. Strangelove or - How I Learned (1964).mkv",
+        "Dr. Strangelove or - How I Learned",
+        1964,
+        {},
+    ),
+    ("What's Up, Doc (1972).mkv", "What's Up, Doc", 1972, {}),
+    ("Matrix, The (1999).mkv", "The Matrix", 1999, {}),
+    ("(500) Days of Summer (2009).mkv", "(500) Days of Summer", 2009, {}),
+    # the folder says it, the file does not
+    ("The Matrix (1999)/movie.mkv", "The Matrix", 1999, {}),
+    ("The Matrix (1999)/a8f5f167f44f4964e6c998dee827110c.mkv", "The Matrix", 1999, {}),
+    ("The Matrix (1999)/mtrx-dvd.avi", "The Matrix", 1999, {}),
+    ("The Matrix/00001.m2ts", "The Matrix", None, {}),
+    ("The.Matrix.1999.1080p.BluRay.x264-GRP/grp-matrix.1080p.mkv", "The Matrix", 1999, {}),
+    ("The Matrix (1999)/VIDEO_TS/VTS_01_1.VOB", "The Matrix", 1999, {}),
+    ("The Matrix (1999)/BDMV/STREAM/00001.m2ts", "The Matrix", 1999, {}),
+    ("The Matrix (1999)/CD1/matrix.avi", "The Matrix", 1999, {}),
+    ("Movies/The Matrix (1999)/The Matrix.mkv", "The Matrix", 1999, {}),
+    ("M/The Matrix (1999)/The Matrix.mkv", "The Matrix", 1999, {}),
+    ("1990s/The Matrix (1999)/The Matrix.mkv", "The Matrix", 1999, {}),
+    ("Sci-Fi/The Matrix.mkv", "The Matrix", None, {}),
+    # a collection's folder names no film
+    ("Alien Collection/Aliens (1986).mkv", "Aliens", 1986, {}),
+    ("Alien Collection (1979-1997)/Aliens.mkv", "Aliens", None, {}),
+    ("Star Wars Trilogy/Return of the Jedi.mkv", "Return of the Jedi", None, {}),
+    ("Harry Potter/02 - The Chamber of Secrets (2002).mkv", "The Chamber of Secrets", 2002, {}),
+    ("The Lord of the Rings/2. The Two Towers (2002).mkv", "The Two Towers", 2002, {}),
+    # what else stands in parentheses
+    ("Bunker Palace Hôtel (Enki Bilal) (1989).avi", "Bunker Palace Hôtel", 1989, {}),
+    (
+        "Birdman or (The Unexpected Virtue) (2014).mkv",
+        "Birdman or (The Unexpected Virtue)",
+        2014,
+        {},
+    ),
+    # releases
+    ("The.Matrix.1999.1080p.BluRay.x264-GRP.mkv", "The Matrix", 1999, {}),
+    ("the.matrix.1999.2160p.uhd.bluray.x265-grp.mkv", "the matrix", 1999, {}),
+    ("The_Matrix_1999_720p_WEB-DL.mkv", "The Matrix", 1999, {}),
+    ("The Matrix 1999 DVDRip XviD.avi", "The Matrix", 1999, {}),
+    ("The.Matrix.DVDRip.XviD-GRP.avi", "The Matrix", None, {}),
+    ("Spider-Man.Far.from.Home.2019.1080p.WEB-DL.mkv", "Spider-Man Far from Home", 2019, {}),
+    ("S.W.A.T.2003.1080p.BluRay.mkv", "S.W.A.T.", 2003, {}),
+    ("Das.Leben.der.Anderen.German.2006.DL.1080p.BluRay.mkv", "Das Leben der Anderen", 2006, {}),
+    ("Le.Diner.de.Cons.FRENCH.DVDRip.XviD.avi", "Le Diner de Cons", None, {}),
+    ("Johnny.English.2003.1080p.BluRay.mkv", "Johnny English", 2003, {}),
+    ("The.Danish.Girl.2015.720p.BluRay.mkv", "The Danish Girl", 2015, {}),
+    ("Charlottes.Web.2006.1080p.BluRay.mkv", "Charlottes Web", 2006, {}),
+    ("The.Dual.2022.1080p.WEB.mkv", "The Dual", 2022, {}),
+    ("[YTS.MX] Heat (1995) [1080p].mp4", "Heat", 1995, {}),
+    ("www.example.com - Heat (1995) 720p.mkv", "Heat", 1995, {}),
+    ("example.org - Heat (1995).mkv", "Heat", 1995, {}),
+    ("[ example.to ] Heat.1995.720p.mkv", "Heat", 1995, {}),
+    ("Despicable.Me - 2010.mkv", "Despicable Me", 2010, {}),
+    ("Friday.the.13th.Part.III.3D.1982.1080p.mkv", "Friday the 13th Part III", 1982, {}),
+    ("Avatar (2009) 3D HSBS 1080p.mkv", "Avatar", 2009, {}),
+    # numbers and years in titles, and as titles
+    ("300.mkv", "300", None, {}),
+    ("1917/1917.mkv", "1917", None, {}),
+    ("1917 (2019).mkv", "1917", 2019, {}),
+    ("1917.2019.1080p.BluRay.mkv", "1917", 2019, {}),
+    ("1234.mkv", "1234", None, {}),
+    ("1984 (1984).mkv", "1984", 1984, {}),
+    ("2012 (2009)/2012 (2009).mkv", "2012", 2009, {}),
+    ("2012.2009.1080p.BluRay.mkv", "2012", 2009, {}),
+    ("2012.1080p.BluRay.mkv", "2012", None, {}),
+    ("2001 A Space Odyssey (1968).mkv", "2001 A Space Odyssey", 1968, {}),
+    ("2001.A.Space.Odyssey.1968.1080p.mkv", "2001 A Space Odyssey", 1968, {}),
+    ("Blade Runner 2049 (2017).mkv", "Blade Runner 2049", 2017, {}),
+    ("Blade.Runner.2049.2017.2160p.mkv", "Blade Runner 2049", 2017, {}),
+    ("Blade.Runner.2049.2160p.mkv", "Blade Runner 2049", None, {}),
+    ("Death.Race.2000.1975.1080p.mkv", "Death Race 2000", 1975, {}),
+    ("Wonder Woman 1984 (2020).mkv", "Wonder Woman 1984", 2020, {}),
+    ("Se7en (1995).mkv", "Se7en", 1995, {}),
+    ("21.2008.720p.mkv", "21", 2008, {}),
+    ("8½ (1963).mkv", "8½", 1963, {}),
+    ("Ocean's 8 (2018).mkv", "Ocean's 8", 2018, {}),
+    ("12 Monkeys (1995)/12 Monkeys.mkv", "12 Monkeys", 1995, {}),
+    ("10,000 BC (2008).mkv", "10,000 BC", 2008, {}),
+    ("Movie 43 (2013).mkv", "Movie 43", 2013, {}),
+    ("(2000) The Emperor's New Groove.avi", "The Emperor's New Groove", 2000, {}),
+    # no year at all
+    ("Mr. Nobody.mkv", "Mr. Nobody", None, {}),
+    ("La famille bélier.avi", "La famille bélier", None, {}),
+    ("The.Big.Lebowski.mkv", "The Big Lebowski", None, {}),
+    ("The Godfather Part II.mkv", "The Godfather Part II", None, {}),
+    ("Trainspotting.mkv", "Trainspotting", None, {}),
+    ("Knightmare.mkv", "Knightmare", None, {}),
+    # other scripts
+    ("千と千尋の神隠し (2001).mkv", "千と千尋の神隠し", 2001, {}),
+    ("Сталкер (1979)/Сталкер.mkv", "Сталкер", 1979, {}),
+    ("기생충 (2019).mkv", "기생충", 2019, {}),
+    ("لورنس العرب (1962).mkv", "لورنس العرب", 1962, {}),
+    ("君の名は。 Your Name (2016).mkv", "Your Name", 2016, {}),
+    ("Брат / Brother (1997) DVDRip.mkv", "Brother", 1997, {}),
+    ("Ame\u0301lie (2001).mkv", "Amélie", 2001, {}),
+    ("Léon： The Professional (1994).mkv", "Léon： The Professional", 1994, {}),
+    # versions, editions, parts
+    ("Heat (1995)/Heat (1995) - 1080p.mkv", "Heat", 1995, {"version": "1080p"}),
+    ("Heat (1995)/Heat (1995) - 2160p.mkv", "Heat", 1995, {"version": "2160p"}),
+    (
+        "Alien (1979)/Alien (1979) - Director's Cut.mkv",
+        "Alien",
+        1979,
+        {"version": "Director's Cut"},
+    ),
+    (
+        "Alien (1979)/Alien (1979) [Director's Cut].mkv",
+        "Alien",
+        1979,
+        {"version": "Director's Cut"},
+    ),
+    ("Blade Runner (1982) {edition-Final Cut}.mkv", "Blade Runner", 1982, {"version": "Final Cut"}),
+    ("Aliens.1986.Special.Edition.1080p.mkv", "Aliens", 1986, {"version": "Special Edition"}),
+    ("Hercules.2014.Extended.Cut.HDRip.XViD.avi", "Hercules", 2014, {"version": "Extended Cut"}),
+    ("Suicide Squad EXTENDED (2016) 2160p.mkv", "Suicide Squad", 2016, {}),
+    (
+        "Gone with the Wind (1939)/Gone with the Wind (1939) CD1.avi",
+        "Gone with the Wind",
+        1939,
+        {"part": 1},
+    ),
+    (
+        "Gone with the Wind (1939)/Gone with the Wind (1939)-part2.avi",
+        "Gone with the Wind",
+        1939,
+        {"part": 2},
+    ),
+    ("Gone with the Wind (1939)/cd2.avi", "Gone with the Wind", 1939, {"part": 2}),
+    ("Ben-Hur (1959) disc 2.mkv", "Ben-Hur", 1959, {"part": 2}),
+    ("Kill Bill Vol. 2 (2004).mkv", "Kill Bill Vol. 2", 2004, {"part": None}),
+    ("Dune.Part.Two.2024.2160p.WEB-DL.mkv", "Dune Part Two", 2024, {"part": None}),
+    # ids
+    ("The Matrix (1999) {tmdb-603}/The Matrix.mkv", "The Matrix", 1999, {"ids": {"tmdb": "603"}}),
+    ("The Matrix (1999) [tmdbid-603].mkv", "The Matrix", 1999, {"ids": {"tmdb": "603"}}),
+    ("The Matrix (1999) [tmdbid=603].mkv", "The Matrix", 1999, {"ids": {"tmdb": "603"}}),
+    ("The Matrix (1999) [tmdb=603].mkv", "The Matrix", 1999, {"ids": {"tmdb": "603"}}),
+    ("The Matrix (1999) {imdb-tt0133093}.mkv", "The Matrix", 1999, {"ids": {"imdb": "tt0133093"}}),
+    (
+        "The Matrix (1999) [imdbid-tt0133093].mkv",
+        "The Matrix",
+        1999,
+        {"ids": {"imdb": "tt0133093"}},
+    ),
+    ("The Matrix (1999) [tt0133093].mkv", "The Matrix", 1999, {"ids": {"imdb": "tt0133093"}}),
+    (
+        "The Matrix {tmdb-603}/a8f5f167f44f4964e6c998dee827110c.mkv",
+        "The Matrix",
+        None,
+        {"ids": {"tmdb": "603"}},
+    ),
+    (
+        "Matrix {tmdb-604}/The Matrix (1999) {tmdb-603}.mkv",
+        "The Matrix",
+        1999,
+        {"ids": {"tmdb": "603"}},
+    ),
+    ("Box {tmdb-1}/Film (2000) {tmdb-2}/x.mkv", "Film", 2000, {"ids": {"tmdb": "2"}}),
+    # extras belong to the film, and are none
+    ("Heat (1995)/Heat (1995)-trailer.mkv", "Heat", 1995, {"extra": "trailer"}),
+    ("Heat (1995)-trailer.mkv", "Heat", 1995, {"extra": "trailer"}),
+    ("Heat (1995)/trailer.mp4", "Heat", 1995, {"extra": "trailer"}),
+    ("Heat (1995)/Trailers/First.mkv", "Heat", 1995, {"extra": "trailer"}),
+    ("Heat (1995)/Extras/Making of.mkv", "Heat", 1995, {"extra": "other"}),
+    ("Heat (1995)/Featurettes/On the set.mkv", "Heat", 1995, {"extra": "featurette"}),
+    ("Heat (1995)/Behind The Scenes/1.mkv", "Heat", 1995, {"extra": "behindthescenes"}),
+    ("Heat (1995)/Deleted Scenes/1.mkv", "Heat", 1995, {"extra": "deleted"}),
+    ("Heat (1995)/Interviews/Pacino.mkv", "Heat", 1995, {"extra": "interview"}),
+    ("Heat (1995)/Shorts/One.mkv", "Heat", 1995, {"extra": "short"}),
+    ("Heat (1995)/Sample/heat-sample.mkv", "Heat", 1995, {"extra": "sample"}),
+    ("Heat.1995.1080p.BluRay-GRP/sample-heat.mkv", "Heat", 1995, {"extra": "sample"}),
+    ("Heat.1995.1080p.BluRay-GRP/heat.sample.mkv", "Heat", 1995, {"extra": "sample"}),
+    ("Heat (1995)/Extended opening-deleted.mkv", "Heat", 1995, {"extra": "deleted"}),
+    ("Heat (1995)/Premiere-featurette.mkv", "Heat", 1995, {"extra": "featurette"}),
+    # words of extras in titles
+    (
+        "Trailer Park Boys The Movie (2006).mkv",
+        "Trailer Park Boys The Movie",
+        2006,
+        {"extra": None},
+    ),
+    ("The Interview (2014)/The Interview (2014).mkv", "The Interview", 2014, {"extra": None}),
+    ("Heat.1995.1080p.BluRay.x264-SCENE.mkv", "Heat", 1995, {"extra": None}),
+]
+
+
+pytestmark = pytest.mark.usefixtures("no_guessing")
+
+
+@pytest.mark.parametrize(("path", "title", "year", "more"), FILMS, ids=[film[0] for film in FILMS])
+def test_name_of_a_film(path: str, title: str, year: int | None, more: dict[str, object]) -> None:
+    found = identify(path, "movies")
+    assert isinstance(found, Identity)
+    assert (found.title, found.year) == (title, year)
+    assert {key: getattr(found, key) for key in more} == more
+    assert found.path == path or not path.isascii()
+
+
+def test_an_episode_among_films_is_taken_for_one() -> None:
+    found = identify("The.Office.S02E07.720p.mkv", "movies")
+    assert isinstance(found, Identity)
+    assert found.is_episode
+    assert (found.season, found.episodes) == (2, (7,))
+    film = identify("The Office (2005).mkv", "movies")
+    assert isinstance(film, Identity)
+    assert not film.is_episode

@@ -1,0 +1,260 @@
+"""An id tag in a name, then an NFO file, then the name; a correction always wins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from haas_media.scan import ScanReport
+    from tests.haas_media.scan.shelf import House
+
+STALKER = "<movie><title>Stalker</title><year>1979</year><plot>The Zone.</plot>{}</movie>"
+DARK = "<tvshow><title>Dark</title><premiered>2017-12-01</premiered>{}</tvshow>"
+
+
+def reasons(report: ScanReport) -> dict[str, str]:
+    return {
+        file.path: file.reason for library in report.libraries for file in library.unmatched_files
+    }
+
+
+def episode(season: int, number: int, more: str = "") -> str:
+    return (
+        f"<episodedetails><season>{season}</season><episode>{number}</episode>{more}"
+        "</episodedetails>"
+    )
+
+
+@pytest.mark.parametrize("name", ["movie.nfo", "Movie.NFO", "stlkr.nfo"])
+def test_an_nfo_file_goes_before_the_name(house: House, name: str) -> None:
+    house.films.put("Heat (1995)/stlkr.mkv")
+    house.films.put(f"Heat (1995)/{name}", text=STALKER.format(""))
+    house.scan()
+    assert house.titles() == {"Heat (1995)/stlkr.mkv": "Stalker (1979)"}
+
+
+def test_the_videos_own_nfo_goes_before_the_folders(house: House) -> None:
+    house.films.put("a/Heat (1995).mkv")
+    house.films.put("a/Heat (1995).nfo", text=STALKER.format(""))
+    house.films.put("a/movie.nfo", text="<movie><title>Ran</title></movie>")
+    house.scan()
+    assert list(house.titles().values()) == ["Stalker (1979)"]
+
+
+def test_an_id_tag_goes_before_an_nfo_file(house: House) -> None:
+    house.films.put("Heat (1995) {tmdb-949}/Heat.mkv")
+    house.films.put(
+        "Heat (1995) {tmdb-949}/movie.nfo", text=STALKER.format("<tmdbid>1398</tmdbid>")
+    )
+    house.scan()
+    assert house.files()["Heat (1995) {tmdb-949}/Heat.mkv"]["tmdb_id"] == 949
+
+
+def test_an_id_in_an_nfo_file_is_taken(house: House) -> None:
+    house.films.put("x/stlkr.mkv")
+    house.films.put("x/movie.nfo", text=STALKER.format("<tmdbid>1398</tmdbid>"))
+    house.scan()
+    assert house.files()["x/stlkr.mkv"]["tmdb_id"] == 1398
+
+
+def test_a_bare_address_with_a_name(house: House) -> None:
+    house.films.put("Stalker (1979)/Stalker.mkv")
+    house.films.put("Stalker (1979)/movie.nfo", text="https://www.themoviedb.org/movie/1398")
+    house.scan()
+    assert house.files()["Stalker (1979)/Stalker.mkv"]["tmdb_id"] == 1398
+    assert house.known() == ["Stalker (1979)"]
+
+
+def test_movie_nfo_is_not_taken_for_a_folder_of_several_films(house: House) -> None:
+    house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
+    house.films.put("movie.nfo", text=STALKER.format(""))
+    house.scan()
+    assert set(house.titles().values()) == {"Heat (1995)", "Ran (1985)"}
+
+
+def test_movie_nfo_is_taken_for_all_versions_of_one_film(house: House) -> None:
+    house.films.put("S/Stlkr (1979) 720p.mkv", "S/Stlkr (1979) 1080p.mkv", "S/trailer.mkv")
+    house.films.put("S/movie.nfo", text=STALKER.format(""))
+    house.scan()
+    assert house.titles()["S/Stlkr (1979) 720p.mkv"] == "Stalker (1979)"
+    assert house.titles()["S/Stlkr (1979) 1080p.mkv"] == "Stalker (1979)"
+
+
+@pytest.mark.parametrize("disc", ["VIDEO_TS/VTS_01_1.VOB", "BDMV/STREAM/00001.m2ts", "CD1/a.avi"])
+def test_movie_nfo_is_taken_for_the_discs_below_it(house: House, disc: str) -> None:
+    house.films.put(f"S/{disc}", "S/Other/x.mkv")
+    house.films.put("S/movie.nfo", text=STALKER.format(""))
+    house.scan()
+    titles = house.titles()
+    assert titles[f"S/{disc}"] == "Stalker (1979)"
+    assert titles["S/Other/x.mkv"] != "Stalker (1979)"
+    house.films.put("S/movie.nfo", text="<movie><title>Ran</title><year>1985</year></movie>")
+    house.scan()
+    assert house.titles()[f"S/{disc}"] == "Ran (1985)"
+
+
+def test_the_parts_of_a_film_are_one_title(house: House) -> None:
+    house.films.put("Heat (1995)/Heat (1995) cd1.avi", "Heat (1995)/Heat (1995) cd2.avi")
+    house.films.put(*(f"Ran (1985)/VIDEO_TS/VTS_01_{number}.VOB" for number in range(3)))
+    house.scan()
+    assert house.known() == ["Heat (1995)", "Ran (1985)"]
+
+
+def test_what_an_nfo_file_tells_is_kept_without_a_provider(house: House) -> None:
+    from haas_media.catalog.models import Movie
+
+    house.films.put("S/x.mkv")
+    more = "<runtime>162</runtime><genre>Drama</genre><premiered>1979-05-25</premiered>"
+    house.films.put("S/movie.nfo", text=STALKER.format(more))
+    house.scan()
+    with house.catalog.reading() as session:
+        movie = session.query(Movie).one()
+        assert (movie.overview, movie.runtime, movie.genres) == ("The Zone.", 162, ["Drama"])
+        assert (str(movie.release_date), movie.source) == ("1979-05-25", "nfo")
+
+
+def test_a_show_by_its_nfo_file(house: House) -> None:
+    house.shows.put("drk/Season 1/drk.S01E01.mkv", "drk/Season 1/drk.S01E02.mkv")
+    house.shows.put("drk/tvshow.nfo", text=DARK.format("<uniqueid type='tmdb'>70523</uniqueid>"))
+    house.scan()
+    assert set(house.titles().values()) == {"Dark (2017) S01E01", "Dark (2017) S01E02"}
+    assert {file["tmdb_id"] for file in house.files().values()} == {70523}
+
+
+def test_an_episode_by_its_nfo_file(house: House) -> None:
+    house.shows.put("Dark/pilot.mkv")
+    house.shows.put("Dark/pilot.nfo", text=episode(1, 1, "<title>Secrets</title>"))
+    house.shows.put("Dark/tvshow.nfo", text=DARK.format(""))
+    house.scan()
+    assert list(house.titles().values()) == ["Dark (2017) S01E01"]
+    from haas_media.catalog.models import Episode
+
+    with house.catalog.reading() as session:
+        assert session.query(Episode.title).scalar() == "Secrets"
+
+
+def test_episode_numbers_in_an_nfo_file_go_before_the_name(house: House) -> None:
+    house.shows.put("Dark/Dark S01E01.mkv")
+    house.shows.put("Dark/Dark S01E01.nfo", text=episode(0, 7) + episode(0, 8))
+    house.scan()
+    assert list(house.titles().values()) == ["Dark S00E07 S00E08"]
+
+
+def test_the_id_of_an_episode_is_not_taken_for_the_shows(house: House) -> None:
+    house.shows.put("Dark/Dark S01E01.mkv")
+    more = "<uniqueid type='tmdb'>12345</uniqueid><showtitle>Dark</showtitle>"
+    house.shows.put("Dark/Dark S01E01.nfo", text=episode(1, 1, more))
+    house.scan()
+    assert next(iter(house.files().values()))["tmdb_id"] is None
+
+
+def test_an_id_tag_on_the_shows_folder(house: House) -> None:
+    house.shows.put("Dark {tmdb-70523}/Season 1/Dark S01E01.mkv")
+    house.scan()
+    assert next(iter(house.files().values()))["tmdb_id"] == 70523
+
+
+def test_a_malformed_nfo_file_fails_that_title_only(house: House) -> None:
+    house.films.put("Stalker (1979)/Stalker.mkv", "Heat (1995)/Heat.mkv")
+    house.films.put("Stalker (1979)/movie.nfo", text="<movie><title>Stalker</movie>")
+    report = house.scan()
+    assert report.counts()["matched"] == 1
+    (reason,) = reasons(report).values()
+    assert reason == (
+        "Its NFO file movie.nfo cannot be used: it is malformed XML (line 1: mismatched tag). "
+        "Mend or remove it."
+    )
+
+
+def test_a_malformed_show_nfo_fails_that_show_only(house: House) -> None:
+    house.shows.put("Dark/Season 1/Dark S01E01.mkv", "Lost/Season 1/Lost S01E01.mkv")
+    house.shows.put("Dark/tvshow.nfo", text="<tvshow>")
+    report = house.scan()
+    assert list(reasons(report)) == ["Dark/Season 1/Dark S01E01.mkv"]
+    assert house.titles()["Lost/Season 1/Lost S01E01.mkv"] == "Lost S01E01"
+
+
+def test_a_malformed_nfo_file_does_not_matter_where_an_id_tag_decides(house: House) -> None:
+    house.films.put("Heat {tmdb-949}/Heat.mkv")
+    house.films.put("Heat {tmdb-949}/movie.nfo", text="<movie>")
+    report = house.scan()
+    assert report.counts()["matched"] == 1
+    (problem,) = report.libraries[0].problems
+    assert "movie.nfo cannot be used" in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<movie><title>Stalker</movie>", STALKER.format("")),
+        ("", STALKER.format("")),
+        ("<movie><title>Ran</title></movie>", STALKER.format("")),
+    ],
+)
+def test_an_nfo_file_that_is_corrected_is_read_again(house: House, before: str, after: str) -> None:
+    house.films.put("x/4f3a9c1b2d.mkv", "Heat (1995)/Heat (1995).mkv")
+    if before:
+        house.films.put("x/movie.nfo", text=before)
+    house.scan()
+    house.films.put("x/movie.nfo", text=after)
+    counts = house.scan().counts()
+    assert (counts["parsed"], counts["probed"], counts["new"]) == (1, 0, 0)
+    assert house.titles()["x/4f3a9c1b2d.mkv"] == "Stalker (1979)"
+    assert house.known() == ["Heat (1995)", "Stalker (1979)"]
+
+
+def test_a_show_nfo_that_is_corrected_is_read_again_for_every_season(house: House) -> None:
+    house.shows.put("x/Season 1/x S01E01.mkv", "x/Season 2/x S02E01.mkv", "Lost/Lost S01E01.mkv")
+    house.shows.put("x/tvshow.nfo", text="<tvshow><title>Drk</title></tvshow>")
+    house.scan()
+    house.shows.put("x/tvshow.nfo", text=DARK.format(""))
+    assert house.scan().counts()["parsed"] == 2
+    assert house.known() == ["Dark (2017)", "Lost"]
+
+
+def test_an_nfo_file_that_is_gone_is_no_longer_believed(house: House) -> None:
+    house.films.put("x/Heat (1995).mkv")
+    house.films.put("x/movie.nfo", text=STALKER.format(""))
+    house.scan()
+    house.films.remove("x/movie.nfo")
+    house.scan()
+    assert house.known() == ["Heat (1995)"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_title_known_by_id_and_by_name_is_one(house: House, order: int) -> None:
+    names = ["A/Heat (1995) {tmdb-949}.mkv", "B/Heat (1995).mkv"][::order]
+    for name in names:
+        house.films.put(name)
+        house.scan()
+    assert house.known() == ["Heat (1995)"]
+    assert len({file["title_id"] for file in house.files().values()}) == 1
+
+
+def test_films_of_one_name_and_year_with_other_ids_are_two(house: House) -> None:
+    house.films.put("A (2000) {imdb-tt0000001}.mkv", "A (2000) {imdb-tt0000002}.mkv")
+    house.scan()
+    assert house.known() == ["A (2000)", "A (2000)"]
+
+
+def test_an_id_tag_alone_is_enough(house: House) -> None:
+    house.films.put("[tmdbid-949].mkv", "{imdb-tt0113277}.mkv")
+    report = house.scan()
+    assert report.counts()["matched"] == 2
+    assert house.files()["[tmdbid-949].mkv"]["tmdb_id"] == 949
+
+
+@pytest.mark.parametrize("path", ["e83c5163316f89bf.mkv", "video.mkv", "00001.m2ts"])
+def test_what_says_nothing_is_not_guessed(house: House, path: str) -> None:
+    house.films.put(path)
+    report = house.scan()
+    assert list(reasons(report)) == [path]
+    assert house.known() == []
+
+
+def test_a_file_in_a_show_library_without_an_episode_is_not_guessed(house: House) -> None:
+    house.shows.put("Dark/Making things up.mkv")
+    report = house.scan()
+    assert "season and episode" in reasons(report)["Dark/Making things up.mkv"]

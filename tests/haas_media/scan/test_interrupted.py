@@ -1,0 +1,182 @@
+"""A scan that is told to stop stops at once, and the next one makes up for it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from haas_media.scan.pool import map_unordered
+from haas_media.tmdb import RetryPolicy, TmdbClient
+from tests.fake_tmdb import FakeTmdb, Fault
+from tests.haas_media.scan.scanning import contents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from haas_media.progress import Progress
+    from tests.haas_media.scan.shelf import House
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+class Terminated(BaseException):
+    """As a signal handler raises it."""
+
+
+@pytest.fixture
+def tmdb() -> Iterator[FakeTmdb]:
+    with FakeTmdb() as fake:
+        fake.catalogue.add_movie(603, "The Matrix", "1999-03-31", cast=[(64, "Keanu", "Neo")])
+        fake.catalogue.add_movie(949, "Heat", "1995-12-15", cast=[(65, "Al", "Vincent")])
+        yield fake
+
+
+@pytest.mark.parametrize("phase", ["walking", "identifying", "probing", "looking up", "people"])
+def test_interrupted_in_any_phase_the_next_scan_carries_on(
+    house: House, tmdb: FakeTmdb, phase: str
+) -> None:
+    house.films.put("The Matrix (1999).mkv", "Heat (1995).mkv")
+    house.shows.put("Dark/Dark S01E01.mkv")
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == phase:
+            raise Terminated
+
+    with TmdbClient(KEY, tmdb.url, requests_per_second=500) as client:
+        with pytest.raises(Terminated):
+            house.scan(provider=client, on_progress=stop)
+        report = house.scan(provider=client)
+        assert report.counts()["matched"] == 2
+        interrupted = contents(house.catalog)
+        house.catalog.engine.dispose()
+        again = house.scan(provider=client)
+        assert (again.counts()["parsed"], again.counts()["probed"], again.requests) == (0, 0, 0)
+    assert len(interrupted["people"]) == 2
+    assert {person[-1] for person in interrupted["people"]} == {"0"}
+
+
+def test_interrupted_within_a_large_folder_nothing_of_it_is_taken_for_unchanged(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [f"Film {number} (1995).mkv" for number in range(10)]
+    house.films.put(*paths)
+    house.scan()
+    for path in paths:
+        house.films.put(path, text="no longer a film")
+    monkeypatch.setattr("haas_media.scan.run._BATCH", 3)
+    batches = []
+
+    def stop(*_: object) -> None:
+        batches.append(1)
+        if len(batches) == 3:
+            raise Terminated
+
+    monkeypatch.setattr("haas_media.scan.run.write_batch", _after(stop))
+    with pytest.raises(Terminated):
+        house.scan()
+    monkeypatch.undo()
+    assert house.scan().counts()["changed"] > 0
+    assert all(file["probe_error"] for file in house.files().values())
+
+
+def _after(call: Callable[..., None]) -> Callable[..., None]:
+    """Write a batch, and call before it is committed."""
+    from haas_media.scan.store import write_batch
+
+    def both(*args: Any, **options: Any) -> None:
+        write_batch(*args, **options)
+        call()
+
+    return both
+
+
+def test_a_signal_ends_the_wait_for_a_provider_that_stalls(house: House, tmdb: FakeTmdb) -> None:
+    house.films.put("The Matrix (1999).mkv")
+    tmdb.fail(Fault("stall", seconds=30), times=None)
+
+    def raise_it(*_: object) -> None:
+        raise Terminated
+
+    previous = signal.signal(signal.SIGUSR1, raise_it)
+    signalled = []
+
+    def interrupt() -> None:
+        while not tmdb.requests:
+            time.sleep(0.01)
+        signalled.append(time.monotonic())
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    patient = RetryPolicy(attempt_limit=dt.timedelta(seconds=60))
+    try:
+        client = TmdbClient(KEY, tmdb.url, retries=patient, timeout=dt.timedelta(seconds=60))
+        with pytest.raises(Terminated):
+            house.scan(provider=client)
+        took = time.monotonic() - signalled[0]
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+        client.close()
+    # Far from both the stall and the client's patience.
+    assert took < 5
+    assert house.files()["The Matrix (1999).mkv"]["state"] == "pending"
+
+
+def test_the_pool_works_on_all_items_in_several_threads() -> None:
+    barrier = threading.Barrier(3)
+
+    def work(item: int) -> int:
+        barrier.wait(10)
+        return item * item
+
+    results = dict(map_unordered(work, range(9), 3))
+    assert results == {item: item * item for item in range(9)}
+
+
+def test_the_pool_hands_on_errors_and_goes_on() -> None:
+    results = dict(map_unordered(lambda item: 1 // item, [0, 1], 2))
+    assert results[1] == 1
+    assert isinstance(results[0], ZeroDivisionError)
+
+
+def test_the_pool_takes_items_only_as_it_needs_them() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    results = map_unordered(lambda item: item, items(), 2)
+    next(results)
+    assert len(taken) <= 5
+
+
+def test_the_pool_is_stopped_by_whoever_stops_listening() -> None:
+    begun = []
+
+    def work(item: int) -> None:
+        begun.append(item)
+        time.sleep(0.01)
+
+    results = map_unordered(work, range(1000), 2)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    time.sleep(0.1)
+    count = len(begun)
+    time.sleep(0.1)
+    assert len(begun) == count < 10
+
+
+def test_the_pool_hands_on_context_variables() -> None:
+    import contextvars
+
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    variable.set("of the caller")
+    assert [result for _, result in map_unordered(lambda _: variable.get(), [1], 1)] == [
+        "of the caller"
+    ]

@@ -1,0 +1,155 @@
+"""A file that moved keeps its identification, unless its new place says clearly otherwise."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from haas_media.scan import ScanReport
+    from tests.haas_media.scan.shelf import House
+
+HEAT = "Heat (1995)/Heat (1995).mkv"
+
+
+def moved(report: ScanReport) -> tuple[int, int, int, int]:
+    counts = report.counts()
+    return counts["moved"], counts["new"], counts["removed"], counts["probed"]
+
+
+def scan_moved(house: House, old: str, new: str) -> None:
+    """Scan, move, and scan again: the same record, under its new path, unprobed."""
+    house.scan()
+    before = house.files()[old]
+    house.films.move(old, new)
+    assert moved(house.scan()) == (1, 0, 0, 0)
+    after = house.files()
+    assert old not in after
+    assert after[new]["id"] == before["id"]
+    assert after[new]["streams"] == before["streams"] != None  # noqa: E711
+
+
+def test_a_file_that_moved_keeps_its_record(house: House) -> None:
+    house.films.put(HEAT, "Ran (1985).mkv")
+    scan_moved(house, HEAT, "Crime/Heat (1995).mkv")
+    assert house.titles()["Crime/Heat (1995).mkv"] == "Heat (1995)"
+
+
+def test_a_file_that_moved_to_where_its_name_says_nothing_keeps_its_title(house: House) -> None:
+    house.films.put(HEAT, "Ran (1985).mkv")
+    scan_moved(house, HEAT, "4f3a9c1b2d.mkv")
+    assert house.titles()["4f3a9c1b2d.mkv"] == "Heat (1995)"
+
+
+def test_a_file_that_moved_without_its_nfo_keeps_its_title(house: House) -> None:
+    house.films.put("x/y.mkv", "Ran (1985).mkv")
+    house.films.put("x/y.nfo", text="<movie><title>Stalker</title><year>1979</year></movie>")
+    scan_moved(house, "x/y.mkv", "z/y.mkv")
+    assert house.titles()["z/y.mkv"] == "Stalker (1979)"
+
+
+def test_an_id_tag_in_the_new_name_wins(house: House) -> None:
+    house.films.put(HEAT, "Ran (1985).mkv")
+    scan_moved(house, HEAT, "Heat {tmdb-949}/Heat (1995).mkv")
+    assert house.files()["Heat {tmdb-949}/Heat (1995).mkv"]["tmdb_id"] == 949
+
+
+def test_a_name_that_is_corrected_wins(house: House) -> None:
+    house.films.put("Haet (1994).mkv", "Ran (1985).mkv")
+    scan_moved(house, "Haet (1994).mkv", "Heat (1995).mkv")
+    assert house.titles()["Heat (1995).mkv"] == "Heat (1995)"
+    assert house.known() == ["Heat (1995)", "Ran (1985)"]
+
+
+def test_an_unmatched_file_that_is_renamed_is_identified(house: House) -> None:
+    house.films.put("4f3a9c1b2d.mkv", "Ran (1985).mkv")
+    scan_moved(house, "4f3a9c1b2d.mkv", "Heat (1995).mkv")
+    assert house.titles()["Heat (1995).mkv"] == "Heat (1995)"
+
+
+def test_an_episode_whose_number_is_corrected_is_that_episode(house: House) -> None:
+    house.shows.put("Dark/Dark S01E01.mkv")
+    house.scan()
+    house.shows.move("Dark/Dark S01E01.mkv", "Dark/Dark S01E02.mkv")
+    assert house.scan().counts()["moved"] == 1
+    assert house.titles() == {"Dark/Dark S01E02.mkv": "Dark S01E02"}
+
+
+def test_a_whole_folder_that_is_renamed_moves_every_file(house: House) -> None:
+    house.shows.put(*(f"Dark/Season 1/Dark S01E{number:02d}.mkv" for number in range(1, 11)))
+    house.scan()
+    before = {file["id"] for file in house.files().values()}
+    house.shows.move("Dark", "Series/Dark")
+    assert moved(house.scan()) == (10, 0, 0, 0)
+    assert {file["id"] for file in house.files().values()} == before
+
+
+def test_files_that_look_alike_are_told_apart_by_their_names(house: House) -> None:
+    for number in range(1, 6):
+        house.shows.put(f"Dark/a/Dark S01E{number:02d}.mkv")
+        os.utime(house.shows.root / f"Dark/a/Dark S01E{number:02d}.mkv", ns=(1, 1))
+    house.scan()
+    before = {path.rpartition("/")[2]: file["id"] for path, file in house.files().items()}
+    house.shows.move("Dark/a", "Dark/b")
+    assert moved(house.scan()) == (5, 0, 0, 0)
+    assert {path.rpartition("/")[2]: file["id"] for path, file in house.files().items()} == before
+
+
+def test_a_copy_is_new_and_not_moved(house: House) -> None:
+    house.films.put(HEAT)
+    house.scan()
+    os.link(house.films.root / HEAT, house.films.root / "Heat (1995)/Heat (1995) copy.mkv")
+    assert moved(house.scan()) == (0, 1, 0, 1)
+
+
+def test_another_film_in_the_place_of_one_that_is_gone_is_new(house: House) -> None:
+    """The clips are alike but for name and time."""
+    house.films.put(HEAT, "Ran (1985).mkv")
+    house.scan()
+    house.films.remove("Heat (1995)")
+    house.films.put("Alien (1979).mkv")
+    assert moved(house.scan()) == (0, 1, 1, 1)
+    assert house.titles()["Alien (1979).mkv"] == "Alien (1979)"
+
+
+def test_a_file_that_moved_to_another_library_of_its_kind_keeps_its_record(house: House) -> None:
+    from haas_media.settings import Library
+
+    other = house.films.root.with_name("more")
+    other.mkdir()
+    house.with_settings(
+        libraries=(*house.settings.libraries, Library(title="More", kind="movies", path=other))
+    )
+    house.films.put(HEAT, "Ran (1985).mkv")
+    house.scan()
+    before = house.files()[HEAT]["id"]
+    (house.films.root / HEAT).rename(other / "Heat (1995).mkv")
+    assert moved(house.scan()) == (1, 0, 0, 0)
+    assert house.files()["Heat (1995).mkv"]["id"] == before
+
+
+def test_a_file_that_moved_to_a_library_of_the_other_kind_is_identified_anew(house: House) -> None:
+    house.films.put("Dark S01E01.mkv", "Ran (1985).mkv")
+    house.scan()
+    (house.films.root / "Dark S01E01.mkv").rename(house.shows.root / "Dark S01E01.mkv")
+    assert moved(house.scan()) == (0, 1, 1, 1)
+    assert house.titles()["Dark S01E01.mkv"] == "Dark S01E01"
+
+
+@pytest.mark.parametrize("swap", [True, False])
+def test_names_that_are_swapped_or_handed_on(house: House, swap: bool) -> None:
+    house.films.put("Heat (1995).mkv")
+    house.films.put("Ran (1985).mkv", text="x" * 100)
+    house.scan()
+    house.films.move("Heat (1995).mkv", "temporary")
+    house.films.move("Ran (1985).mkv", "Heat (1995).mkv")
+    house.films.move("temporary", "Ran (1985).mkv" if swap else "Alien (1979).mkv")
+    house.scan()
+    titles = house.titles()
+    assert all(title == path.removesuffix(".mkv") for path, title in titles.items())
+    assert len(titles) == 2
+    files = house.files()
+    assert files["Heat (1995).mkv"]["probe_error"]
+    assert files["Ran (1985).mkv" if swap else "Alien (1979).mkv"]["streams"]

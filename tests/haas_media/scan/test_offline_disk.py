@@ -1,0 +1,236 @@
+"""An offline disk is not a deletion: a root or a part of it that is missing, unreadable or empty.
+
+Peers have lost whole libraries this way (jellyfin #1714, #4123, #7973).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager
+from dataclasses import astuple
+from typing import TYPE_CHECKING
+
+import pytest
+
+from haas_media.catalog.models import Library
+from haas_media.scan import walk as walking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from haas_media.scan import LibraryReport, ScanReport
+    from tests.haas_media.scan.shelf import House
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def filled(house: House) -> House:
+    house.films.put("The Matrix (1999)/The Matrix (1999).mkv", "Heat (1995)/Heat (1995).mkv")
+    house.shows.put("Dark/Season 1/Dark S01E01.mkv", "Dark/Season 1/Dark S01E02.mkv")
+    house.scan()
+    return house
+
+
+def films(report: ScanReport) -> LibraryReport:
+    return report.libraries[0]
+
+
+def is_online(house: House, title: str = "Films") -> bool:
+    with house.catalog.reading() as session:
+        return session.query(Library.online).filter_by(title=title).one()[0]
+
+
+def test_offline_disk_root_missing_keeps_every_record(filled: House) -> None:
+    before = filled.files()
+    filled.films.root.rename(filled.films.root.with_name("away"))
+    report = filled.scan()
+    assert filled.files() == before
+    assert not films(report).online
+    assert films(report).offline_reason == "its folder is missing"
+    assert "**Films is offline**" in report.to_markdown()
+    assert report.counts()["offline_libraries"] == 1
+    assert not is_online(filled)
+
+
+def test_offline_disk_root_suddenly_empty_keeps_every_record(filled: House) -> None:
+    before = filled.files()
+    filled.films.root.rename(filled.films.root.with_name("away"))
+    filled.films.root.mkdir()
+    report = filled.scan()
+    assert filled.files() == before
+    assert films(report).offline_reason == "its folder is empty, but 2 files are on record"
+
+
+def test_offline_disk_root_without_any_video_keeps_every_record(filled: House) -> None:
+    before = filled.files()
+    filled.films.root.rename(filled.films.root.with_name("away"))
+    filled.films.put("lost+found/x", "README.txt", text="This disk is not mounted.")
+    assert not films(filled.scan()).online
+    assert filled.files() == before
+
+
+def test_offline_disk_root_that_cannot_be_followed_keeps_every_record(filled: House) -> None:
+    before = filled.files()
+    filled.films.root.rename(filled.films.root.with_name("away"))
+    filled.films.root.symlink_to(filled.films.root)
+    assert not films(filled.scan()).online
+    assert filled.files() == before
+
+
+def test_offline_disk_that_comes_back_is_as_it_was(filled: House) -> None:
+    before = filled.files()
+    away = filled.films.root.with_name("away")
+    filled.films.root.rename(away)
+    filled.scan()
+    away.rename(filled.films.root)
+    report = filled.scan()
+    assert films(report).online
+    assert is_online(filled)
+    assert report.counts()["parsed"] == report.counts()["probed"] == 0
+    assert filled.files() == before
+
+
+def test_offline_disk_does_not_stop_the_other_libraries(filled: House) -> None:
+    filled.films.root.rename(filled.films.root.with_name("away"))
+    filled.shows.put("Dark/Season 1/Dark S01E03.mkv")
+    report = filled.scan()
+    assert report.counts()["new"] == 1
+    assert is_online(filled, "Shows")
+    assert "Dark/Season 1/Dark S01E03.mkv" in filled.files()
+
+
+def test_offline_disk_does_not_lend_its_files_to_a_library_that_has_copies(filled: House) -> None:
+    """Files of an offline disk have not moved, even if the same ones turn up elsewhere."""
+    before = filled.files()
+    away = filled.films.root.with_name("away")
+    filled.films.root.rename(away)
+    (away / "Heat (1995)").rename(filled.shows.root / "Found (1995)")
+    filled.scan()
+    assert before.items() <= filled.files().items()
+
+
+def test_offline_disk_at_the_first_scan_is_said(house: House) -> None:
+    house.films.root.rmdir()
+    report = house.scan()
+    assert films(report).offline_reason == "its folder is missing"
+
+
+def test_an_empty_library_that_never_held_anything_is_online(house: House) -> None:
+    assert films(house.scan()).online
+
+
+def test_a_healthy_root_loses_only_what_is_gone(filled: House) -> None:
+    filled.films.remove("Heat (1995)")
+    report = filled.scan()
+    assert films(report).online
+    assert films(report).removed == 1
+    assert filled.known() == ["Dark", "Heat (1995)", "The Matrix (1999)"]
+
+
+def test_offline_disk_that_goes_away_during_the_walk_keeps_every_record(
+    filled: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = filled.files()
+    real, away = os.scandir, filled.films.root.with_name("away")
+
+    opened = []
+
+    def leaving(path: str) -> object:
+        opened.append(path)
+        if len(opened) == 3:  # the root, a first film, and now the second
+            filled.films.root.rename(away)
+        return real(path)
+
+    monkeypatch.setattr(walking.os, "scandir", leaving)
+    report = filled.scan()
+    assert away.exists()
+    assert films(report).found == 1
+    assert films(report).offline_reason == "its folder is missing"
+    assert filled.files() == before
+
+
+def test_offline_disk_below_the_root_keeps_its_records(filled: House) -> None:
+    """A disk that is mounted below the root leaves an empty folder behind."""
+    disk = filled.films.root / "Disk 2"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], capture_output=True)
+    if mount.returncode:
+        pytest.skip(f"no disk can be mounted here: {mount.stderr.decode().strip()}")
+    try:
+        filled.films.put("Disk 2/Ran (1985)/Ran (1985).mkv", "Disk 2/Alien (1979).mkv")
+        filled.scan()
+        before = filled.files()
+        filled.films.remove("Disk 2/Alien (1979).mkv")
+        assert films(filled.scan()).removed == 1  # the disk is there, so this is a deletion
+        del before["Disk 2/Alien (1979).mkv"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    report = filled.scan()
+    assert filled.files() == before
+    assert films(report).removed == 0
+    (problem,) = films(report).problems
+    assert problem.reason == "the disk that Disk 2 is on is offline"
+
+
+def test_offline_disk_behind_a_link_keeps_its_records(filled: House) -> None:
+    disk = filled.films.root.with_name("disk")
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    (filled.films.root / "More").symlink_to(disk / "films")
+    try:
+        (disk / "films").mkdir()
+        filled.films.put("More/Ran (1985).mkv")
+        filled.scan()
+        before = filled.files()
+        assert "More/Ran (1985).mkv" in before
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert films(filled.scan()).removed == 0
+    assert filled.files() == before
+
+
+@contextmanager
+def as_nobody(base: Path) -> Iterator[None]:
+    """Become somebody who owns this folder and may read little else."""
+    for path in [base, *base.rglob("*")]:
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    for parent in base.parents:  # pytest's folders, and those of its workers, are root's alone
+        if parent.name.startswith(("pytest-", "popen-")):
+            parent.chmod(0o711)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
+def test_offline_disk_or_folder_that_may_not_be_read_keeps_its_records(filled: House) -> None:
+    before = filled.files()
+    secret = filled.films.root / "Heat (1995)"
+    with as_nobody(filled.films.root.parent):
+        secret.chmod(0)
+        filled.shows.root.chmod(0)
+        report = filled.scan()
+    assert filled.files() == before
+    assert films(report).online
+    assert [astuple(problem) for problem in films(report).problems] == [
+        ("Heat (1995)", "Permission denied")
+    ]
+    assert report.libraries[1].offline_reason == "Permission denied"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
+def test_a_file_that_may_not_be_read_is_identified_and_reported(house: House) -> None:
+    house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
+    with as_nobody(house.films.root.parent):
+        (house.films.root / "Heat (1995).mkv").chmod(0)
+        report = house.scan()
+    assert report.counts()["matched"] == 2
+    assert [astuple(problem) for problem in films(report).problems] == [
+        ("Heat (1995).mkv", "The file cannot be read: Permission denied.")
+    ]

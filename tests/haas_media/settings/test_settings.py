@@ -1,0 +1,317 @@
+"""Settings from file and environment, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from haas_media.settings import Library, Settings, SettingsError, load_settings, misspelt_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EXAMPLE = """
+data_dir = "state"
+trace_url = "http://localhost:16686/trace/{trace_id}"
+
+[[libraries]]
+title = "Films"
+kind = "movies"
+path = "media/films"
+
+[[libraries]]
+title = "Shows"
+kind = "tv"
+path = "~/shows"
+
+[tmdb]
+token = "secret-token"
+requests_per_second = 5
+
+[scan]
+probe = false
+
+[encoding]
+roots = ["out", "/tmp/out"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hold what the machine itself has set away from the tests."""
+    for name in list(os.environ):
+        if name.startswith("HAAS_"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "etc" / "haas.toml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def error(path: Path | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
+    return str(caught.value)
+
+
+def test_a_file(write: Callable[[str], Path]) -> None:
+    path = write(EXAMPLE)
+    settings = load_settings(path)
+    assert settings.libraries == (
+        Library(title="Films", kind="movies", path=path.parent / "media/films"),
+        Library(title="Shows", kind="tv", path=Path.home() / "shows"),
+    )
+    assert settings.data_dir == path.parent / "state"
+    assert settings.database_url == f"sqlite:///{path.parent}/state/catalog.sqlite3"
+    assert settings.tmdb.token is not None
+    assert settings.tmdb.token.get_secret_value() == "secret-token"
+    assert (settings.tmdb.requests_per_second, settings.tmdb.max_concurrent) == (5, 4)
+    assert settings.scan.probe is False
+    assert settings.encoding_roots == (
+        path.parent / "media/films",
+        Path.home() / "shows",
+        path.parent / "out",
+        Path("/tmp/out"),
+    )
+
+
+def test_nothing_set_is_fine() -> None:
+    settings = load_settings()
+    assert settings.libraries == ()
+    assert settings.data_dir == Path.home() / ".haas"
+    assert settings.database_url == f"sqlite:///{Path.home()}/.haas/catalog.sqlite3"
+    assert settings.tmdb.token is None
+    assert settings.tmdb.url == "https://api.themoviedb.org/3"
+    assert (settings.tmdb.requests_per_second, settings.tmdb.max_concurrent) == (20, 4)
+
+
+def test_haas_toml_in_the_working_directory_is_read(write: Callable[[str], Path]) -> None:
+    write(EXAMPLE).rename("haas.toml")
+    assert load_settings().data_dir == Path.cwd() / "state"
+
+
+def test_haas_config_names_the_file(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("haas.toml").write_text('data_dir = "wrong"')
+    monkeypatch.setenv("HAAS_CONFIG", str(write(EXAMPLE)))
+    assert load_settings().data_dir.name == "state"
+
+
+def test_the_environment_wins_over_the_file(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libraries = [{"title": "Other", "kind": "tv", "path": "relative"}]
+    for name, value in {
+        "HAAS_DATA_DIR": "/var/haas",
+        "HAAS_LIBRARIES": json.dumps(libraries),
+        "HAAS_DATABASE_URL": "postgresql://haas@db/haas",
+        "HAAS_TMDB_TOKEN": " from the environment ",
+        "HAAS_TMDB_URL": "http://127.0.0.1:8088/3/",
+        "HAAS_TMDB_MAX_CONCURRENT": "2",
+        "HAAS_SCAN_PROBE": "true",
+        "HAAS_FFMPEG": "~/bin/ffmpeg",
+        "HAAS_TRACE_URL": "https://grafana/{trace_id}",
+        "HAAS_ENCODING_ROOTS": '["/out"]',
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(write(EXAMPLE))
+    assert settings.libraries == (Library(title="Other", kind="tv", path=Path.cwd() / "relative"),)
+    assert settings.data_dir == Path("/var/haas")
+    assert settings.database_url == "postgresql://haas@db/haas"
+    assert settings.tmdb.token is not None
+    assert settings.tmdb.token.get_secret_value() == "from the environment"
+    assert settings.tmdb.url == "http://127.0.0.1:8088/3"
+    assert (settings.tmdb.max_concurrent, settings.tmdb.requests_per_second) == (2, 5)
+    assert settings.scan.probe is True
+    assert settings.ffmpeg == str(Path.home() / "bin/ffmpeg")
+    assert settings.trace_url == "https://grafana/{trace_id}"
+    assert settings.encoding.roots == (Path("/out"),)
+
+
+def test_every_key_has_a_variable() -> None:
+    from haas_media.settings import _variables
+
+    assert {"HAAS_LIBRARIES", "HAAS_DATA_DIR", "HAAS_DATABASE_URL", "HAAS_TMDB_TOKEN"} <= set(
+        _variables()
+    )
+    keys = [key for key, _ in _variables().values()]
+    assert len(keys) == len(set(keys))
+    assert {key[0] for key in keys} == set(Settings.model_fields)
+
+
+def test_a_blank_variable_counts_as_not_set(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAAS_TMDB_TOKEN", "  ")
+    monkeypatch.setenv("HAAS_DATA_DIR", "")
+    settings = load_settings(write(EXAMPLE))
+    assert settings.data_dir.name == "state"
+    assert settings.tmdb.token is not None
+
+
+def test_a_blank_token_is_none(write: Callable[[str], Path]) -> None:
+    assert load_settings(write('[tmdb]\ntoken = " "')).tmdb.token is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("data_dri = 'x'", r"data_dri is not a setting. Did you mean data_dir\?"),
+        ("[tmdb]\ntokn = 'x'", r"tmdb.tokn is not a setting. Did you mean tmdb.token\?"),
+        ("colour = 'x'", "colour is not a setting. Known here: libraries, data_dir"),
+        (
+            "[[libraries]]\ntitle='A'\nkind='tv'\npath='x'\nfolder='y'",
+            r"libraries\[1\].folder is not a setting. Known here: title, kind, path",
+        ),
+        ("[[libraries]]\ntitle='A'\nkind='tv'", r"libraries\[1\].path is missing. Add it."),
+        (
+            "[[libraries]]\ntitle='A'\nkind='films'\npath='x'",
+            r"libraries\[1\].kind must be 'movies' or 'tv'.",
+        ),
+        (
+            "[[libraries]]\ntitle=' '\nkind='tv'\npath='x'",
+            r"libraries\[1\].title must not be blank.",
+        ),
+        ("[libraries]\ntitle='A'", r"libraries must be a list of tables. .*\[\[libraries\]\]"),
+        (
+            "[[libraries]]\ntitle='A'\nkind='tv'\npath='x'\n"
+            "[[libraries]]\ntitle='A'\nkind='tv'\npath='y'",
+            "libraries must each have a title of their own; twice: 'A'.",
+        ),
+        (
+            "[[libraries]]\ntitle='A'\nkind='tv'\npath='x'\n"
+            "[[libraries]]\ntitle='B'\nkind='tv'\npath='./x/'",
+            "libraries must each have a path of their own; twice:",
+        ),
+        ("data_dir = 5", "data_dir .*path"),
+        ("tmdb = 5", "tmdb must be"),
+        ("[tmdb]\nrequests_per_second = 0", "tmdb.requests_per_second must be greater than 0."),
+        ("[tmdb]\nmax_concurrent = 'many'", "tmdb.max_concurrent must be a valid integer"),
+        ("[tmdb]\nurl = 'api.themoviedb.org'", "tmdb.url must be an address that begins with http"),
+        ("trace_url = 'http://x/y'", r"trace_url must hold {trace_id} where the trace's id goes."),
+        ("a = \n", r"not valid TOML: Invalid value \(at line 1, column 5\). Mend that line."),
+        ("[tmdb]\n[tmdb]", r"not valid TOML: .*line 2"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    write: Callable[[str], Path], text: str, says: str
+) -> None:
+    path = write(text)
+    message = error(path)
+    assert message.startswith(str(path))
+    import re
+
+    assert re.search(says, message), message
+
+
+def test_all_that_is_wrong_is_said_at_once(write: Callable[[str], Path]) -> None:
+    message = error(write("data_dri = 'x'\n[tmdb]\ntokn = 'y'"))
+    assert len(message.splitlines()) == 2
+
+
+def test_what_is_wrong_in_the_environment_names_the_variable(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAAS_TMDB_REQUESTS_PER_SECOND", "fast")
+    message = error(write(EXAMPLE))
+    assert message.startswith("HAAS_TMDB_REQUESTS_PER_SECOND: tmdb.requests_per_second must be")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("[{", "HAAS_LIBRARIES is not valid JSON"),
+        ('{"title": "A"}', "HAAS_LIBRARIES must be a JSON list"),
+        ('["/films"]', "HAAS_LIBRARIES: libraries[1] must be"),
+        ('[{"title": "A", "kind": "tv"}]', "HAAS_LIBRARIES: libraries[1].path is missing."),
+    ],
+)
+def test_libraries_in_the_environment_are_a_json_list(
+    monkeypatch: pytest.MonkeyPatch, value: str, says: str
+) -> None:
+    monkeypatch.setenv("HAAS_LIBRARIES", value)
+    assert says in error()
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAAS_CONFIG", str(tmp_path / "no.toml"))
+    assert "no.toml does not exist. Make it, or let HAAS_CONFIG name the right one." in error()
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    assert "cannot be read: Is a directory" in error(tmp_path)
+    (tmp_path / "x.toml").write_bytes(b'data_dir = "\xff"')
+    assert "not UTF-8" in error(tmp_path / "x.toml")
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b'\xef\xbb\xbfdata_dir = "x"')
+    assert load_settings(tmp_path / "x.toml").data_dir == tmp_path / "x"
+
+
+def test_secrets_are_not_shown(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAAS_DATABASE_URL", "postgresql://haas:pa55word@db/haas")
+    settings = load_settings(write(EXAMPLE))
+    for shown in (repr(settings), str(settings), repr(settings.tmdb), f"{settings.tmdb.token}"):
+        assert "secret-token" not in shown
+        assert "pa55word" not in shown
+    monkeypatch.setenv("HAAS_TMDB_MAX_CONCURRENT", "x")
+    message = error(write('[tmdb]\ntoken = ["secret-token"]'))
+    assert "secret-token" not in message
+
+
+def test_a_library_is_found_by_its_title(write: Callable[[str], Path]) -> None:
+    settings = load_settings(write(EXAMPLE))
+    assert settings.library("Shows").kind == "tv"
+    with pytest.raises(SettingsError) as caught:
+        settings.library("Series")
+    assert str(caught.value) == (
+        "There is no library 'Series' in the settings. Known: 'Films', 'Shows'."
+    )
+    with pytest.raises(SettingsError, match=r"None is set: add a \[\[libraries\]\] table"):
+        Settings().library("Films")
+
+
+def test_a_root_that_is_missing_is_no_error_and_a_file_is(write: Callable[[str], Path]) -> None:
+    settings = load_settings(write(EXAMPLE))
+    settings.library("Films")
+    root = settings.libraries[0].path
+    root.parent.mkdir()
+    root.write_text("")
+    with pytest.raises(SettingsError, match=f"path of library 'Films' is not a folder: {root}"):
+        settings.library("Films")
+
+
+def test_misspelt_variables_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAAS_TMDB_TOKN", "x")
+    monkeypatch.setenv("HAAS_SOMETHING_OF_OTHERS", "x")
+    monkeypatch.setenv("HAAS_DATA_DIR", "/x")
+    assert misspelt_variables() == (
+        "HAAS_TMDB_TOKN is not a setting; did you mean HAAS_TMDB_TOKEN?",
+    )
+
+
+def test_settings_do_not_change_and_travel(write: Callable[[str], Path]) -> None:
+    settings = load_settings(write(EXAMPLE))
+    with pytest.raises(ValueError, match="frozen"):
+        settings.data_dir = Path("/x")  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(settings)) == settings

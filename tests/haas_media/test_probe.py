@@ -1,0 +1,127 @@
+"""What the scan keeps of a file's streams, and that nothing but the file itself is read for it."""
+
+from __future__ import annotations
+
+import http.server
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+
+import imageio_ffmpeg
+import pytest
+
+from haas_media.probe import ProbeError, probe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def make_clip(path: Path, video: str, audio: str, *more: str) -> Path:
+    subprocess.run(
+        [
+            *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error"),
+            *("-f", "lavfi", "-i", "testsrc=duration=0.4:size=64x64:rate=5"),
+            *("-f", "lavfi", "-i", "sine=duration=0.4"),
+            *("-c:v", video, "-c:a", audio, *more, str(path)),
+        ],
+        check=True,
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clips") / "clip.ts", "mpeg2video", "mp2")
+
+
+@pytest.mark.parametrize(
+    ("video", "audio", "names"),
+    [
+        ("libsvtav1", "libopus", ["av1", "opus"]),
+        ("libvpx-vp9", "libvorbis", ["vp9", "vorbis"]),
+        ("libx264", "aac", ["h264", "aac"]),
+    ],
+)
+def test_a_codec_has_its_own_name_not_that_of_who_reads_it(
+    tmp_path: Path, video: str, audio: str, names: list[str]
+) -> None:
+    found = probe(make_clip(tmp_path / "film.mkv", video, audio))
+    assert [stream.codec for stream in found.streams] == names
+    assert [stream.kind for stream in found.streams] == ["video", "audio"]
+
+
+@pytest.fixture
+def requests() -> Iterator[tuple[str, list[str]]]:
+    """Give the address of a server, and what it was asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"
+CONCAT = "ffconcat version 1.0\nfile '{}'\n"
+DASH = """<?xml version="1.0"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S">
+<Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1">
+<BaseURL>{}</BaseURL></Representation></AdaptationSet></Period></MPD>
+"""
+
+
+@pytest.mark.parametrize("name", ["film.mkv", "film.mp4", "film.ts", "film.m3u8"])
+@pytest.mark.parametrize("playlist", [HLS, CONCAT, DASH], ids=["hls", "concat", "dash"])
+def test_a_playlist_makes_no_other_file_or_address_be_opened(
+    tmp_path: Path, clip: Path, requests: tuple[str, list[str]], playlist: str, name: str
+) -> None:
+    server, asked = requests
+    file = tmp_path / name
+    for other in (clip.name, str(clip), f"file:{clip}", f"{server}/clip.ts"):
+        (tmp_path / clip.name).write_bytes(clip.read_bytes())
+        file.write_text(playlist.format(other))
+        with pytest.raises(ProbeError):
+            probe(file)
+    assert asked == []
+
+
+@pytest.mark.parametrize("name", ["http:x.ts", "concat:a|b.ts", "-i.ts", "%03d.ts", "caf\udce9.ts"])
+def test_a_name_is_just_a_name(tmp_path: Path, clip: Path, name: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(clip.read_bytes())
+    assert len(probe(file).streams) == 2
+
+
+@pytest.mark.parametrize(
+    ("codec", "other", "names"),
+    [
+        (b"V_MPEG4/ISO/AVC", b"V_XPEG4/ISO/AVC", [None, "aac"]),
+        (b"A_AAC", b"A_XAC", ["h264", None]),
+    ],
+)
+def test_a_codec_that_nobody_knows(
+    tmp_path: Path, codec: bytes, other: bytes, names: list[str | None]
+) -> None:
+    file = make_clip(tmp_path / "film.mkv", "libx264", "aac")
+    file.write_bytes(file.read_bytes().replace(codec, other))
+    found = probe(file)
+    assert [stream.codec for stream in found.streams] == names
+    assert [stream.kind for stream in found.streams] == ["video", "audio"]
+
+
+def test_titles_in_an_encoding_that_nobody_knows(tmp_path: Path) -> None:
+    file = make_clip(tmp_path / "film.mkv", "libx264", "aac", "-metadata:s:1", "title=<track>")
+    file.write_bytes(file.read_bytes().replace(b"<track>", b"<tr\xe4ck>"))
+    assert [stream.title for stream in probe(file).streams] == [
+        None,
+        "<tr\N{REPLACEMENT CHARACTER}ck>",
+    ]
