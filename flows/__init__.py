@@ -1,0 +1,1 @@
+"""One module per media task: its Prefect task and its flow."""

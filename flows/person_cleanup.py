@@ -1,0 +1,55 @@
+"""The cleanup: people to whom no title refers any more are deleted."""
+# ruff: noqa: B008 - a call in a default is how Prefect takes the description of a parameter
+
+from typing import Annotated
+
+from pydantic import Field, StrictInt
+
+from flows.catalog import the_catalog
+from flows.forms import field
+from flows.reporting import ProgressArtifact, logger, parameters, run_settings, sentence, tell
+from flows.retrying import RETRIES
+from haas_media.wording import counted_people
+from haas_otel import flow, task
+
+PersonIds = list[Annotated[StrictInt, Field(ge=1)]]
+
+
+@task(name="Person metadata cleanup", **RETRIES)
+def person_cleanup(person_ids: list[int] | None) -> dict[str, int]:
+    """Clean up some people, or everybody; return the counts of the report.
+
+    Raises:
+        SettingsError: the settings are wrong.
+        CatalogError: the catalog cannot be opened.
+    """
+    from haas_media.library.cleanup import cleanup_people
+
+    settings = run_settings()
+    progress = ProgressArtifact("person-cleanup-progress", sentence(_named(person_ids)))
+    logger().info("Looking for people to whom no title refers: %s", _named(person_ids))
+    with the_catalog(settings) as catalog:
+        report = cleanup_people(catalog, person_ids, on_progress=progress)
+    progress.finish(report.summary())
+    return tell(report, "person-cleanup", report.summary())
+
+
+def _named(person_ids: list[int] | None) -> str:
+    who = "everybody" if person_ids is None else counted_people(len(person_ids))
+    return f"cleanup of {who}"
+
+
+def _run_name() -> str:
+    return _named(parameters().get("person_ids"))
+
+
+@flow(name="person-cleanup", flow_run_name=_run_name)
+def person_cleanup_flow(
+    person_ids: PersonIds | None = field(
+        None,
+        title="People",
+        description="TMDb ids of the people to look at. Left out: everybody in the catalog.",
+    ),
+) -> dict[str, int]:
+    """Delete people to whom no movie, show or episode refers."""
+    return person_cleanup(person_ids)

@@ -1,0 +1,81 @@
+"""Removing a title; the people it had are cleaned up by a run of their own."""
+# ruff: noqa: B008 - a call in a default is how Prefect takes the description of a parameter
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flows.add_to_library import Kind, TmdbId
+from flows.catalog import the_catalog
+from flows.forms import field
+from flows.reporting import logger, parameters, run_settings, tell
+from flows.retrying import RETRIES
+from haas_media.wording import counted, counted_people
+from haas_otel import flow, task
+
+if TYPE_CHECKING:
+    from haas_media.library.remove import RemoveReport
+
+CLEANUP = "person-cleanup/nightly"
+
+
+@task(name="Remove from library", **RETRIES)
+def remove_from_library(kind: Kind, tmdb_id: int) -> "RemoveReport":
+    """Remove a title; its files stay where they are.
+
+    Raises:
+        SettingsError: the settings are wrong.
+        CatalogError: the catalog cannot be opened.
+        TitleUnknown: the library has no such title.
+    """
+    from haas_media.library.remove import remove_from_library as remove
+
+    settings = run_settings()
+    with the_catalog(settings) as catalog:
+        report = remove(catalog, kind, tmdb_id)
+    tell(report, "remove-from-library", report.summary())
+    return report
+
+
+def _run_name() -> str:
+    given = parameters()
+    return f"remove {'movie' if given['kind'] == 'movie' else 'show'} {given['tmdb_id']}"
+
+
+@flow(name="remove-from-library", flow_run_name=_run_name)
+def remove_from_library_flow(
+    kind: Kind = field(title="Kind", description="A movie, or a show with all its seasons."),
+    tmdb_id: TmdbId = field(
+        title="TMDb id",
+        description="The number in the address of the title's page at www.themoviedb.org.",
+    ),
+) -> dict[str, int]:
+    """Remove a title from the catalog, then have the people it had cleaned up."""
+    report = remove_from_library(kind, tmdb_id)
+    queue_cleanup(report.person_ids)
+    return report.counts()
+
+
+def queue_cleanup(person_ids: Sequence[int]) -> None:
+    """Start the cleanup of these people as a run of its own, without waiting for it.
+
+    When it cannot be started the nightly cleanup of everybody does its work; that is said.
+    """
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.deployments import run_deployment
+    from prefect.exceptions import ObjectNotFound
+
+    if not person_ids:
+        return
+    try:
+        run = run_deployment(
+            CLEANUP, parameters={"person_ids": list(person_ids)}, timeout=0, as_subflow=False
+        )
+    except ObjectNotFound:
+        logger().warning(
+            "%s is not deployed, so its %s until it is.",
+            CLEANUP,
+            counted(len(person_ids), "person stays", "people stay"),
+        )
+    else:
+        assert isinstance(run, FlowRun)  # noqa: S101 - a coroutine only in async callers
+        logger().info("Queued the cleanup of %s: run %s", counted_people(len(person_ids)), run.name)

@@ -1,0 +1,139 @@
+"""The progress bar: at most once a second, never backwards, never worth a failed task."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flows.reporting import ProgressArtifact, sentence, tell
+from haas_media.library.cleanup import CleanupReport
+from haas_media.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deployments.stack import Stack
+
+ROOT = Path(__file__).parent.parent.parent
+FLOWS = sorted(
+    path.stem
+    for path in (ROOT / "flows").glob("*.py")
+    if path.stem not in {"__init__", "catalog", "forms", "reporting", "retrying", "tmdb"}
+)
+HEAVY = "{'sqlalchemy', 'alembic', 'av', 'guessit', 'grpc', 'haas_otel.delivery.setup'}"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def shown(server: Stack, key: str) -> tuple[float, str]:
+    with server.client() as client:
+        [latest] = [each for each in client.read_artifacts() if each.key == key]
+    return float(str(latest.data)), latest.description or ""
+
+
+@contextlib.contextmanager
+def api_of(server: Stack) -> Iterator[None]:
+    """Let flows of this process talk to the server; their logs would outlive it."""
+    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+    with server.client(), temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+        yield
+
+
+@pytest.mark.e2e
+def test_the_bar(server: Stack) -> None:
+    from prefect import flow
+
+    key = "the-bar"
+
+    @flow
+    def moves_the_bar() -> None:
+        clock = Clock()
+        bar = ProgressArtifact(key, "The bar", clock)
+        bar(Progress(0.5, "a.mkv", {"found": 3}, "files"))
+        assert shown(server, key) == (50, "The bar\n\nfiles\n\na.mkv\n\nfound 3")
+        clock.now += 0.9
+        bar(Progress(0.8))
+        assert shown(server, key)[0] == 50  # less than a second later
+        clock.now += 0.1
+        bar(Progress(0.3, "b.mkv"))
+        assert shown(server, key) == (50, "The bar\n\nb.mkv")  # never backwards
+        clock.now += 1.0
+        bar(Progress(1.7))
+        assert shown(server, key)[0] == 100  # never beyond
+        bar.finish("Done.")
+        assert shown(server, key) == (100, "Done.")
+
+    with api_of(server):
+        moves_the_bar()
+
+
+@pytest.mark.e2e
+def test_a_bar_that_cannot_be_drawn_is_said_once(
+    server: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    from prefect import flow
+
+    @flow
+    def goes_on() -> str:
+        clock = Clock()
+        bar = ProgressArtifact("Not A Key!", "The bar", clock)
+        for _ in range(3):
+            bar(Progress(0.5))
+            clock.now += 2
+        return "done"
+
+    with api_of(server):
+        assert goes_on() == "done"
+    said = [each for each in caplog.messages if "The progress bar cannot be updated" in each]
+    assert len(said) == 1
+
+
+@pytest.mark.e2e
+def test_a_report_that_cannot_be_kept_does_not_fail_what_is_done(
+    server: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    from prefect import flow
+
+    @flow
+    def ends() -> dict[str, int]:
+        return tell(CleanupReport(checked=3, deleted=2), "Not A Key!", "Looked at 3 people.")
+
+    with api_of(server):
+        assert ends() == {"checked": 3, "deleted": 2, "kept": 1}
+    (said,) = (each for each in caplog.messages if "The report cannot be kept" in each)
+    assert "Not A Key!" in said or "key" in said
+
+
+@pytest.mark.parametrize("module", FLOWS)
+def test_a_flow_module_loads_nothing_heavy(module: str) -> None:
+    script = f"import sys, flows.{module}; print(sorted({HEAVY} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+def test_a_sentence_leaves_names_as_they_are() -> None:
+    assert sentence("encode to HEVC: Heat.mkv") == "Encode to HEVC: Heat.mkv"
+
+
+@pytest.mark.parametrize("module", FLOWS)
+def test_each_parameter_has_a_title_and_a_description(module: str) -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    flow = getattr(importlib.import_module(f"flows.{module}"), f"{module}_flow")
+    for name, told in parameter_schema(flow).properties.items():
+        assert told.get("description", "").endswith("."), name
+        assert told["title"] != name, name
+        assert told["title"][0].isupper(), name
