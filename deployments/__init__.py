@@ -1,0 +1,1 @@
+"""How it all runs: the command line, the local stack, the demo."""

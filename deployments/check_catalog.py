@@ -1,0 +1,90 @@
+"""The part of ``haas check`` that looks at the catalog. It changes nothing there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployments import check_mistakes as mistakes
+from deployments.check_mistakes import Finding
+from deployments.filesystems import network_filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy.engine import URL
+
+
+def catalog_finding(database_url: str) -> Finding:
+    """Say whether the catalog can be used by this program.
+
+    Raises:
+        CatalogError: the address is wrong, the driver is missing, or the database cannot be
+            reached.
+    """
+    from haas_media.catalog import opening
+
+    url = opening.read_url(database_url)
+    shown = opening.shown(url)
+    if url.get_backend_name() != "sqlite":
+        return finding_for(shown, _version(url), _known_versions())
+    path = Path(url.database or "")
+    kind = network_filesystem(path)
+    if kind is not None:
+        return mistakes.SQLITE_ON_A_NETWORK.found(path=path, kind=kind)
+    if not path.exists():
+        return Finding("database", "right", f"{shown} (the first scan makes it)")
+    return finding_for(shown, _version(url), _known_versions())
+
+
+def finding_for(shown: str, version: str | None, known: Collection[str]) -> Finding:
+    """Compare the version of a catalog with those that this program knows.
+
+    Args:
+        shown: the catalog's address, without a password.
+        version: of its tables; None when it has none yet.
+        known: every version up to this program's own.
+    """
+    from haas_media.catalog.migrations import HEAD
+
+    if version is None:
+        return Finding("database", "right", f"{shown} (the first scan makes its tables)")
+    if version not in known:
+        return mistakes.NEWER_CATALOG.found(url=shown, version=version)
+    if version != HEAD:
+        return mistakes.OLDER_CATALOG.found(url=shown, version=version)
+    return Finding("database", "right", shown)
+
+
+def _known_versions() -> list[str]:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    from haas_media.catalog import migrations
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    scripts = ScriptDirectory.from_config(config)
+    return [script.revision for script in scripts.walk_revisions()]
+
+
+def _version(url: URL) -> str | None:
+    """Read the version of the catalog's tables, without making or migrating any.
+
+    Raises:
+        CatalogError: the driver is missing, or the database cannot be reached.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    from haas_media.catalog import CatalogError, opening
+
+    engine = opening.plain_engine(url)
+    try:
+        return opening.version(engine)
+    except DBAPIError as error:
+        raise CatalogError(
+            f"The catalog {opening.shown(url)} cannot be opened: {opening.first_line(error)}. "
+            "Check the address in HAAS_DATABASE_URL and that the database is there."
+        ) from None
+    finally:
+        engine.dispose()

@@ -1,0 +1,147 @@
+"""The part of ``haas check`` that looks at the Prefect server."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from deployments import check_mistakes as mistakes
+from deployments.check_mistakes import Finding
+from deployments.claim import address_of
+from deployments.server import answers
+from deployments.work_pool import WorkPoolNameError, online_workers, work_pool_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import WorkPool
+
+    from haas_media.settings import Settings
+
+# Requests a second, over all runs at once; TMDb says "somewhere in the 40 requests per second".
+TMDB_ALLOWS = 40
+
+
+def server_findings(settings: Settings | None) -> Iterator[Finding]:
+    """Look at the server, the work pool, the deployments and the workers.
+
+    Args:
+        settings: the settings, if they are right: their data directory is where a stack of
+            ``haas up`` would have left its address.
+    """
+    api_url = _server(settings.data_dir if settings else None)
+    if api_url is None:
+        text = "No server is set. Start one with `haas up`, or let PREFECT_API_URL lead to one."
+        yield Finding("Prefect", "wrong", text)
+        return
+    if not answers(api_url, seconds=5):
+        text = f"{api_url} does not answer. Start it, or correct PREFECT_API_URL."
+        yield Finding("Prefect", "wrong", text)
+        return
+    with _client(api_url) as client:
+        yield version_finding(api_url, client.api_version())
+        yield from _work_pool(client, settings)
+
+
+def _server(data_dir: Path | None) -> str | None:
+    from prefect.settings import PREFECT_API_URL
+
+    configured: str | None = PREFECT_API_URL.value()
+    return configured or (address_of(data_dir) if data_dir else None)
+
+
+@contextlib.contextmanager
+def _client(api_url: str) -> Iterator[SyncPrefectClient]:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        yield client
+
+
+def version_finding(api_url: str, theirs: str) -> Finding:
+    """Compare the server's version with that of this program.
+
+    Args:
+        api_url: the server's address.
+        theirs: the version that it says it has.
+    """
+    import prefect
+    from packaging.version import Version
+
+    ours = prefect.__version__
+    told = {"url": api_url, "theirs": theirs, "ours": ours}
+    if theirs.split(".")[:2] != ours.split(".")[:2]:
+        return mistakes.OTHER_VERSION.found(**told)
+    if Version(ours) > Version(theirs):
+        return mistakes.NEWER_THAN_SERVER.found(**told)
+    return Finding("Prefect", "right", f"{api_url}, version {theirs}")
+
+
+def _work_pool(client: SyncPrefectClient, settings: Settings | None) -> Iterator[Finding]:
+    from prefect.exceptions import ObjectNotFound
+
+    from deployments.check_deployments import deployment_findings, queue_findings
+
+    try:
+        name = work_pool_name()
+        pool = client.read_work_pool(name)
+    except WorkPoolNameError as error:
+        yield Finding("work pool", "wrong", str(error))
+        return
+    except ObjectNotFound:
+        text = f"{name} is missing. Make it: prefect work-pool create {name} --type process"
+        yield Finding("work pool", "wrong", text)
+        return
+    if pool.is_paused:
+        text = f"{name} is paused: no run starts. prefect work-pool resume {name}"
+        yield Finding("work pool", "wrong", text)
+    else:
+        yield Finding("work pool", "right", f"{name} ({pool.type})")
+    yield from queue_findings(client, pool)
+    online = sorted(online_workers(client, pool.name))
+    yield from deployment_findings(client, pool, working=bool(online))
+    yield _workers(online, pool)
+    yield from _late(client, pool)
+    if len(online) > 1:
+        yield from _several(client, len(online), settings)
+
+
+def _workers(online: list[str], pool: WorkPool) -> Finding:
+    if not online:
+        text = f"None is online. Start one: prefect worker start --pool {pool.name}"
+        return Finding("workers", "wrong", text)
+    return Finding("workers", "right", ", ".join(online))
+
+
+def _late(client: SyncPrefectClient, pool: WorkPool) -> Iterator[Finding]:
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateName,
+        WorkPoolFilter,
+        WorkPoolFilterName,
+    )
+
+    late = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Late"])))
+    in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool.name]))
+    found = client.read_flow_runs(flow_run_filter=late, work_pool_filter=in_pool)
+    if found:
+        yield mistakes.LATE_RUNS.found(count=len(found))
+
+
+def _several(client: SyncPrefectClient, count: int, settings: Settings | None) -> Iterator[Finding]:
+    """Look at what only matters with more than one worker."""
+    if settings is not None and settings.database_url.startswith("sqlite"):
+        yield mistakes.SHARED_SQLITE.found(count=count)
+    if settings is not None and settings.tmdb.token is not None:
+        rate = settings.tmdb.requests_per_second
+        if rate * count > TMDB_ALLOWS:
+            yield mistakes.TOO_MANY_REQUESTS.found(
+                count=count, rate=rate, most=TMDB_ALLOWS, share=TMDB_ALLOWS // count or 1
+            )
+    broker = client.request("GET", "/admin/settings").json()["server"]["events"]["messaging_broker"]
+    if broker.endswith(".memory"):
+        yield mistakes.MEMORY_MESSAGING.found(count=count)

@@ -1,0 +1,223 @@
+"""The command line: ``haas``.
+
+A command loads what it needs when it runs, so that ``haas --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+if TYPE_CHECKING:
+    from haas_media.settings import Settings
+
+# Exceptions whose text is a sentence for people.
+SENTENCES = frozenset(
+    {
+        "haas_media.settings.SettingsError",
+        "haas_media.catalog.CatalogError",
+        "haas_media.encoding.errors.EncodingError",
+        "haas_media.providers.records.ProviderError",
+        "deployments.stack.StackError",
+        "deployments.samples.SampleError",
+        "deployments.demo.DemoError",
+        "deployments.traces.TracesError",
+        "deployments.work_pool.WorkPoolNameError",
+        "haas_otel.delivery.store.TraceNotFound",
+        "haas_otel.delivery.store.AmbiguousTrace",
+        "haas_otel.delivery.outbox.OutboxUnusable",
+    }
+)
+TRACEBACK = "HAAS_TRACEBACK"
+
+app = App(
+    name="haas",
+    help="A media library's background work on Prefect, with OpenTelemetry spans that are true.",
+    version_flags=["--version"],
+    help_epilogue=(
+        "Settings come from haas.toml in the current folder, or the file that HAAS_CONFIG names; "
+        "each can also be a HAAS_... environment variable, which wins."
+    ),
+)
+
+ConfigFile = Annotated[
+    Path | None,
+    Parameter(name=["--config", "-c"], help="Settings file in place of the usual one."),
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, one per line.")]
+
+
+@app.command
+def up(
+    *,
+    port: Annotated[
+        int, Parameter(help="Port of the Prefect server; another free one if it is in use.")
+    ] = 4200,
+    config: ConfigFile = None,
+) -> None:
+    """Run everything: a Prefect server, the work pool, every deployment, a worker.
+
+    A server that PREFECT_API_URL leads to is used instead of starting one. State lives in the data
+    directory. Ctrl-C ends all of it; runs under way are cancelled.
+    """
+    from deployments.terminal import Terminal
+    from deployments.up import up as run
+
+    settings = _settings(config)
+    run(settings, _config_file(config), port, Terminal())
+
+
+@app.command
+def demo(
+    *,
+    port: Annotated[
+        int, Parameter(help="Port of the Prefect server; another free one if it is in use.")
+    ] = 4200,
+    directory: Annotated[Path, Parameter(help="Where the demo keeps everything.")] = Path(
+        ".haas/demo"
+    ),
+) -> None:
+    """Show it all: make a sample library, bring the stack up, run its tasks, show their traces.
+
+    On a terminal everything stays up until Ctrl-C, to be looked at in the Prefect UI.
+    """
+    from deployments.demo import demo as run
+    from deployments.terminal import Terminal
+
+    run(directory, port, Terminal())
+
+
+@app.command
+def names(
+    *,
+    kind: Annotated[
+        Literal["movies", "tv"], Parameter(help="What the library holds, which decides doubts.")
+    ],
+    json: Json = False,
+    null: Annotated[
+        bool, Parameter(name=["--null", "-0"], negative="", help="Paths end with NUL, not newline.")
+    ] = False,
+) -> None:
+    """Read paths on standard input; print what each is taken for.
+
+    Paths start at a library's root, so that folders tell too:
+    cd /media/films; find . -name '*.mkv' | haas names --kind movies
+    """
+    from deployments.listing import print_names
+
+    print_names(kind, as_json=json, separator=b"\0" if null else b"\n")
+
+
+@app.command
+def library(
+    *,
+    unmatched: Annotated[
+        bool, Parameter(negative="", help="Only the files that were not identified, with reasons.")
+    ] = False,
+    json: Json = False,
+    config: ConfigFile = None,
+) -> None:
+    """Print what the catalog holds."""
+    from deployments.listing import print_library
+
+    print_library(_settings(config), unmatched=unmatched, as_json=json)
+
+
+@app.command
+def traces(
+    trace_id: Annotated[str | None, Parameter(help="Show this trace as a waterfall.")] = None,
+    /,
+    *,
+    failed: Annotated[bool, Parameter(negative="", help="Only failed tasks.")] = False,
+    slower_than: Annotated[
+        str | None, Parameter(help="Only tasks slower than this: 500ms, 90s, 5m, 2h.")
+    ] = None,
+    type: Annotated[  # noqa: A002 - the option's name
+        str | None, Parameter(help="Only tasks of this type, such as MetadataScanTask.")
+    ] = None,
+    limit: Annotated[int, Parameter(help="At most this many, newest first.")] = 50,
+    json: Json = False,
+    config: ConfigFile = None,
+) -> None:
+    """List the tasks in the local trace store, or show one trace.
+
+    The store is kept where no collector is configured through OTEL_... variables.
+    """
+    from deployments.traces import print_tasks, print_trace, trace_directory
+
+    directory = trace_directory(_settings(config))
+    if trace_id is not None:
+        print_trace(directory, trace_id, as_json=json)
+    else:
+        print_tasks(
+            directory,
+            failed=failed,
+            slower_than=slower_than,
+            task_type=type,
+            limit=limit,
+            as_json=json,
+        )
+
+
+@app.command
+def check(*, config: ConfigFile = None) -> None:
+    """Say what is wrong: settings, folders, database, ffmpeg, TMDb, collector, Prefect.
+
+    One line each; the exit code is 1 if anything is wrong.
+    """
+    from deployments.check import check as run
+
+    if config is not None:
+        os.environ["HAAS_CONFIG"] = str(config.absolute())
+    sys.exit(0 if run() else 1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: the entry point of ``haas``."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # else Prefect sends usage data, and says so here
+    try:
+        app(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `haas names | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except CycloptsError:
+        raise
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        print(f"haas: {_sentence(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _sentence(error: Exception) -> str:
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if names & SENTENCES:
+        return str(error)
+    return (
+        f"an unforeseen error: {type(error).__name__}: {error}\n"
+        f"Set {TRACEBACK}=1 to see where it comes from."
+    )
+
+
+def _settings(config: Path | None) -> Settings:
+    from haas_media.settings import load_settings, misspelt_variables
+
+    for warning in misspelt_variables():
+        print(f"haas: {warning}", file=sys.stderr)
+    return load_settings(config)
+
+
+def _config_file(config: Path | None) -> Path | None:
+    """Return the settings file in use, for processes that start in another directory."""
+    named = config or os.environ.get("HAAS_CONFIG") or "haas.toml"
+    return Path(named).expanduser().absolute() if Path(named).expanduser().exists() else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What ``prefect.yaml`` leaves open, from the environment where ``prefect deploy`` runs.
+
+Prefect runs ``from_environment`` as a build step and puts what it returns into the file's
+``{{ haas... }}`` places. Its own ``{{ $VARIABLE }}`` has no defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A schedule: the variable that moves it and its cron expression unless that is set."""
+
+    variable: str
+    default: str
+
+
+SCHEDULES = {
+    "scan": Schedule("HAAS_SCAN_SCHEDULE", "0 * * * *"),
+    "cleanup": Schedule("HAAS_CLEANUP_SCHEDULE", "30 3 * * *"),
+    "refresh": Schedule("HAAS_REFRESH_SCHEDULE", "0 4 * * 1"),
+    "reconcile": Schedule("HAAS_RECONCILE_SCHEDULE", "*/5 * * * *"),
+}
+NO_SCHEDULES = {each.variable: "off" for each in SCHEDULES.values()}
+TIMEZONE = "HAAS_TIMEZONE"
+CODE_DIR = "HAAS_CODE_DIR"
+ENCODING_LIMIT = "HAAS_ENCODING_LIMIT"
+JOB_ENV = "HAAS_JOB_ENV"
+JOB_VARIABLES = "HAAS_JOB_VARIABLES"
+
+ENVIRONMENT = {
+    # Prefect's own spans would double ours.
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    # Seconds; what deployments/zombies.py goes by. Prefect takes no less.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    # prefect.toml switches plugins on for `prefect deploy`; a run starts faster without.
+    "PREFECT_PLUGINS_ENABLED": "false",
+}
+
+
+def from_environment() -> dict[str, Any]:
+    """Return the values for ``prefect.yaml``.
+
+    Raises:
+        ValueError: a variable is wrong; the text names it and says what it takes.
+    """
+    return {
+        **{name: _scheduled(schedule) for name, schedule in SCHEDULES.items()},
+        "timezone": _timezone(),
+        "code": str(Path(os.environ.get(CODE_DIR) or Path.cwd()).absolute()),
+        "encoding": {"limit": _encoding_limit()},
+        "job_variables": _job_variables(),
+    }
+
+
+def _scheduled(schedule: Schedule) -> dict[str, Any]:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    cron = os.environ.get(schedule.variable, "").strip() or schedule.default
+    if cron.lower() == "off":
+        return {"cron": schedule.default, "active": False}
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        raise ValueError(
+            f'{schedule.variable} is {cron!r}: give a cron expression such as "{schedule.default}",'
+            ' or "off".'
+        ) from None
+    return {"cron": cron, "active": True}
+
+
+def _timezone() -> str:
+    name = os.environ.get(TIMEZONE, "").strip() or "UTC"
+    if name not in available_timezones():
+        raise ValueError(f"{TIMEZONE} is {name!r}: give a name such as Europe/Berlin or UTC.")
+    return name
+
+
+def _encoding_limit() -> int:
+    text = os.environ.get(ENCODING_LIMIT, "").strip() or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{ENCODING_LIMIT} is {text!r}: give a whole number, 1 or more.")
+    return int(text)
+
+
+def _job_variables() -> dict[str, Any]:
+    variables = _json_object(JOB_VARIABLES, '{"image": "haas-media:latest"}')
+    if "env" in variables:
+        raise ValueError(f'{JOB_VARIABLES} has "env": give variables for runs in {JOB_ENV}.')
+    environment = _json_object(JOB_ENV, '{"HAAS_DATA_DIR": "/data"}')
+    further = {name: str(value) for name, value in environment.items()}
+    return variables | {"env": ENVIRONMENT | further}
+
+
+def _json_object(variable: str, example: str) -> dict[str, Any]:
+    text = os.environ.get(variable, "").strip() or "{}"
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{variable} is not valid JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{variable} must be a JSON object such as {example}.")
+    return found

@@ -1,0 +1,332 @@
+"""``haas demo``: a sample library, the whole stack, tasks run through deployments, their traces."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from deployments.defaults import NO_SCHEDULES
+from deployments.process import wait_until
+from deployments.reports import prose_of, table_of
+from deployments.runs import follow, queued_by, report_of, trigger
+from deployments.sample_credits import TO_REMOVE, store_sample_credits
+from deployments.samples import SampleError, make_samples
+from deployments.stack import Stack
+from deployments.terminal import Terminal, addresses, stop_signals
+from deployments.up import bring_up, stopping, watch
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+    from deployments.samples import SampleLibrary
+    from haas_media.settings import Settings
+
+RUN_SECONDS = 300.0
+TRACE_SECONDS = 10.0
+LONG_FILM = "films/Carnival of Souls (1962)/Carnival.of.Souls.1962.mkv"
+# The only settings of ours that the demo takes from its surrounding: it asks nobody outside.
+KEPT_VARIABLES = ("HAAS_FFMPEG", "HAAS_TRACE_URL", "HAAS_OTEL_DIR")
+
+
+class DemoError(Exception):
+    """A run of the demo did not complete. The text says which, and where to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One run of the demo.
+
+    Args:
+        heading: what it is for.
+        deployment: what is run, as ``flow/deployment``.
+        parameters: with what.
+        queues: the deployment of which the run starts another run, if it does.
+    """
+
+    heading: str
+    deployment: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    queues: str | None = None
+
+
+def stages(library: SampleLibrary) -> list[Stage]:
+    """Return the runs of the demo, in order."""
+    bunny = library.films / "Big Buck Bunny (2008)"
+    return [
+        Stage("Scan the library", "metadata-scan/hourly"),
+        Stage(
+            "Encode a film",
+            "encoding/on-demand",
+            {
+                "source": str(bunny / "Big.Buck.Bunny.2008.720p.mkv"),
+                "output": str(bunny / "Big.Buck.Bunny.2008.480p.mkv"),
+                "video_codec": "hevc",
+                "resolution": "480p",
+            },
+        ),
+        Stage(
+            "Remove a film, and clean up after it",
+            "remove-from-library/on-demand",
+            {"kind": "movie", "tmdb_id": TO_REMOVE},
+            queues="person-cleanup/nightly",
+        ),
+    ]
+
+
+def demo(directory: Path, port: int, terminal: Terminal) -> None:
+    """Show everything once; on a terminal, keep it up until Ctrl-C.
+
+    Args:
+        directory: where the demo keeps everything.
+        port: the port of its Prefect server.
+        terminal: where to show it.
+
+    Raises:
+        DemoError: a run did not complete.
+        SampleError: the sample library could not be made.
+        StackError: something did not start.
+    """
+    home = directory.absolute()
+    terminal.title("Haas Media: demo")
+    with stop_signals():
+        library = _sample_library(home, terminal)
+        config = _write_config(home, library)
+        _sample_credits(config, terminal)
+        stack = Stack(
+            home,
+            port=port,
+            environment=_environment(),
+            worker_environment={"HAAS_CONFIG": str(config)},
+        )
+        with stopping(stack, terminal):
+            bring_up(stack, terminal)
+            for stage in stages(library):
+                _show(stack, stage, terminal)
+            _say_where(stack, config, terminal)
+            if terminal.interactive:
+                _say_what_to_cancel(stack, library, terminal)
+                terminal.say("\n Press Ctrl-C to stop.")
+                watch(stack)
+
+
+def _environment() -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("HAAS_") or name in KEPT_VARIABLES
+    }
+    # No scheduled run comes in between, so that each run of the demo is one that it shows.
+    return kept | NO_SCHEDULES
+
+
+def _sample_library(home: Path, terminal: Terminal) -> SampleLibrary:
+    with terminal.step("Sample library") as step:
+        clips = 0
+
+        def count(done: int, _of: int) -> None:
+            nonlocal clips
+            clips = done
+
+        library = make_samples(home / "library", _ffmpeg(), count)
+        step.done(f"{clips} clips in {_relative(library.root)}")
+    return library
+
+
+def _write_config(home: Path, library: SampleLibrary) -> Path:
+    """Write the demo's settings, as an example of a real ``haas.toml``."""
+    file = home / "haas.toml"
+    tables = "".join(
+        f'\n[[libraries]]\ntitle = "{each["title"]}"\nkind = "{each["kind"]}"\n'
+        f'path = "{Path(each["path"]).relative_to(home)}"\n'
+        for each in library.libraries()
+    )
+    file.write_text(f'# The settings of the demo.\ndata_dir = "."\n{tables}', encoding="utf-8")
+    return file
+
+
+def _sample_credits(config: Path, terminal: Terminal) -> None:
+    from haas_media.catalog import open_catalog
+
+    with (
+        terminal.step("Sample credits") as step,
+        open_catalog(_demo_settings(config).database_url) as catalog,
+    ):
+        people = store_sample_credits(catalog)
+        step.done(f"{people} people of two films, as TMDb would tell them")
+
+
+def _demo_settings(config: Path) -> Settings:
+    """Read the demo's settings from its file alone: elsewhere the environment wins."""
+    from haas_media.settings import load_settings
+
+    ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("HAAS_")}
+    try:
+        return load_settings(config)
+    finally:
+        os.environ.update(ours)
+
+
+def _show(stack: Stack, stage: Stage, terminal: Terminal) -> None:
+    terminal.title(stage.heading)
+    with stack.client() as client:
+        run = trigger(client, stage.deployment, stage.parameters)
+        _show_run(stack, run, terminal)
+        if stage.queues:
+            _show_run(stack, queued_by(client, run, stage.queues), terminal)
+
+
+def _show_run(stack: Stack, run: FlowRun, terminal: Terminal) -> None:
+    ended = _follow(stack, run, terminal)
+    link = f"{stack.address.ui}/runs/flow-run/{run.id}"
+    state = ended.state
+    if state is None or not state.is_completed():
+        reason = state.message if state else ""
+        raise DemoError(f"{ended.name}: {ended.state_name}. {reason}\nSee {link}")
+    with stack.client() as client:
+        report = report_of(client, run.id)
+    for text in report.texts:
+        terminal.say(Padding(Markdown(prose_of(text)), (0, 3)))
+    for rows in report.tables:
+        terminal.say(Padding(table_of(rows), (1, 3), expand=False))
+    _show_trace(stack, ended, terminal)
+    terminal.say(addresses({"In the Prefect UI": link}))
+    terminal.say()
+
+
+def _follow(stack: Stack, run: FlowRun, terminal: Terminal) -> FlowRun:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[state]}"),
+        TimeElapsedColumn(),
+    )
+    shown = terminal.interactive
+    with (
+        Progress(*columns, console=terminal.console, transient=True, disable=not shown) as bars,
+        stack.client() as client,
+    ):
+        bar = bars.add_task(run.name, total=100, state="Scheduled")
+
+        def show(now: FlowRun, percent: float) -> None:
+            stack.check()
+            state = now.state_name or ""
+            bars.update(bar, description=escape(now.name), completed=percent, state=state)
+
+        ended = follow(client, run.id, show, RUN_SECONDS)
+    seconds = ended.total_run_time.total_seconds()
+    mark = "[green]✓[/]" if ended.state_name == "Completed" else "[red]✗[/]"
+    terminal.say(f" {mark} {escape(ended.name)}  {ended.state_name} [dim]in {seconds:.1f} s[/]\n")
+    return ended
+
+
+def _show_trace(stack: Stack, run: FlowRun, terminal: Terminal) -> None:
+    from deployments.collector import endpoint
+    from deployments.traces import find_trace, waterfall
+
+    if sent := endpoint():
+        terminal.say(f"   The trace went to {sent}.\n")
+        return
+    found: list[Any] = []
+
+    def arrived() -> bool:
+        found[:] = find_trace(stack.traces, run.id.hex)
+        return bool(found)
+
+    if wait_until(arrived, TRACE_SECONDS):
+        terminal.indented(waterfall(found, terminal.console.width - 4))
+        terminal.say()
+
+
+def _say_where(stack: Stack, config: Path, terminal: Terminal) -> None:
+    command = f"HAAS_CONFIG={_relative(config)} {_haas()}"
+    terminal.title("Look around")
+    terminal.say(
+        addresses(
+            {
+                "Prefect UI": stack.address.ui,
+                "Every trace": f"{command} traces",
+                "The catalog": f"{command} library",
+            }
+        )
+    )
+
+
+def _say_what_to_cancel(stack: Stack, library: SampleLibrary, terminal: Terminal) -> None:
+    """Say what to fill in, to see a run of some minutes and to cancel it."""
+    film = library.root / LONG_FILM
+    make_long_film(_ffmpeg(), film)
+    with stack.client() as client:
+        encoding = client.read_deployment_by_name("encoding/on-demand")
+    terminal.title("Try it: cancel a run")
+    terminal.say(
+        addresses(
+            {
+                "Its form": f"{stack.address.ui}/deployments/deployment/{encoding.id}/run",
+                "Source": str(film),
+                "Output": str(film.with_suffix(".hevc.mkv")),
+                "Video codec": "hevc",
+                "How": "docs/first-steps.md",
+            }
+        )
+    )
+
+
+def make_long_film(ffmpeg: Path, target: Path) -> None:
+    """Make ten minutes of film out of ten seconds, which an encoder takes minutes over.
+
+    Args:
+        ffmpeg: the ffmpeg that makes it.
+        target: where it goes; a film that is there stays.
+
+    Raises:
+        SampleError: ffmpeg fails.
+    """
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    begin, partial = (target.with_name(f".{target.stem}.{part}.mkv") for part in ("begin", "part"))
+    picture = ("-f", "lavfi", "-i", "smptehdbars=size=1280x720:rate=24:duration=10")
+    codec = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+    try:
+        _run(ffmpeg, *picture, *codec, f"file:{begin}")
+        _run(ffmpeg, "-stream_loop", "59", "-i", f"file:{begin}", "-c", "copy", f"file:{partial}")
+        partial.rename(target)
+    finally:
+        begin.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def _run(ffmpeg: Path, *arguments: str) -> None:
+    argv = [str(ffmpeg), "-nostdin", "-loglevel", "error", "-y", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SampleError(f"The film to encode could not be made: {done.stderr.strip()}")
+
+
+def _ffmpeg() -> Path:
+    from haas_media.encoding import find_ffmpeg
+
+    return find_ffmpeg(os.environ.get("HAAS_FFMPEG"))
+
+
+def _haas() -> str:
+    """Return how this command is called here: by its name if that finds it."""
+    own = Path(sys.executable).with_name("haas")
+    found = shutil.which("haas")
+    return "haas" if (found and Path(found) == own) or not own.exists() else _relative(own)
+
+
+def _relative(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

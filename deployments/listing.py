@@ -1,0 +1,280 @@
+"""``haas names`` and ``haas library``: what paths are taken for, what the catalog holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from sqlalchemy.orm import Session
+
+    from haas_media.names import Identity
+    from haas_media.settings import Settings
+
+CHUNK = 1 << 16
+
+
+def print_names(kind: Literal["movies", "tv"], *, as_json: bool, separator: bytes) -> None:
+    """Print what each path on standard input is taken for, one line each.
+
+    Args:
+        kind: what the library holds.
+        as_json: JSON lines rather than text.
+        separator: what ends a path.
+    """
+    from haas_media.names import Unidentified, identify
+
+    for raw in _split(sys.stdin.buffer, separator):
+        path = raw.decode("utf-8", "surrogateescape")
+        if not path.strip():
+            continue
+        found = identify(path, kind)
+        if as_json:
+            text = _json(found.to_json())
+        elif isinstance(found, Unidentified):
+            text = f"{path}\n    not identified: {found.reason}"
+        else:
+            text = f"{path}\n    {_described(found)}"
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    rest = b""
+    while chunk := stream.read1(CHUNK):  # type: ignore[attr-defined]
+        *whole, rest = (rest + chunk).split(separator)
+        yield from (path.rstrip(b"\r") if separator == b"\n" else path for path in whole)
+    if rest:
+        yield rest
+
+
+def _json(fields: dict[str, Any]) -> str:
+    text = json.dumps(fields, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a name that is not UTF-8: JSON has to be
+        return json.dumps(fields)
+    return text
+
+
+def _described(found: Identity) -> str:
+    parts = [found.title or "", f"({found.year})" if found.year else ""]
+    if found.absolute:
+        parts.append("episode " + ", ".join(str(number) for number in found.absolute))
+    elif found.episodes:
+        season = "" if found.season is None else f"S{found.season:02d}"
+        parts.append(season + "".join(f"E{number:02d}" for number in found.episodes))
+    parts.append(found.date.isoformat() if found.date else "")
+    parts += [f"{{{name}-{value}}}" for name, value in found.ids.items()]
+    parts.append(f"[{found.extra}]" if found.extra else "")
+    return " ".join(part for part in parts if part) or "nothing but a video file"
+
+
+def print_library(settings: Settings, *, unmatched: bool, as_json: bool) -> None:
+    """Print what the catalog holds.
+
+    Args:
+        settings: say where the catalog is.
+        unmatched: only the files that were not identified.
+        as_json: one JSON document rather than tables.
+
+    Raises:
+        CatalogError: the catalog cannot be opened.
+    """
+    from haas_media.catalog import open_catalog
+
+    with open_catalog(settings.database_url) as catalog, catalog.reading() as session:
+        holds: dict[str, Any] = {} if unmatched else _holdings(session)
+        holds["unmatched"] = _unmatched(session)
+    if as_json:
+        sys.stdout.write(json.dumps(holds, ensure_ascii=not _is_text(holds)) + "\n")
+    else:
+        _print_tables(holds)
+
+
+def _is_text(holds: dict[str, Any]) -> bool:
+    try:
+        json.dumps(holds, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _holdings(session: Session) -> dict[str, Any]:
+    from sqlalchemy import func, select
+
+    from haas_media.catalog.models import Person
+
+    return {
+        "libraries": _libraries(session),
+        "movies": _movies(session),
+        "shows": _shows(session),
+        "people": session.scalar(select(func.count()).select_from(Person)),
+    }
+
+
+def _libraries(session: Session) -> list[dict[str, Any]]:
+    from sqlalchemy import func, select
+
+    from haas_media.catalog.models import Library, MediaFile
+
+    counts: dict[int, dict[str, int]] = {}
+    query = select(MediaFile.library_id, MediaFile.state, func.count()).group_by(
+        MediaFile.library_id, MediaFile.state
+    )
+    for library_id, state, count in session.execute(query):
+        counts.setdefault(library_id, {})[state] = count
+    return [
+        {
+            "title": library.title,
+            "kind": library.kind,
+            "path": library.path,
+            "online": library.online,
+            "offline_reason": library.offline_reason,
+            "last_scanned": library.last_scanned and library.last_scanned.isoformat(),
+            "files": counts.get(library.id, {}),
+        }
+        for library in session.scalars(select(Library).order_by(Library.title))
+    ]
+
+
+def _movies(session: Session) -> list[dict[str, Any]]:
+    from sqlalchemy import select
+
+    from haas_media.catalog.models import MediaFile, Movie
+
+    files: dict[int | None, list[str]] = {}
+    matched = select(MediaFile.movie_id, MediaFile.path).where(
+        MediaFile.movie_id.is_not(None), MediaFile.state == "matched"
+    )
+    for movie_id, path in session.execute(matched.order_by(MediaFile.path)):
+        files.setdefault(movie_id, []).append(path)
+    query = select(Movie.id, Movie.title, Movie.year, Movie.tmdb_id, Movie.source)
+    return [
+        {"title": title, "year": year, "tmdb_id": tmdb, "source": source, "files": files.get(id_)}
+        for id_, title, year, tmdb, source in session.execute(
+            query.order_by(Movie.title, Movie.year)
+        )
+    ]
+
+
+def _shows(session: Session) -> list[dict[str, Any]]:
+    from sqlalchemy import func, select
+
+    from haas_media.catalog.models import Episode, MediaFile, Season, Show, media_file_episodes
+
+    counted = (
+        select(MediaFile.show_id, func.count())
+        .where(MediaFile.show_id.is_not(None), MediaFile.state == "matched")
+        .group_by(MediaFile.show_id)
+    )
+    files = {show_id: count for show_id, count in session.execute(counted)}  # noqa: C416
+    held = (
+        select(Season.show_id, Season.number, func.count(Episode.id.distinct()))
+        .join(Episode, Episode.season_id == Season.id)
+        .join(media_file_episodes, media_file_episodes.c.episode_id == Episode.id)
+        .group_by(Season.show_id, Season.number)
+        .order_by(Season.number)
+    )
+    seasons: dict[int, dict[int, int]] = {}
+    for show_id, number, count in session.execute(held):
+        seasons.setdefault(show_id, {})[number] = count
+    query = select(Show.id, Show.title, Show.year, Show.tmdb_id, Show.source)
+    return [
+        {
+            "title": title,
+            "year": year,
+            "tmdb_id": tmdb,
+            "source": source,
+            "episodes": seasons.get(id_, {}),
+            "files": files.get(id_, 0),
+        }
+        for id_, title, year, tmdb, source in session.execute(query.order_by(Show.title, Show.year))
+    ]
+
+
+def _unmatched(session: Session) -> list[dict[str, Any]]:
+    from sqlalchemy import select
+
+    from haas_media.catalog.models import Library, MediaFile
+
+    query = (
+        select(Library.title, MediaFile.path, MediaFile.unmatched_reason)
+        .join(MediaFile.library)
+        .where(MediaFile.state == "unmatched")
+        .order_by(Library.title, MediaFile.path)
+    )
+    return [
+        {"library": title, "path": path, "reason": reason}
+        for title, path, reason in session.execute(query)
+    ]
+
+
+def _print_tables(holds: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    if not holds.get("libraries", True):
+        console.print("The catalog is empty: nothing has been scanned yet.")
+        return
+    for library in holds.get("libraries", ()):
+        console.print(_library_line(library), soft_wrap=True)
+    if holds.get("movies"):
+        console.print(_titles("Films", holds["movies"], lambda movie: _paths(movie["files"])))
+    if holds.get("shows"):
+        console.print(_titles("Shows", holds["shows"], _seasons))
+    _print_unmatched(console, holds["unmatched"], alone="libraries" not in holds)
+
+
+def _library_line(library: dict[str, Any]) -> str:
+    state = "[green]online[/]" if library["online"] else "[yellow]offline[/]"
+    files = ", ".join(f"{count} {name}" for name, count in sorted(library["files"].items()))
+    reason = f" ({escape(library['offline_reason'])})" if library["offline_reason"] else ""
+    return (
+        f"[bold]{escape(library['title'])}[/]  {escape(library['path'])}  {state}{reason}  "
+        f"[dim]{files or 'no files'}[/]"
+    )
+
+
+def _titles(heading: str, titles: list[dict[str, Any]], last: Any) -> Table:
+    table = Table(title=heading, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("Title", "Year", "TMDb", "Known from", "Holds"):
+        table.add_column(name, overflow="fold")
+    for title in titles:
+        table.add_row(
+            escape(title["title"]),
+            str(title["year"] or ""),
+            str(title["tmdb_id"] or ""),
+            title["source"],
+            last(title),
+        )
+    return table
+
+
+def _paths(files: list[str] | None) -> str:
+    return escape("\n".join(files)) if files else "[dim]no file[/]"
+
+
+def _seasons(show: dict[str, Any]) -> str:
+    seasons = ", ".join(
+        f"season {number}: {count}" if number else f"specials: {count}"
+        for number, count in show["episodes"].items()
+    )
+    return seasons or f"{show['files']} files"
+
+
+def _print_unmatched(console: Console, files: list[dict[str, Any]], *, alone: bool) -> None:
+    if not files:
+        if alone:
+            console.print("Every file that was scanned is identified.")
+        return
+    console.print(f"\n[bold]Unmatched[/] ({len(files)})")
+    for file in files:
+        console.print(f"{escape(file['library'])}: {escape(file['path'])}", soft_wrap=True)
+        console.print(f"    [dim]{escape(file['reason'] or '')}[/]", soft_wrap=True)

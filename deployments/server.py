@@ -1,0 +1,56 @@
+"""Prefect servers on this machine: their addresses, and telling one from another."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a Prefect server is: its API and its UI."""
+
+    api: str
+
+    @property
+    def ui(self) -> str:
+        """The address for a browser."""
+        return self.api.removesuffix("/").removesuffix("/api")
+
+
+def free_port(wanted: int) -> int:
+    """Return ``wanted`` if it can be listened on, else any free port."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((HOST, port))
+                found: int = probe.getsockname()[1]
+                return found
+    raise OSError("no free port was found on this machine")
+
+
+def answers(api_url: str, seconds: float = 2.0) -> bool:
+    """Say whether a Prefect server answers at this address within ``seconds``."""
+    import httpx
+
+    try:
+        return httpx.get(f"{api_url.rstrip('/')}/health", timeout=seconds).status_code == 200
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def home_of(api_url: str) -> Path | None:
+    """Return the home of the server that answers at this address: tells one from another."""
+    import httpx
+
+    try:
+        settings = httpx.get(f"{api_url.rstrip('/')}/admin/settings", timeout=2.0).json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    home = settings.get("home") if isinstance(settings, dict) else None
+    return Path(str(home)) if home else None

@@ -1,0 +1,443 @@
+"""The local stack: a Prefect server, the work pool, every deployment, a worker.
+
+    with Stack(data_dir) as stack:
+        stack.start()
+
+Processes are ended in order when the ``with`` block ends, however it ends: runs first, so that
+each of them is told as cancelled, then the worker, then the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from deployments.claim import Claim, Claimed
+from deployments.process import Child, wait_until
+from deployments.server import HOST, Address, free_port, home_of
+from deployments.work_pool import (
+    create_work_pool,
+    deployments_of,
+    online_workers,
+    work_pool_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+DEFAULT_PORT = 4200
+ROOT = Path(__file__).resolve().parent.parent
+
+SERVER_START_SECONDS = 120.0  # the first start makes the database and unpacks the UI
+DEPLOY_SECONDS = 180.0
+WORKER_START_SECONDS = 60.0
+RUN_STOP_SECONDS = 45.0  # Prefect kills a run's process 30 s after it asked it to stop
+PROCESS_STOP_SECONDS = 10.0
+
+# What a user of a local server neither wants sent out nor shown.
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_CLI_COLORS": "false",
+    "PREFECT_CLI_PROMPT": "false",
+}
+# Of Prefect's two UIs the one to which its links lead, and which docs/first-steps.md describes.
+PAGES = {"PREFECT_SERVER_UI_V2_ENABLED": "false"}
+# Settings of the surrounding that belong to another server than the one started here.
+FOREIGN = (
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_API_KEY",
+    "PREFECT_PROFILE",
+    "PREFECT_SERVER_API_AUTH_STRING",
+    "PREFECT_UI_URL",
+)
+
+
+class StackError(Exception):
+    """Something of the stack did not start or died. The text says what, and shows its log."""
+
+
+class Stack:
+    """The processes of a Haas Media installation on one machine.
+
+    Args:
+        data_dir: where all state goes: server database, logs, catalog, traces.
+        environment: what the processes inherit; by default this process's environment.
+        port: the server's port; another free one is taken if it is in use. 0: any free one.
+        api_url: use this server instead of starting one.
+        server_environment: variables for the server, over the inherited ones.
+        worker_environment: variables for the worker and its runs, over the inherited ones.
+
+    Raises:
+        WorkPoolNameError: the work pool cannot be called as ``environment`` has it.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int = DEFAULT_PORT,
+        api_url: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        server_environment: Mapping[str, str] | None = None,
+        worker_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data_dir = data_dir.absolute()
+        self.server: Child | None = None
+        self.workers: dict[str, Child] = {}
+        self.wanted_port = port
+        self._api_url = api_url
+        self._given = api_url is not None
+        self._inherited = dict(os.environ if environment is None else environment)
+        self._server_environment = dict(server_environment or {})
+        self._worker_environment = dict(worker_environment or {})
+        self._claim: Claim | None = None
+        self.work_pool = work_pool_name(self._inherited)
+
+    def __enter__(self) -> Self:
+        """Claim the data directory."""
+        self.claim()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every process of the stack and give the data directory free."""
+        self.close()
+
+    def claim(self) -> None:
+        """Claim the data directory.
+
+        Raises:
+            StackError: another stack uses it.
+        """
+        try:
+            self._claim = Claim(self.data_dir)
+        except Claimed as other:
+            where = f" at {Address(str(other)).ui}" if str(other) else ""
+            raise StackError(
+                f"Haas Media is already up{where} with the data directory {self.data_dir}. "
+                "Stop it first, or set HAAS_DATA_DIR to another directory."
+            ) from None
+
+    def close(self) -> None:
+        """End every process of the stack and give the data directory free.
+
+        Interrupted, it ends them at once.
+        """
+        try:
+            self.stop()
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            if self._claim is not None:
+                self._claim.release()
+                self._claim = None
+
+    def start(self) -> None:
+        """Bring everything up: server, work pool, deployments, worker."""
+        self.start_server()
+        self.create_work_pool()
+        self.flag_zombies()
+        self.start_worker()
+        self.deploy()
+        self.wait_for_workers()
+
+    @property
+    def address(self) -> Address:
+        """Where the server is.
+
+        Raises:
+            StackError: it has not been started.
+        """
+        if self._api_url is None:
+            raise StackError("The Prefect server has not been started.")
+        return Address(self._api_url)
+
+    @property
+    def _home(self) -> Path:
+        return self.data_dir / "prefect"
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the log files."""
+        return self.data_dir / "logs"
+
+    @property
+    def traces(self) -> Path:
+        """The directory of the embedded trace store."""
+        return Path(
+            self._worker_environment.get("HAAS_OTEL_DIR")
+            or self._inherited.get("HAAS_OTEL_DIR")
+            or self.data_dir / "telemetry"
+        ).absolute()
+
+    def start_server(self) -> Address:
+        """Start the Prefect server, unless one was given, and wait until it answers.
+
+        Raises:
+            StackError: it does not come up.
+        """
+        if self._api_url is None:
+            port = free_port(self.wanted_port)
+            while not self._serve(port):
+                port = free_port(0)
+            self._forget_missed()
+        if self._claim is not None:
+            self._claim.tell(self.address.api)
+        return self.address
+
+    def _forget_missed(self) -> None:
+        from deployments.runs import forget_missed
+
+        with self.client() as client:
+            forget_missed(client)
+
+    def _serve(self, port: int) -> bool:
+        """Start the server on a port; return False when somebody took the port meanwhile."""
+        self._api_url = f"http://{HOST}:{port}/api"
+        argv = ["server", "start", "--host", HOST, "--port", str(port)]
+        environment = PAGES | self._environment() | {"PREFECT_UI_API_URL": self._api_url}
+        environment |= self._server_environment
+        child = self.server = self._child("Prefect server", argv, environment, "server.log")
+
+        def settled() -> bool:
+            return child.returncode is not None or home_of(self.address.api) == self._home
+
+        if not wait_until(settled, SERVER_START_SECONDS):
+            raise self._late(child, SERVER_START_SECONDS)
+        if child.returncode is None:
+            return True
+        if "already in use" not in child.tail():
+            raise self._failure(child)
+        return False
+
+    def create_work_pool(self) -> None:
+        """Create the work pool unless it is there.
+
+        Raises:
+            StackError: it is there, and is not for processes.
+        """
+        with self.client() as client:
+            kind = create_work_pool(client, self.work_pool)
+        if kind != "process":
+            raise StackError(
+                f"The work pool {self.work_pool} at {self.address.ui} is of type {kind}: start a "
+                f"worker of that type yourself: `prefect worker start --pool {self.work_pool}`."
+            )
+
+    def flag_zombies(self) -> None:
+        """Have the server flag runs whose process and worker died together.
+
+        A server that was given may not let us; then runs of that kind wait for somebody to look.
+        """
+        from prefect.exceptions import PrefectHTTPStatusError
+
+        from deployments.zombies import flag_zombies
+
+        with self.client() as client:
+            try:
+                flag_zombies(client)
+            except PrefectHTTPStatusError:
+                if not self._given:
+                    raise
+
+    def deploy(self) -> list[str]:
+        """Deploy everything in ``prefect.yaml``; return the names, as ``flow/deployment``.
+
+        Raises:
+            StackError: Prefect refuses the file or a flow cannot be loaded.
+        """
+        file = ROOT / "prefect.yaml"
+        if not file.exists():
+            raise StackError(f"{file} is missing: run this from a checkout of the repository.")
+        argv = ["--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        child = self._child("prefect deploy", argv, self._environment(), "deploy.log", cwd=ROOT)
+        try:
+            if child.wait(DEPLOY_SECONDS) != 0:
+                raise self._failure(child)
+        finally:
+            child.kill()
+        return self.deployments()
+
+    def deployments(self) -> list[str]:
+        """Return what the server has for the work pool, as ``flow/deployment``."""
+        with self.client() as client:
+            return sorted(deployments_of(client, self.work_pool))
+
+    def start_worker(
+        self, name: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> Child:
+        """Start a process worker.
+
+        Args:
+            name: its name; unique on the server. By default made of host and process id.
+            environment: further variables for it and its runs.
+        """
+        name = name or f"haas-{socket.gethostname()}-{os.getpid()}-{len(self.workers) + 1}"
+        argv = ["worker", "start", "--pool", self.work_pool, "--type", "process", "--name", name]
+        self.traces.mkdir(parents=True, exist_ok=True)  # so that `haas traces` looks there
+        full = self._environment() | self._for_runs() | dict(environment or {})
+        # A working directory of its own: flows are found through the deployment's pull step.
+        self.workers[name] = self._child("worker", argv, full, f"{name}.log", cwd=self.data_dir)
+        return self.workers[name]
+
+    def wait_for_workers(self) -> None:
+        """Wait until the server sees every worker of this stack online.
+
+        Raises:
+            StackError: one died or does not come online.
+        """
+        for name, child in self.workers.items():
+            self._await(child, lambda name=name: name in self.online(), WORKER_START_SECONDS)
+
+    def online(self) -> set[str]:
+        """Return the names of the workers that the server sees online."""
+        with self.client() as client:
+            return online_workers(client, self.work_pool)
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[SyncPrefectClient]:
+        """Open a client of the server."""
+        from prefect.client.orchestration import get_client
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with (
+            temporary_settings({PREFECT_API_URL: self.address.api}),
+            get_client(sync_client=True) as client,
+        ):
+            yield client
+
+    def check(self) -> None:
+        """Refuse to go on when a process of the stack has died.
+
+        Raises:
+            StackError: one has; with the end of its log.
+        """
+        for child in filter(None, [*self.workers.values(), self.server]):
+            if child.returncode is not None:
+                raise self._failure(child)
+
+    def stop(self) -> None:
+        """End runs, workers and server, in this order. Safe to call twice."""
+        running = [child for child in self.workers.values() if child.returncode is None]
+        with contextlib.suppress(Exception):  # a server that is gone must not keep the rest up
+            if running:
+                self.cancel_runs()
+        for child in running:
+            child.stop(PROCESS_STOP_SECONDS)
+        self.workers.clear()
+        if self.server is not None:
+            self.server.stop(PROCESS_STOP_SECONDS)
+            self.server = None
+            self._api_url = None
+
+    def kill(self) -> None:
+        """End every process at once; runs are left as they are."""
+        for child in filter(None, [*self.workers.values(), self.server]):
+            child.kill()
+
+    def cancel_runs(self, seconds: float = RUN_STOP_SECONDS) -> None:
+        """Cancel what the workers of this stack run, and wait until it has ended.
+
+        A worker that is told to stop kills its runs without a word to the server, so that they
+        would be shown as running for ever.
+
+        Args:
+            seconds: how long to wait; Prefect kills a run that does not obey.
+        """
+        from prefect.states import Cancelling
+
+        def none_left() -> bool:
+            with self.client() as client:
+                runs = self._active_runs(client)
+                for run in runs:
+                    if run.state is not None and not run.state.is_cancelling():
+                        client.set_flow_run_state(run.id, Cancelling())
+            return not runs
+
+        wait_until(none_left, seconds, every=0.3)
+
+    def active_runs(self) -> list[FlowRun]:
+        """Return the flow runs that the workers of this stack have in hand."""
+        with self.client() as client:
+            return self._active_runs(client)
+
+    def _active_runs(self, client: SyncPrefectClient) -> list[FlowRun]:
+        from prefect.client.schemas.filters import (
+            FlowRunFilter,
+            FlowRunFilterState,
+            FlowRunFilterStateType,
+            WorkPoolFilter,
+            WorkPoolFilterName,
+        )
+        from prefect.client.schemas.objects import StateType
+
+        types = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+        found = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types))
+            ),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self.work_pool])),
+        )
+        return [run for run in found if run.labels.get("prefect.worker.name") in self.workers]
+
+    def _environment(self) -> dict[str, str]:
+        """Return the environment that makes a process talk to this stack's server."""
+        environment = {**self._inherited, **QUIET, "PREFECT_API_URL": self.address.api}
+        if not self._given:
+            for name in FOREIGN:
+                environment.pop(name, None)
+            environment["PREFECT_HOME"] = str(self._home)
+            environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = (
+                f"sqlite+aiosqlite:///{self._home / 'prefect.db'}"
+            )
+        return environment
+
+    def _for_runs(self) -> dict[str, str]:
+        return {
+            "HAAS_DATA_DIR": str(self.data_dir),
+            "HAAS_OTEL_DIR": str(self.traces),
+            "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+            # Seconds that a run waits for the worker: the default is tuned for far-away servers.
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            **self._worker_environment,
+        }
+
+    def _child(
+        self,
+        name: str,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        log: str,
+        cwd: Path | None = None,
+    ) -> Child:
+        argv = [sys.executable, "-m", "prefect", *arguments]
+        return Child(name, argv, environment, self.logs / log, cwd or self.data_dir)
+
+    def _await(self, child: Child, condition: Any, seconds: float) -> None:
+        if not wait_until(lambda: child.returncode is not None or condition(), seconds):
+            raise self._late(child, seconds)
+        if child.returncode is not None:
+            raise self._failure(child)
+
+    def _late(self, child: Child, seconds: float) -> StackError:
+        return StackError(
+            f"The {child.name} did not come up within {seconds:.0f} s.\n{_shown(child)}"
+        )
+
+    def _failure(self, child: Child) -> StackError:
+        return StackError(
+            f"The {child.name} ended with exit code {child.returncode}.\n{_shown(child)}"
+        )
+
+
+def _shown(child: Child) -> str:
+    return f"The end of {child.log}:\n{child.tail()}"

@@ -1,0 +1,173 @@
+"""``haas traces``: three queries on the local trace store; one trace as a waterfall."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from haas_otel.delivery import TraceStore, render_waterfall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from haas_media.settings import Settings
+    from haas_otel.delivery.store import StoredSpan
+
+DIRECTORY_NAME = "telemetry"  # in the data directory of a stack
+UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+STYLES = {"Completed": "green", "Failed": "red", "Cancelled": "yellow"}
+
+
+class TracesError(Exception):
+    """A query cannot be understood. The text is a sentence that says what to give."""
+
+
+def trace_directory(settings: Settings) -> Path:
+    """Return where the local trace store is.
+
+    ``HAAS_OTEL_DIR`` names it; else the data directory has it, when ``haas up`` made it there;
+    else it is where a worker that was started by hand keeps it.
+    """
+    from haas_otel.delivery.location import telemetry_directory
+
+    in_data = settings.data_dir / DIRECTORY_NAME
+    if os.environ.get("HAAS_OTEL_DIR") or not in_data.exists():
+        return telemetry_directory()
+    return in_data
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return what ``500ms``, ``90s``, ``5m``, ``1h30m`` or ``2d`` says.
+
+    Raises:
+        TracesError: it is none of these.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != re.sub(r"\s", "", text):
+        raise TracesError(f"{text!r} is no duration: write 500ms, 90s, 5m, 1h30m or 2d.")
+    return sum(
+        (timedelta(**{UNITS[unit]: float(number)}) for number, unit in parts), start=timedelta()
+    )
+
+
+def print_tasks(
+    directory: Path,
+    *,
+    failed: bool,
+    slower_than: str | None,
+    task_type: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Print the tasks that a query finds, the latest first.
+
+    Args:
+        directory: the trace store.
+        failed: only those that failed.
+        slower_than: only those that took longer, such as ``5m``.
+        task_type: only those of this type.
+        limit: at most this many.
+        as_json: a JSON array of spans rather than a table.
+
+    Raises:
+        TracesError: the duration or the limit cannot be understood.
+    """
+    if limit < 1:
+        raise TracesError("--limit takes a number from 1.")
+    spans = TraceStore(directory).tasks(
+        failed=failed,
+        slower_than=parse_duration(slower_than) if slower_than else None,
+        task_type=task_type,
+        limit=limit,
+    )
+    if as_json:
+        _print_json(spans)
+    elif spans:
+        _print_table(spans)
+    else:
+        what = "matches" if failed or slower_than or task_type else "has left a trace"
+        print_plain(f"No task {what} in {directory}.")
+
+
+def print_trace(directory: Path, trace_id: str, *, as_json: bool) -> None:
+    """Print one trace as a waterfall, or as JSON.
+
+    Args:
+        directory: the trace store.
+        trace_id: the id of the trace, of a task run or of a flow run, or how it begins.
+        as_json: a JSON array of spans.
+
+    Raises:
+        TraceNotFound: there is none.
+        AmbiguousTrace: there are several.
+    """
+    spans = TraceStore(directory).trace(trace_id)
+    if as_json:
+        _print_json(spans)
+    else:
+        console = Console(highlight=False)
+        console.print(waterfall(spans, console.width), soft_wrap=True)
+
+
+def find_trace(directory: Path, trace_id: str) -> list[StoredSpan]:
+    """Return the spans of a trace; none when it is not (yet) there."""
+    from haas_otel.delivery.store import TraceNotFound
+
+    try:
+        return TraceStore(directory).trace(trace_id)
+    except TraceNotFound:
+        return []
+
+
+def waterfall(spans: Sequence[StoredSpan], width: int) -> Text:
+    """Return a trace as a tree of bars, with colours where they can be shown."""
+    text = Text(render_waterfall(spans, width))
+    text.highlight_regex(r"█+", "cyan")
+    text.highlight_regex(r"(?m)^ *[│ ]*[·✗].*$", "dim")
+    for status, style in STYLES.items():
+        text.highlight_regex(rf"(?m){status}$", style)
+    return text
+
+
+def _print_table(spans: Sequence[StoredSpan]) -> None:
+    console = Console(highlight=False)
+    widest = max(len(span.task_type or "") for span in spans)
+    console.print(
+        f"[dim]{'started (UTC)':<19}  {'task':<{widest}}  {'status':<9}  {'took':>10}  trace[/]",
+        soft_wrap=True,
+    )
+    for span in spans:
+        status = span.task_status or ""
+        line = Text(f"{span.started_at:%Y-%m-%d %H:%M:%S}  {span.task_type or '':<{widest}}  ")
+        line.append(f"{status:<9}", STYLES.get(status, ""))
+        line.append(f"  {_shown(span.duration):>10}  {span.trace_id}")
+        console.print(line, soft_wrap=True)
+        if span.status_description and status == "Failed":
+            console.print(Text(f"    {' '.join(span.status_description.split())}", "dim"))
+
+
+def _shown(duration: timedelta) -> str:
+    seconds = duration.total_seconds()
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} m" if hours else f"{minutes} m {rest:02} s"
+
+
+def _print_json(spans: Sequence[StoredSpan]) -> None:
+    from haas_otel.delivery.waterfall import render_json
+
+    print_plain(render_json(spans))
+
+
+def print_plain(text: str) -> None:
+    """Print text as it is."""
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,149 @@
+"""``haas up``: the local stack, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployments.server import answers
+from deployments.stack import Stack
+from deployments.terminal import Terminal, addresses, stop_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from haas_media.settings import Settings
+
+WATCH_SECONDS = 1.0
+
+
+def up(settings: Settings, config: Path | None, port: int, terminal: Terminal) -> None:
+    """Bring the stack up and keep it up until Ctrl-C or SIGTERM.
+
+    Args:
+        settings: says where state goes.
+        config: the settings file that the worker's runs are to read, if there is one.
+        port: the port of the Prefect server, if one has to be started.
+        terminal: where to tell of it.
+
+    Raises:
+        StackError: something did not start or died.
+    """
+    stack = Stack(
+        settings.data_dir,
+        port=port,
+        api_url=configured_server(),
+        worker_environment=same_settings(settings, config),
+    )
+    terminal.title("Haas Media")
+    with stop_signals(), stopping(stack, terminal):
+        bring_up(stack, terminal)
+        terminal.say()
+        terminal.say(
+            addresses(
+                {
+                    "Prefect UI": stack.address.ui,
+                    "Prefect API": stack.address.api,
+                    "State and logs": str(stack.data_dir),
+                    "Libraries": _libraries(settings),
+                    "Deployments": "\n".join(stack.deployments()),
+                }
+            )
+        )
+        terminal.say("\n Press Ctrl-C to stop.")
+        watch(stack)
+
+
+def same_settings(settings: Settings, config: Path | None) -> dict[str, str]:
+    """Return the variables with which runs, which start elsewhere, read these very settings.
+
+    Args:
+        settings: as read here.
+        config: the file that they were read from; with none, runs are to read none either.
+    """
+    variables = {"HAAS_CONFIG": str(config.absolute()) if config else os.devnull}
+    if os.environ.get("HAAS_LIBRARIES"):  # its relative paths start here
+        variables["HAAS_LIBRARIES"] = json.dumps(
+            [library.model_dump(mode="json") for library in settings.libraries]
+        )
+    if os.environ.get("HAAS_ENCODING_ROOTS"):
+        variables["HAAS_ENCODING_ROOTS"] = json.dumps(
+            [str(root) for root in settings.encoding.roots]
+        )
+    ffmpeg = os.environ.get("HAAS_FFMPEG", "")
+    if os.sep in ffmpeg:
+        variables["HAAS_FFMPEG"] = str(Path(ffmpeg).expanduser().absolute())
+    return variables
+
+
+def configured_server() -> str | None:
+    """Return the address in ``PREFECT_API_URL``, or in Prefect's profile, if a server answers."""
+    from prefect.settings import PREFECT_API_URL
+
+    address: str | None = PREFECT_API_URL.value()
+    return address if address and answers(address) else None
+
+
+def bring_up(stack: Stack, terminal: Terminal) -> None:
+    """Start the stack step by step, with a line for each.
+
+    Raises:
+        StackError: a step failed.
+    """
+    with terminal.step("Prefect server") as step:
+        given = stack.start_server()
+        step.done(given.ui + _taken(stack))
+    with terminal.step("Work pool") as step:
+        stack.create_work_pool()
+        stack.flag_zombies()
+        step.done(f"{stack.work_pool} (process)")
+    stack.start_worker()
+    with terminal.step("Deployments") as step:
+        step.done(f"{len(stack.deploy())} of prefect.yaml")
+    with terminal.step("Worker") as step:
+        stack.wait_for_workers()
+        step.done(", ".join(stack.workers) + " is online")
+
+
+def watch(stack: Stack) -> None:
+    """Wait for Ctrl-C, and for the death of a process of the stack.
+
+    Raises:
+        StackError: a process died.
+    """
+    try:
+        while True:
+            stack.check()
+            time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+@contextlib.contextmanager
+def stopping(stack: Stack, terminal: Terminal) -> Iterator[Stack]:
+    """Claim a stack and stop it at the end, however that comes, with a line that says so."""
+    stack.claim()
+    try:
+        yield stack
+    finally:
+        terminal.say()
+        with terminal.step("Stopping") as step:
+            stack.close()
+            step.done("runs, worker and server have ended")
+
+
+def _taken(stack: Stack) -> str:
+    if stack.server is None:
+        return " (already running)"
+    wanted = stack.wanted_port
+    taken = wanted and not stack.address.ui.endswith(f":{wanted}")
+    return f" (port {wanted} is in use)" if taken else ""
+
+
+def _libraries(settings: Settings) -> str:
+    titles = ", ".join(library.title for library in settings.libraries)
+    return titles or "none yet: add [[libraries]] tables to haas.toml"

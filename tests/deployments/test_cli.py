@@ -1,0 +1,206 @@
+"""The command line as its users meet it: a process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.deployments.conftest import ROOT
+
+if TYPE_CHECKING:
+    from deployments.samples import SampleLibrary
+    from tests.deployments.conftest import Command
+
+COMMANDS = ["up", "demo", "names", "library", "traces", "check"]
+
+
+def test_help_names_every_command(haas: Command) -> None:
+    shown = haas("--help")
+    assert shown.code == 0
+    for command in COMMANDS:
+        assert f"│ {command}" in shown.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(haas: Command, command: str) -> None:
+    shown = haas(command, "--help")
+    assert shown.code == 0
+    assert len(shown.out) > 200
+    assert shown.err == ""
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, deployments.cli\n"
+        "heavy = {'prefect', 'opentelemetry', 'sqlalchemy', 'av', 'guessit', 'pydantic', 'httpx'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+
+
+def test_prefect_does_not_ask_for_usage_data(haas: Command) -> None:
+    """As it does once, on a terminal, outside of CI."""
+    reading, terminal = pty.openpty()
+    outside = {name: value for name, value in haas.environment.items() if name != "CI"}
+    with os.fdopen(reading, "rb"), os.fdopen(terminal, "wb") as shown:
+        subprocess.run(
+            [sys.executable, "-m", "deployments.cli", "check"],
+            stdout=subprocess.DEVNULL,
+            stderr=shown,
+            cwd=haas.cwd,
+            env=outside,
+            check=False,
+        )
+    assert not (Path(haas.environment["PREFECT_HOME"]) / ".sdk_telemetry").exists()
+
+
+def test_a_wrong_option_is_refused(haas: Command) -> None:
+    refused = haas("names", "--kind", "opera")
+    assert refused.code != 0
+    assert "movies" in refused.out + refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_names_as_json_lines(haas: Command) -> None:
+    paths = "Heat (1995)/Heat.mkv\n\n8f3a9c2e71d04b55.mkv\nStalker (1979).mkv"
+    shown = haas("names", "--kind", "movies", "--json", stdin=paths.encode())
+    lines = [json.loads(line) for line in shown.out.splitlines()]
+    assert [line["path"] for line in lines] == [
+        "Heat (1995)/Heat.mkv",
+        "8f3a9c2e71d04b55.mkv",
+        "Stalker (1979).mkv",
+    ]
+    assert lines[0] == {
+        "path": "Heat (1995)/Heat.mkv",
+        "title": "Heat",
+        "year": 1995,
+        "season": None,
+        "episodes": [],
+        "date": None,
+        "absolute": [],
+        "ids": {},
+        "extra": None,
+    }
+    assert set(lines[1]) == {"path", "reason"}
+    assert lines[2]["year"] == 1979
+
+
+def test_names_for_people(haas: Command) -> None:
+    paths = "Show/Season 1/Show.S01E02E03.mkv\nShow {tvdb-7}/Show 2001-02-03.mkv\nnothing.mkv\n"
+    shown = haas("names", "--kind", "tv", stdin=paths.encode())
+    assert shown.code == 0
+    assert "    Show S01E02E03\n" in shown.out
+    assert "2001-02-03 {tvdb-7}" in shown.out
+    assert "    not identified: " in shown.out
+
+
+def test_names_keep_every_byte(haas: Command) -> None:
+    odd = b"caf\xe9 (2001).mkv\0two\nlines (2002).mkv\0"
+    shown = haas("names", "--kind", "movies", "--null", stdin=odd)
+    assert "caf\udce9 (2001).mkv" in shown.out
+    as_json = haas("names", "--kind", "movies", "--null", "--json", stdin=odd)
+    first, second = [json.loads(line) for line in as_json.out.splitlines()]
+    assert first["path"] == "caf\udce9 (2001).mkv"
+    assert second["path"] == "two\nlines (2002).mkv"
+
+
+def test_a_reader_that_leaves_early_is_no_error(haas: Command) -> None:
+    many = "Heat (1995)/Heat.mkv\n" * 20_000
+    script = f"{sys.executable} -m deployments.cli names --kind movies | head -1"
+    done = subprocess.run(
+        ["sh", "-c", script],
+        input=many,
+        env=haas.environment,
+        cwd=haas.cwd,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "Heat (1995)/Heat.mkv\n"
+    assert done.stderr == ""
+
+
+def test_a_broken_settings_file_is_said_in_a_sentence(haas: Command, tmp_path: Path) -> None:
+    (tmp_path / "haas.toml").write_text("libraries = [")
+    refused = haas("library")
+    assert refused.code == 1
+    assert refused.err.startswith("haas: ")
+    assert "is not valid TOML" in refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_a_misspelt_variable_is_said(haas: Command) -> None:
+    shown = haas("library", environment={"HAAS_LIBRARYS": "[]"})
+    assert shown.err == "haas: HAAS_LIBRARYS is not a setting; did you mean HAAS_LIBRARIES?\n"
+
+
+def test_the_unforeseen_is_said_too(haas: Command, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "catalog.sqlite3").write_bytes(b"no database at all" * 100)
+    refused = haas("library")
+    assert refused.code == 1
+    assert refused.err.startswith("haas: ")
+    assert "Traceback" not in refused.err
+
+
+def test_an_empty_catalog(haas: Command) -> None:
+    assert "nothing has been scanned" in haas("library").out
+    assert json.loads(haas("library", "--json").out) == {
+        "libraries": [],
+        "movies": [],
+        "shows": [],
+        "people": 0,
+        "unmatched": [],
+    }
+
+
+@pytest.fixture
+def scanned(haas: Command, samples: SampleLibrary, tmp_path: Path) -> Command:
+    from haas_media.catalog import open_catalog
+    from haas_media.scan import scan
+    from haas_media.settings import load_settings
+
+    (tmp_path / "haas.toml").write_text(
+        f'data_dir = "data"\n'
+        f'[[libraries]]\ntitle = "Films"\nkind = "movies"\npath = "{samples.films}"\n'
+        f'[[libraries]]\ntitle = "Shows"\nkind = "tv"\npath = "{samples.shows}"\n'
+    )
+    settings = load_settings(tmp_path / "haas.toml")
+    with open_catalog(settings.database_url) as catalog:
+        scan(settings, catalog)
+    return haas
+
+
+def test_what_the_catalog_holds(scanned: Command) -> None:
+    shown = scanned("library")
+    assert shown.code == 0
+    for text in ("Films", "Metropolis", "1927", "Sherlock Holmes", "specials: 1, season 1: 4"):
+        assert text in shown.out
+    assert "Unmatched (1)" in shown.out
+
+
+def test_what_the_catalog_holds_as_json(scanned: Command) -> None:
+    holds = json.loads(scanned("library", "--json").out)
+    films, shows = holds["libraries"]
+    assert films["files"] == {"extra": 2, "matched": 11, "unmatched": 1}
+    assert shows["files"] == {"matched": 11}
+    [bunny] = [movie for movie in holds["movies"] if movie["title"] == "Big Buck Bunny"]
+    assert len(bunny["files"]) == 2
+    [holmes] = [show for show in holds["shows"] if show["title"] == "Sherlock Holmes"]
+    assert holmes["episodes"] == {"0": 1, "1": 4}
+
+
+def test_what_is_unmatched(scanned: Command) -> None:
+    shown = scanned("library", "--unmatched")
+    assert "Films: incoming/8f3a9c2e71d04b55.mkv" in shown.out
+    assert "Metropolis" not in shown.out
+    [file] = json.loads(scanned("library", "--unmatched", "--json").out)["unmatched"]
+    assert file["library"] == "Films"
+    assert file["reason"]

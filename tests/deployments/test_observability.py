@@ -1,0 +1,239 @@
+"""The files in deployments/observability hang together, and ask for what is really emitted."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from haas_otel.delivery.metrics import ACTIVE, DURATION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deployments" / "observability"
+BACKENDS = ["aspire", "azure", "grafana", "jaeger", "zipkin"]
+VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::[-?]([^}]*))?\}")
+
+
+def prometheus_names() -> set[str]:
+    """The names that Prometheus has for our metrics: dots replaced, unit and part added."""
+    duration = f"{DURATION.replace('.', '_')}_seconds"
+    return {ACTIVE.replace(".", "_"), *(f"{duration}_{x}" for x in ("bucket", "count", "sum"))}
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+def compose(backend: str) -> dict[str, Any]:
+    found: dict[str, Any] = read(FOLDER / backend / "compose.yaml")
+    return found
+
+
+def collector(backend: str) -> dict[str, Any]:
+    found: dict[str, Any] = read(FOLDER / backend / "collector.yaml")
+    return found
+
+
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FOLDER / "grafana" / "dashboard.json").read_text())
+    return found
+
+
+def alerts() -> list[dict[str, Any]]:
+    groups = read(FOLDER / "grafana" / "alerts.yaml")["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_there_is_one_for_each_backend() -> None:
+    folders = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
+    assert folders == BACKENDS
+
+
+def test_compose_files_keep_to_the_compose_specification() -> None:
+    files = [str(FOLDER / backend / "compose.yaml") for backend in BACKENDS]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "check_jsonschema",
+            "--builtin-schema",
+            "vendor.compose-spec",
+            *files,
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dashboard_has_nothing_that_grafanas_schema_does_not_know() -> None:
+    """What Grafana's own models do not take over is gone when it is written out again."""
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    taken = json.loads(json.dumps(Dashboard.from_json(dashboard()), cls=JSONEncoder))
+    lost = [path for path, value in leaves(dashboard()) if dict(leaves(taken)).get(path) != value]
+    assert lost == []
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that holds no others, with the way to it."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, each in inner:
+        if isinstance(each, dict | list) and each:
+            yield from leaves(each, f"{path}/{key}")
+        elif each not in ({}, []):
+            yield f"{path}/{key}", each
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_services_are_pinned_and_reached_from_this_machine_only(backend: str) -> None:
+    taken = []
+    for service in compose(backend)["services"].values():
+        tag = VARIABLE.sub(lambda found: found[2] or "", service["image"]).rpartition(":")[2]
+        assert re.fullmatch(r"v?\d+\.\d+(\.\d+)?", tag), service["image"]
+        for port in service.get("ports", []):
+            host, outside, _ = VARIABLE.sub(lambda found: found[2] or "", port).split(":")
+            assert host == "127.0.0.1"
+            taken.append(outside)
+    assert len(taken) == len(set(taken))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_a_compose_file_names_is_there(backend: str) -> None:
+    file = compose(backend)
+    used = set()
+    for service in file["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("./"):
+                assert (FOLDER / backend / source).is_file(), source
+            else:
+                used.add(source)
+        assert set(service.get("depends_on", [])) <= set(file["services"])
+    assert used == set(file.get("volumes", {}))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_variable_is_stated_at_the_top(backend: str) -> None:
+    text = (FOLDER / backend / "compose.yaml").read_text()
+    head = text.partition("\nname:")[0]
+    for name, default in VARIABLE.findall(text):
+        assert name in head
+        if default.isdigit():
+            assert f"{name} ({default})" in head
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_pipelines_use_what_is_defined_and_all_of_it(backend: str) -> None:
+    file = collector(backend)
+    pipelines = file["service"]["pipelines"]
+    assert set(pipelines) == {"traces", "metrics", "logs"}
+    for part in ("receivers", "processors", "exporters"):
+        used = {name for pipeline in pipelines.values() for name in pipeline[part]}
+        assert used == set(file[part]), part
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_collector_sends_to_services_of_its_file(backend: str) -> None:
+    file = compose(backend)
+    for name, exporter in collector(backend)["exporters"].items():
+        endpoint = (exporter or {}).get("endpoint", "").removeprefix("http://")
+        if name != "prometheus" and endpoint:
+            assert endpoint.split(":")[0] in file["services"]
+    for variable in re.findall(
+        r"\$\{env:(\w+)\}", (FOLDER / backend / "collector.yaml").read_text()
+    ):
+        assert variable in file["services"]["collector"]["environment"]
+
+
+@pytest.mark.parametrize("backend", ["aspire", "grafana"])
+def test_differences_are_put_in_order_and_added_up(backend: str) -> None:
+    file = collector(backend)
+    first, second, *_ = file["service"]["pipelines"]["metrics"]["processors"]
+    assert (first, second) == ("transform/in-order", "deltatocumulative")
+    for statement in file["processors"][first]["metric_statements"]:
+        assert f'metric.name == "{DURATION}"' in statement
+
+
+def test_prometheus_scrapes_the_collector() -> None:
+    (scraped,) = read(FOLDER / "grafana" / "prometheus.yaml")["scrape_configs"]
+    port = collector("grafana")["exporters"]["prometheus"]["endpoint"].rpartition(":")[2]
+    assert scraped["static_configs"] == [{"targets": [f"collector:{port}"]}]
+
+
+def test_the_dashboard_and_its_sources_know_each_other() -> None:
+    sources = read(FOLDER / "grafana" / "datasources.yaml")["datasources"]
+    kinds = {source["uid"]: source["type"] for source in sources}
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for panel in panels:
+        for of in (panel, *panel["targets"]):
+            assert kinds[of["datasource"]["uid"]] == of["datasource"]["type"]
+    for source in sources:
+        host = source["url"].removeprefix("http://").split(":")[0]
+        assert host in compose("grafana")["services"]
+    linked = re.findall(r"datasourceUid: (\w+)", (FOLDER / "grafana/datasources.yaml").read_text())
+    assert set(linked) <= set(kinds)
+
+
+def test_panels_do_not_overlap() -> None:
+    covered: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & covered, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        covered |= cells
+
+
+def test_queries_ask_for_metrics_and_labels_that_are_emitted() -> None:
+    expressions = [
+        target["expr"]
+        for panel in dashboard()["panels"]
+        for target in panel["targets"]
+        if "expr" in target
+    ]
+    expressions += [rule["expr"] for rule in alerts()]
+    asked = {name for text in expressions for name in re.findall(r"\bbackground_task\w+", text)}
+    assert asked == prometheus_names()
+    labels = {
+        label
+        for text in expressions
+        for chosen in re.findall(r"\{([^}]*)\}", text)
+        for label in re.findall(r"(\w+)\s*=", chosen)
+    }
+    labels |= {
+        label
+        for text in expressions
+        for by in re.findall(r"by \(([^)]*)\)", text)
+        for label in by.split(", ")
+    }
+    assert labels == {"task_type", "task_status", "le"}
+    statuses = {s for text in expressions for s in re.findall(r'task_status="(\w+)"', text)}
+    assert statuses <= {"Completed", "Failed", "Cancelled"}
+
+
+def test_every_alert_says_what_is_wrong() -> None:
+    assert [rule["alert"] for rule in alerts()] == [
+        "BackgroundTaskFailed",
+        "LibraryScanOverdue",
+        "BackgroundTaskSlow",
+    ]
+    for rule in alerts():
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert rule["expr"].count("(") == rule["expr"].count(")")

@@ -1,0 +1,93 @@
+"""What docs/queries.md tells to type is typed here, where the program is at hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from haas_otel.delivery.limits import Limits
+from haas_otel.delivery.processor import DurableSpanProcessor
+from haas_otel.span import SCOPE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = (Path(__file__).parents[2] / "docs" / "queries.md").read_text()
+RUNS = [
+    ("MetadataScanTask", "Completed", 420),
+    ("MetadataScanTask", "Failed", 3),
+    ("EncodingTask", "Failed", 900),
+    ("EncodingTask", "Completed", 299),
+    ("PersonCleanupTask", "Cancelled", 1),
+]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A store with these runs, each with a trace of its own."""
+    processor = DurableSpanProcessor(tmp_path, (), Limits())
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer(SCOPE, "0.1.0")
+    for number, (kind, status, seconds) in enumerate(RUNS):
+        told = {
+            "task.id": f"01932b4e-7890-7abc-def0-{number:012x}",
+            "task.type": kind,
+            "task.status": status,
+            "task.duration_ms": seconds * 1000.0,
+        }
+        begun = 1_760_000_000_000_000_000 + number
+        span = tracer.start_span(f"BackgroundTask.{kind}", start_time=begun, attributes=told)
+        span.end(begun + seconds * 1_000_000_000)
+    processor.shutdown(timedelta(seconds=10))
+    return tmp_path
+
+
+CASES: dict[str, Callable[[str, str, int], bool]] = {
+    "haas traces --failed": lambda _, status, __: status == "Failed",
+    "haas traces --slower-than 5m": lambda _, __, seconds: seconds > 300,
+    "haas traces --type MetadataScanTask": lambda kind, _, __: kind == "MetadataScanTask",
+    "haas traces --failed --slower-than 5m --type EncodingTask": lambda kind, status, seconds: (
+        kind == "EncodingTask" and status == "Failed" and seconds > 300
+    ),
+}
+
+
+def test_every_line_of_the_page_is_run() -> None:
+    lines = set(re.findall(r"`(haas traces --[^`]*)`", PAGE))
+    assert lines == set(CASES)
+
+
+@pytest.mark.parametrize("line", CASES)
+def test_a_line_finds_what_it_asks_for(line: str, directory: Path) -> None:
+    program = [sys.executable, "-m", "deployments.cli", *shlex.split(line)[1:], "--json"]
+    done = subprocess.run(
+        program,
+        env={"PATH": "", "HOME": str(directory), "HAAS_OTEL_DIR": str(directory)},
+        cwd=directory,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+    found = {
+        (told["task.type"], told["task.status"], told["task.duration_ms"])
+        for told in (span["attributes"] for span in json.loads(done.stdout))
+    }
+    assert found == {(k, s, t * 1000.0) for k, s, t in RUNS if CASES[line](k, s, t)}
+
+
+def test_five_minutes_are_the_same_in_every_unit() -> None:
+    section = PAGE.partition("## Slower than five minutes")[2].partition("## One kind")[0]
+    assert "span.task.duration_ms > 300000.0 }" in section  # a double needs its point
+    assert "`300000000` (microseconds)" in section
+    assert 'todouble(customDimensions["task.duration_ms"]) > 300000`' in section

@@ -1,0 +1,325 @@
+"""The local stack: what it brings up, what it leaves behind, how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deployments.claim import address_of
+from deployments.demo import make_long_film
+from deployments.process import Child, wait_until
+from deployments.runs import follow, report_of, trigger
+from deployments.server import answers, free_port, home_of
+from deployments.stack import Stack, StackError
+from haas_media.encoding import find_ffmpeg
+from tests.deployments.conftest import ROOT, clean_environment, idle
+
+if TYPE_CHECKING:
+    from deployments.samples import SampleLibrary
+
+pytestmark = pytest.mark.e2e
+
+RUN_SECONDS = 120
+DEPLOYMENTS = [
+    "add-to-library/on-demand",
+    "encoding/on-demand",
+    "metadata-refresh/weekly",
+    "metadata-scan/hourly",
+    "person-cleanup/nightly",
+    "reconcile-spans/every-5-minutes",
+    "remove-from-library/on-demand",
+]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_everything_is_up(stack: Stack) -> None:
+    assert answers(stack.address.api)
+    assert stack.deployments() == DEPLOYMENTS
+    assert stack.online() == set(stack.workers)
+    with stack.client() as client:
+        assert client.read_work_pool(stack.work_pool).type == "process"
+    assert wait_until(lambda: not idle(stack), 60)
+
+
+def test_the_user_interface_is_served(stack: Stack) -> None:
+    import httpx
+
+    page = httpx.get(stack.address.ui, headers={"Accept": "text/html"})
+    assert page.status_code == 200  # not one that leads to the other UI
+    assert "<html" in page.text.lower()
+
+
+def test_all_state_is_in_the_data_directory(stack: Stack) -> None:
+    made = {path.name for path in stack.data_dir.iterdir()}
+    assert {"prefect", "logs", "stack.lock"} <= made
+    assert (stack.data_dir / "prefect" / "prefect.db").exists()
+
+
+def test_a_scan_runs_from_its_deployment(stack: Stack) -> None:
+    seen: list[float] = []
+    with stack.client() as client:
+        run = trigger(client, "metadata-scan/hourly", {})
+        ended = follow(client, run.id, lambda _, percent: seen.append(percent), RUN_SECONDS)
+        report = report_of(client, run.id)
+    assert ended.state_name == "Completed"
+    assert ended.name == "scan of all libraries"
+    assert seen == sorted(seen)
+    assert seen[-1] == 100
+    [rows] = report.tables
+    assert rows[-1]["found"] == 25
+    assert rows[-1]["unmatched"] == 1
+    [text] = report.texts
+    assert "8f3a9c2e71d04b55" in text
+
+
+def test_an_unknown_library_fails_the_run_with_a_sentence(stack: Stack) -> None:
+    with stack.client() as client:
+        run = trigger(client, "metadata-scan/hourly", {"library": "Opera"})
+        ended = follow(client, run.id, lambda *_: None, RUN_SECONDS)
+        tasks = client.read_task_runs()
+    assert ended.state_name == "Failed"
+    assert "There is no library 'Opera' in the settings." in str(ended.state.message)
+    failed = [task for task in tasks if task.flow_run_id == run.id]
+    assert [task.state_name for task in failed] == ["Failed"]
+
+
+def test_a_wrong_parameter_is_refused_before_a_run_starts(stack: Stack) -> None:
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    with stack.client() as client, pytest.raises(PrefectHTTPStatusError) as refused:
+        trigger(client, "add-to-library/on-demand", {"kind": "opera", "tmdb_id": 1})
+    assert refused.value.response.status_code == 409
+    assert "'opera' is not one of ['movie', 'tv']" in refused.value.response.text
+
+
+def test_a_second_stack_is_refused_the_data_directory(stack: Stack) -> None:
+    second = Stack(stack.data_dir, port=0)
+    with pytest.raises(StackError, match=f"already up at {stack.address.ui} with"):
+        second.claim()
+
+
+def test_the_address_is_found_in_the_data_directory_while_it_is_up(
+    stack: Stack, tmp_path: Path
+) -> None:
+    assert address_of(stack.data_dir) == stack.address.api
+    assert address_of(tmp_path) is None
+    (tmp_path / "stack.lock").write_text("http://127.0.0.1:1")  # of one that was killed
+    assert address_of(tmp_path) is None
+
+
+def test_a_given_server_is_used_and_left_running(stack: Stack, tmp_path: Path) -> None:
+    environment = clean_environment(tmp_path / "prefect")
+    with Stack(tmp_path, api_url=stack.address.api, environment=environment) as second:
+        second.start_server()
+        second.create_work_pool()
+        assert second.server is None
+        second.start_worker("another")
+        second.wait_for_workers()
+        assert "another" in stack.online()
+    assert answers(stack.address.api)
+
+
+def test_a_work_pool_of_another_type_is_refused(stack: Stack, tmp_path: Path) -> None:
+    from prefect.client.schemas.actions import WorkPoolCreate
+
+    with stack.client() as client:
+        client.create_work_pool(WorkPoolCreate(name="containers", type="docker"))
+    environment = {"HAAS_WORK_POOL": "containers"}
+    with pytest.raises(StackError, match="is of type docker"):
+        Stack(tmp_path, api_url=stack.address.api, environment=environment).create_work_pool()
+
+
+def test_a_port_in_use_is_not_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert free_port(port) != port
+
+
+def test_a_port_that_is_taken_meanwhile_is_left_to_who_has_it(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other server answers there: it must not be taken for one's own."""
+    theirs = int(stack.address.api.rpartition(":")[2].removesuffix("/api"))
+    ports = iter([theirs, free_port(0)])
+    monkeypatch.setattr("deployments.stack.free_port", lambda _: next(ports))
+    with Stack(tmp_path, environment=clean_environment(tmp_path)) as second:
+        assert second.start_server().api != stack.address.api
+        assert home_of(second.address.api) == tmp_path / "prefect"
+        second.check()
+
+
+def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    broken = {"PREFECT_SERVER_API_PORT": "none", "PREFECT_API_DATABASE_TIMEOUT": "never"}
+    environment = clean_environment(tmp_path / "prefect")
+    with (
+        pytest.raises(StackError, match=r"The Prefect server ended with exit code \d+.") as failed,
+        Stack(tmp_path, port=0, environment=environment, server_environment=broken) as stack,
+    ):
+        stack.start_server()
+    assert "The end of " in str(failed.value)
+    assert "valid" in str(failed.value)
+
+
+def test_a_worker_that_died_is_noticed(stack: Stack) -> None:
+    child = stack.start_worker("short-lived")
+    child.kill()
+    with pytest.raises(StackError, match="The worker ended with exit code -9"):
+        stack.check()
+    del stack.workers["short-lived"]
+    stack.check()
+
+
+def test_closing_cancels_what_runs(stack: Stack, samples: SampleLibrary, tmp_path: Path) -> None:
+    """A worker alone would kill its runs, and leave them shown as running for ever."""
+    film = tmp_path / "ten minutes.mkv"
+    make_long_film(find_ffmpeg(), film)
+    slow = {
+        "source": str(film),
+        "output": str(samples.films / "slow.mkv"),
+        "video_codec": "av1",
+        "resolution": "720p",
+        "crf": 10,
+    }
+    environment = clean_environment(tmp_path / "prefect")
+    for child in stack.workers.values():  # so that the second stack's worker gets the run
+        os.kill(child.pid, signal.SIGSTOP)
+    try:
+        with Stack(
+            tmp_path,
+            api_url=stack.address.api,
+            environment=environment,
+            worker_environment=stack._worker_environment,
+        ) as second:
+            second.start_server()
+            second.start_worker("second")
+            second.wait_for_workers()
+            with second.client() as client:
+                run = trigger(client, "encoding/on-demand", slow)
+                assert wait_until(lambda: progress(client, run.id) > 0, RUN_SECONDS)
+                pid = int(str(client.read_flow_run(run.id).infrastructure_pid))
+                assert alive(pid)
+    finally:
+        for child in stack.workers.values():
+            os.kill(child.pid, signal.SIGCONT)
+    with stack.client() as client:
+        assert client.read_flow_run(run.id).state_name == "Cancelled"
+    assert not alive(pid)
+    assert [path.name for path in samples.films.iterdir() if "slow" in path.name] == []
+
+
+def progress(client: object, run_id: object) -> float:
+    from deployments.runs import progress_of
+
+    return progress_of(client, run_id)  # type: ignore[arg-type]
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells a child of its parent's death")
+    script = (
+        "import os, pathlib, sys, time\n"
+        "from deployments.process import Child\n"
+        "here = pathlib.Path(sys.argv[1])\n"
+        "child = Child('sleeper', ['sleep', '60'], dict(os.environ), here / 'log')\n"
+        "(here / 'pid').write_text(str(child.pid))\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT)
+    file = tmp_path / "pid"
+    assert wait_until(lambda: file.exists() and file.read_text() != "", 20)
+    pid = int(file.read_text())
+    assert alive(pid)
+    parent.kill()
+    parent.wait()
+    assert wait_until(lambda: not alive(pid), 10)
+
+
+def test_a_child_heeds_sigint_though_its_parent_ignores_it(tmp_path: Path) -> None:
+    """A shell starts background jobs so; Prefect's worker turns SIGTERM into SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = Child("sleeper", ["sleep", "60"], dict(os.environ), tmp_path / "log")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    os.kill(child.pid, signal.SIGINT)
+    assert child.wait(10) == -signal.SIGINT
+
+
+def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
+    deaf = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('deaf', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    child = Child("deaf", [sys.executable, "-c", deaf], dict(os.environ), tmp_path / "log")
+    assert wait_until(lambda: child.tail() == "deaf", 20)
+    child.stop(seconds=0.5)
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_a_tail_is_of_this_process_only(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        child = Child("echo", ["echo", text], dict(os.environ), tmp_path / "log")
+        assert child.wait(10) == 0
+    assert child.tail() == "second"
+    assert (tmp_path / "log").read_text() == "first\nsecond\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_haas_up_ends_all_of_it(tmp_path: Path, number: int) -> None:
+    """Started by a shell in the background, too, which has it ignore SIGINT."""
+    environment = clean_environment(tmp_path / "prefect")
+    environment |= {"HAAS_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "out").open("wb") as out:
+        command = subprocess.Popen(
+            [sys.executable, "-m", "deployments.cli", "up", "--port", "0"],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=tmp_path,
+            env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        )
+    shown = lambda: (tmp_path / "out").read_text()  # noqa: E731
+    try:
+        assert wait_until(lambda: "Press Ctrl-C" in shown(), 240), shown()
+        children = descendants(command.pid)
+        assert len(children) >= 2
+        command.send_signal(number)
+        assert command.wait(60) == 0, shown()
+    finally:
+        command.kill()
+    assert "runs, worker and server have ended" in shown()
+    assert "Traceback" not in shown()
+    assert [pid for pid in children if alive(pid)] == []
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def test_waiting_gives_up_in_time() -> None:
+    started = time.monotonic()
+    assert not wait_until(lambda: False, 0.3)
+    assert 0.3 <= time.monotonic() - started < 3

@@ -1,0 +1,69 @@
+"""What `haas up` hands on to runs, which start in another folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from deployments.stack import Stack
+from deployments.up import same_settings
+from haas_media.settings import Settings, load_settings
+
+NAMES = ("HAAS_LIBRARIES", "HAAS_ENCODING_ROOTS", "HAAS_FFMPEG", "HAAS_CONFIG", "HAAS_DATA_DIR")
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Settings:
+    """Read the settings as a run does: in the folder of the flows."""
+    monkeypatch.chdir("/")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def test_relative_paths_of_variables_mean_the_same_place(
+    monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    libraries = [{"title": "Films", "kind": "movies", "path": "films"}]
+    monkeypatch.setenv("HAAS_LIBRARIES", json.dumps(libraries))
+    monkeypatch.setenv("HAAS_ENCODING_ROOTS", '["out"]')
+    monkeypatch.setenv("HAAS_FFMPEG", "./bin/ffmpeg")
+    settings = load_settings()
+    read = elsewhere(monkeypatch, same_settings(settings, None))
+    assert read.encoding_roots == settings.encoding_roots == (here / "films", here / "out")
+    assert read.ffmpeg == str(here / "bin" / "ffmpeg")
+
+
+def test_the_file_is_the_same(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    config = here / "haas.toml"
+    config.write_text('[[libraries]]\ntitle = "Films"\nkind = "movies"\npath = "films"\n')
+    variables = same_settings(load_settings(), Path("haas.toml"))
+    assert variables == {"HAAS_CONFIG": str(config)}
+    assert elsewhere(monkeypatch, variables).libraries[0].path == here / "films"
+
+
+def test_without_a_file_runs_read_none_either(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    variables = same_settings(load_settings(), None)
+    other = here / "flows"
+    other.mkdir()
+    (other / "haas.toml").write_text('[[libraries]]\ntitle = "X"\nkind = "tv"\npath = "x"\n')
+    elsewhere(monkeypatch, variables)
+    monkeypatch.chdir(other)
+    assert load_settings().libraries == ()
+
+
+def test_relative_folders_of_a_stack(here: Path) -> None:
+    stack = Stack(Path("data"), environment={"HAAS_OTEL_DIR": "spans"})
+    assert stack.data_dir == here / "data"
+    assert stack.traces == here / "spans"
+    assert Stack(Path("data"), environment=dict(os.environ)).traces == here / "data" / "telemetry"
