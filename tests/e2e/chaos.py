@@ -1,0 +1,58 @@
+"""Chaos, planned from a seed: what is done to each run, and when, and what must be true after."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, TaskRun
+
+Deed = Literal["nothing", "cancel", "terminate", "kill", "kill the machine"]
+DEEDS: tuple[Deed, ...] = ("nothing", "cancel", "terminate", "kill", "kill the machine")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done to one run, ``after`` seconds from when the server says that it runs."""
+
+    number: int
+    deed: Deed
+    after: float
+    worker: Literal["one", "two"]
+
+
+def plans(seed: int, runs: int, longest: float) -> list[Plan]:
+    """Return a plan for each run: every deed about equally often, in random order, repeatable."""
+    chance = random.Random(seed)
+    # A machine dies seldom: it takes other runs along and has to be noticed by missing heartbeats.
+    deeds = [DEEDS[n % 5] if n % 10 != 4 else "kill" for n in range(runs)]
+    chance.shuffle(deeds)
+    return [
+        Plan(n, deed, chance.uniform(0, longest), chance.choice(("one", "two")))
+        for n, deed in enumerate(deeds)
+    ]
+
+
+def right_statuses(flow_run: FlowRun, task_run: TaskRun, *, during_outage: bool) -> set[str]:
+    """Return what the one span of a started task run may say, by what the server knows.
+
+    Args:
+        flow_run: the run as the server knows it at the end.
+        task_run: its task run as the server knows it at the end.
+        during_outage: the run's last states may have been lost with the server's connection: then
+            its process knew better than the server.
+    """
+    state = task_run.state
+    assert state is not None
+    if state.is_completed():
+        return {"Completed"}
+    if state.is_failed():
+        return {"Failed"}
+    if state.is_crashed() or state.is_cancelled():
+        return {"Cancelled"}  # the process lived to see itself interrupted
+    # Running for ever: killed. Or it ended, and its last record died with the process.
+    assert flow_run.state is not None
+    told = {"Cancelled"} if flow_run.state.is_cancelled() else {"Failed"}
+    return told | ({"Completed", "Failed", "Cancelled"} if during_outage else set())

@@ -1,0 +1,168 @@
+"""A real Prefect server and real process workers on 127.0.0.1, to be stopped, killed and restarted.
+
+Every process is started from the environment that the tests run in, has its own session, and is
+ended by its process id.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PREFECT = [sys.executable, "-m", "prefect"]
+
+
+def wait_until(
+    predicate: Callable[[], Any], *, timeout: float = 60, interval: float = 0.1, what: str = ""
+) -> Any:
+    """Return the predicate's first true value; fail after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout} s in vain for {what or predicate}")
+        time.sleep(interval)
+    return value
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class PrefectProcesses:
+    """A server with its database and home in ``home``, and its workers by name."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    extra: dict[str, str] = field(default_factory=dict)
+    server: subprocess.Popen[bytes] | None = None
+    workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of every process of this server; no setting of the machine's gets in."""
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PREFECT_", "OTEL_", "HAAS_"))
+        }
+        return {
+            **kept,
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": (
+                f"sqlite+aiosqlite:///{self.home / 'prefect.db'}"
+            ),
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+            "NO_COLOR": "1",
+            **self.extra,
+        }
+
+    def start_server(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.server = self._start(
+            "server",
+            ["server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
+            self.environment,
+        )
+        wait_until(self.answers, timeout=120, what="the Prefect server")
+
+    def answers(self) -> bool:
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.api_url}/health", timeout=2).is_success
+        return False
+
+    def stop_server(self) -> None:
+        if self.server is not None:
+            end(self.server)
+            self.server = None
+
+    def start_worker(
+        self, name: str, pool: str, *, environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        arguments = ["worker", "start", "--pool", pool, "--type", "process", "--name", name]
+        worker = self._start(name, arguments, {**self.environment, **(environment or {})})
+        self.workers[name] = worker
+        return worker
+
+    def kill_worker(self, name: str) -> None:
+        """SIGKILL a worker, and only it: its runs go on as orphans."""
+        worker = self.workers.pop(name)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+
+    def stop(self) -> None:
+        for worker in self.workers.values():
+            end(worker)
+        self.workers.clear()
+        self.stop_server()
+
+    def log(self, name: str) -> str:
+        return (self.home / f"{name}.log").read_text(errors="replace")
+
+    def _start(
+        self, name: str, arguments: list[str], environment: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        with (self.home / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [*PREFECT, *arguments],
+                env=environment,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
+def end(process: subprocess.Popen[bytes], *, grace: float = 10) -> None:
+    """End a process and its children: SIGTERM, then SIGKILL."""
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def run_process(flow_run_id: str) -> psutil.Process | None:
+    """Return the process that executes a flow run, found by its environment."""
+    for process in psutil.process_iter(["pid"]):
+        with suppress(psutil.Error):
+            environment = process.environ()
+            if (
+                environment.get("PREFECT__FLOW_RUN_ID", "").replace("-", "")
+                == flow_run_id.replace("-", "")
+                and "hook" not in process.cmdline()
+            ):
+                return process
+    return None

@@ -1,0 +1,255 @@
+"""More than one machine: work is shared, and a machine that dies takes only its own runs along.
+
+The services are those of ``deployments/compose/compose.yaml``, started as processes (machines.py).
+The tests look at one story: two workers; one dies with its runs; another takes its place; then
+``HAAS_MACHINE_RUNS`` (default 40) mixed runs while the dead machine's runs are found out. Removals
+queue cleanups of their own, which count.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import imageio_ffmpeg
+import pytest
+
+from tests.e2e.machines import Machines, require_servers
+from tests.e2e.prefect_processes import wait_until
+from tests.e2e.test_endings import SCOPE
+from tests.fake_tmdb import Catalogue, FakeTmdb
+from tests.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from prefect.client.schemas.objects import FlowRun, TaskRun
+
+    from tests.received import ReceivedSpan
+
+pytestmark = pytest.mark.timeout(900)
+
+RUNS = int(os.environ.get("HAAS_MACHINE_RUNS", "40"))
+FILMS = 8
+SILENCE = "60"  # seconds; twice the heartbeat
+SLOW = 10.0  # seconds that TMDb takes to answer while the machine dies
+OFF = {f"HAAS_{name}_SCHEDULE": "off" for name in ("SCAN", "CLEANUP", "REFRESH", "RECONCILE")}
+
+
+@dataclass
+class Story:
+    """What was started and what came of it."""
+
+    machines: Machines
+    receiver: Receiver
+    tmdb: FakeTmdb
+    lost: set[UUID] = field(default_factory=set)
+    spared: set[UUID] = field(default_factory=set)
+    mixed: dict[UUID, str] = field(default_factory=dict)
+    deployments: dict[str, UUID] = field(default_factory=dict)
+
+    def start(self, name: str, **parameters: Any) -> UUID:
+        api = self.machines.api
+        if name not in self.deployments:
+            self.deployments[name] = api.client.read_deployment_by_name(name).id
+        return api.run(self.deployments[name], parameters=parameters)
+
+    def all_runs(self) -> list[FlowRun]:
+        return self.machines.api.client.read_flow_runs(limit=200)
+
+    def started_tasks(self) -> list[TaskRun]:
+        found = self.machines.api.client.read_task_runs(limit=200)
+        return [each for each in found if each.start_time is not None]
+
+    def spans(self) -> list[ReceivedSpan]:
+        return [span for span in self.receiver.spans if span.scope_name == SCOPE]
+
+    def in_hand(self) -> dict[str, set[UUID]]:
+        """Return the runs whose task has started and not ended, by worker."""
+        under_way = {task.flow_run_id for task in self.started_tasks() if task.end_time is None}
+        found: dict[str, set[UUID]] = {"worker-one": set(), "worker-two": set()}
+        for run in self.all_runs():
+            if run.id in under_way:
+                found[worker_of(run)].add(run.id)
+        return found
+
+
+def worker_of(run: FlowRun) -> str:
+    return str(run.labels.get("prefect.worker.name"))
+
+
+@pytest.fixture(scope="module")
+def story() -> Iterator[Story]:
+    require_servers()
+    # Not below pytest's own folder, where PostgreSQL's user may not look when we are root.
+    folder = Path(tempfile.mkdtemp(prefix="haas-machines-"))
+    folder.chmod(0o755)
+    with Receiver().start("grpc") as receiver, FakeTmdb(Catalogue(200, people=60)) as tmdb:
+        machines = Machines(
+            folder,
+            _libraries(folder / "libraries"),
+            variables={
+                **OFF,
+                **{name: value for name, value in receiver.environment.items() if "OTLP" in name},
+                "HAAS_RUNS_AT_ONCE": "2",
+                "HAAS_TMDB_TOKEN": "any",
+                "HAAS_TMDB_URL": tmdb.url,
+                "HAAS_TMDB_REQUESTS_PER_SECOND": "50",
+                "HAAS_ZOMBIE_SECONDS": SILENCE,
+            },
+        )
+        told = Story(machines, receiver, tmdb)
+        try:
+            machines.start()
+            _lose_a_machine(told)
+            _do_mixed_work(told)
+            _settle(told)
+            yield told
+        finally:
+            machines.stop()
+            if not os.environ.get("HAAS_KEEP"):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _libraries(folder: Path) -> Path:
+    for number in range(1, FILMS + 1):
+        film = folder / "films" / f"Film number {number} {{tmdb-{number}}}"
+        film.mkdir(parents=True)
+        (film / "film.mkv").write_bytes(b"no film, but a file to look at")
+    (folder / "shows").mkdir()
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    picture = "testsrc2=s=160x120:r=25:d=2"
+    clip = folder / "films" / "Clip (2001).mkv"
+    subprocess.run([ffmpeg, "-v", "error", "-f", "lavfi", "-i", picture, clip], check=True)
+    return folder
+
+
+def _lose_a_machine(story: Story) -> None:
+    for name in ("one", "two"):
+        story.machines.start_worker(name)
+    story.tmdb.latency = SLOW
+    runs = {story.start("add-to-library/on-demand", kind="movie", tmdb_id=50 + n) for n in range(4)}
+
+    def both_are_at_work() -> dict[str, set[UUID]] | None:
+        found = story.in_hand()
+        return found if all(len(each) == 2 for each in found.values()) else None
+
+    wait_until(both_are_at_work, timeout=120, interval=0.5, what="two runs on each worker")
+    story.machines.kill_machine("one")
+    story.lost = story.in_hand()["worker-one"]
+    story.spared = runs - story.lost
+    story.tmdb.latency = 0.0
+
+
+def _do_mixed_work(story: Story) -> None:
+    story.machines.start_worker("three")
+    # The titles that are removed later have to be there first.
+    scan = story.start("metadata-scan/hourly")
+    story.mixed[scan] = "metadata-scan/hourly"
+    assert story.machines.api.wait_for_end(scan).state_name == "Completed"
+    clip = story.machines.libraries / "films" / "Clip (2001).mkv"
+    plan: list[tuple[str, dict[str, Any]]] = [
+        ("metadata-scan/hourly", {}),
+        ("metadata-refresh/weekly", {}),
+        *(("remove-from-library/on-demand", {"kind": "movie", "tmdb_id": n + 1}) for n in range(6)),
+        *(
+            ("encoding/on-demand", {"source": str(clip), "output": f"{clip.parent}/out-{n}.mp4"})
+            for n in range(6)
+        ),
+        *(("person-cleanup/nightly", {}) for _ in range(5)),
+    ]
+    adds = RUNS - 1 - len(plan) - 6  # each removal queues a cleanup
+    plan += [
+        ("add-to-library/on-demand", {"kind": "movie", "tmdb_id": 101 + n}) for n in range(adds)
+    ]
+    for name, parameters in plan:
+        story.mixed[story.start(name, **parameters)] = name
+
+
+def _settle(story: Story) -> None:
+    def all_ended() -> bool:
+        return all(run.state and run.state.is_final() for run in story.all_runs())
+
+    wait_until(all_ended, timeout=600, interval=3, what="every run to end")
+    for run in story.all_runs():
+        if run.id not in story.lost | story.spared | set(story.mixed):
+            story.mixed[run.id] = "queued by a removal"
+    settle = story.start("reconcile-spans/every-5-minutes", quiet_seconds=0)
+    assert story.machines.api.wait_for_end(settle).state_name == "Completed"
+    # The last records of task runs come from a stream of events.
+    wait_until(
+        lambda: len(story.started_tasks()) == len(story.spans()),
+        timeout=30,
+        what=f"as many task runs as spans: {len(story.started_tasks())}, {len(story.spans())}",
+    )
+
+
+def test_mixed_runs_are_all_done(story: Story) -> None:
+    found = {run.id: run for run in story.all_runs()}
+    assert len(story.mixed) == RUNS
+    undone = {
+        f"{story.mixed[run]} {run}": found[run].state
+        for run in story.mixed
+        if found[run].state_name != "Completed"
+    }
+    assert undone == {}
+
+
+def test_the_work_is_shared(story: Story) -> None:
+    share = Counter(worker_of(run) for run in story.all_runs() if run.id in story.mixed)
+    assert set(share) == {"worker-two", "worker-three"}
+    assert min(share.values()) >= RUNS // 5
+
+
+def test_every_started_task_run_has_one_span(story: Story) -> None:
+    told = Counter(span.attributes["task.id"] for span in story.spans())
+    assert told == Counter(str(task.id) for task in story.started_tasks())
+    assert len(told) >= RUNS + len(story.lost)
+
+
+def test_spans_say_what_came_of_the_runs(story: Story) -> None:
+    status = {span.attributes["prefect.flow_run.id"]: span for span in story.spans()}
+    for run in story.all_runs():
+        if str(run.id) in status:
+            right = "Failed" if run.id in story.lost else "Completed"
+            assert status[str(run.id)].attributes["task.status"] == right, run.name
+
+
+def test_a_machine_that_dies_costs_its_own_runs_only(story: Story) -> None:
+    states = {run.id: run for run in story.all_runs()}
+    assert len(story.lost) == len(story.spared) == 2
+    assert {states[run].state_name for run in story.lost} == {"Crashed"}
+    assert {worker_of(states[run]) for run in story.lost} == {"worker-one"}
+    others = {run: found.state_name for run, found in states.items() if run not in story.lost}
+    assert set(others.values()) == {"Completed"}, others
+
+
+def test_spans_of_the_lost_runs_tell_of_the_crash(story: Story) -> None:
+    lost = {str(run) for run in story.lost}
+    mine = [s for s in story.spans() if s.attributes["prefect.flow_run.id"] in lost]
+    assert len(mine) == 2
+    assert {s.attributes["exception.type"] for s in mine} == {"prefect.exceptions.CrashedRun"}
+    assert all(f"{SILENCE} seconds" in s.status_description for s in mine)
+
+
+def test_what_was_done_is_in_the_one_catalog(story: Story) -> None:
+    found = {n for (n,) in story.machines.catalog_sql("SELECT tmdb_id FROM movies")}
+    names = Counter(story.mixed.values())
+    added = {101 + n for n in range(names["add-to-library/on-demand"])}
+    removed = {n + 1 for n in range(names["remove-from-library/on-demand"])}
+    assert added <= found
+    assert not removed & found
+    outputs = list((story.machines.libraries / "films").glob("out-*.mp4"))
+    assert len(outputs) == names["encoding/on-demand"]
+
+
+def test_the_server_reached_its_databases_where_they_were(story: Story) -> None:
+    for name in ("server", "background"):
+        assert "Connect call failed" not in story.machines.log(name)
