@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import StrictInt, StrictStr, TypeAdapter, ValidationError
 
 from flows.forms import field
+from flows.point_of_no_return import pass_point_of_no_return, point_of_no_return
 from flows.reporting import (
     ProgressArtifact,
     logger,
@@ -65,6 +66,7 @@ def encoding(request: EncodeRequest) -> dict[str, int]:
         ffmpeg=settings.ffmpeg,
         register=settings.data_dir / "encodings",
         on_progress=on_progress,
+        on_publish=pass_point_of_no_return,
     )
     for remark in (*filter(None, [report.fallback]), *report.warnings):
         logger().warning(remark)
@@ -104,19 +106,19 @@ def encoding_flow(
     device: StrictStr | None = _described("device", None),
 ) -> dict[str, int]:
     """Encode a media file, or streams of several, into a new one."""
-    return encoding(
-        checked_request(
-            source=source,
-            streams=streams,
-            output=output,
-            video_codec=video_codec,
-            crf=crf,
-            video_bitrate=video_bitrate,
-            resolution=resolution,
-            hardware_acceleration=hardware_acceleration,
-            device=device,
-        )
+    request = checked_request(
+        source=source,
+        streams=streams,
+        output=output,
+        video_codec=video_codec,
+        crf=crf,
+        video_bitrate=video_bitrate,
+        resolution=resolution,
+        hardware_acceleration=hardware_acceleration,
+        device=device,
     )
+    with point_of_no_return():
+        return encoding(request)
 
 
 def checked_request(**given: Any) -> EncodeRequest:

@@ -36,6 +36,7 @@ def encode(
     ffmpeg: str | None = None,
     register: Path | None = None,
     on_progress: Callable[[EncodeProgress], None] | None = None,
+    on_publish: Callable[[], None] | None = None,
 ) -> EncodeReport:
     """Encode, check the result, and only then let it take the output's name.
 
@@ -44,7 +45,8 @@ def encode(
     one has left is removed by the next, wherever that writes.
     ``on_progress`` is called in this thread, at most once a second while ffmpeg runs and once more
     at the end; what it raises ends the encoding. Any exception, those of signal handlers included,
-    kills ffmpeg at once, removes the partial file and leaves an existing output as it was.
+    kills ffmpeg at once, removes the partial file and leaves an existing output as it was; but not
+    from when ``on_publish`` is called, right before the new file takes the output's name.
 
     Raises EncodingError with a sentence. Source: media-tasks.md, "Encoding".
     """
@@ -69,7 +71,7 @@ def encode(
         finished = _run(argv, partial, meter, on_progress)
         check_run(finished, plan, target)
         media = check_output(partial.path, plan)
-        _publish(partial, target)
+        _publish(partial, target, on_publish)
     if on_progress is not None:
         on_progress(meter.complete(finished.last))
     return _report(target, plan, media, argv, choice, finished, time.monotonic() - started)
@@ -94,9 +96,9 @@ def _run(
     )
 
 
-def _publish(partial: Partial, target: Path) -> None:
+def _publish(partial: Partial, target: Path, on_publish: Callable[[], None] | None) -> None:
     try:
-        partial.publish()
+        partial.publish(on_publish)
     except OSError as error:
         raise EncodingError(
             f"The output could not be brought to {str(target)!r}: {error.strerror}."

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Self
 from haas_media.encoding.errors import EncodingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
 STALE_AFTER = timedelta(minutes=10)
@@ -83,10 +83,10 @@ class Partial:
             with contextlib.suppress(OSError):
                 os.utime(self.descriptor)
 
-    def publish(self) -> None:
+    def publish(self, on_publish: Callable[[], None] | None = None) -> None:
         """Bring the partial file to the disk for good, then let it take the output's place.
 
-        Raises OSError; the output is untouched then.
+        ``on_publish`` is called between the two. Raises OSError; the output is untouched then.
         """
         descriptor = os.open(self.path, os.O_RDWR)
         try:
@@ -94,6 +94,8 @@ class Partial:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if on_publish is not None:
+            on_publish()
         os.replace(self.path, self._target)  # noqa: PTH105 - what POSIX promises is atomic
         _sync_folder(self._target.parent)
 

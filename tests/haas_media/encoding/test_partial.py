@@ -103,9 +103,10 @@ def test_the_data_is_on_the_disk_before_the_name_is_changed(tmp_path: Path) -> N
         )
         with Partial(log.with_suffix(".mkv")) as partial:
             partial.path.write_bytes(b"x")
-            partial.publish()
+            partial.publish(lambda: calls.append(("told", "")))
     assert calls == [
         ("fsync", partial.path.name),
+        ("told", ""),
         ("replace", "log.mkv"),
         ("fsync", tmp_path.name),
     ]
