@@ -72,12 +72,13 @@ class Library(_Section):
     def check_root(self) -> None:
         """Refuse a root that is there but is no folder.
 
-        A root that is missing is not refused: its disk may be offline.
+        A root that is missing or cannot be looked at is not refused: its disk may be offline.
 
         Raises:
             SettingsError: the path is a file or something else that cannot hold media.
         """
-        if self.path.exists() and not self.path.is_dir():
+        # Not those of pathlib, which raise when the disk does not answer.
+        if os.path.exists(self.path) and not os.path.isdir(self.path):  # noqa: PTH110, PTH112
             raise SettingsError(
                 f"The path of library {self.title!r} is not a folder: {self.path}. "
                 "Give the folder that holds the media files."

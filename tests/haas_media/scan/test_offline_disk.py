@@ -225,6 +225,24 @@ def test_offline_disk_or_folder_that_may_not_be_read_keeps_its_records(filled: H
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
+def test_offline_disk_whose_root_cannot_even_be_looked_at_keeps_its_records(filled: House) -> None:
+    """As when a network disk has gone stale: asking whether the root is there fails."""
+    before = filled.files()
+    mount = filled.films.root.with_name("mount")
+    mount.mkdir()
+    filled.films.root.rename(mount / "films")
+    filled.films.root.symlink_to(mount / "films")
+    filled.shows.put("Dark/Season 1/Dark S01E03.mkv")
+    with as_nobody(filled.films.root.parent):
+        mount.chmod(0)
+        report = filled.scan()
+        mount.chmod(0o700)
+    assert films(report).offline_reason == "Permission denied"
+    assert before.items() <= filled.files().items()
+    assert report.libraries[1].new == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
 def test_a_file_that_may_not_be_read_is_identified_and_reported(house: House) -> None:
     house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
     with as_nobody(house.films.root.parent):
