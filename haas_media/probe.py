@@ -20,6 +20,10 @@ class ProbeError(Exception):
     """The file is no media file that can be read. The text is a sentence."""
 
 
+class Unreadable(ProbeError):
+    """The file cannot be opened now; that says nothing of what it holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """One stream. ``index`` is its real index in the file; ``bit_rate`` in bits a second."""
@@ -66,14 +70,15 @@ def probe(path: Path) -> Probe:
         path: a local file; its name is only ever a name, never an address.
 
     Raises:
-        ProbeError: it cannot be read, is empty, or is no media.
+        Unreadable: it cannot be opened: the right to, or its disk, is missing.
+        ProbeError: it is empty, or is no media.
     """
     try:
         with path.open("rb") as file:
             if not file.read(1):
                 raise ProbeError("The file is empty.")
     except OSError as error:
-        raise ProbeError(f"The file cannot be read: {error.strerror or error}.") from None
+        raise Unreadable(f"The file cannot be read: {error.strerror or error}.") from None
     return _probe(path)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from haas_media.catalog.models import MediaFile
 from haas_media.catalog.types import clean_text
 from haas_media.catalog.upserts import table_of
-from haas_media.probe import Probe, ProbeError, probe
+from haas_media.probe import Probe, ProbeError, Unreadable, probe
 from haas_media.scan.pool import map_unordered
 from haas_media.scan.report import FileReason
 
@@ -80,7 +80,9 @@ def _store(catalog: Catalog, results: list[dict[str, Any]]) -> None:
 def _values(outcome: Probe | ProbeError) -> dict[str, Any]:
     now = dt.datetime.now(dt.UTC)
     if isinstance(outcome, ProbeError):
-        return {"probed_at": now, "probe_error": str(outcome), "streams": None}
+        # Rights and disks come back without the file changing, so the next scan tries again.
+        probed_at = None if isinstance(outcome, Unreadable) else now
+        return {"probed_at": probed_at, "probe_error": str(outcome), "streams": None}
     return {
         "probed_at": now,
         "probe_error": None,

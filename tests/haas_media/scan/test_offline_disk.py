@@ -243,6 +243,21 @@ def test_offline_disk_whose_root_cannot_even_be_looked_at_keeps_its_records(fill
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
+def test_a_file_that_may_not_be_read_is_probed_once_it_may(house: House) -> None:
+    house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
+    with as_nobody(house.films.root.parent):
+        (house.films.root / "Heat (1995).mkv").chmod(0)
+        house.scan()
+        assert films(house.scan()).probed == 1
+        (house.films.root / "Heat (1995).mkv").chmod(0o600)
+        assert films(house.scan()).problems == ()
+        assert films(house.scan()).probed == 0
+    heat = house.files()["Heat (1995).mkv"]
+    assert heat["streams"]
+    assert heat["probe_error"] is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
 def test_a_file_that_may_not_be_read_is_identified_and_reported(house: House) -> None:
     house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
     with as_nobody(house.films.root.parent):
