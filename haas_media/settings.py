@@ -44,8 +44,17 @@ class SettingsError(Exception):
 
 
 def _absolute(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("holds a NUL character, which no path does")
     # No resolve(): a library behind a symbolic link keeps the name that its owner gave it.
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
+    return Path(os.path.abspath(_from_home(path)))  # noqa: PTH100
+
+
+def _from_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # which pydantic would let through
+        raise ValueError(f"begins with a home folder that is not known here: {path}") from None
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -175,7 +184,7 @@ class Settings(_Section):
     @field_validator("ffmpeg")
     @classmethod
     def _home(cls, ffmpeg: str | None) -> str | None:
-        return str(Path(ffmpeg).expanduser()) if ffmpeg else None
+        return str(_from_home(Path(ffmpeg))) if ffmpeg else None
 
     @field_validator("trace_url")
     @classmethod
@@ -252,7 +261,10 @@ def misspelt_variables() -> tuple[str, ...]:
 def _config_file() -> Path | None:
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        try:
+            return _from_home(Path(named))
+        except ValueError as wrong:
+            raise SettingsError(f"{CONFIG_VARIABLE} {wrong}.") from None
     local = Path(CONFIG_NAME)
     return local if local.exists() else None
 
@@ -279,7 +291,8 @@ def _anchor(raw: dict[str, Any], base: Path) -> None:
     """Let the relative paths of a settings file start at its own folder."""
 
     def anchored(value: Any) -> Any:
-        return str(base / Path(value).expanduser()) if isinstance(value, str) and value else value
+        relative = isinstance(value, str) and value and not value.startswith("~")
+        return str(base / value) if relative else value
 
     libraries = raw.get("libraries")
     for library in libraries if isinstance(libraries, list) else ():

@@ -201,6 +201,13 @@ def test_a_blank_token_is_none(write: Callable[[str], Path]) -> None:
             "libraries must each have a path of their own; twice:",
         ),
         ("data_dir = 5", "data_dir .*path"),
+        ("data_dir = '~not-here/x'", "data_dir begins with a home folder that .*: ~not-here/x."),
+        ("ffmpeg = '~not-here/ffmpeg'", "ffmpeg begins with a home folder that is not known"),
+        ("[encoding]\nroots = ['~not-here']", r"encoding.roots\[1\] begins with a home folder"),
+        (
+            "[[libraries]]\ntitle='A'\nkind='tv'\npath=\"x\\u0000\"",
+            r"libraries\[1\].path holds a NUL character, which no path does.",
+        ),
         ("tmdb = 5", "tmdb must be"),
         ("[tmdb]\nrequests_per_second = 0", "tmdb.requests_per_second must be greater than 0."),
         ("[tmdb]\nmax_concurrent = 'many'", "tmdb.max_concurrent must be a valid integer"),
@@ -253,6 +260,14 @@ def test_libraries_in_the_environment_are_a_json_list(
 def test_a_file_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAAS_CONFIG", str(tmp_path / "no.toml"))
     assert "no.toml does not exist. Make it, or let HAAS_CONFIG name the right one." in error()
+
+
+def test_a_file_of_somebody_unknown_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAAS_CONFIG", "~not-here/haas.toml")
+    assert (
+        error()
+        == "HAAS_CONFIG begins with a home folder that is not known here: ~not-here/haas.toml."
+    )
 
 
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
