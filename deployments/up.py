@@ -74,6 +74,8 @@ def same_settings(settings: Settings, config: Path | None) -> dict[str, str]:
         variables["HAAS_ENCODING_ROOTS"] = json.dumps(
             [str(root) for root in settings.encoding.roots]
         )
+    if os.environ.get("HAAS_DATABASE_URL"):
+        variables["HAAS_DATABASE_URL"] = settings.database_url
     ffmpeg = os.environ.get("HAAS_FFMPEG", "")
     if os.sep in ffmpeg:
         variables["HAAS_FFMPEG"] = str(Path(ffmpeg).expanduser().absolute())

@@ -30,13 +30,16 @@ from pydantic import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 CONFIG_NAME = "haas.toml"
 CONFIG_VARIABLE = "HAAS_CONFIG"
 DEFAULT_DATA_DIR = "~/.haas"
 
 Kind = Literal["movies", "tv"]
+
+# The address of a SQLite file, unless SQLite itself is to read its name.
+_SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:memory:|file:)([^?]+)(.*)", re.DOTALL)
 
 
 class SettingsError(Exception):
@@ -139,6 +142,12 @@ class EncodingSettings(_Section):
     roots: tuple[AbsolutePath, ...] = ()
 
 
+def _with_file(url: str, change: Callable[[str], str]) -> str:
+    """Change the path of a SQLite file's address; leave any other as it is."""
+    parts = _SQLITE_FILE.fullmatch(url)
+    return f"{parts[1]}{change(parts[2])}{parts[3]}" if parts else url
+
+
 def _http_url(url: str) -> str:
     if not re.match(r"https?://[^/\s]+", url):
         raise ValueError("must be an address that begins with http:// or https://")
@@ -180,6 +189,11 @@ class Settings(_Section):
             if doubles:
                 raise ValueError(f"must each have a {what} of their own; twice: {doubles[0]!r}")
         return libraries
+
+    @field_validator("database_url")
+    @classmethod
+    def _absolute_file(cls, url: str) -> str:
+        return _with_file(url, lambda path: str(_absolute(Path(path))))
 
     @field_validator("ffmpeg")
     @classmethod
@@ -300,6 +314,8 @@ def _anchor(raw: dict[str, Any], base: Path) -> None:
             library["path"] = anchored(library["path"])
     if "data_dir" in raw:
         raw["data_dir"] = anchored(raw["data_dir"])
+    if isinstance(raw.get("database_url"), str):
+        raw["database_url"] = _with_file(raw["database_url"], anchored)
     if "/" in str(raw.get("ffmpeg", "")):
         raw["ffmpeg"] = anchored(raw["ffmpeg"])
     encoding = raw.get("encoding")

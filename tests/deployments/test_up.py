@@ -12,7 +12,10 @@ from deployments.stack import Stack
 from deployments.up import same_settings
 from haas_media.settings import Settings, load_settings
 
-NAMES = ("HAAS_LIBRARIES", "HAAS_ENCODING_ROOTS", "HAAS_FFMPEG", "HAAS_CONFIG", "HAAS_DATA_DIR")
+NAMES = (
+    *("HAAS_LIBRARIES", "HAAS_ENCODING_ROOTS", "HAAS_FFMPEG", "HAAS_CONFIG", "HAAS_DATA_DIR"),
+    *("HAAS_DATABASE_URL", "HAAS_OTEL_DIR"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +41,12 @@ def test_relative_paths_of_variables_mean_the_same_place(
     monkeypatch.setenv("HAAS_LIBRARIES", json.dumps(libraries))
     monkeypatch.setenv("HAAS_ENCODING_ROOTS", '["out"]')
     monkeypatch.setenv("HAAS_FFMPEG", "./bin/ffmpeg")
+    monkeypatch.setenv("HAAS_DATABASE_URL", "sqlite:///films.db")
     settings = load_settings()
     read = elsewhere(monkeypatch, same_settings(settings, None))
     assert read.encoding_roots == settings.encoding_roots == (here / "films", here / "out")
     assert read.ffmpeg == str(here / "bin" / "ffmpeg")
+    assert read.database_url == f"sqlite:///{here}/films.db"
 
 
 def test_the_file_is_the_same(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:

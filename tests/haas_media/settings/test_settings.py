@@ -91,6 +91,23 @@ def test_a_file(write: Callable[[str], Path]) -> None:
     )
 
 
+@pytest.mark.parametrize("scheme", ["sqlite:///", "sqlite+pysqlite:///"])
+def test_the_file_of_a_catalog_does_not_depend_on_where_a_worker_starts(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    path = write(f'database_url = "{scheme}db/films.db?timeout=5"')
+    assert load_settings(path).database_url == f"{scheme}{path.parent}/db/films.db?timeout=5"
+    path = write(f'database_url = "{scheme}~/films.db"')
+    assert load_settings(path).database_url == f"{scheme}{Path.home()}/films.db"
+    for given, meant in {
+        "films.db": f"{Path.cwd()}/films.db",
+        "/var/films.db": "/var/films.db",
+        "file:films.db?uri=true": "file:films.db?uri=true",
+    }.items():
+        monkeypatch.setenv("HAAS_DATABASE_URL", f"{scheme}{given}")
+        assert load_settings(path).database_url == f"{scheme}{meant}"
+
+
 def test_nothing_set_is_fine() -> None:
     settings = load_settings()
     assert settings.libraries == ()
