@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 60
 _ATTEMPTS = 5
+_TAKES = "database_url takes sqlite:///path or postgresql://user@host/name."
+# Others wait in another way, or tell of errors in another way.
+_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite", "postgresql+psycopg"})
 # Deadlock, serialisation failure, and what a title deleted or made meanwhile leads to.
 _CONFLICTS = frozenset({"40P01", "40001", "23503", "23505"})
 # PostgreSQL's classes of connection failures, of resources used up, of shutdowns and restarts.
@@ -117,21 +120,21 @@ def read_url(database_url: str) -> URL:
     """Read the address of a catalog.
 
     Raises:
-        CatalogError: it is not understood, or of a kind of database that cannot hold a catalog.
+        CatalogError: it is not understood, or of a database or driver that will not do.
     """
     try:
         url = make_url(database_url)
-    except ArgumentError:
-        raise CatalogError(
-            "The catalog's address is not understood. database_url takes sqlite:///path "
-            "or postgresql://user@host/name."
-        ) from None
+    except (ArgumentError, ValueError):  # of a port that is no number, which may be a password
+        raise CatalogError(f"The catalog's address is not understood. {_TAKES}") from None
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise CatalogError(f"The catalog cannot be kept in {url.get_backend_name()!r}. {_TAKES}")
+    if url.drivername not in _DRIVERS:
+        raise CatalogError(f"The catalog cannot be reached through {url.drivername!r}. {_TAKES}")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise CatalogError(
-            f"The catalog cannot be kept in {url.get_backend_name()!r}. "
-            "database_url takes sqlite:///path or postgresql://user@host/name."
+            f"A catalog in memory would be forgotten as soon as it was made. {_TAKES}"
         )
     return url
 

@@ -177,6 +177,15 @@ def test_a_catalog_from_the_future_is_refused(database_url: str) -> None:
         ("nonsense", "not understood"),
         ("mysql://root@localhost/x", "cannot be kept in 'mysql'"),
         ("postgresql://nobody:secret@127.0.0.1:1/x", "cannot be opened"),
+        ("postgresql://nobody:a@b:secret/x", "not understood"),
+        (
+            "postgresql+asyncpg://nobody:secret@127.0.0.1:1/x",
+            "through 'postgresql\\+asyncpg'",
+        ),
+        ("sqlite+aiosqlite:////tmp/x.sqlite3", "through 'sqlite\\+aiosqlite'"),
+        ("postgresql+nonsense://nobody@127.0.0.1:1/x", "through 'postgresql\\+nonsense'"),
+        ("sqlite://", "forgotten as soon as"),
+        ("sqlite:///:memory:", "forgotten as soon as"),
     ],
 )
 def test_a_wrong_address_is_refused_with_a_sentence(url: str, says: str) -> None:
