@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -73,7 +74,7 @@ def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
 
 
 def _settings_found() -> Finding:
-    file = Path(os.environ.get("HAAS_CONFIG") or "haas.toml")
+    file = Path(os.environ.get("HAAS_CONFIG") or "haas.toml").expanduser()
     text = str(file.absolute()) if file.exists() else "no haas.toml here, from the environment"
     return Finding("settings", "right", text)
 
@@ -88,12 +89,13 @@ def _folders(settings: Settings) -> Iterator[Finding]:
     for library in settings.libraries:
         yield _library(library)
     yield from _overlaps(settings.libraries)
-    yield _data_dir(settings.data_dir)
+    yield _guarded("data", lambda: _data_dir(settings.data_dir))
 
 
 def _overlaps(libraries: Sequence[Library]) -> Iterator[Finding]:
     """Find libraries that reach the same files, by whatever name or mount."""
-    there = [library for library in libraries if library.path.is_dir()]
+    # Not pathlib's, which raises where a disk does not answer.
+    there = [library for library in libraries if os.path.isdir(library.path)]  # noqa: PTH112
     for one, other in itertools.permutations(there, 2):
         told = {"one": one.title, "other": other.title, "path": one.path}
         if one.path.samefile(other.path):
@@ -107,15 +109,18 @@ def _library(library: Library) -> Finding:
     def finding(how: Literal["right", "wrong"], text: str) -> Finding:
         return Finding("library", how, f"{library.title}: {library.path}{text}")
 
-    if not library.path.exists():
+    try:
+        if not stat.S_ISDIR(library.path.stat().st_mode):
+            return finding("wrong", " is not a folder. Give the folder that holds the media files.")
+        if not os.access(library.path, os.R_OK | os.X_OK):
+            return finding("wrong", " cannot be read. Give this user the right to read it.")
+        with os.scandir(library.path) as entries:
+            if next(entries, None) is None:
+                return finding("wrong", " is empty. Is its disk mounted?")
+    except (FileNotFoundError, NotADirectoryError):
         return finding("wrong", " does not exist. Mount its disk, or correct its path.")
-    if not library.path.is_dir():
-        return finding("wrong", " is not a folder. Give the folder that holds the media files.")
-    if not os.access(library.path, os.R_OK | os.X_OK):
-        return finding("wrong", " cannot be read. Give this user the right to read it.")
-    with os.scandir(library.path) as entries:
-        if next(entries, None) is None:
-            return finding("wrong", " is empty. Is its disk mounted?")
+    except OSError as error:
+        return finding("wrong", f" cannot be looked at: {error.strerror}. See to its disk.")
     return finding("right", "")
 
 
@@ -134,8 +139,10 @@ def _data_dir(data_dir: Path) -> Finding:
 
 def _ffmpeg(settings: Settings) -> Finding:
     from haas_media.encoding import find_ffmpeg
+    from haas_media.encoding.ffmpeg import list_encoders
 
     ffmpeg = find_ffmpeg(settings.ffmpeg)
+    list_encoders(ffmpeg)
     answer = subprocess.run(
         [ffmpeg, "-hide_banner", "-version"], capture_output=True, text=True, timeout=30, check=True
     )

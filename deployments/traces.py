@@ -38,7 +38,8 @@ def trace_directory(settings: Settings) -> Path:
     from haas_otel.delivery.location import telemetry_directory
 
     in_data = settings.data_dir / DIRECTORY_NAME
-    if os.environ.get("HAAS_OTEL_DIR") or not in_data.exists():
+    # Not pathlib's, which raises where a disk does not answer.
+    if os.environ.get("HAAS_OTEL_DIR") or not os.path.exists(in_data):  # noqa: PTH110
         return telemetry_directory()
     return in_data
 

@@ -87,6 +87,12 @@ def test_another_settings_file(haas: Command, tmp_path: Path) -> None:
     assert "libraries[1].title is missing" in shown.out
 
 
+def test_the_settings_file_is_named_where_it_is(haas: Command, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text("")
+    lines = found(haas, HOME=str(tmp_path), HAAS_CONFIG="~/other.toml")
+    assert lines["settings"] == ("right", str(tmp_path / "other.toml"))
+
+
 def test_folders(haas: Command, tmp_path: Path) -> None:
     empty, file = tmp_path / "empty", tmp_path / "file"
     empty.mkdir()
@@ -110,9 +116,20 @@ def test_folders_that_are_closed(haas: Command, tmp_path: Path) -> None:
     assert (how, "cannot be read" in said) == ("wrong", True)
 
 
+def test_a_library_that_cannot_be_looked_at(haas: Command, tmp_path: Path) -> None:
+    lines = found(haas, HAAS_LIBRARIES=libraries(tmp_path / ("x" * 300) / "films"))
+    how, said = lines["library"]
+    assert (how, "cannot be looked at: File name too long" in said) == ("wrong", True)
+    assert lines["database"][0] == "right"
+
+
 def test_data_directory(haas: Command) -> None:
-    how, said = found(haas, HAAS_DATA_DIR="/dev/null/data")["data"]
-    assert (how, "cannot be written to" in said) == ("wrong", True)
+    for path, text in [
+        ("/dev/null/data", "cannot be written to"),
+        (f"/tmp/{'x' * 300}/data", "File name too long"),
+    ]:
+        how, said = found(haas, HAAS_DATA_DIR=path)["data"]
+        assert (how, text in said) == ("wrong", True)
 
 
 def test_database(haas: Command, tmp_path: Path) -> None:
@@ -130,6 +147,8 @@ def test_database(haas: Command, tmp_path: Path) -> None:
 def test_ffmpeg(haas: Command) -> None:
     how, said = found(haas, HAAS_FFMPEG="/nowhere/ffmpeg")["ffmpeg"]
     assert (how, "HAAS_FFMPEG is '/nowhere/ffmpeg'" in said) == ("wrong", True)
+    how, said = found(haas, HAAS_FFMPEG="false")["ffmpeg"]
+    assert (how, "does not answer as ffmpeg does" in said) == ("wrong", True)
 
 
 def test_tmdb_is_asked_for_real(haas: Command) -> None:
