@@ -159,7 +159,13 @@ def _movies(session: Session) -> list[dict[str, Any]]:
         files.setdefault(movie_id, []).append(path)
     query = select(Movie.id, Movie.title, Movie.year, Movie.tmdb_id, Movie.source)
     return [
-        {"title": title, "year": year, "tmdb_id": tmdb, "source": source, "files": files.get(id_)}
+        {
+            "title": title,
+            "year": year,
+            "tmdb_id": tmdb,
+            "source": source,
+            "files": files.get(id_, []),
+        }
         for id_, title, year, tmdb, source in session.execute(
             query.order_by(Movie.title, Movie.year)
         )
@@ -257,7 +263,7 @@ def _titles(heading: str, titles: list[dict[str, Any]], last: Any) -> Table:
     return table
 
 
-def _paths(files: list[str] | None) -> str:
+def _paths(files: list[str]) -> str:
     return escape("\n".join(files)) if files else "[dim]no file[/]"
 
 

@@ -197,6 +197,18 @@ def test_what_the_catalog_holds_as_json(scanned: Command) -> None:
     assert holmes["episodes"] == {"0": 1, "1": 4}
 
 
+def test_a_film_without_a_file_has_a_list_of_none(haas: Command, tmp_path: Path) -> None:
+    from haas_media.catalog import open_catalog
+    from haas_media.catalog.titles import store_movie
+    from haas_media.providers.records import MovieRecord
+
+    url = f"sqlite:///{tmp_path}/data/catalog.sqlite3"
+    with open_catalog(url) as catalog, catalog.session() as session:
+        store_movie(session, MovieRecord(tmdb_id=603, title="The Matrix"))
+    [movie] = json.loads(haas("library", "--json").out)["movies"]
+    assert (movie["tmdb_id"], movie["files"]) == (603, [])
+
+
 def test_what_is_unmatched(scanned: Command) -> None:
     shown = scanned("library", "--unmatched")
     assert "Films: incoming/8f3a9c2e71d04b55.mkv" in shown.out
