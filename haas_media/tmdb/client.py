@@ -155,7 +155,7 @@ class TmdbClient:
 
     def show(self, tmdb_id: int) -> ShowRecord:
         """Read a show with the credits of all its seasons and its external ids: one request."""
-        answer = self._read(f"/tv/{tmdb_id:d}", "aggregate_credits,external_ids")
+        answer = self._read(f"/tv/{tmdb_id:d}", "aggregate_credits,credits,external_ids")
         return parsing.parse_show(answer, tmdb_id)
 
     def season(self, tmdb_id: int, number: int) -> SeasonRecord:

@@ -23,11 +23,10 @@ def show_credits(show: Fields) -> tuple[CreditRecord, ...]:
     """Read the creators and the credits of a show.
 
     ``aggregate_credits`` has everybody of every season; plain ``credits``, only those of the
-    newest, is read where a proxy leaves the other out.
+    newest, is read where a proxy leaves the other out, or empty.
     """
-    aggregate = nested(show, "aggregate_credits")
-    given = _aggregate(aggregate) if aggregate else _plain(nested(show, "credits"))
-    return _without_repeats([*_creators(show), *given])
+    given = list(_aggregate(nested(show, "aggregate_credits")))
+    return _without_repeats([*_creators(show), *(given or _plain(nested(show, "credits")))])
 
 
 def episode_credits(episode: Fields) -> tuple[CreditRecord, ...]:

@@ -21,6 +21,7 @@ from tests.fake_tmdb import Catalogue, FakeTmdb, Recorded
 from .conftest import V3_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DETAILS = {
@@ -110,6 +111,16 @@ def test_what_the_recorded_records_say(recordings: Path) -> None:
         # The id of an episode stands for its show.
         assert client.find_external("tv", "imdb", "tt0959621") == 1396
         assert client.find_external("movie", "imdb", "nm0000246") is None
+
+
+def test_credits_of_a_show_are_those_of_its_newest_season_where_there_are_no_others(
+    tmdb: FakeTmdb, connect: Callable[..., TmdbClient]
+) -> None:
+    """A proxy may know only the older of the two lists, or leave the other one empty."""
+    tmdb.catalogue.add_show(7, "Show", cast=[(1, "Lead", "Somebody")])
+    for nothing in (None, {}, {"cast": [], "crew": []}):
+        tmdb.catalogue.update("tv", 7, aggregate_credits=nothing)
+        assert [credit.name for credit in connect().show(7).credits] == ["Lead"]
 
 
 def test_recorded_credits_of_shows_in_both_shapes(recordings: Path) -> None:
