@@ -17,6 +17,7 @@ from sqlalchemy import case, func, select, update
 
 from haas_media.catalog.models import Movie, Person, Season, Show
 from haas_media.library.people import chunked
+from haas_media.providers.records import Gone, UnusableRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,11 @@ def make_plan(
         return Plan(kind, len(everything), everything)
     oldest = min(since for i, since in current_since.items() if since and i in listed)
     start, end = (oldest - _OVERLAP).date(), (now + _OVERLAP).date()
-    changed = provider.changes(kind, start, end, most_pages=cost)
+    try:
+        changed = provider.changes(kind, start, end, most_pages=cost)
+    except (Gone, UnusableRecord) as refused:
+        note = f"The list of changes cannot be had, so everything was read ({refused})"
+        return Plan(kind, len(everything), everything, note)
     if changed is None:
         note = f"The list of changes since {oldest:%Y-%m-%d} is longer than reading everything"
         return Plan(kind, len(everything), everything, note)

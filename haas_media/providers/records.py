@@ -156,8 +156,8 @@ class NoMatch:
 class Provider(Protocol):
     """A source of metadata. Safe to call from several threads at once.
 
-    Every method may raise ProviderUnreachable or ProviderRefused; those that read one record
-    also Gone and UnusableRecord.
+    Every method may raise ProviderUnreachable, ProviderRefused and UnusableRecord; all but
+    ``find_external`` also Gone.
     """
 
     @property

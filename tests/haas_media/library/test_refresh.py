@@ -215,6 +215,19 @@ def test_a_list_longer_than_reading_everything_is_not_read(
     assert "longer than reading everything" in report.to_markdown()
 
 
+@pytest.mark.parametrize("status", [404, 422])
+def test_a_list_of_changes_that_is_refused_leaves_everything_to_be_read(
+    tmdb: FakeTmdb, catalog: Catalog, provider: TmdbClient, status: int
+) -> None:
+    """A proxy may know records only."""
+    tmdb.fail(Fault("status", status), "/tv/changes")
+    report = refresh(catalog, provider)
+    _, shows, people_of_them = report.kinds
+    assert (shows.known, shows.refreshed) == (2, 2)
+    assert people_of_them.unchanged == 5
+    assert "The list of changes cannot be had" in report.to_markdown()
+
+
 def test_titles_nobody_has_read_or_long_ago_are_read_whatever_the_lists_say(
     catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
 ) -> None:
