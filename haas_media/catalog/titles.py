@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, exists, select, update
 
 from haas_media.catalog.keys import match_key
 from haas_media.catalog.models import (
@@ -58,8 +58,7 @@ def store_movie(session: Session, record: MovieRecord, *, replaces: int | None =
     values["match_key"] = match_key(record.title, values["year"])
     movie_id = _store_title(session, Movie, record.tmdb_id, values, replaces)
     _store_people(session, record.credits)
-    session.execute(delete(Credit).where(Credit.movie_id == movie_id))
-    _insert_credits(session, record.credits, movie_id=movie_id)
+    _renew_credits(session, record, movie_id=movie_id)
     return session.get_one(Movie, movie_id, populate_existing=True)
 
 
@@ -90,8 +89,7 @@ def store_show(
     values["match_key"] = match_key(record.title, values["year"])
     show_id = _store_title(session, Show, record.tmdb_id, values, replaces)
     _store_people(session, [*record.credits, *_episode_credits(seasons)])
-    session.execute(delete(Credit).where(Credit.show_id == show_id))
-    _insert_credits(session, record.credits, show_id=show_id)
+    _renew_credits(session, record, show_id=show_id)
     for season in sorted(seasons, key=lambda season: season.number):
         _store_season(session, show_id, season)
     return session.get_one(Show, show_id, populate_existing=True)
@@ -249,7 +247,8 @@ def _store_season(session: Session, show_id: int, record: SeasonRecord) -> None:
             "details_fetched_at": dt.datetime.now(dt.UTC),
         },
     )
-    _drop_unknown_episodes(session, season_id, {episode.number for episode in record.episodes})
+    if record.episodes_told:
+        _drop_unknown_episodes(session, season_id, {episode.number for episode in record.episodes})
     ids = _upsert_episodes(session, season_id, record.episodes)
     session.execute(delete(Credit).where(Credit.episode_id.in_(ids.values())))
     for episode in record.episodes:
@@ -314,6 +313,15 @@ def _store_people(session: Session, credits: Iterable[CreditRecord]) -> None:  #
         where=table.c.name != statement.excluded.name,
     )
     session.execute(upsert, [people[person_id] for person_id in sorted(people)])
+
+
+def _renew_credits(session: Session, record: MovieRecord | ShowRecord, **title: int) -> None:
+    """Put a title's credits in the place of those on record, unless there was a gap for them."""
+    on_record = [table_of(Credit).c[name] == title_id for name, title_id in title.items()]
+    if not record.credits_told and session.scalar(select(exists().where(*on_record))):
+        return
+    session.execute(delete(Credit).where(*on_record))
+    _insert_credits(session, record.credits, **title)
 
 
 def _insert_credits(

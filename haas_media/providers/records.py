@@ -52,7 +52,11 @@ class CreditRecord:
 
 @dataclass(frozen=True, slots=True)
 class MovieRecord:
-    """A movie: ids, texts, runtime in minutes, credits."""
+    """A movie: ids, texts, runtime in minutes, credits.
+
+    ``credits_told`` is false where the provider's answer had a gap in their place, which is not to
+    say that nobody had a part in it.
+    """
 
     tmdb_id: int
     title: str
@@ -66,6 +70,7 @@ class MovieRecord:
     popularity: float = 0.0
     vote_average: float | None = None
     credits: tuple[CreditRecord, ...] = ()
+    credits_told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,10 @@ class EpisodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class SeasonRecord:
-    """A season with its episodes; season 0 holds the specials."""
+    """A season with its episodes; season 0 holds the specials.
+
+    ``episodes_told`` is false where the provider's answer had a gap in their place.
+    """
 
     number: int
     title: str | None = None
@@ -90,11 +98,15 @@ class SeasonRecord:
     overview: str | None = None
     poster_path: str | None = None
     episodes: tuple[EpisodeRecord, ...] = ()
+    episodes_told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ShowRecord:
-    """A show without its episodes; ``season_numbers`` says which seasons can be asked for."""
+    """A show without its episodes; ``season_numbers`` says which seasons can be asked for.
+
+    ``credits_told`` is as for a movie.
+    """
 
     tmdb_id: int
     title: str
@@ -109,6 +121,7 @@ class ShowRecord:
     vote_average: float | None = None
     season_numbers: tuple[int, ...] = ()
     credits: tuple[CreditRecord, ...] = ()
+    credits_told: bool = True
 
 
 @dataclass(frozen=True, slots=True)

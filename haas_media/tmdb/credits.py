@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 
     Fields = Mapping[str, Any]
 
+# Where a movie, or a show, has its credits.
+_IN_TITLES = ("credits", "aggregate_credits")
+
+
+def tells_credits(title: Fields) -> bool:
+    """Tell whether there is a list of credits at all, be it an empty one."""
+    lists = (nested(title, key).get(part) for key in _IN_TITLES for part in ("cast", "crew"))
+    return any(isinstance(found, list) for found in lists)
+
 
 def movie_credits(movie: Fields) -> tuple[CreditRecord, ...]:
     """Read ``credits`` of a movie."""

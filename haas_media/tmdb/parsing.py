@@ -16,7 +16,12 @@ from haas_media.providers.records import (
     SeasonRecord,
     ShowRecord,
 )
-from haas_media.tmdb.credits import episode_credits, movie_credits, show_credits
+from haas_media.tmdb.credits import (
+    episode_credits,
+    movie_credits,
+    show_credits,
+    tells_credits,
+)
 from haas_media.tmdb.fields import (
     date,
     external_id,
@@ -63,6 +68,7 @@ def parse_movie(fields: Fields, tmdb_id: int) -> MovieRecord:
         popularity=number(fields, "popularity") or 0.0,
         vote_average=number(fields, "vote_average"),
         credits=movie_credits(fields),
+        credits_told=tells_credits(fields),
     )
 
 
@@ -89,6 +95,7 @@ def parse_show(fields: Fields, tmdb_id: int) -> ShowRecord:
         vote_average=number(fields, "vote_average"),
         season_numbers=_season_numbers(fields),
         credits=show_credits(fields),
+        credits_told=tells_credits(fields),
     )
 
 
@@ -122,6 +129,7 @@ def parse_season(fields: Fields, tmdb_id: int, season: int) -> SeasonRecord:
         overview=text(fields, "overview"),
         poster_path=text(fields, "poster_path"),
         episodes=tuple(episodes.values()),
+        episodes_told=isinstance(fields.get("episodes"), list),
     )
 
 

@@ -205,6 +205,29 @@ def test_everything_is_read_when_it_is_asked_for(
     assert (rows(catalog), credits_of(catalog)) == before
 
 
+@pytest.mark.parametrize("gap", [None, {}, "?", {"success": False, "status_code": 34}])
+def test_an_answer_with_a_gap_leaves_what_is_on_record(
+    tmdb: FakeTmdb, catalog: Catalog, provider: TmdbClient, gap: Any
+) -> None:
+    """Else the next cleanup would delete everybody who had a part in it."""
+    before = rows(catalog), credits_of(catalog)
+    tmdb.catalogue.update("movie", 1, title="New", credits=gap)
+    tmdb.catalogue.update("tv", 11, name="New", credits=gap, aggregate_credits=gap)
+    tmdb.catalogue.seasons[11, 1]["episodes"] = gap
+    assert refresh(catalog, provider).total("refreshed") == 2
+    assert one(catalog, Movie, tmdb_id=1).title == one(catalog, Show, tmdb_id=11).title == "New"
+    assert (rows(catalog), credits_of(catalog)) == before
+
+
+def test_an_answer_that_says_nobody_is_believed(
+    tmdb: FakeTmdb, catalog: Catalog, provider: TmdbClient
+) -> None:
+    before = len(credits_of(catalog))
+    tmdb.catalogue.update("movie", 1, credits={"cast": [], "crew": []})
+    refresh(catalog, provider)
+    assert len(credits_of(catalog)) == before - 1
+
+
 def test_a_list_longer_than_reading_everything_is_not_read(
     catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
 ) -> None:
