@@ -226,7 +226,8 @@ def _unmatched(session: Session) -> list[dict[str, Any]]:
 
 def _print_tables(holds: dict[str, Any]) -> None:
     console = Console(highlight=False)
-    if not holds.get("libraries", True):
+    # Titles that were added on request are there before any scan.
+    if not any(holds.get(name, True) for name in ("libraries", "movies", "shows")):
         console.print("The catalog is empty: nothing has been scanned yet.")
         return
     for library in holds.get("libraries", ()):

@@ -207,6 +207,10 @@ def test_a_film_without_a_file_has_a_list_of_none(haas: Command, tmp_path: Path)
         store_movie(session, MovieRecord(tmdb_id=603, title="The Matrix"))
     [movie] = json.loads(haas("library", "--json").out)["movies"]
     assert (movie["tmdb_id"], movie["files"]) == (603, [])
+    shown = haas("library").out
+    assert "The Matrix" in shown
+    assert "no file" in shown
+    assert "empty" not in shown
 
 
 def test_what_is_unmatched(scanned: Command) -> None:
