@@ -17,6 +17,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -127,7 +128,7 @@ class TmdbSettings(_Section):
     @field_validator("url")
     @classmethod
     def _http(cls, url: str) -> str:
-        return _http_url(url).rstrip("/")
+        return _http_url(url.strip()).rstrip("/")
 
 
 class ScanSettings(_Section):
@@ -149,8 +150,13 @@ def _with_file(url: str, change: Callable[[str], str]) -> str:
 
 
 def _http_url(url: str) -> str:
+    wrong = "must be an address that begins with http:// or https://"
     if not re.match(r"https?://[^/\s]+", url):
-        raise ValueError("must be an address that begins with http:// or https://")
+        raise ValueError(wrong)
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError(f"{wrong}; its host or port cannot be one") from None
     return url
 
 
