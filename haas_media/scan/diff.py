@@ -99,19 +99,28 @@ def keep_unmounted(root: Path, known: Mapping[str, KnownFolder], walk: Walk) -> 
         missing = path not in walk.seen or path in empty
         if missing and not walk.keeps(path):
             top = path.split("/")[0]
-            if _device(root, path) == root_device:
+            left, device = _left(root, path)
+            if device == root_device or _is_bare(left):
                 walk.unread.add(path)
                 walk.problems.append(Problem(path, f"the disk that {top} is on is offline"))
 
 
-def _device(root: Path, path: str) -> int:
-    """Return the device of the nearest folder that is still there."""
+def _left(root: Path, path: str) -> tuple[Path, int]:
+    """Return the nearest folder that is still there, with its device."""
     current = root / path
     while True:
         try:
-            return current.stat().st_dev
+            return current, current.stat().st_dev
         except OSError:
             current = current.parent
+
+
+def _is_bare(folder: Path) -> bool:
+    """Tell whether a link leads to what is left where a disk was mounted: an empty folder."""
+    try:
+        return folder.is_symlink() and not folder.resolve().is_mount() and not any(folder.iterdir())
+    except OSError:
+        return True
 
 
 def diff(session: Session, library_id: int, known: Mapping[str, KnownFolder], walk: Walk) -> Diff:

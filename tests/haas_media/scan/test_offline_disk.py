@@ -193,6 +193,50 @@ def test_offline_disk_behind_a_link_keeps_its_records(filled: House) -> None:
     assert filled.files() == before
 
 
+def test_offline_disk_behind_a_link_from_another_disk_keeps_its_records(house: House) -> None:
+    """The folder that it was mounted on is there, empty, on a third disk: the system's."""
+    with mounted(house.films.root), mounted(house.films.root.with_name("disk")) as disk:
+        house.films.put("Heat (1995).mkv")
+        (house.films.root / "More").symlink_to(disk)
+        house.films.put("More/Ran (1985)/Ran (1985).mkv", "More/Alien (1979).mkv")
+        house.scan()
+        before = house.files()
+        assert len(before) == 3
+        house.films.remove("More/Alien (1979).mkv")
+        assert films(house.scan()).removed == 1  # the disk is there, so this is a deletion
+        del before["More/Alien (1979).mkv"]
+        subprocess.run(["umount", str(disk)], check=True)
+        report = films(house.scan())
+        assert (report.removed, house.files()) == (0, before)
+        assert [problem.path for problem in report.problems] == ["More/Ran (1985)"]
+        house.films.put("More/Jaws (1975).mkv")  # somebody makes use of the folder as it is
+        assert films(house.scan()).removed == 1
+
+
+def test_a_disk_behind_a_link_that_is_there_and_emptied_loses_its_records(house: House) -> None:
+    with mounted(house.films.root), mounted(house.films.root.with_name("disk")) as disk:
+        house.films.put("Heat (1995).mkv")
+        (house.films.root / "More").symlink_to(disk)
+        house.films.put("More/Ran (1985)/Ran (1985).mkv")
+        house.scan()
+        house.films.remove("More/Ran (1985)")
+        assert films(house.scan()).removed == 1
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[Path]:
+    """Mount a disk of its own on a folder."""
+    folder.mkdir(exist_ok=True)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], capture_output=True)
+    if mount.returncode:
+        pytest.skip(f"no disk can be mounted here: {mount.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        if folder.is_mount():
+            subprocess.run(["umount", str(folder)], check=True)
+
+
 @contextmanager
 def as_nobody(base: Path) -> Iterator[None]:
     """Become somebody who owns this folder and may read little else."""
