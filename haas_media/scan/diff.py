@@ -46,6 +46,11 @@ class KnownFile(NamedTuple):
     unmatched_reason: str | None
 
     @property
+    def belongs(self) -> bool:
+        """Whether it belongs to a title."""
+        return self.movie_id is not None or self.show_id is not None
+
+    @property
     def dismissed(self) -> bool:
         """Whether somebody removed its title on request: a scan does not bring it back."""
         reason = self.unmatched_reason or ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from haas_media.names import Identity, Unidentified, identify
 from haas_media.names.folders import is_disc
-from haas_media.scan.nfo import Nfo, NfoError, read_nfo
+from haas_media.scan.nfo import Nfo, NfoError, NfoUnreadable, read_nfo
 from haas_media.scan.sidecars import folded
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ class Identification:
 
     ``reason`` says why it is nothing; ``extra`` what kind of extra it is. ``ids``, ``title`` and
     ``year`` are the movie's or the show's. ``details`` is what an NFO file tells of the title,
-    ``episode_details`` of the episodes, ``note`` what was wrong on the way; these three are not
-    kept with the file.
+    ``episode_details`` of the episodes, ``note`` what was wrong on the way, ``unread`` that an NFO
+    file could not be opened, so that it is to be tried again; these four are not kept with the
+    file.
     """
 
     reason: str | None = None
@@ -46,6 +47,7 @@ class Identification:
     details: Nfo | None = None
     episode_details: tuple[Nfo, ...] = ()
     note: str | None = None
+    unread: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return what is kept with the file."""
@@ -118,10 +120,11 @@ class Identifier:
             nfos = self._own_nfo(folder, name, own)
             show = self._show_nfo(folder) if self._kind == "tv" else None
         except NfoError as error:
+            unread = isinstance(error, NfoUnreadable)
             if not named_ids(named):
-                return Identification(reason=str(error))
+                return Identification(reason=str(error), unread=unread)
             # The tag in the name has the last word anyway.
-            return replace(self._judge(named, (), None), note=str(error))
+            return replace(self._judge(named, (), None), note=str(error), unread=unread)
         return self._judge(named, nfos, show)
 
     def _judge(
@@ -149,7 +152,7 @@ class Identifier:
         try:
             return read_nfo(self._root / folder / name)
         except NfoError as error:
-            raise NfoError(f"Its NFO file {name} cannot be used: {error}.") from None
+            raise type(error)(f"Its NFO file {name} cannot be used: {error}.") from None
 
     def _show_nfo(self, folder: str) -> Nfo | None:
         """Return what the nearest ``tvshow.nfo`` says of the show."""

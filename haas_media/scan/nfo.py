@@ -59,6 +59,10 @@ class NfoError(Exception):
     """An NFO file cannot be used. The text is a sentence that says what to do."""
 
 
+class NfoUnreadable(NfoError):
+    """An NFO file cannot be opened now; that says nothing of what it holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Nfo:
     """What one root of an NFO file says. ``kind`` is none for a bare address that tells no kind.
@@ -86,13 +90,14 @@ def read_nfo(path: Path) -> tuple[Nfo, ...]:
     """Read an NFO file; nothing if it is a release note without metadata.
 
     Raises:
-        NfoError: it cannot be read, is too large, or is malformed.
+        NfoUnreadable: it cannot be opened: the right to, or its disk, is missing.
+        NfoError: it is too large, or malformed.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise NfoError(f"it cannot be read: {error.strerror or error}") from None
+        raise NfoUnreadable(f"it cannot be read: {error.strerror or error}") from None
     return parse_nfo(data)
 
 

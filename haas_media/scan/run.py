@@ -196,12 +196,19 @@ class Scan:
         found = identifier.folder(listing, asked) if asked else {}
         each.counts["parsed"] += len(asked)
         self._counts["parsed"] += len(asked)
+        if any(one.unread for one in found.values()):
+            # Rights and disks come back without a file changing, so the next scan looks again.
+            listing.signature, listing.nfo_signature = "", "?"
         sidecars = sidecars_of(listing)
         for name, (work, why) in works.items():
             work.sidecars = sidecars[name]
             work.found = found.get(name)
             if work.found and work.found.note:
                 each.problems.append(FileReason(shown(work.path), work.found.note))
+            reason = work.found.reason if work.found and work.found.unread else None
+            if reason and work.before and work.before.belongs:
+                each.problems.append(FileReason(shown(work.path), reason))
+                work.found = None
             if why == "moved" and work.found:
                 work.found = new_identification(work.before, work.found) if work.before else None
             unchanged = not why and work.before and work.before.sidecars == work.sidecars

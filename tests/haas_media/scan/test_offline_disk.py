@@ -302,6 +302,28 @@ def test_a_file_that_may_not_be_read_is_probed_once_it_may(house: House) -> None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
+def test_an_nfo_file_that_may_not_be_read_is_read_once_it_may(house: House) -> None:
+    for path in ("b/y.mkv", "a/x.mkv"):
+        house.scan()
+        house.films.put(path)
+        house.films.put(f"{path[0]}/movie.nfo", text="<movie><title>Heat</title></movie>")
+    with as_nobody(house.films.root.parent):
+        (house.films.root / "a/movie.nfo").chmod(0)
+        assert [file.path for file in films(house.scan()).unmatched_files] == ["a/x.mkv"]
+        (house.films.root / "b/movie.nfo").write_text("<movie><title>Ran</title></movie>")
+        (house.films.root / "b/movie.nfo").chmod(0)
+        report = films(house.scan())
+        assert house.titles()["b/y.mkv"] == "Heat"  # what it was before
+        assert [problem.path for problem in report.problems] == ["b/y.mkv"]
+        assert [file.path for file in report.unmatched_files] == ["a/x.mkv"]
+        for folder in ("a", "b"):
+            (house.films.root / folder / "movie.nfo").chmod(0o600)
+        house.scan()
+        assert house.titles() == {"a/x.mkv": "Heat", "b/y.mkv": "Ran"}
+        assert films(house.scan()).parsed == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
 def test_a_file_that_may_not_be_read_is_identified_and_reported(house: House) -> None:
     house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
     with as_nobody(house.films.root.parent):
