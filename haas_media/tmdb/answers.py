@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # TMDb's own codes, https://developer.themoviedb.org/docs/errors
 _NOT_FOUND = {6, 34, 37}
+_MESSAGE = {"status_code", "status_message", "success"}
 _REFUSED = {401, 403}
 _AGAIN = {408, 420, 425, 429}
 
@@ -67,15 +68,22 @@ def read_answer(answer: Answer, path: str) -> Mapping[str, Any]:
             "(https://www.themoviedb.org/settings/api)"
         )
     if answer.status == 404:
-        if fields is None or "status_code" not in fields:
+        if not _may_be_tmdbs(answer, fields):
             raise TryAgain("what answers is not TMDb (404 without its message): see HAAS_TMDB_URL")
-        if fields["status_code"] in _NOT_FOUND:
+        if (fields or {}).get("status_code", 34) in _NOT_FOUND:
             raise Gone(f"TMDb has no {path.lstrip('/')} (any more)")
     if not 200 <= answer.status < 300:
         raise UnusableRecord(f"TMDb answers {answer.status}{_message(fields)} to {path}")
     if fields is None:
         raise TryAgain("its answer is not complete JSON")
     return fields
+
+
+def _may_be_tmdbs(answer: Answer, fields: Mapping[str, Any] | None) -> bool:
+    """Say whether nothing shows that a 404 is another server's, as a page or other words do."""
+    if fields:
+        return not _MESSAGE.isdisjoint(fields)
+    return fields is not None or not answer.body.strip()
 
 
 def _decode(answer: Answer) -> Mapping[str, Any] | None:

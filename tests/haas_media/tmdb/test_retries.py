@@ -11,6 +11,7 @@ import pytest
 
 from haas_media.providers import Gone, ProviderRefused, ProviderUnreachable, UnusableRecord
 from haas_media.tmdb import Outage, RetryPolicy
+from haas_media.tmdb.answers import Answer, TryAgain, read_answer
 from haas_media.tmdb.retries import read_retry_after
 from tests.fake_tmdb import FakeTmdb, Fault
 
@@ -167,8 +168,20 @@ def test_404_is_gone(tmdb: FakeTmdb, connect) -> None:
     assert len(tmdb.requests) == 1
 
 
-def test_404_of_something_else_is_not_gone(connect, tmdb: FakeTmdb) -> None:
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"success": false}', b'{"status_message": "No."}'])
+def test_a_bare_404_of_a_proxy_is_gone_too(body: bytes) -> None:
+    with pytest.raises(Gone, match="TMDb has no movie/2"):
+        read_answer(Answer(404, body), "/movie/2")
+
+
+@pytest.mark.parametrize("body", [b'{"detail": "Not Found"}', b"<h1>Not Found</h1>", b"[]"])
+def test_404_of_something_else_is_not_gone(body: bytes) -> None:
     # A refresh must not take its whole library for gone because an address is wrong.
+    with pytest.raises(TryAgain, match="HAAS_TMDB_URL"):
+        read_answer(Answer(404, body), "/movie/2")
+
+
+def test_who_answers_as_something_else_is_unreachable(connect, tmdb: FakeTmdb) -> None:
     client = connect()
     tmdb.answer = lambda path, query: (404, {"detail": "Not Found"})  # type: ignore[method-assign]
     with pytest.raises(ProviderUnreachable, match="HAAS_TMDB_URL"):
