@@ -21,7 +21,7 @@ from haas_otel.delivery.logs import LogSender
 from haas_otel.delivery.logs import install as install_logs
 from haas_otel.delivery.metrics import chosen_metrics
 from haas_otel.delivery.processor import DurableSpanProcessor
-from haas_otel.ids import TaskRunIdGenerator
+from haas_otel.ids import TaskRunIdGenerator, deciding_on_runs
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -70,6 +70,7 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
                 sdk_configuration._get_tracer_configurator()
             ),
         )
+        _adopt_provider()
         _processor = processor
         _logs = install_logs(resource)
 
@@ -144,7 +145,7 @@ def _await_logs() -> None:
 
 
 def _adopt_provider() -> bool:
-    """Add our ids to the provider that the application has set; say whether there is one."""
+    """Add our ids to the provider that is set, and sampling by them; say whether there is one."""
     from opentelemetry import trace
 
     provider = trace.get_tracer_provider()
@@ -153,6 +154,9 @@ def _adopt_provider() -> bool:
     ids = getattr(provider, "id_generator", None)
     if ids is not None and not isinstance(ids, TaskRunIdGenerator):
         provider.id_generator = TaskRunIdGenerator(ids)  # type: ignore[attr-defined]
+    sampler = getattr(provider, "sampler", None)
+    if sampler is not None:
+        provider.sampler = deciding_on_runs(sampler)  # type: ignore[attr-defined]
     return True
 
 

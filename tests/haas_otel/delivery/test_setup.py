@@ -9,14 +9,23 @@ import sys
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
 from opentelemetry.util._once import Once
+from prefect._internal.uuid7 import uuid7
 
 from haas_otel import delivery, ids
 from haas_otel.delivery import setup
@@ -259,6 +268,53 @@ def test_the_sampler_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatc
 
     assert isinstance(provider().sampler, ParentBasedTraceIdRatio)
     assert "0.25" in provider().sampler.get_description()
+
+
+@pytest.mark.parametrize("application_has_set_one", [False, True])
+@pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8])
+def test_a_ratio_samples_that_part_of_the_runs(
+    sampler: str, ratio: float, application_has_set_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bits of a trace id that a sampler looks at begin alike in all ids of runs."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", str(ratio))
+    if application_has_set_one:
+        trace.set_tracer_provider(TracerProvider())
+    delivery.configure()
+    tracer = trace.get_tracer("Haas.Media.BackgroundTasks")
+
+    def sampled(flow_run_id: UUID) -> bool:
+        with ids.chosen(ids.trace_id_of(uuid4(), flow_run_id), 1):
+            task = tracer.start_span("task")
+        child = tracer.start_span("child", trace.set_span_in_context(task))
+        decisions = [s.get_span_context().trace_flags.sampled for s in (task, child)]
+        assert decisions[0] == decisions[1], "a trace is sampled as a whole"
+        return decisions[0]
+
+    for kind in (uuid4, uuid7):
+        runs = [kind() for _ in range(2000)]
+        decided = [sampled(run) for run in runs]
+        assert abs(sum(decided) / len(runs) - ratio) < 0.06  # five standard deviations
+        assert decided == [sampled(run) for run in runs], "every process decides alike"
+
+
+def test_ids_that_are_no_runs_are_sampled_as_ever() -> None:
+    ratio = TraceIdRatioBased(0.5)
+    ours = ids.deciding_on_runs(ratio)
+    generate = RandomIdGenerator().generate_trace_id
+    theirs = [each for each in (generate() for _ in range(500)) if not ids.is_of_a_run(each)]
+    assert [decides(ours, each) for each in theirs] == [decides(ratio, each) for each in theirs]
+    assert len(theirs) > 400
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS_ON, ALWAYS_OFF, DEFAULT_ON, DEFAULT_OFF])
+def test_a_sampler_that_asks_for_no_id_is_left_as_it_is(sampler: Sampler) -> None:
+    assert ids.deciding_on_runs(sampler) is sampler
+
+
+def decides(sampler: Sampler, trace_id: int) -> bool:
+    return sampler.should_sample(None, trace_id, "x").decision.is_sampled()
 
 
 class Counting(IdGenerator):
