@@ -80,7 +80,7 @@ def enabled() -> bool:
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     disabled = environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
-    return not disabled or "haas_otel" not in {name.strip() for name in disabled.split(",")}
+    return not disabled or {"haas_otel", "*"}.isdisjoint(map(str.strip, disabled.split(",")))
 
 
 def tracer() -> Tracer:

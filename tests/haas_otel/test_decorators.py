@@ -183,6 +183,7 @@ def test_what_a_task_starts_has_that_task_as_caller(told: Told) -> None:
         ("OTEL_SDK_DISABLED", " TRUE "),
         ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "haas_otel"),
         ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "httpx, haas_otel"),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "*"),
     ],
 )
 def test_switched_off(
