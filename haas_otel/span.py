@@ -153,21 +153,15 @@ def traceparent() -> str | None:
 def start(task_run: TaskRun, flow_run: FlowRun | None) -> Span:
     """Start the span of a started task run, as its record tells it."""
     started = nanoseconds(task_run.start_time)
-    own = task_run.labels
     task_run_id = task_run.id
-    task_type = own[labels.TASK_TYPE]
-    attributes = {
-        "task.id": str(task_run_id),
-        "task.type": task_type,
-        "task.name": own[labels.TASK_NAME],
-    }
+    attributes = _identity(task_run)
     if flow_run is not None:
         attributes.update(_of_flow_run(flow_run.id, flow_run.name, flow_run.deployment_id))
         attributes["prefect.attempt"] = task_run.flow_run_run_count or flow_run.run_count
     trace_id = ids.trace_id_of(task_run_id, task_run.flow_run_id)
     with ids.chosen(trace_id, ids.span_id_of(task_run_id)):
         span = tracer().start_span(
-            f"BackgroundTask.{task_type}",
+            f"BackgroundTask.{attributes['task.type']}",
             context=_caller(task_run),
             kind=SpanKind.INTERNAL,
             attributes=attributes,
@@ -203,11 +197,15 @@ def end(span: Span, task_run: TaskRun, ending: Ending) -> None:
         tags["exception.message"] = ending.message
         if ending.stacktrace:
             tags["exception.stacktrace"] = ending.stacktrace
-    span.set_attributes(tags)
+    attributes_full, events_full = _is_full(span, len(tags))
+    span.set_attributes(_identity(task_run) | tags if attributes_full else tags)
     if ending.status == "Completed":
         span.set_status(_OK)
     else:
+        _forget_status(span)
         span.set_status(Status(StatusCode.ERROR, ending.message))
+    if events_full:
+        span.add_event("task.started", timestamp=started)
     span.add_event(f"task.{ending.status.lower()}", timestamp=at)
     span.end(at)
 
@@ -264,6 +262,33 @@ def nanoseconds(moment: dt.datetime | None) -> int:
         moment = moment.astimezone(UTC)
     minutes = (moment.toordinal() - _EPOCH) * 1440 + moment.hour * 60 + moment.minute
     return (minutes * 60 + moment.second) * 1_000_000_000 + moment.microsecond * 1_000
+
+
+def _identity(task_run: TaskRun) -> dict[str, Any]:
+    own = task_run.labels
+    return {
+        "task.id": str(task_run.id),
+        "task.type": own[labels.TASK_TYPE],
+        "task.name": own[labels.TASK_NAME],
+    }
+
+
+def _is_full(span: Any, tags: int) -> tuple[bool, bool]:
+    """Say whether so many tags, and an event, take the place of the oldest: those of the start."""
+    limits = getattr(span, "_limits", None)
+    if limits is None:  # not the SDK's
+        return False, False
+    attributes, events = limits.max_span_attributes, limits.max_events
+    return (
+        attributes is not None and len(span._attributes) + tags > attributes,
+        events is not None and len(span._events) >= events,
+    )
+
+
+def _forget_status(span: Span) -> None:
+    # The SDK keeps the first Ok for ever, and a body may set one before its run fails.
+    if hasattr(span, "_status"):
+        span._status = Status(StatusCode.UNSET)
 
 
 @lru_cache(maxsize=64)  # the same for all task runs of a flow run

@@ -222,7 +222,12 @@ def test_unsampled(told: Told, provider: TracerProvider, monkeypatch: pytest.Mon
     def unsampled() -> None:
         assert trace.get_current_span().get_span_context().is_valid
 
+    @task
+    def fails_unsampled() -> None:
+        raise ValueError("no span tells it")
+
     unsampled()
+    assert fails_unsampled(return_state=True).is_failed()
     assert told.spans == ()
 
 

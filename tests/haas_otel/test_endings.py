@@ -331,6 +331,45 @@ def test_mapped(told: Told) -> None:
     assert len({s.context.trace_id for s in spans}) == 1
 
 
+@HOW
+def test_the_end_counts_whatever_status_the_body_has_set(told: Told, how: str) -> None:
+    """The SDK keeps the first Ok that a span is given."""
+
+    def body() -> None:
+        trace.get_current_span().set_status(trace.StatusCode.OK)
+        raise LookupError("no such film")
+
+    run(body, how=how)
+    span = told.one
+    assert (span.status.status_code.name, span.status.description) == ("ERROR", "no such film")
+    assert span.attributes["task.status"] == "Failed"
+
+
+@pytest.mark.parametrize("count", [110, 127, 300])
+def test_a_body_that_sets_much_drops_nothing_of_the_contract(told: Told, count: int) -> None:
+    """The SDK drops the oldest, beyond 128 attributes and 128 events."""
+
+    def body() -> None:
+        for number in range(count):
+            trace.get_current_span().set_attribute(f"media.{number}", number)
+            trace.get_current_span().add_event(f"media.{number}")
+
+    run(body, how="direct", task_type="ScanTask")
+    span = told.one
+    kept = {key: value for key, value in span.attributes.items() if key.startswith("task.")}
+    assert kept == {
+        "task.id": kept["task.id"],
+        "task.type": "ScanTask",
+        "task.name": "The task",
+        "task.status": "Completed",
+        "task.duration_ms": (span.end_time - span.start_time) / 1e6,
+    }
+    assert int(str(kept["task.id"]).replace("-", ""), 16) & (1 << 64) - 1 == span.context.span_id
+    own = [event for event in span.events if event.name.startswith("task.")]
+    assert [event.name for event in own] == ["task.started", "task.completed"]
+    assert [event.timestamp for event in own] == [span.start_time, span.end_time]
+
+
 def test_generator(told: Told) -> None:
     @task
     def count() -> Any:
