@@ -50,6 +50,7 @@ class LiveSpan:
     task: Task[..., Any]
     task_run: TaskRun
     attempt: UUID  # the id of the Running state
+    in_body: bool = False
 
 
 live: dict[UUID, LiveSpan] = {}
@@ -84,14 +85,16 @@ def current() -> Iterator[LiveSpan | None]:
     """Make the span of the current task run the current span, for the time of the body."""
     run_context = TaskRunContext.get()
     running = live.get(run_context.task_run.id) if run_context else None
-    if running is None:
+    if running is None or running.in_body:  # called by hand, in no run or as a part of this one
         yield None
         return
+    running.in_body = True
     token = context.attach(trace.set_span_in_context(running.span))
     try:
         yield running
     finally:
         context.detach(token)
+        running.in_body = False
 
 
 def note_result(running: LiveSpan | None, result: object) -> None:

@@ -370,6 +370,37 @@ def test_a_body_that_sets_much_drops_nothing_of_the_contract(told: Told, count: 
     assert [event.timestamp for event in own] == [span.start_time, span.end_time]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_function_of_another_task_called_in_a_body_is_a_part_of_it(
+    told: Told, is_async: bool
+) -> None:
+    @task
+    def inner() -> Any:
+        learn()
+        return Cancelled()
+
+    @task
+    async def async_inner() -> Any:
+        learn()
+        return Cancelled()
+
+    def body() -> str:
+        with trace.get_tracer("body").start_as_current_span("phase"):
+            asyncio.run(async_inner.fn()) if is_async else inner.fn()
+        learn(**{"media.files": 3})
+        return "done"
+
+    assert run(body, how="direct").is_completed()
+    assert told.one.attributes["task.status"] == "Completed"
+    assert told.one.attributes["media.files"] == 3
+    assert told.tree() == [
+        f"{told.one.name} Completed",
+        "  phase",
+        "    in the body",
+        "  in the body",
+    ]
+
+
 def test_generator(told: Told) -> None:
     @task
     def count() -> Any:
