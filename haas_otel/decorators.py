@@ -11,6 +11,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.flows import Flow
 from prefect.settings import get_current_settings
 from prefect.tasks import Task
+from prefect.utilities.annotations import NotSet
 
 from haas_otel import hooks, settling, span
 
@@ -66,7 +67,7 @@ class BackgroundTask(Task[P, R]):
         )
         self._user_fn = self.fn
         self.fn = _with_span_current(self.fn)
-        self.task_type = task_type or type_of(self.fn.__name__)
+        self.task_type = task_type or type_of(_name_of(self._user_fn))
         # Ours first: the user's own hooks find the span live on running, and told at the end.
         self.on_running_hooks = [hooks.haas_otel_on_running, *_users(self.on_running_hooks)]
         self.on_completion_hooks = [hooks.haas_otel_on_end, *_users(self.on_completion_hooks)]
@@ -85,9 +86,14 @@ class BackgroundTask(Task[P, R]):
             for name in inspect.signature(Task.__init__).parameters
             if name not in ("self", "fn")
         }
+        for name in ("on_rollback", "on_commit"):  # Prefect goes on with the list that it is given
+            current[name] = list(current[name])
         current["task_type"] = self.task_type
         current["on_cancellation"] = self.on_cancellation_hooks
-        return BackgroundTask(self._user_fn, **{**current, **options})
+        given = {name: value for name, value in options.items() if _is_given(name, value)}
+        changed = BackgroundTask(self._user_fn, **{**current, **given})
+        vars(changed.fn).update(vars(self.fn))  # there Prefect keeps the object of a method
+        return changed
 
     def _introduce(self, parameters: dict[str, Any]) -> str:
         # Prefect asks for a run's name before it enters Running, in every engine: the one moment
@@ -211,6 +217,17 @@ def _with_span_current(fn: Callable[P, R]) -> Callable[P, R]:
             return result
 
     return body
+
+
+def _name_of(fn: Callable[..., Any]) -> str:
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+def _is_given(option: str, value: object) -> bool:
+    # As in Prefect's ``with_options``: None is a value only where something else is the default.
+    theirs = inspect.signature(Task.with_options).parameters.get(option)
+    none_is_a_value = theirs is not None and theirs.default is NotSet
+    return value is not NotSet and (value is not None or none_is_a_value)
 
 
 def _users(all_hooks: list[StateHookCallable]) -> list[StateHookCallable]:

@@ -17,6 +17,7 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.tasks import Task
+from prefect.utilities.annotations import NotSet
 
 import haas_otel
 from haas_otel import BackgroundFlow, BackgroundTask, flow, hooks, labels, settling, span, task
@@ -56,6 +57,86 @@ def test_every_option_of_prefects_task_survives_with_options() -> None:
     assert second.on_failure_hooks == [hooks.haas_otel_on_end, hook]
     assert second.on_completion_hooks == [hooks.haas_otel_on_end, hook]
     assert second.on_running_hooks == [hooks.haas_otel_on_running]
+
+
+def test_an_option_that_is_none_is_kept_as_prefect_keeps_it() -> None:
+    def hook(task: Any, task_run: Any, state: Any) -> None: ...
+
+    @task(
+        name="First",
+        timeout_seconds=3,
+        retries=2,
+        task_type="Own",
+        on_failure=[hook],
+        on_cancellation=[hook],
+        task_run_name="a run",
+    )
+    def first() -> None: ...
+
+    nothing: dict[str, Any] = dict.fromkeys(inspect.signature(Task.with_options).parameters)
+    del nothing["self"]
+    nothing |= {"retries": NotSet, "task_type": None, "on_cancellation": None}
+    second = first.with_options(**nothing)
+    plain = prefect.task(name="First", timeout_seconds=3, retries=2)(first.fn)
+    theirs = plain.with_options(**{name: nothing[name] for name in ("name", "timeout_seconds")})
+    assert (second.name, second.timeout_seconds) == (theirs.name, theirs.timeout_seconds)
+    assert (second.retries, second.task_type) == (2, "Own")
+    assert second.on_failure_hooks == [hooks.haas_otel_on_end, hook]
+    assert second.on_cancellation_hooks == [hook]
+    assert second._user_task_run_name is None, "None is a value where the default is not"
+
+
+@pytest.mark.parametrize("moment", ["on_rollback", "on_commit", "on_cancellation", "on_failure"])
+def test_a_hook_that_is_added_to_the_copy_is_none_of_the_original(moment: str) -> None:
+    def hook(*arguments: Any) -> None: ...
+
+    @task
+    def first() -> None: ...
+
+    getattr(first, moment)(hook)
+    second = first.with_options(name="Second")
+    getattr(second, moment)(hook)
+    assert getattr(first, f"{moment}_hooks").count(hook) == 1
+    assert getattr(second, f"{moment}_hooks").count(hook) == 2
+
+
+@pytest.mark.parametrize("decorator", [task, prefect.task])
+def test_methods_keep_their_object_with_options(told: Told, decorator: Any) -> None:
+    class Library:
+        title = "every"
+
+        def __init__(self, title: str) -> None:
+            self.title = title
+
+        @decorator
+        def scan(self, folder: str) -> str:
+            return f"{self.title}/{folder}"
+
+        @decorator
+        @classmethod
+        def scan_all(cls, folder: str) -> str:
+            return f"{cls.title}/{folder}"
+
+    films = Library("films")
+    assert films.scan("new") == "films/new"
+    assert films.scan.with_options(name="Scan")("new") == "films/new"
+    assert Library.scan_all.with_options(name="Scan all")("new") == "every/new"
+    if decorator is task:
+        assert [s.attributes["task.name"] for s in told.task_spans] == ["scan", "Scan", "Scan all"]
+
+
+class Scan:
+    """A task that is no function."""
+
+    def __call__(self, folder: str) -> str:
+        return folder
+
+
+def test_an_object_that_can_be_called_is_named_by_its_class(told: Told) -> None:
+    scan = task(Scan())
+    assert scan("films") == "films"
+    assert told.one.name == "BackgroundTask.ScanTask"
+    assert told.one.attributes["task.name"] == "Scan"
 
 
 def test_prefects_task_has_no_option_we_do_not_know() -> None:
