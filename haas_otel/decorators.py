@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from functools import wraps
 from os import environ
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
@@ -68,6 +69,8 @@ class BackgroundTask(Task[P, R]):
         self._user_fn = self.fn
         self.fn = _with_span_current(self.fn)
         self.task_type = task_type or type_of(_name_of(self._user_fn))
+        if self.source_code is None:
+            self.source_code = _stand_in_for_source(self._user_fn)
         # Ours first: the user's own hooks find the span live on running, and told at the end.
         self.on_running_hooks = [hooks.haas_otel_on_running, *_users(self.on_running_hooks)]
         self.on_completion_hooks = [hooks.haas_otel_on_end, *_users(self.on_completion_hooks)]
@@ -221,6 +224,16 @@ def _with_span_current(fn: Callable[P, R]) -> Callable[P, R]:
 
 def _name_of(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__name__", type(fn).__name__)
+
+
+def _stand_in_for_source(fn: Callable[..., Any]) -> str | None:
+    # By this Prefect's cache tells tasks apart. Where there is no source it would take the code of
+    # ``task.fn``, which is that of our wrapper: one task would be given another's result.
+    if code := getattr(fn, "__code__", None):
+        return str(code.co_code.hex())
+    with suppress(OSError, TypeError):
+        return inspect.getsource(type(fn))
+    return None
 
 
 def _is_given(option: str, value: object) -> bool:

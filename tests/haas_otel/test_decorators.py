@@ -132,11 +132,33 @@ class Scan:
         return folder
 
 
-def test_an_object_that_can_be_called_is_named_by_its_class(told: Told) -> None:
+def test_an_object_that_can_be_called_is_named_by_its_class(
+    told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
     scan = task(Scan())
     assert scan("films") == "films"
     assert told.one.name == "BackgroundTask.ScanTask"
     assert told.one.attributes["task.name"] == "Scan"
+    assert "cache key" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["functions", "objects"])
+def test_cached_results_of_tasks_without_source_are_not_mixed_up(told: Told, kind: str) -> None:
+    """By default Prefect's cache knows a task by its source, else by the code of its function."""
+    made: dict[str, Any] = {}
+    if kind == "functions":
+        code = "def one(x): return x + 1\ndef two(x): return x * 5"
+    else:
+        code = "class One:\n def __call__(self, x): return x + 1\none = One()\n"
+        code += "class Two:\n def __call__(self, x): return x * 5\ntwo = Two()\n"
+    exec(code, made)
+    one, two = (task(persist_result=True)(made[name]) for name in ("one", "two"))
+
+    @flow
+    def both() -> tuple[int, int]:
+        return one(1), two(1)
+
+    assert both() == (2, 5)
 
 
 def test_prefects_task_has_no_option_we_do_not_know() -> None:
