@@ -157,10 +157,14 @@ class BackgroundFlow(Flow[P, R]):
         if "PREFECT__FLOW_RUN_ID" in environ:  # an engine's process: no application sets it up
             _prepare_for_prefects_spans()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the flow in this process."""
-        _prepare_for_prefects_spans()
-        return super().__call__(*args, **kwargs)
+    if TYPE_CHECKING:
+        pass  # what a call takes and returns is told by Prefect's overloads
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Run the flow in this process."""
+            _prepare_for_prefects_spans()
+            return super().__call__(*args, **kwargs)
 
     def with_options(self, **options: Any) -> BackgroundFlow[P, R]:
         """Return this flow with other options."""
@@ -170,24 +174,28 @@ class BackgroundFlow(Flow[P, R]):
         return cast("BackgroundFlow[P, R]", changed)
 
 
-@overload
-def flow(fn: Callable[P, R], /) -> BackgroundFlow[P, R]: ...
+class _FlowDecorator:
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> BackgroundFlow[P, R]: ...
+
+    @overload
+    def __call__(
+        self, fn: None = None, /, **options: Any
+    ) -> Callable[[Callable[P, R]], BackgroundFlow[P, R]]: ...
+
+    def __call__(self, fn: Callable[P, R] | None = None, /, **options: Any) -> Any:
+        """Make a function a Prefect flow that settles the spans its process could not end.
+
+        Use it in place of ``prefect.flow``; it takes the same options.
+        """
+        if fn is None:
+            return lambda decorated: BackgroundFlow(decorated, **options)
+        return BackgroundFlow(fn, **options)
+
+    from_source = staticmethod(Flow.from_source)  # as at ``prefect.flow``
 
 
-@overload
-def flow(
-    fn: None = None, /, **options: Any
-) -> Callable[[Callable[P, R]], BackgroundFlow[P, R]]: ...
-
-
-def flow(fn: Callable[P, R] | None = None, /, **options: Any) -> Any:
-    """Make a function a Prefect flow that settles the spans its process could not end.
-
-    Use it in place of ``prefect.flow``; it takes the same options.
-    """
-    if fn is None:
-        return lambda decorated: BackgroundFlow(decorated, **options)
-    return BackgroundFlow(fn, **options)
+flow = _FlowDecorator()
 
 
 def type_of(function_name: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import prefect
@@ -186,6 +189,28 @@ def test_flows_keep_their_hooks_with_options() -> None:
     assert second.on_cancellation_hooks == [settling.haas_otel_on_stopped, hook]
     assert second.on_crashed_hooks == [settling.haas_otel_on_stopped, hook]
     assert second.on_failure_hooks == [settling.haas_otel_on_ended]
+
+
+def test_a_flow_is_loaded_from_its_source(tmp_path: Path, prefect_server: None) -> None:
+    (tmp_path / "theirs.py").write_text(
+        "from haas_otel import flow\n\n@flow(name='from a file')\ndef top(): ...\n"
+    )
+    loaded = flow.from_source(source=str(tmp_path), entrypoint="theirs.py:top")
+    assert isinstance(loaded, BackgroundFlow)
+    assert loaded.name == "from a file"
+    assert loaded.on_crashed_hooks == [settling.haas_otel_on_stopped]
+
+
+def test_calls_are_typed_as_prefects() -> None:
+    """A checker sees what a function takes and returns; so does this, when it is told to."""
+    typed = Path(__file__).with_name("typed.py")
+    found = subprocess.run(
+        [sys.executable, "-m", "mypy", str(typed)],
+        cwd=typed.parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stdout
 
 
 def test_a_task_called_by_hand_is_the_function() -> None:
