@@ -303,7 +303,9 @@ def _tell(task_run: TaskRun, flow_run: FlowRun, ending: span.Ending) -> None:
         span.retrying(told, retry)
     for key, value in learnt.attributes.items():
         told.set_attribute(key, value)
-    span.end(told, task_run, ending)
+    # A run that is being cancelled goes on until its process is killed, and may be tried again.
+    at = max([ending.at, *(retry.at for retry in learnt.retries)])
+    span.end(told, task_run, ending._replace(at=at))
     hooks.told.append(task_run.id)
     task = _tasks.get(task_run.task_key)
     if ending.status == "Cancelled" and task is not None:

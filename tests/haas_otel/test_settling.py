@@ -60,6 +60,19 @@ def test_killed_run_that_was_cancelled(
     assert told.one.status.description == "Task was cancelled"
 
 
+def test_what_was_tried_again_after_the_cancelling_is_within_the_span(
+    told: Told, client: SyncPrefectClient, killed_run: FlowRun
+) -> None:
+    """A task in a thread goes on, from the cancel until its process is killed."""
+    settling.settle_flow_run(client, killed_run, Cancelling(timestamp=killed_run.start_time))
+    one = told.one
+    assert events(one) == ["task.started", "task.retrying", "task.retrying", "task.cancelled"]
+    moments = [event.timestamp for event in one.events]
+    assert moments == sorted(moments)
+    assert (one.start_time, one.end_time) == (moments[0], moments[-1])
+    assert one.attributes["task.duration_ms"] == (one.end_time - one.start_time) / 1e6
+
+
 def test_the_ledger_prevents_a_second_telling(
     told: Told, client: SyncPrefectClient, killed_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
