@@ -57,6 +57,27 @@ _ISO_DATE = re.compile(
 _OTHER_DATE = re.compile(
     r"(?<![0-9A-Za-z])([0-3][0-9])([-._ ])([0-3][0-9])\2((?:19|20)[0-9]{2})(?![0-9])"
 )
+# `14.3.2012`: no number may stand right before it (`v1.14.3.2012`).
+_SHORT_DATE = re.compile(
+    r"(?<![0-9A-Za-z])(?<![0-9][.])([0-3]?[0-9])([-._/])([01]?[0-9])\2((?:19|20)[0-9]{2})(?![^\W_])"
+)
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH = (
+    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+_DAY = r"(?P<day>0?[1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)?"
+_GAP = r"[ ._,-]{1,3}"
+_WORDED_YEAR = r"(?P<year>(?:19|20)[0-9]{2})(?![^\W_])"
+# `26th Feb 2009`, `March 14, 2012`, `2012 Mar 14`.
+_WORDED_DATES = tuple(
+    re.compile(rf"(?<![^\W_]){date}", re.IGNORECASE)
+    for date in (
+        rf"{_DAY}{_GAP}(?:of{_GAP})?{_MONTH}{_GAP}{_WORDED_YEAR}",
+        rf"{_MONTH}{_GAP}{_DAY}{_GAP}{_WORDED_YEAR}",
+        rf"(?P<year>(?:19|20)[0-9]{{2}}){_GAP}{_MONTH}{_GAP}{_DAY}(?![^\W_])",
+    )
+)
 _SEASON_WORD = (
     r"seasons?|series|saisons?|staffel|temporadas?|temp?|stagion[ei]|сезон[ыа]?|sezon[iy]?|sez|seizoen|säsong"
     r"|sæson|sesong|kausi|évad|シーズン"
@@ -169,17 +190,25 @@ def _reach(first: int, last: int, link: str | None) -> list[int]:
 
 
 def find_date(text: str) -> Found | None:
-    """Find the date of a daily show: `2010-05-23`, `20100523`, `23.05.2010`."""
+    """Find the date of a daily show: `2010-05-23`, `20100523`, `23.05.2010`, `23rd May 2010`."""
     for match in _ISO_DATE.finditer(text):
         year, month, day = int(match[1]), int(match[3]), int(match[4])
         date = _date(year, month, day)
         if date:
             return Found(match.start(), match.end(), date=date)
-    for match in _OTHER_DATE.finditer(text):
-        first, second, year = int(match[1]), int(match[3]), int(match[4])
-        date = _date(year, second, first) or _date(year, first, second)
-        if date:
-            return Found(match.start(), match.end(), date=date)
+    for pattern in (_OTHER_DATE, _SHORT_DATE):
+        for match in pattern.finditer(text):
+            first, second, year = int(match[1]), int(match[3]), int(match[4])
+            date = _date(year, second, first) or _date(year, first, second)
+            if date:
+                return Found(match.start(), match.end(), date=date)
+    for pattern in _WORDED_DATES:
+        match_in_words = pattern.search(text)
+        if match_in_words:
+            month = _MONTHS.index(match_in_words["month"][:3].casefold()) + 1
+            date = _date(int(match_in_words["year"]), month, int(match_in_words["day"]))
+            if date:
+                return Found(match_in_words.start(), match_in_words.end(), date=date)
     return None
 
 

@@ -99,7 +99,11 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
     text = without_tags(stem) if "{" in stem or "[" in stem else stem
     found = find_marked(text) or find_date(text)
     if found:
-        return _named(text, found), found
+        named = _named(text, found)
+        if found.date and show is None and named.title is None:
+            # `2010.05.23.Show.720p`: sorted by date, with the show after it.
+            named = show_of(cut_release(text[found.end :]))
+        return named, found
     whole = without_checksums(text)
     pair = find_bracketed_pair(whole)
     if pair:
@@ -125,6 +129,10 @@ def _named(text: str, found: Found) -> Show:
     before = text[: found.start]
     if not before:
         return Show(None)
+    aired = find_date(before) if found.date is None else None
+    if aired and not any(map(str.isalnum, before[aired.end :])):
+        # `Show.2010.05.23.S01E02`
+        before = before[: aired.start] or before
     return show_of(without_prefix(before))
 
 

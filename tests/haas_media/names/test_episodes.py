@@ -207,6 +207,17 @@ DAILY = [
         (2015, 7, 22),
     ),
     ("The Daily Show/2015-07-22.mkv", "The Daily Show", (2015, 7, 22)),
+    # the day or the month in one digit, the month in words
+    ("The Daily Show 22.7.2015.mkv", "The Daily Show", (2015, 7, 22)),
+    ("The.Daily.Show.2.7.2015.720p.mkv", "The Daily Show", (2015, 7, 2)),
+    ("The Daily Show - 22 Jul 2015.mkv", "The Daily Show", (2015, 7, 22)),
+    ("The.Daily.Show.22nd.July.2015.WS.PDTV.avi", "The Daily Show", (2015, 7, 22)),
+    ("The Daily Show - July 22, 2015.mkv", "The Daily Show", (2015, 7, 22)),
+    ("The Daily Show 2015 Jul 22.mkv", "The Daily Show", (2015, 7, 22)),
+    # sorted by date, the show after it
+    ("2015.07.22.The.Daily.Show.720p.HDTV.mkv", "The Daily Show", (2015, 7, 22)),
+    ("2015-07-22 - The Daily Show.mkv", "The Daily Show", (2015, 7, 22)),
+    ("The Daily Show/2015-07-22 - Guest.mkv", "The Daily Show", (2015, 7, 22)),
 ]
 
 
@@ -216,6 +227,17 @@ def test_date_of_a_daily_show(path: str, title: str, day: tuple[int, int, int]) 
     assert isinstance(found, Identity)
     assert (found.title, found.date) == (title, datetime.date(*day))
     assert (found.year, found.season, found.episodes) == (None, None, ())
+
+
+def test_number_beside_a_date_counts() -> None:
+    found = identify("The.Daily.Show.2015.07.22.S20E133.720p.mkv", "tv")
+    assert isinstance(found, Identity)
+    assert (found.title, found.season, found.episodes) == ("The Daily Show", 20, (133,))
+
+
+def test_a_day_that_no_calendar_has_is_no_date() -> None:
+    found = identify("Show - 31 Feb 2015.mkv", "tv")
+    assert not isinstance(found, Identity) or found.date is None
 
 
 # path, show, season, kind of extra
