@@ -13,6 +13,7 @@ _MACHINE = re.compile(
     vts[ _.-]?[0-9]+(?:[ _.-][0-9]+)? | video[ _.-]?ts | vr[ _-]?m(?:ovie|angr)
     | (?:img|dsc[nf]?|mvi|mov|vid|gopr|gp|g[hx]|dji|pxl|p|cimg|sam|hdv|c|mah|m2u|vlc(?:record)?)
       [ _-]?[0-9]{4,}.*
+    | img_e[0-9]{4,}.*
     | (?:whatsapp|signal)[ -].* | screen[ -]?(?:recording|capture|cast)?[ ].*[0-9].*
     | [0-9]{5,}
     )""",
@@ -24,11 +25,18 @@ _NUMBERED = re.compile(
     | (?:title|track|chapter|disc|disk|dvd|bd|cd|part|pt|clip|file|stream|scene|movie|video|film)
       [ _.-]?t?[0-9]{0,4}
     | (?:main[ _.-]?)?(?:feature|movie|film|video|main|untitled|unknown|output|out|new|test|temp|tmp
-      |default|copy(?:[ ]of)?|rip|encode|encoded|capture|recording|playlist|content|media|sample)
+      |default|copy(?:[ ]of)?|rip|encode|encoded|capture|recording|playlist|content|media|sample
+      |video[ _-]?playback|(?:my|home|family)[ _-]?(?:movie|video|film))
       [ _.-]?[0-9]*
     | new[ ](?:folder|project|video).*
     )""",
     re.IGNORECASE | re.VERBOSE,
+)
+# When a recording began, to the minute; a recorder keeps it in the folder of its show.
+_TIMESTAMP = re.compile(
+    r"(?:19|20)[0-9]{2}([._-]?)[01][0-9]\1[0-3][0-9](?:[ ._T-]|[ ]at[ ]){1,3}"
+    r"[0-2][0-9][.:_h-]?[0-5][0-9](?:[.:_m-]?[0-5][0-9])?s?",
+    re.IGNORECASE,
 )
 # What systems call a folder until somebody names it, and cameras the folders on their cards.
 _UNNAMED_FOLDER = re.compile(
@@ -64,6 +72,7 @@ _RARE = """
     vf vg vh vj vm vq vw vx wj wq wv wx wz xb xd xg xj xk xq xr xz yq zc zf zj zq zr zs zx
 """
 _RARE_PAIRS = frozenset(_RARE.split())
+_ONE_LETTER = re.compile(r"([^\W\d_])\1{4,}", re.IGNORECASE)
 _TRANSITION = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])", re.IGNORECASE)
 
 
@@ -74,7 +83,7 @@ def is_junk(stem: str) -> bool:
         return True
     if is_machine_made(stem) or _NUMBERED.fullmatch(stem) or is_unnamed_folder(stem):
         return True
-    return stem.isascii() and is_random(stem)
+    return stem.isascii() and (is_random(stem) or bool(_TIMESTAMP.fullmatch(stem)))
 
 
 def is_count(stem: str) -> bool:
@@ -106,6 +115,8 @@ def is_machine_made(stem: str) -> bool:
 
 def is_random(word: str) -> bool:
     """Tell whether a single word looks typed or drawn at random rather than written."""
+    if _ONE_LETTER.fullmatch(word):
+        return True
     if not word.replace("-", "").replace("_", "").isalnum() or word.count("-") > 1:
         return False
     letters = word.casefold()

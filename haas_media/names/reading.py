@@ -261,7 +261,8 @@ def _unless_rubbish(
 ) -> tuple[Show, Found | None]:
     """Drop what was read of a name such as `movie 1` or `1 - Copy`, whose number counts files."""
     title = named.title
-    if find_marked(stem) or not (is_count(stem) or (title and is_junk(title))):
+    says_nothing = is_count(stem) or is_junk(stem) or (title is not None and is_junk(title))
+    if find_marked(stem) or not says_nothing:
         return named, found
     # In the folder of a show, files are counted as its episodes are.
     return Show(None), found if above.show else None

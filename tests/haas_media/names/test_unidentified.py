@@ -46,6 +46,15 @@ RUBBISH = [
     "Desktop/Untitled 3.mkv",
     "9.mkv",
     "12/3.mkv",
+    "20230714_183012.mp4",
+    "2023-07-14 18-30-12.mkv",
+    "2023-07-14 at 18.30.12.mov",
+    "IMG_E1234.MOV",
+    "videoplayback.mp4",
+    "videoplayback (1).mp4",
+    "My Movie.mp4",
+    "home video 3.avi",
+    "aaaaaaa.mkv",
     "---.mkv",
     "[].mkv",
     ".mkv",
@@ -110,6 +119,12 @@ def test_a_number_is_a_title_when_something_else_says_so(
     found = identify(path, "movies")
     assert isinstance(found, Identity)
     assert (found.title, found.year) == (title, year)
+
+
+def test_a_recorder_keeps_the_time_in_the_folder_of_a_show() -> None:
+    found = identify("Tagesschau/20230714_200000.ts", "tv")
+    assert isinstance(found, Identity)
+    assert (found.title, str(found.date)) == ("Tagesschau", "2023-07-14")
 
 
 def test_a_number_in_the_folder_of_a_season_is_no_film() -> None:
