@@ -11,7 +11,7 @@ from haas_media.names.words import small_number
 
 _SEASON_WORDS = (
     r"season|series|saison|staffel|temporada|stagione|сезон|sezon|seizoen|säsong|sæson|sesong|kausi"
-    r"|book|volume|シーズン|évad|évfolyam|sorozat|saeson"
+    r"|book|volume|livre|buch|libro|シーズン|évad|évfolyam|sorozat|saeson"
 )
 _SEASON = re.compile(
     rf"""^[\s._\[(-]*(?:
@@ -30,7 +30,8 @@ _SPECIALS = re.compile(
 )
 _INSIDE = re.compile(
     rf"""(?:[\s._([-]+(?:(?:the[ ])?(?:complete[ ._-]+)?(?:{_SEASON_WORDS})[ ._:#-]*([0-9]{{1,3}})
-    |s([0-9]{{1,2}})|([0-9]{{1,2}})(?:st|nd|rd|th)[ ._]season)(?![^\W_]))
+    |s([0-9]{{1,2}})|([0-9]{{1,2}})(?:st|nd|rd|th|[.ªº°])?[ ._-]*(?:{_SEASON_WORDS})
+      (?![ ._:\#-]*[0-9]{{1,2}}(?![0-9])))(?![^\W_]))
     |(?:第[ ]?)?([0-9]{{1,2}}|[一二三四五六七八九十])[ ]?[季期]""",
     re.IGNORECASE | re.VERBOSE,
 )

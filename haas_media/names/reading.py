@@ -34,6 +34,7 @@ _PACK = re.compile(r"(?<=[ ._])S[0-9]{2}(?=[ ._])")
 _FANSUB_EPISODE = re.compile(r"^\[[^\[\]]+\].+[ _]-[ _][0-9]{2,4}(?:v[0-9])?(?=[ _]*(?:[\[(]|$))")
 _BRACKET = re.compile(r"[\[\]{}()]")
 
+_SORTING_TAIL = re.compile(r"(?:dis[ck]|dvd|cd|vol(?:ume)?|box)?[0-9]*")
 _DIGITS = re.compile(r"[0-9]+")
 MOST_NUMBERS_TO_GUESS = 9
 """Guessit finds nothing in a name without numbers, and takes seconds for one full of them."""
@@ -206,7 +207,10 @@ def _episode(
         return _extra_of_show(path, extra, ids)
     above = _above(folders)
     named, found = _episode_of_file(folders, stem, above)
-    show = _choose_show(above, named)
+    if found and found.date:
+        # `Show/2010/Show 2010-05-23`
+        above = _above([folder for folder in folders if folder != str(found.date.year)])
+    show = _choose_show(above, named, _named_above(folders, named))
     if found is None:
         return Unidentified(path, NO_EPISODE if show.title or ids else NO_SHOW_NO_EPISODE)
     return _identity(path, show, found, above.season, ids)
@@ -293,14 +297,45 @@ def _above(folders: list[str]) -> Above:
             show = show_of_folder(found.title) if found.title else None
         else:
             show = show_of_folder(folder)
-        if show and show.title and not is_generic(show.title):
+        if show and show.title and not _sorts(show):
             return Above(show, season, released)
     return Above(None, season, released)
 
 
-def _choose_show(above: Above, file: Show) -> Show:
+def _sorts(show: Show) -> bool:
+    """Tell whether a folder sorts shows, as `V` does, but not `V (1983)`."""
+    letter_of_a_year = show.year is not None and len(str(show.title)) == 1
+    return is_generic(str(show.title)) and not letter_of_a_year
+
+
+def _named_above(folders: list[str], file: Show) -> Show | None:
+    """Return the folder that has the title which the file has, wherever it lies.
+
+    Between it and the file people sort by what no pattern tells (`Show/Campaign 2/Show - 2x05`).
+    """
+    if file.title is None:
+        return None
+    for folder in reversed(folders):
+        show = show_of_folder(folder)
+        if show.title and fold(show.title) == fold(file.title):
+            return show
+    return None
+
+
+def _only_sorts(folder: str, title: str) -> bool:
+    """Tell whether a folder, that lies in one of a show's title, has no longer title of a show.
+
+    `Show/Show Disc 2` and `Show/Show 201-210` sort, `Show/Show - The Next Generation` is another.
+    """
+    before, title_in, after = fold(folder).partition(fold(title))
+    return not title_in or (not before and bool(_SORTING_TAIL.fullmatch(after)))
+
+
+def _choose_show(above: Above, file: Show, same: Show | None = None) -> Show:
     """Prefer the folder's title; take from the file what the folder leaves open."""
     folder = above.show
+    if same and folder and _only_sorts(str(folder.title), str(file.title)):
+        folder = same
     if folder is None or folder.title is None:
         return file
     if above.released and file.title is not None:

@@ -64,6 +64,10 @@ class Show:
 def show_of_folder(folder: str) -> Show:
     """Read a show folder: `Show (2010)`, `Show (US)`, `[Group] Show [1080p]`."""
     text = without_prefix(without_tags(folder))
+    seasons = find_worded(text)
+    if seasons and len(seasons.seasons) > 1 and seasons.start > 0:
+        # `Show S01-S08 Complete` above the folders of its seasons.
+        text = text[: seasons.start]
     return show_of(trim_trailing(cut_release(text)) if find_release(text) else text)
 
 

@@ -28,6 +28,21 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("Show.S01E03.720p.HDTV.x264-GRP/grp-show.103.mkv", "Show", 1, (3,)),
     ("Show.S01E03.720p.HDTV.x264-GRP/42e7e8a48eb7454aaebebcf49705ce41.mkv", "Show", 1, (3,)),
     ("Downloads/Show.S01E03.720p.HDTV.x264-GRP/show.s01e03.mkv", "show", 1, (3,)),
+    ("Show/Livre V/Show - 5x03.mkv", "Show", 5, (3,)),
+    ("Show/Buch 2/03.mkv", "Show", 2, (3,)),
+    # folders between the show's and the file that sort by something else
+    ("Show/Campaign 2/Show - 2x03.mkv", "Show", 2, (3,)),
+    ("Show/Series M/Show.S13E03.mkv", "Show", 13, (3,)),
+    ("Show/DVD Rips/Show 1x03.mkv", "Show", 1, (3,)),
+    ("Show/Show - The Next/Show 1x03.mkv", "Show - The Next", 1, (3,)),
+    ("Show/Season 3/Show Disc 2/Show S03E03.mkv", "Show", 3, (3,)),
+    ("Show/Show 201-210/Show - 205.mkv", "Show", None, (205,)),
+    ("Show (3 сезон)/03 серия.mkv", "Show", 3, (3,)),
+    ("Show 2. Staffel/03.mkv", "Show", 2, (3,)),
+    ("Warehouse 13 Season 2/03.mkv", "Warehouse 13", 2, (3,)),
+    # a folder of all seasons above theirs
+    ("Show S01-S08 Complete/Season 3/Show S03E03.mkv", "Show", 3, (3,)),
+    ("Show Seasons 1-3/Season 2/03.mkv", "Show", 2, (3,)),
     # a bare number in a show's folder
     ("Show/Season 1/03.mkv", "Show", 1, (3,)),
     ("Show/Season 1/3.mkv", "Show", 1, (3,)),
@@ -179,6 +194,7 @@ YEARS = [
     ("Hawaii Five-0 (2010)/Season 1/Hawaii Five-0 (2010) - S01E02.mkv", "Hawaii Five-0", 2010),
     ("Show/Season 1/Show.S01E02.2011.720p.mkv", "Show", None),
     ("[Group] Show (2008) - 03 [720p].mkv", "Show", 2008),
+    ("V (1983)/V - Part 1.mkv", "V", 1983),
 ]
 
 
@@ -217,6 +233,8 @@ DAILY = [
     # sorted by date, the show after it
     ("2015.07.22.The.Daily.Show.720p.HDTV.mkv", "The Daily Show", (2015, 7, 22)),
     ("2015-07-22 - The Daily Show.mkv", "The Daily Show", (2015, 7, 22)),
+    ("The Daily Show/2015/2015-07-22.mkv", "The Daily Show", (2015, 7, 22)),
+    ("The Daily Show/2015/07/The Daily Show 2015-07-22.mkv", "The Daily Show", (2015, 7, 22)),
     ("The Daily Show/2015-07-22 - Guest.mkv", "The Daily Show", (2015, 7, 22)),
 ]
 
