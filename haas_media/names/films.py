@@ -16,10 +16,11 @@ from haas_media.names.text import (
     title_of,
     trim_trailing,
     without_alternative,
+    without_at_end,
     without_checksums,
     without_prefix,
 )
-from haas_media.names.words import EDITION, EDITION_AT_END, YEAR, is_year
+from haas_media.names.words import EDITION, EDITION_AT_END, LABEL_AT_END, YEAR, is_year
 
 _YEAR_IN_BRACKETS = re.compile(rf"[(\[][^()\[\]]*?(?<![0-9])({YEAR})(?![0-9])[^()\[\]]*[)\]]")
 _PLAIN_YEAR_IN_BRACKETS = re.compile(rf"[(\[] *({YEAR}) *[)\]]")
@@ -28,8 +29,10 @@ _YEARS = re.compile(
     rf"(?<![^\W_]){YEAR} ?[-–—] ?(?:{YEAR}(?![^\W_])|[0-9]{{2}}(?![^\W_-])|(?=[)\]]))"
 )
 _LEADING_YEAR = re.compile(rf"^[(\[]({YEAR})[)\]][\s._-]+(?=[^\W\d_])")
-# Where a film stands in its collection: `02 - Title (2002)`, `2. Title (2002)`.
-_PLACE = re.compile(r"^[0-9]{1,2}(?: - |\. )(?=[^\W\d_])")
+# A collection sorted by year: `1999 - Title`, with no other year in the name.
+_SORTED_BY_YEAR = re.compile(rf"^({YEAR}) - (?=[^\W\d_])")
+# Where a film stands in its collection: `02 - Title (2002)`, `2. Title (2002)`, `(2) Title (2002)`.
+_PLACE = re.compile(r"^(?:[0-9]{1,2}(?: - |\. )|\([0-9]{1,2}\) ?)(?=[^\W\d_])")
 _VOLUME = re.compile(r"[\s_]+-[\s_]+Vol(?:ume)?[ ._]?[0-9]+(?:v[0-9])?[\s_]*$", re.IGNORECASE)
 _PART = re.compile(
     r"(?:^|[ ._-]+)(?:cd|dvd|dis[ck])[ ._-]?([1-9]|[a-d])(?:[ ._-]?of[ ._-]?[1-9])?(?![^\W_])"
@@ -81,6 +84,9 @@ def film_of(name: str) -> Film:
     leading = _LEADING_YEAR.match(text)
     if leading:
         text = f"{text[leading.end() :]} ({leading[1]})"
+    sorted_by = _SORTED_BY_YEAR.match(text)
+    if sorted_by and is_year(int(sorted_by[1])) and not _BARE_YEAR.search(text, sorted_by.end()):
+        text = f"{text[sorted_by.end() :]} ({sorted_by[1]})"
     bracketed = _bracketed_year(text)
     if bracketed:
         return _with_bracketed_year(text, bracketed, version, part)
@@ -119,7 +125,7 @@ def _with_bracketed_year(
     release = find_release(before)
     if release and release.start() > 0:
         before = trim_trailing(before[: release.start()])
-    before = without_alternative(EDITION_AT_END.sub("", before))
+    before = without_alternative(without_at_end(EDITION_AT_END, before))
     if plain:
         before = _PLACE.sub("", before)
     title = title_of(before)
@@ -166,6 +172,8 @@ def _released(text: str, version: str | None, part: int | None, *, fansub: bool 
     if end < len(text):
         before = trim_trailing(before, stereoscopic=True, released=year is None)
         before = without_alternative(before)
+    else:
+        before = without_at_end(LABEL_AT_END, before)
     collection = bool(ranged or _COLLECTION.search(before))
     tail = _COLLECTION_TAIL.search(before)
     if tail and tail.start() > 0:
@@ -176,7 +184,7 @@ def _released(text: str, version: str | None, part: int | None, *, fansub: bool 
     return Film(
         title,
         int(year[1]) if year else None,
-        version or _edition(text[end:]),
+        version or _edition(text[len(before) :]),
         part,
         certain=year is not None or release is not None,
         released=release is not None,

@@ -183,6 +183,9 @@ def _choose(file: Film | None, folder: Film | None) -> Film | None:
     if folder.year is None:
         return _with_details(folder, file) if _abbreviates(file, folder) else file
     same = file.year == folder.year
+    if folder.title and fold(f"{file.year}{file.title}") == fold(folder.title):
+        # `2001 - Title (1968)/2001 - Title.mkv`: a number of the title, not the year it sorts by.
+        return _with_details(folder, file)
     if file.year is None or (same and (folder.curated and not file.curated)):
         return _with_details(folder, file)
     if same and folder.title and fold(file.title).endswith(fold(folder.title)):

@@ -25,6 +25,7 @@ _TRAILING_GROUPS = re.compile(r"(?<=[^\s._-])(?:[\s._-]*\[[^\[\]]*\])+[\s._-]*$"
 _INVERTED = re.compile(r"^(.{2,}?),\s*(The|An?|Le|La|Les|Der|Die|Das|El|Los|Il)$", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"(?<=[^\s._-])[\s._-]*\([^()]*\)?[\s._-]*$")
 _ENDS_IN_ACRONYM = re.compile(r"(?<![^\W_])(?:[^\W\d_]\.){2,}[^\W\d_]$")
+_ARTICLE_AT_END = re.compile(r"(?:^|[\s._-]+)(?:the|an?)$", re.IGNORECASE)
 _GOES_ON = re.compile(r"[\s._](?:or|and|of|the|with|not|&)$", re.IGNORECASE)
 _NESTED = re.compile(r"\([^()]*\)")
 _STRAY_NUMBER = re.compile(r"^[0-9]{1,3} (?=\[[^\[\]]*\][ _])")
@@ -115,7 +116,7 @@ def cut_release(text: str) -> str:
 def trim_trailing(text: str, *, stereoscopic: bool = False, released: bool = False) -> str:
     """Drop edition, language and source words from the end, as long as something stays."""
     while True:
-        trimmed = TRAILING.sub("", text)
+        trimmed = without_at_end(TRAILING, text)
         if stereoscopic:
             trimmed = STEREOSCOPIC.sub("", trimmed)
         if released:
@@ -123,6 +124,20 @@ def trim_trailing(text: str, *, stereoscopic: bool = False, released: bool = Fal
         if trimmed == text or not any(map(str.isalnum, trimmed)):
             return text
         text = trimmed
+
+
+def without_at_end(pattern: re.Pattern[str], text: str) -> str:
+    """Drop what a pattern of editions or release talk finds at the end, but no part of a title.
+
+    An edition goes with its article (`Film The Final Cut`), all of a title stays (`The Final Cut`),
+    and so does any other word that has an article.
+    """
+    trimmed = pattern.sub("", text)
+    article = _ARTICLE_AT_END.search(trimmed) if trimmed != text else None
+    if article is None:
+        return trimmed
+    edition = EDITION.search(text, article.end())
+    return trimmed[: article.start()] or text if edition else text
 
 
 def _drop_open_bracket(text: str) -> str:

@@ -14,11 +14,16 @@ _EDGE = r"(?<![^\W_])"
 _END = r"(?![^\W_])"
 
 _CUT = r"(?:cut|edition|version)"
+# An edition in more than one word, which no title ends with that has words before it.
+_LABEL = (
+    rf"(?:extended|final|director'?s?|theatrical|ultimate|redux|international|unrated|uncut|special"
+    rf"|despecialized|producer'?s|criterion|imax|collector'?s)[ ._-]{_CUT}"
+    r"|[eé]dition[ ._-](?:collector|sp[eé]ciale|limit[eé]e)|version[ ._-](?:longue|restaur[eé]e)"
+)
 _EDITION = (
-    rf"extended(?:[ ._-]{_CUT})?|(?:final|director'?s?|theatrical|ultimate|redux|international"
-    rf"|unrated|uncut|special|despecialized|producer'?s|criterion|imax|collector'?s)[ ._-]{_CUT}"
-    r"|criterion(?:[ ._-]collection)?|unrated|uncut|uncensored|remastered|imax|open[ ._-]matte"
-    r"|theatrical|despecialized|(?:[0-9]{2}th|anniversary)[ ._-](?:anniversary[ ._-])?edition"
+    rf"{_LABEL}|extended|criterion(?:[ ._-]collection)?|unrated|uncut|uncensored|remastered|imax"
+    r"|open[ ._-]matte|theatrical|despecialized"
+    r"|(?:[0-9]{2}th|anniversary)[ ._-](?:anniversary[ ._-])?edition"
 )
 EDITION = re.compile(rf"{_EDGE}(?:{_EDITION}|hybrid){_END}", re.IGNORECASE)
 # Words that are release talk only right before a year or release talk: in capitals, as scene
@@ -32,6 +37,7 @@ TRAILING = re.compile(
 )
 # Before a year in brackets only editions are release talk; all else belongs to the title.
 EDITION_AT_END = re.compile(rf"(?:[ ._,-]+|[ ._]*[(\[])(?:(?i:{_EDITION})|SE|DC)[ ._,)\]-]*$")
+LABEL_AT_END = re.compile(rf"(?<=[^\s._,-])[ ._,-]+(?:{_LABEL})$", re.IGNORECASE)
 # Before release talk in however written; before a year they may be titles (`Johnny English 2003`).
 RELEASED_AT_END = re.compile(
     r"[ ._,-]+(?:french|italian|spanish|german|hindi|russian|swedish|danish|polish|dutch|japanese"

@@ -43,6 +43,17 @@ FILMS: list[tuple[str, str, int | None, dict[str, object]]] = [
     ("Star Wars Trilogy/Return of the Jedi.mkv", "Return of the Jedi", None, {}),
     ("Harry Potter/02 - The Chamber of Secrets (2002).mkv", "The Chamber of Secrets", 2002, {}),
     ("The Lord of the Rings/2. The Two Towers (2002).mkv", "The Two Towers", 2002, {}),
+    ("The Lord of the Rings/(2) The Two Towers (2002).mkv", "The Two Towers", 2002, {}),
+    ("The Lord of the Rings/(2)The Two Towers (2002).mkv", "The Two Towers", 2002, {}),
+    ("2002 - The Two Towers.mkv", "The Two Towers", 2002, {}),
+    ("Tolkien/2002 - The Two Towers/The Two Towers.mkv", "The Two Towers", 2002, {}),
+    ("2012 - Doomsday (2008).mkv", "2012 - Doomsday", 2008, {}),
+    (
+        "2001 - A Space Odyssey (1968)/2001 - A Space Odyssey.mkv",
+        "2001 - A Space Odyssey",
+        1968,
+        {},
+    ),
     # what else stands in parentheses
     ("Bunker Palace Hôtel (Enki Bilal) (1989).avi", "Bunker Palace Hôtel", 1989, {}),
     (
@@ -131,6 +142,15 @@ FILMS: list[tuple[str, str, int | None, dict[str, object]]] = [
     ("Blade Runner (1982) {edition-Final Cut}.mkv", "Blade Runner", 1982, {"version": "Final Cut"}),
     ("Aliens.1986.Special.Edition.1080p.mkv", "Aliens", 1986, {"version": "Special Edition"}),
     ("Hercules.2014.Extended.Cut.HDRip.XViD.avi", "Hercules", 2014, {"version": "Extended Cut"}),
+    ("Heat.The.Final.Cut.1995.1080p.mkv", "Heat", 1995, {"version": "Final Cut"}),
+    ("Heat - The Final Cut (1995).mkv", "Heat", 1995, {}),
+    ("Heat The Final Cut.mkv", "Heat", None, {"version": "Final Cut"}),
+    ("The.Final.Cut.2004.1080p.mkv", "The Final Cut", 2004, {}),
+    ("The Final Cut.mkv", "The Final Cut", None, {}),
+    ("The Unrated (2007).mkv", "The Unrated", 2007, {}),
+    ("Escape.from.the.WEB.2010.mkv", "Escape from the WEB", 2010, {}),
+    ("Baraka_Edition_Collector.avi", "Baraka", None, {"version": "Edition Collector"}),
+    ("Baraka.Édition.Spéciale.1992.1080p.mkv", "Baraka", 1992, {}),
     ("Suicide Squad EXTENDED (2016) 2160p.mkv", "Suicide Squad", 2016, {}),
     (
         "Gone with the Wind (1939)/Gone with the Wind (1939) CD1.avi",
