@@ -69,9 +69,10 @@ _MONTH = (
 _DAY = r"(?P<day>0?[1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)?"
 _GAP = r"[ ._,-]{1,3}"
 _WORDED_YEAR = r"(?P<year>(?:19|20)[0-9]{2})(?![^\W_])"
-# `26th Feb 2009`, `March 14, 2012`, `2012 Mar 14`.
+_WEEKDAY = rf"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?{_GAP})?"
+# `26th Feb 2009`, `Monday, March 14, 2012`, `2012 Mar 14`.
 _WORDED_DATES = tuple(
-    re.compile(rf"(?<![^\W_]){date}", re.IGNORECASE)
+    re.compile(rf"(?<![^\W_]){_WEEKDAY}{date}", re.IGNORECASE)
     for date in (
         rf"{_DAY}{_GAP}(?:of{_GAP})?{_MONTH}{_GAP}{_WORDED_YEAR}",
         rf"{_MONTH}{_GAP}{_DAY}{_GAP}{_WORDED_YEAR}",
@@ -80,7 +81,7 @@ _WORDED_DATES = tuple(
 )
 _SEASON_WORD = (
     r"seasons?|series|saisons?|staffel|temporadas?|temp?|stagion[ei]|сезон[ыа]?|sezon[iy]?|sez|seizoen|säsong"
-    r"|sæson|sesong|kausi|évad|シーズン"
+    r"|sæson|sesong|kausi|évad|シーズン|시즌"
 )
 _EPISODE_WORD = (
     r"episodes?|eps?|eipsode|folgen?|capitulos?|capítulos?|cap|episodios?|episódios?|épisodes?"
@@ -92,7 +93,7 @@ _ALL = r"(?:(?:the[ ._]+)?(?:complete|all)[ ._]+)?"
 _NUMBERED_FIRST = re.compile(
     rf"{_NOT_IN_WORD}(?P<season>[0-9]{{1,2}})[ ._-]*(?:{_SEASON_WORD})[ ._-]+"
     rf"(?P<episode>[0-9]{{1,4}})[ ._-]*(?:{_EPISODE_WORD})(?![^\W_])"
-    r"(?![ ._]*[0-9]{1,3}(?![0-9]))",
+    r"(?![ ._]*[0-9]{1,3}(?![^\W_]))",
     re.IGNORECASE,
 )
 _ORDINAL_SEASON = re.compile(
@@ -130,11 +131,19 @@ _EPISODE = re.compile(
     |{_NOT_IN_WORD}e(?P<e>[0-9]{{2,4}})(?P<ehalf>\.[0-9](?![0-9]))?{_TAIL}
       (?P<elist>(?:(?:[-–~]e?|[ ][-–~][ ]e)[0-9]{{2,4}}(?![^\W_]))?)
     |{_NOT_IN_WORD}(?P<before>[0-9]{{1,4}})(?:-?(?:я|й))?[ ._-]*(?:{_EPISODE_WORD})
-    |第[ ]?(?P<cjk>[0-9]{{1,4}})[ ]?[話话集回]
+      (?![ ._:\#-]{{1,3}}[0-9]{{1,3}}(?![^\W_]))
+    |(?:第[ ]?|제?[ ]?(?=[0-9]{{1,4}}[ ]?[화회]))(?P<cjk>[0-9]{{1,4}})[ ]?[話话集回화회]
     |\#(?P<hash>[0-9]{{1,4}}){_TAIL}
     |{_NOT_IN_WORD}(?:cd|part|pt)?[ ._]?(?P<of>[0-9]{{1,3}})[ ._]?(?:of|iz|из|von)[ ._]?[0-9]{{1,3}}
     )(?![^\W_])""",
     re.IGNORECASE | re.VERBOSE,
+)
+_CHAPTER = re.compile(
+    r"\[cap[. ]?(?P<first>[1-9][0-9]{2,3})(?:[-_](?P<last>[1-9][0-9]{2,3}))?\]", re.IGNORECASE
+)
+_CROSSED = re.compile(
+    r"(?:^|(?<=[\s._\[(-]))(?!16x9|4x3)(?P<season>[0-9]{1,2})x(?P<episode>[0-9])(?![^\W_])",
+    re.IGNORECASE,
 )
 _SPECIAL = re.compile(
     rf"{_NOT_IN_WORD}(?:sp|specials?)[ ._-]?([0-9]{{1,2}})(?![^\W_])", re.IGNORECASE
@@ -253,6 +262,12 @@ def _within(match: re.Match[str], found: Found) -> bool:
     return match.start() < found.end and found.start < match.end()
 
 
+def find_whole(text: str) -> Found | None:
+    """Take a name that is nothing but a number and its word: `第03話`, `Episode 3`."""
+    match = _EPISODE.fullmatch(text.strip())
+    return Found(0, len(text), numbers) if match and (numbers := _episode_numbers(match)) else None
+
+
 def _season(text: str) -> Found | None:
     ordinal = _ORDINAL_SEASON.search(text)
     if ordinal:
@@ -326,6 +341,29 @@ def _spread(first: int, rest: str) -> tuple[int, ...]:
         )
         numbers += _reach(numbers[-1], value, "-" if ranged else None) or []
     return tuple(sorted(set(numbers)))
+
+
+def find_chapter(text: str) -> Found | None:
+    """Find season and episode in one number, as Spanish releases write it: `[Cap.103]`."""
+    match = _CHAPTER.search(text)
+    if match is None:
+        return None
+    season, first = divmod(int(match["first"]), 100)
+    last_season, last = divmod(int(match["last"] or match["first"]), 100)
+    if not first or last_season != season:
+        return None
+    numbers, named = (first, *_reach(first, last, "-")), _season(text[: match.start()])
+    start = named.start if named else match.start()
+    return Found(start, match.end(), numbers, season, (season,))
+
+
+def find_crossed(text: str) -> Found | None:
+    """Find an episode in one digit, `Show 1x5`: less sure than `1x05`, as the title `4x4` shows."""
+    match = _CROSSED.search(text)
+    if match is None:
+        return None
+    season = int(match["season"])
+    return Found(match.start(), match.end(), (int(match["episode"]),), season, (season,))
 
 
 def find_special(text: str) -> Found | None:

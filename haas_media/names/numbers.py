@@ -19,8 +19,11 @@ _ALONE = re.compile(
 _SEASON_EPISODE = re.compile(
     r"^[\s._\[(]*(?P<season>[0-9]{1,2})[-._](?P<episode>[0-9]{2,3})(?![0-9])(?=[\s._)\]-]|$)"
 )
+# `Show_02.03`, `Show.0203.Title`, `Show 2.03 - Title`
 _INNER_SEASON_EPISODE = re.compile(
-    r"(?<=[^\W])[ ._-](?P<season>0[0-9])[._](?P<episode>[0-9]{2})(?![0-9])(?=[\s._)\]-]|$)"
+    r"(?<=[^\W])[ ._-](?P<season>0[0-9](?=[._])|(?<=[.])0[1-9](?=[0-9]{2}[.])"
+    r"|(?<=[ ])[1-9][0-9]?(?=[.][0-9]{2}[ ]-[ ]))"
+    r"(?:[._]|(?<=[.][0-9]{2}))(?P<episode>[0-9]{2})(?![0-9])(?=[\s._)\]-]|$)"
 )
 # Nobody keeps so many episodes in one file: `Show 03-20` is the twentieth of season 3.
 _FAR_APART = re.compile(r"(?<=[^\W_])[ ._](?P<season>[0-2][0-9])-(?P<episode>[0-9]{2})(?=[\s._]*$)")
@@ -34,6 +37,9 @@ _DASHED = re.compile(
 _CLOSED = re.compile(r"[\s_.]*(?:$|[\[(]|[-–‒—][\s_.])")
 _LEADING = re.compile(
     rf"^[\s._\[(\#]*(?:e|ep)?{_NUMBER}[\])]?(?=[\s._-])(?P<gap>[\s._-]+)(?=\S)", _FLAGS
+)
+_LEADING_TWO = re.compile(
+    r"^[\s._\[(\#]*(?P<first>[0-9]{1,3})[ ](?:[-–~+&]|and)[ ](?P<second>[0-9]{1,3})(?=[ ]-[ ])"
 )
 _BRACKETED = re.compile(rf"[\[【(][ .]*{_NUMBER}(?:[ ._-]*(?:end|fin|final))?[ .]*[\]】)]", _FLAGS)
 _BEFORE_BRACKET = re.compile(
@@ -52,6 +58,9 @@ def _numbers(match: re.Match[str]) -> tuple[int, ...] | None:
     if last is None:
         return (first,)
     reach = int(last) - first
+    if len(last) == 4 and is_year(int(last)) and reach > MOST_EPISODES_IN_A_FILE:
+        # `10 - 1984`: a year that is a title.
+        return (first,)
     return tuple(range(first, int(last) + 1)) if 0 < reach <= MOST_EPISODES_IN_A_FILE else None
 
 
@@ -90,7 +99,10 @@ def _far_apart(text: str) -> re.Match[str] | None:
 
 
 def find_leading(text: str) -> Found | None:
-    """Find a number at the beginning: `03 - Title`, `03. Title`, `03 Title`."""
+    """Find a number at the beginning: `03 - Title`, `03. Title`, `03 Title`, `03 & 04 - Title`."""
+    two = _LEADING_TWO.match(text)
+    if two and int(two["second"]) == int(two["first"]) + 1:
+        return Found(two.start(), two.end(), (int(two["first"]), int(two["second"])))
     return _found(_LEADING.match(text))
 
 

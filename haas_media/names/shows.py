@@ -8,10 +8,13 @@ from functools import lru_cache
 
 from haas_media.names.episodes import (
     Found,
+    find_chapter,
+    find_crossed,
     find_date,
     find_marked,
     find_part,
     find_special,
+    find_whole,
     find_worded,
 )
 from haas_media.names.ids import without_tags
@@ -38,11 +41,12 @@ from haas_media.names.text import (
     without_prefix,
     without_trailing_groups,
 )
+from haas_media.names.words import is_year
 
 _COUNTRY = re.compile(r"(?<=[^\s._(-])[\s._-]+(?:\((US|UK|AU|NZ|CA)\)|(US|UK|AU|NZ|CA))[\s._-]*$")
 # Broadcast releases write season and episode as one number: `show.name.117.hdtv-group`.
 _SCENE = re.compile(
-    r"^[\w.'&-]*?[^\W\d_][\w.'&-]*?\.([1-9])([0-9]{2})\.(?:720p\.|1080[pi]\.)?(?:[hp]dtv|dsr(?:ip)?|tvrip)(?![^\W_])",
+    r"^[\w.'&-]*?[^\W\d_][\w.'&-]*?\.([1-9][0-9]?)([0-9]{2})\.(?:720p\.|1080[pi]\.)?(?:[hp]dtv|dsr(?:ip)?|tvrip)(?![^\W_])",
     re.IGNORECASE,
 )
 _LEFTOVER = re.compile(
@@ -109,7 +113,7 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
             named = show_of(cut_release(text[found.end :]))
         return named, found
     whole = without_checksums(text)
-    pair = find_bracketed_pair(whole)
+    pair = find_bracketed_pair(whole) or find_chapter(whole)
     if pair:
         return _named(whole, pair), pair
     text = without_prefix(whole)
@@ -162,10 +166,10 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
         return worded
     body = cut_release(text)
     scene = _SCENE.match(text) if worded is None else None
-    if scene:
+    if scene and not is_year(int(scene[1] + scene[2])):
         told = int(scene[1])
         return Found(scene.start(1) - 1, scene.end(), (int(scene[2]),), told, (told,))
-    pair = None if worded else find_season_and_episode(body)
+    pair = None if worded else _paired(body, in_folder=in_folder)
     if pair and season not in (None, pair.season):
         # In another season's folder, `01-02` is two episodes.
         pair = None
@@ -185,6 +189,14 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
     return rest or (inside if fansub else None) or part or inside
 
 
+def _paired(body: str, *, in_folder: bool) -> Found | None:
+    """Find season and episode side by side; `3x3` that begins a name may begin its title."""
+    crossed = find_crossed(body)
+    if crossed and (in_folder or crossed.start > 0 or crossed.end == len(body)):
+        return crossed
+    return find_season_and_episode(body)
+
+
 def _after_season(season: Found, rest: Found | None, body: str) -> Found:
     """Join a season told in words with the number after it: `Show S2 - 07`."""
     rest = rest or find_alone(body[season.end :]) or find_leading(body[season.end :])
@@ -195,10 +207,10 @@ def _after_season(season: Found, rest: Found | None, body: str) -> Found:
 
 def _in_season(found: Found, season: int) -> Found:
     """Read `103` in the folder of season 1 as its third episode."""
-    if found.season is None and len(found.episodes) == 1 and season > 0:
-        hundreds, rest = divmod(found.episodes[0], 100)
-        if hundreds == season and rest:
-            return replace(found, episodes=(rest,))
+    if found.season is None and found.episodes and season > 0:
+        split = [divmod(number, 100) for number in found.episodes]
+        if all(hundreds == season and rest for hundreds, rest in split):
+            return replace(found, episodes=tuple(rest for _, rest in split))
     return found
 
 
@@ -206,7 +218,7 @@ def _in_brackets(text: str) -> tuple[Show, Found | None]:
     """Read a name of which every part is in brackets: title, number, release talk."""
     titles: list[str] = []
     for inner in pieces(text):
-        found = find_alone(inner)
+        found = find_alone(inner) or find_whole(inner)
         if found and titles:
             return show_of(trim_trailing(cut_release(best_title(titles)))), found
         if begins_with_release(inner):
