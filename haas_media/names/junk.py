@@ -53,11 +53,12 @@ _UNNAMED_FOLDER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 # What a second copy of a file is called.
+_COPY_OF = re.compile(r"^(?:copy(?:[ ]\([0-9]{1,2}\))?[ ]of|kopie[ ]von)[ ]", re.IGNORECASE)
 _COPY = re.compile(
-    r"""^(?:copy[ ]of|kopie[ ]von)[ ]
-    | [ ._]*-?[ ._]*(?<![^\W_])\(?(?:copy|kopie|copie|copia)(?:[ ]?[0-9]{1,2})?\)?
-      (?:[ ]?\([0-9]{1,2}\))?$
-    | (?<=[^\s])[ ._]?\([0-9]{1,2}\)$""",
+    rf"""{_COPY_OF.pattern}
+    | [ ._]*-?[ ._]*(?<![^\W_])\(?(?:copy|kopie|copie|copia)(?:[ ]?[0-9]{{1,2}})?\)?
+      (?:[ ]?\([0-9]{{1,2}}\))?$
+    | (?<=[^\s])[ ._]?\([0-9]{{1,2}}\)$""",
     re.IGNORECASE | re.VERBOSE,
 )
 _COUNT = re.compile(r"[0-9]{1,2}")
@@ -101,6 +102,11 @@ def without_copy(stem: str) -> str:
         return stem
     rest = _COPY.sub("", stem)
     return rest if any(map(str.isalnum, rest)) else stem
+
+
+def without_copy_of(stem: str) -> str:
+    """Drop `Copy of ` from before a name."""
+    return _COPY_OF.sub("", stem) or stem
 
 
 def is_unnamed_folder(folder: str) -> bool:

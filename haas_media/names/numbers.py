@@ -38,6 +38,10 @@ _CLOSED = re.compile(r"[\s_.]*(?:$|[\[(]|[-–‒—][\s_.])")
 _LEADING = re.compile(
     rf"^[\s._\[(\#]*(?:e|ep)?{_NUMBER}[\])]?(?=[\s._-])(?P<gap>[\s._-]+)(?=\S)", _FLAGS
 )
+_LAST_DASHED = re.compile(
+    rf"^(?!0[0-9]*[ ._])[0-9][^\[(]*[^\W\d_]{{3}}[^\[(]*[\s_]-[\s_]{_NUMBER}(?=[\s_]*(?:[\[(]|$))",
+    _FLAGS,
+)
 _LEADING_TWO = re.compile(
     r"^[\s._\[(\#]*(?P<first>[0-9]{1,3})[ ](?:[-–~+&]|and)[ ](?P<second>[0-9]{1,3})(?=[ ]-[ ])"
 )
@@ -116,6 +120,16 @@ def is_leading_certain(text: str) -> bool:
         return False
     gap = match["gap"]
     return match["first"].startswith("0") or ". " in gap or ("-" in gap and len(gap) > 1)
+
+
+def find_last_dashed(text: str) -> Found | None:
+    """Find the number that ends a name after a dash and words: `86 - Title - 03`.
+
+    Then a number at the beginning belongs to the title.
+    """
+    match = _LAST_DASHED.match(text)
+    found = _found(match)
+    return Found(match.start("first"), found.end, found.episodes) if match and found else None
 
 
 def find_after_title(text: str) -> Found | None:

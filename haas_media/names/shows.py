@@ -23,6 +23,7 @@ from haas_media.names.numbers import (
     find_alone,
     find_bracketed_pair,
     find_inside,
+    find_last_dashed,
     find_leading,
     find_season_and_episode,
     is_leading_certain,
@@ -41,14 +42,21 @@ from haas_media.names.text import (
     without_prefix,
     without_trailing_groups,
 )
-from haas_media.names.words import is_year
+from haas_media.names.words import YEAR, is_year
 
-_COUNTRY = re.compile(r"(?<=[^\s._(-])[\s._-]+(?:\((US|UK|AU|NZ|CA)\)|(US|UK|AU|NZ|CA))[\s._-]*$")
+# In small letters only between dots, and `us` not after a word that it is the object of
+# (`the.office.us`, but `this.is.us`).
+_COUNTRY = re.compile(
+    r"(?<=[^\s._(-])(?:[\s._-]+(?:\((US|UK|AU|NZ|CA)\)|(US|UK|AU|NZ|CA))"
+    r"|(?<![._]is)(?<![._](?:of|to|by|on))(?<![._](?:for|and|all))(?<![._](?:with|like|from))"
+    r"(?<![._]between)[._](us)|[._](uk))[\s._-]*$"
+)
 # Broadcast releases write season and episode as one number: `show.name.117.hdtv-group`.
 _SCENE = re.compile(
     r"^[\w.'&-]*?[^\W\d_][\w.'&-]*?\.([1-9][0-9]?)([0-9]{2})\.(?:720p\.|1080[pi]\.)?(?:[hp]dtv|dsr(?:ip)?|tvrip)(?![^\W_])",
     re.IGNORECASE,
 )
+_YEAR_FIRST = re.compile(rf"^[\s._-]*[(\[]({YEAR})[)\]]")
 _LEFTOVER = re.compile(
     r"[\s._-]+(?:[(\[]?(?:the[\s._]+)?complete(?:[\s._]+series)?[)\]]?|(?:tv[\s._])?mini-?series.*|seasons?|int[eé]grale)[\s._-]*$",
     re.IGNORECASE,
@@ -94,8 +102,8 @@ def show_of(text: str) -> Show:
         if year is None:
             text, year = split_year(text)
     title = title_of(_LEFTOVER.sub("", text))
-    code = (country[1] or country[2]) if country else None
-    return Show(title, year if title else None, code if title else None)
+    code = next(filter(None, country.groups())).upper() if country and title else None
+    return Show(title, year if title else None, code)
 
 
 def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, Found | None]:
@@ -121,6 +129,7 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
         return _in_brackets(text)
     fansub = text is not whole
     text = _without_show(text, show)
+    year = _YEAR_FIRST.match(text) if show is not None and text is not whole else None
     in_folder = show is not None or season is not None
     found = _counted(text, season, in_folder=in_folder, fansub=fansub)
     if found is None:
@@ -130,6 +139,9 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
     if fansub and show is None and found.start == 0:
         # `[Group] 01 - Title [720p]`
         return show_of(cut_release(text[found.end :])), found
+    if show is not None and year:
+        # `Show/Show (2010) - 03`
+        return Show(show.title, int(year[1])), found
     return _named(text, found), found
 
 
@@ -181,7 +193,7 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
         return _after_season(worded, rest, body)
     leading = find_leading(body)
     if leading and (in_folder or is_leading_certain(body)):
-        return leading
+        return leading if in_folder else find_last_dashed(body) or leading
     part, inside = find_part(body), find_inside(body)
     if part and rest and part.start < rest.start < part.end:
         return part
@@ -194,7 +206,8 @@ def _paired(body: str, *, in_folder: bool) -> Found | None:
     crossed = find_crossed(body)
     if crossed and (in_folder or crossed.start > 0 or crossed.end == len(body)):
         return crossed
-    return find_season_and_episode(body)
+    pair = find_season_and_episode(body)
+    return None if pair and pair.start == 0 and find_last_dashed(body) else pair
 
 
 def _after_season(season: Found, rest: Found | None, body: str) -> Found:

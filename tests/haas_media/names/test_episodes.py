@@ -92,6 +92,14 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("Warehouse.13.S02E03.720p.mkv", "Warehouse 13", 2, (3,)),
     ("30 Rock - S02E03.mkv", "30 Rock", 2, (3,)),
     ("2 Broke Girls/Season 01/2 Broke Girls - S01E02.mkv", "2 Broke Girls", 1, (2,)),
+    ("[Group] 86 - Eighty Six - 05 [1080p].mkv", "86 - Eighty Six", None, (5,)),
+    ("86 - Eighty Six - 05.mkv", "86 - Eighty Six", None, (5,)),
+    ("[Group] 07-Ghost - 05 [720p].mkv", "07-Ghost", None, (5,)),
+    ("[Group] 2.43 Seiin Koukou - 05 [720p].mkv", "2.43 Seiin Koukou", None, (5,)),
+    ("02 - The Trap - 3.mkv", None, None, (2,)),
+    # a second copy
+    ("Copy of Show S01E02.mkv", "Show", 1, (2,)),
+    ("Show S01E02 - Copy.mkv", "Show", 1, (2,)),
     # several episodes in one file
     ("Show S01E01-E03.mkv", "Show", 1, (1, 2, 3)),
     ("Show S01E01E02.mkv", "Show", 1, (1, 2)),
@@ -220,6 +228,7 @@ YEARS = [
     ("Show/Season 1/Show.S01E02.2011.720p.mkv", "Show", None),
     ("[Group] Show (2008) - 03 [720p].mkv", "Show", 2008),
     ("V (1983)/V - Part 1.mkv", "V", 1983),
+    ("Cosmos/Cosmos (1980) - 05.mkv", "Cosmos", 1980),
 ]
 
 
@@ -316,6 +325,23 @@ def test_country_is_told_apart_from_the_title() -> None:
     ours = identify("This Is Us/Season 1/S01E02.mkv", "tv")
     assert isinstance(ours, Identity)
     assert (ours.title, ours.country) == ("This Is Us", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "country"),
+    [
+        ("the.office.us.s01e02.mkv", "the office", "US"),
+        ("the.office.us.2005.s01e02.mkv", "the office", "US"),
+        ("ghosts.uk.s01e02.mkv", "ghosts", "UK"),
+        ("this.is.us.s01e02.mkv", "this is us", None),
+        ("the.last.of.us.s01e02.mkv", "the last of us", None),
+        ("kids like us s01e02.mkv", "kids like us", None),
+    ],
+)
+def test_country_in_small_letters(path: str, title: str, country: str | None) -> None:
+    found = identify(path, "tv")
+    assert isinstance(found, Identity)
+    assert (found.title, found.country) == (title, country)
 
 
 def test_tag_of_the_show_folder_holds_for_its_episodes() -> None:

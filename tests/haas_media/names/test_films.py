@@ -54,6 +54,7 @@ FILMS: list[tuple[str, str, int | None, dict[str, object]]] = [
         1968,
         {},
     ),
+    ("Copy of The Matrix (1999).mkv", "The Matrix", 1999, {}),
     # what else stands in parentheses
     ("Bunker Palace Hôtel (Enki Bilal) (1989).avi", "Bunker Palace Hôtel", 1989, {}),
     (
