@@ -12,6 +12,9 @@ from haas_media.names.words import is_year, small_number
 MOST_EPISODES_IN_A_FILE = 200
 """A longer range is two numbers that have nothing to do with each other."""
 
+MOST_SPACED = 30
+"""What stands apart, `S01E01 - E12`, covers no more than a season."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -57,6 +60,7 @@ _ISO_DATE = re.compile(
 _OTHER_DATE = re.compile(
     r"(?<![0-9A-Za-z])([0-3][0-9])([-._ ])([0-3][0-9])\2((?:19|20)[0-9]{2})(?![0-9])"
 )
+_CJK_DATE = re.compile(r"(?<![0-9])((?:19|20)[0-9]{2})年([01]?[0-9])月([0-3]?[0-9])日")
 # `14.3.2012`: no number may stand right before it (`v1.14.3.2012`).
 _SHORT_DATE = re.compile(
     r"(?<![0-9A-Za-z])(?<![0-9][.])([0-3]?[0-9])([-._/])([01]?[0-9])\2((?:19|20)[0-9]{2})(?![^\W_])"
@@ -80,11 +84,11 @@ _WORDED_DATES = tuple(
     )
 )
 _SEASON_WORD = (
-    r"seasons?|series|saisons?|staffel|temporadas?|temp?|stagion[ei]|сезон[ыа]?|sezon[iy]?|sez|seizoen|säsong"
+    r"seasons?|series|saisons?|staffel|temporadas?|temp?|stagion[ei]|сезон[ыа]?|sezon(?:[iy]|ul)?|sez|série|seizoen|säsong"
     r"|sæson|sesong|kausi|évad|シーズン|시즌"
 )
 _EPISODE_WORD = (
-    r"episodes?|eps?|eipsode|folgen?|capitulos?|capítulos?|cap|episodios?|episódios?|épisodes?"
+    r"episodes?|eps?|eipsode|folgen?|capitulos?|capítulos?|cap|episodios?|episódios?|episodul|épisodes?"
     r"|сери[яий]|сер|эпизоды?|seri[jyi]?[ai]|seri[ij]|ser|bölüm|bolum|aflevering|avsnitt|odcinek"
     r"|odc|jakso|afsnit|chapter|chap|díl|rész"
 )
@@ -176,6 +180,9 @@ def _more(text: str, end: int, season: int, first: int) -> tuple[tuple[int, ...]
             other = marked["s"] or marked["n"]
             if other is not None and int(other) != season:
                 break
+            if marked[0][0] == " " and int(marked["episode"]) - episodes[-1] > MOST_SPACED:
+                # `S05E53 - Ep.129`: the same episode counted from the first season on.
+                break
             added = _reach(episodes[-1], int(marked["episode"]), marked["link"])
             end = marked.end()
         else:
@@ -203,6 +210,10 @@ def find_date(text: str) -> Found | None:
     for match in _ISO_DATE.finditer(text):
         year, month, day = int(match[1]), int(match[3]), int(match[4])
         date = _date(year, month, day)
+        if date:
+            return Found(match.start(), match.end(), date=date)
+    for match in _CJK_DATE.finditer(text):
+        date = _date(int(match[1]), int(match[2]), int(match[3]))
         if date:
             return Found(match.start(), match.end(), date=date)
     for pattern in (_OTHER_DATE, _SHORT_DATE):

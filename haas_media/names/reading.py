@@ -20,7 +20,7 @@ from haas_media.names.identity import Identity, Kind, Unidentified
 from haas_media.names.ids import ids_in
 from haas_media.names.junk import is_count, is_junk, is_machine_made, without_copy_of
 from haas_media.names.kinds import split_extension
-from haas_media.names.release import is_all_release
+from haas_media.names.release import find_release, is_all_release
 from haas_media.names.shows import Show, episode_of, released_episode, show_of_folder
 from haas_media.names.text import fold, normal
 
@@ -131,7 +131,11 @@ def _film(path: str, folders: list[str], stem: str, ids: dict[str, str]) -> Iden
 
 def _is_episode(stem: str) -> bool:
     """Tell whether a name in a library of films is an episode's, or a season's, all the same."""
-    return bool(find_marked(stem) or (_PACK.search(stem) or _FANSUB_EPISODE.match(stem)))
+    pack, release = _PACK.search(stem), find_release(stem)
+    if pack and release and release.start() < pack.start():
+        # Part of the name of whoever made the release.
+        pack = None
+    return bool(find_marked(stem) or pack or _FANSUB_EPISODE.match(stem))
 
 
 def _film_of_file(stem: str) -> Film | None:

@@ -57,6 +57,8 @@ _SCENE = re.compile(
     re.IGNORECASE,
 )
 _YEAR_FIRST = re.compile(rf"^[\s._-]*[(\[]({YEAR})[)\]]")
+# A number in brackets after another counts downloads: `Show 05 (1)`.
+_SECOND_COPY = re.compile(r"(?<=[ _][0-9]{2})[ _]?\([1-9]\)$")
 _LEFTOVER = re.compile(
     r"[\s._-]+(?:[(\[]?(?:the[\s._]+)?complete(?:[\s._]+series)?[)\]]?|(?:tv[\s._])?mini-?series.*|seasons?|int[eé]grale)[\s._-]*$",
     re.IGNORECASE,
@@ -94,8 +96,10 @@ def released_episode(folder: str) -> tuple[Show, Found] | None:
 
 def show_of(text: str) -> Show:
     """Read the stretch of a name that stands before its numbers."""
-    text = _LEFTOVER.sub("", without_trailing_groups(text) if "[" in text else text)
     text, year = split_year(text)
+    text = _LEFTOVER.sub("", without_trailing_groups(text) if "[" in text else text)
+    if year is None:
+        text, year = split_year(text)
     country = _COUNTRY.search(text)
     if country and not text.isupper():
         text = text[: country.start()]
@@ -120,7 +124,7 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
             # `2010.05.23.Show.720p`: sorted by date, with the show after it.
             named = show_of(cut_release(text[found.end :]))
         return named, found
-    whole = without_checksums(text)
+    whole = _SECOND_COPY.sub("", without_checksums(text))
     pair = find_bracketed_pair(whole) or find_chapter(whole)
     if pair:
         return _named(whole, pair), pair

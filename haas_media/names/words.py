@@ -36,7 +36,9 @@ TRAILING = re.compile(
     r"|VHS|PPV|HDR|HD|SD|DV|HC|WS|NF|AMZN|STV|OM|SE|DC|HFR|QC|HQ|FHD|VO)[ ._,\[\](){}-]*$"
 )
 # Before a year in brackets only editions are release talk; all else belongs to the title.
-EDITION_AT_END = re.compile(rf"(?:[ ._,-]+|[ ._]*[(\[])(?:(?i:{_EDITION})|SE|DC)[ ._,)\]-]*$")
+EDITION_AT_END = re.compile(
+    rf"(?:[ ._,-]+|[ ._]*[(\[])(?:(?i:{_EDITION})|SE|DC|VF|VOSTFR)[ ._,)\]-]*$"
+)
 LABEL_AT_END = re.compile(rf"(?<=[^\s._,-])[ ._,-]+(?:{_LABEL})$", re.IGNORECASE)
 # Before release talk in however written; before a year they may be titles (`Johnny English 2003`).
 RELEASED_AT_END = re.compile(

@@ -100,6 +100,8 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     # a second copy
     ("Copy of Show S01E02.mkv", "Show", 1, (2,)),
     ("Show S01E02 - Copy.mkv", "Show", 1, (2,)),
+    ("Show 05 (1).mkv", "Show", None, (5,)),
+    ("Show (9).mkv", "Show", None, (9,)),
     # several episodes in one file
     ("Show S01E01-E03.mkv", "Show", 1, (1, 2, 3)),
     ("Show S01E01E02.mkv", "Show", 1, (1, 2)),
@@ -122,6 +124,8 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("Show/Season 1/01-02 - Pilot.mkv", "Show", 1, (2,)),
     ("Show/Season 3/01-02 - Pilot.mkv", "Show", 3, (1, 2)),
     ("Show S01E01-1080p.mkv", "Show", 1, (1,)),
+    ("Show S01E01 - E12.mkv", "Show", 1, tuple(range(1, 13))),
+    ("Show S05E53 - Ep.129.mkv", "Show", 5, (53,)),
     ("Show - S01E03 - 24 Hours.mkv", "Show", 1, (3,)),
     ("Show.S01E03.x264-GRP.mkv", "Show", 1, (3,)),
     # halves and versions of one episode
@@ -187,6 +191,8 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("番組 第03話.mkv", "番組", None, (3,)),
     ("[Group][Show Name][第03话][1080P].mkv", "Show Name", None, (3,)),
     ("방송 시즌2 3화.mkv", "방송", 2, (3,)),
+    ("Show - 2. série - 3. díl.avi", "Show", 2, (3,)),
+    ("Show sezonul 2 episodul 3.avi", "Show", 2, (3,)),
     ("방송 제3회.mkv", "방송", None, (3,)),
     ("Show Vol. 2 Ep. 3.mkv", "Show Vol. 2", None, (3,)),
     ("Шоу - 2 сезон 3 серия 720p.mkv", "Шоу", 2, (3,)),
@@ -228,6 +234,7 @@ YEARS = [
     ("Show/Season 1/Show.S01E02.2011.720p.mkv", "Show", None),
     ("[Group] Show (2008) - 03 [720p].mkv", "Show", 2008),
     ("V (1983)/V - Part 1.mkv", "V", 1983),
+    ("Doctor Who [2005] - 08x11.mkv", "Doctor Who", 2005),
     ("Cosmos/Cosmos (1980) - 05.mkv", "Cosmos", 1980),
 ]
 
@@ -265,6 +272,7 @@ DAILY = [
     ("The Daily Show - July 22, 2015.mkv", "The Daily Show", (2015, 7, 22)),
     ("The Daily Show - Wednesday, July 22, 2015.mkv", "The Daily Show", (2015, 7, 22)),
     ("The Daily Show 2015 Jul 22.mkv", "The Daily Show", (2015, 7, 22)),
+    ("番組 2015年7月22日.mkv", "番組", (2015, 7, 22)),
     # sorted by date, the show after it
     ("2015.07.22.The.Daily.Show.720p.HDTV.mkv", "The Daily Show", (2015, 7, 22)),
     ("2015-07-22 - The Daily Show.mkv", "The Daily Show", (2015, 7, 22)),

@@ -63,7 +63,9 @@ FILMS: list[tuple[str, str, int | None, dict[str, object]]] = [
         2014,
         {},
     ),
+    ("Kirikou et la sorcière VF (1998).avi", "Kirikou et la sorcière", 1998, {}),
     # releases
+    ("Heat (1995) [1080p x265 10bit S96 Joy].mkv", "Heat", 1995, {}),
     ("The.Matrix.1999.1080p.BluRay.x264-GRP.mkv", "The Matrix", 1999, {}),
     ("the.matrix.1999.2160p.uhd.bluray.x265-grp.mkv", "the matrix", 1999, {}),
     ("The_Matrix_1999_720p_WEB-DL.mkv", "The Matrix", 1999, {}),
