@@ -32,12 +32,16 @@ _NOT_IN_WORD = r"(?<![^\W_])"
 _TAIL = r"(?:[a-d](?![^\W_]))?(?:[ ._]?v[0-9](?![^\W_]))?"
 # Matched against text in small letters, which is faster than ignoring case.
 _SXXEYY = re.compile(
-    rf"{_NOT_IN_WORD}(?:s|sn|t)[ ._]?(?P<season>[0-9]{{1,4}})"
+    rf"{_NOT_IN_WORD}(?:s|sn|se|t)[ ._]?(?P<season>[0-9]{{1,4}})"
     rf"[ ._,\[\]-]{{0,3}}(?:x?e|ep|xep?|x|cap)[ ._#-]?(?P<episode>[0-9]{{1,4}})(?![0-9]){_TAIL}",
 )
 _NXNN = re.compile(
     rf"(?<![0-9])(?P<season>[0-9]{{1,2}})(?:[xх×]|[ ._]?x[ ._]?(?=[0-9]{{2}}))"
     rf"(?P<episode>(?!26[456])[0-9]{{2,3}}|[0-9](?=[ ]?-[ ]?(?:[0-9]{{1,2}})?x))(?![0-9]){_TAIL}",
+)
+# A season that is a year: with three digits after it, `1920x800` is a picture's size.
+_YEARXNN = re.compile(
+    rf"{_NOT_IN_WORD}(?P<season>(?:19|20)[0-9]{{2}})x(?P<episode>[0-9]{{2}})(?![^\W_])"
 )
 _NNENN = re.compile(
     rf"{_NOT_IN_WORD}(?P<season>[0-9]{{2}})[ ._]?e(?P<episode>[0-9]{{2,3}})(?![^\W_]){_TAIL}",
@@ -92,7 +96,9 @@ _EPISODE_WORD = (
     r"|сери[яий]|сер|эпизоды?|seri[jyi]?[ai]|seri[ij]|ser|bölüm|bolum|aflevering|avsnitt|odcinek"
     r"|odc|jakso|afsnit|chapter|chap|díl|rész"
 )
-_LIST = r"(?P<list>(?:(?:[-–~]|[ ._]*(?:[&+,]|to|and|à|bis|по)[ ._,&]*)[0-9]{1,4}(?![^\W_]))*)"
+_LIST = (
+    r"(?P<list>(?:(?:[-–~](?:ep?)?|[ ._]*(?:[&+,]|to|and|à|bis|по)[ ._,&]*)[0-9]{1,4}(?![^\W_]))*)"
+)
 _ALL = r"(?:(?:the[ ._]+)?(?:complete|all)[ ._]+)?"
 _NUMBERED_FIRST = re.compile(
     rf"{_NOT_IN_WORD}(?P<season>[0-9]{{1,2}})[ ._-]*(?:{_SEASON_WORD})[ ._-]+"
@@ -132,8 +138,9 @@ _EPISODE = re.compile(
     rf"""(?:
     {_NOT_IN_WORD}(?:{_EPISODE_WORD})[ ._:№\#-]{{0,3}}
       (?P<number>[0-9]{{1,4}})(?P<half>\.[0-9](?![0-9]))?{_TAIL}{_LIST}
+      (?:[ ._]?of[ ._]?[0-9]{{1,3}})?
     |{_NOT_IN_WORD}e(?P<e>[0-9]{{2,4}})(?P<ehalf>\.[0-9](?![0-9]))?{_TAIL}
-      (?P<elist>(?:(?:[-–~]e?|[ ][-–~][ ]e)[0-9]{{2,4}}(?![^\W_]))?)
+      (?P<elist>(?:(?:[-–~]e?|[ ]?[-–~&+]?[ ]?e)[0-9]{{2,4}}(?![^\W_]))*)
     |{_NOT_IN_WORD}(?P<before>[0-9]{{1,4}})(?:-?(?:я|й))?[ ._-]*(?:{_EPISODE_WORD})
       (?![ ._:\#-]{{1,3}}[0-9]{{1,3}}(?![^\W_]))
     |(?:第[ ]?|제?[ ]?(?=[0-9]{{1,4}}[ ]?[화회]))(?P<cjk>[0-9]{{1,4}})[ ]?[話话集回화회]
@@ -164,6 +171,7 @@ def find_marked(text: str) -> Found | None:
     """Find `S01E02`, `1x02` and their multi-episode forms: what needs no context to be sure of."""
     small = lower(text)
     match = _SXXEYY.search(small) or _NXNN.search(small) or _NNENN.search(small)
+    match = match or _YEARXNN.search(small)
     if match is None:
         return None
     season = int(match["season"])
@@ -339,7 +347,7 @@ def _episode_numbers(match: re.Match[str]) -> tuple[int, ...]:
     )
 
 
-_LINKED = re.compile(r"([^0-9]*?)[se]?([0-9]+)", re.IGNORECASE)
+_LINKED = re.compile(r"([^0-9]*?)(?:s|ep?)?([0-9]+)", re.IGNORECASE)
 
 
 def _spread(first: int, rest: str) -> tuple[int, ...]:

@@ -30,9 +30,10 @@ _YEARS = re.compile(
 )
 _LEADING_YEAR = re.compile(rf"^[(\[]({YEAR})[)\]][\s._-]+(?=[^\W\d_])")
 # A collection sorted by year: `1999 - Title`, with no other year in the name.
-_SORTED_BY_YEAR = re.compile(rf"^({YEAR}) - (?=[^\W\d_])")
+_SORTED_BY_YEAR = re.compile(rf"^({YEAR})(?: - |\. )(?=[^\W\d_])")
 # Where a film stands in its collection: `02 - Title (2002)`, `2. Title (2002)`, `(2) Title (2002)`.
-_PLACE = re.compile(r"^(?:[0-9]{1,2}(?: - |\. )|\([0-9]{1,2}\) ?)(?=[^\W\d_])")
+_PLACE = re.compile(r"^(?:[0-9]{1,2}(?: - |\. )|\([0-9]{1,2}\) ?|0[0-9] )(?=[^\W\d_])")
+_SURE_PLACE = re.compile(r"^0[0-9] - (?=[^\W\d_])")
 _VOLUME = re.compile(r"[\s_]+-[\s_]+Vol(?:ume)?[ ._]?[0-9]+(?:v[0-9])?[\s_]*$", re.IGNORECASE)
 _PART = re.compile(
     r"(?:^|[ ._-]+)(?:cd|dvd|dis[ck])[ ._-]?([1-9]|[a-d])(?:[ ._-]?of[ ._-]?[1-9])?(?![^\W_])"
@@ -95,6 +96,11 @@ def film_of(name: str) -> Film:
     if is_all_brackets(rest):
         return _in_brackets(rest, version, part)
     return _released(rest, version, part, fansub=rest is not text)
+
+
+def without_place(title: str) -> str:
+    """Drop what numbers a film in the folder of its collection."""
+    return _PLACE.sub("", title)
 
 
 def _part_number(match: re.Match[str]) -> int:
@@ -178,7 +184,7 @@ def _released(text: str, version: str | None, part: int | None, *, fansub: bool 
     tail = _COLLECTION_TAIL.search(before)
     if tail and tail.start() > 0:
         before = before[: tail.start()]
-    title = title_of(before)
+    title = title_of(_SURE_PLACE.sub("", before))
     if fansub and title:
         title = _VOLUME.sub("", title)
     return Film(

@@ -21,7 +21,7 @@ _SEASON_EPISODE = re.compile(
 )
 # `Show_02.03`, `Show.0203.Title`, `Show 2.03 - Title`
 _INNER_SEASON_EPISODE = re.compile(
-    r"(?<=[^\W])[ ._-](?P<season>0[0-9](?=[._])|(?<=[.])0[1-9](?=[0-9]{2}[.])"
+    r"(?:(?<=[^\W])[ ._-]|(?<=[ ]-[ ]))(?P<season>0[0-9](?=[._])|(?<=[.])0[1-9](?=[0-9]{2}[.])"
     r"|(?<=[ ])[1-9][0-9]?(?=[.][0-9]{2}[ ]-[ ]))"
     r"(?:[._]|(?<=[.][0-9]{2}))(?P<episode>[0-9]{2})(?![0-9])(?=[\s._)\]-]|$)"
 )
@@ -38,6 +38,7 @@ _CLOSED = re.compile(r"[\s_.]*(?:$|[\[(]|[-–‒—][\s_.])")
 _LEADING = re.compile(
     rf"^[\s._\[(\#]*(?:e|ep)?{_NUMBER}[\])]?(?=[\s._-])(?P<gap>[\s._-]+)(?=\S)", _FLAGS
 )
+_BRACKETED_FIRST = re.compile(r"^\s*\[([0-9]{1,3})\][\s._-]+(?=[^\W\d_])")
 _LAST_DASHED = re.compile(
     rf"^(?!0[0-9]*[ ._])[0-9][^\[(]*[^\W\d_]{{3}}[^\[(]*[\s_]-[\s_]{_NUMBER}(?=[\s_]*(?:[\[(]|$))",
     _FLAGS,
@@ -120,6 +121,19 @@ def is_leading_certain(text: str) -> bool:
         return False
     gap = match["gap"]
     return match["first"].startswith("0") or ". " in gap or ("-" in gap and len(gap) > 1)
+
+
+def find_bracketed_first(text: str) -> Found | None:
+    """Find a number in brackets before a title: `[03] Title`."""
+    match = _BRACKETED_FIRST.match(text)
+    return Found(match.start(), match.end(), (int(match[1]),)) if match else None
+
+
+def find_of_season(text: str, season: int) -> Found | None:
+    """Find a season's number and the episode's at the beginning: `2005 - Title` in season 20."""
+    match = re.match(rf"\s*{season:02}(?P<episode>[0-9]{{2}})(?![^\W_])", text)
+    number = int(match["episode"]) if match else 0
+    return Found(0, match.end(), (number,)) if match and number else None
 
 
 def find_last_dashed(text: str) -> Found | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from haas_media.names.episodes import Found, find_marked
 from haas_media.names.fallback import guess_episode, guess_film
-from haas_media.names.films import Film, film_of
+from haas_media.names.films import Film, film_of, without_place
 from haas_media.names.folders import (
     extra_of_folder,
     extra_of_stem,
@@ -182,7 +182,9 @@ def _choose(file: Film | None, folder: Film | None) -> Film | None:
         if folder is None or folder.collection:
             return None
         return folder if file is None else _with_details(folder, file)
-    if folder is None or folder.collection:
+    if folder and folder.collection:
+        return replace(file, title=without_place(file.title))
+    if folder is None:
         return file
     if folder.year is None:
         return _with_details(folder, file) if _abbreviates(file, folder) else file

@@ -21,10 +21,12 @@ from haas_media.names.ids import without_tags
 from haas_media.names.numbers import (
     find_after_title,
     find_alone,
+    find_bracketed_first,
     find_bracketed_pair,
     find_inside,
     find_last_dashed,
     find_leading,
+    find_of_season,
     find_season_and_episode,
     is_leading_certain,
 )
@@ -57,12 +59,21 @@ _SCENE = re.compile(
     re.IGNORECASE,
 )
 _YEAR_FIRST = re.compile(rf"^[\s._-]*[(\[]({YEAR})[)\]]")
+# What a folder of fansubs holds: `[Group] Show (01-12)`, `Show 01-12`.
+_RANGE_AT_END = re.compile(
+    rf"(?<=[^\W\d_])[\s._]+(?!\(?{YEAR}-{YEAR})"
+    r"(?:\([0-9]{1,4}-[0-9]{2,4}\)|[0-9]{1,4}-[0-9]{2,4})(?=[\s._]*(?:[(\[]|$))"
+)
 # A number in brackets after another counts downloads: `Show 05 (1)`.
 _SECOND_COPY = re.compile(r"(?<=[ _][0-9]{2})[ _]?\([1-9]\)$")
 _LEFTOVER = re.compile(
-    r"[\s._-]+(?:[(\[]?(?:the[\s._]+)?complete(?:[\s._]+series)?[)\]]?|(?:tv[\s._])?mini-?series.*|seasons?|int[eé]grale)[\s._-]*$",
+    r"[\s._-]+(?:[(\[]?(?:the[\s._]+)?complete(?:[\s._]+series)?[)\]]?|(?:tv[\s._])?mini-?series.*"
+    r"|[(\[](?:tv[\s._-]?)?(?:mini[\s._-]?)?series[)\]]|[(\[]?batch[)\]]?|seasons?|int[eé]grale)[\s._-]*$",
     re.IGNORECASE,
 )
+
+FIRST_SEASON_LIKE_A_YEAR = 19
+MOST_IN_A_FILE_OF_A_SEASON = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,7 @@ def show_of_folder(folder: str) -> Show:
     if seasons and len(seasons.seasons) > 1 and seasons.start > 0:
         # `Show S01-S08 Complete` above the folders of its seasons.
         text = text[: seasons.start]
+    text = _RANGE_AT_END.sub("", text)
     return show_of(trim_trailing(cut_release(text)) if find_release(text) else text)
 
 
@@ -96,7 +108,7 @@ def released_episode(folder: str) -> tuple[Show, Found] | None:
 
 def show_of(text: str) -> Show:
     """Read the stretch of a name that stands before its numbers."""
-    text, year = split_year(text)
+    text, year = split_year(text.rstrip(" ._-–[({"))
     text = _LEFTOVER.sub("", without_trailing_groups(text) if "[" in text else text)
     if year is None:
         text, year = split_year(text)
@@ -128,13 +140,16 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
     pair = find_bracketed_pair(whole) or find_chapter(whole)
     if pair:
         return _named(whole, pair), pair
+    in_folder = show is not None or season is not None
+    first = find_bracketed_first(whole) if in_folder else None
+    if first:
+        return Show(None), first
     text = without_prefix(whole)
     if is_all_brackets(text):
         return _in_brackets(text)
     fansub = text is not whole
     text = _without_show(text, show)
     year = _YEAR_FIRST.match(text) if show is not None and text is not whole else None
-    in_folder = show is not None or season is not None
     found = _counted(text, season, in_folder=in_folder, fansub=fansub)
     if found is None:
         return Show(None), None
@@ -177,10 +192,15 @@ def _without_show(text: str, show: Show | None) -> str:
 
 def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) -> Found | None:
     """Find an episode's number by words, then by its place in the name."""
+    body = cut_release(text)
+    placed = find_of_season(body, season) if season else None
+    if placed and season is not None and season >= FIRST_SEASON_LIKE_A_YEAR:
+        return placed
     worded = find_worded(text) or find_special(text)
+    if worded and in_folder and _is_chapter_of_title(body, worded):
+        worded = None
     if worded and worded.episodes:
         return worded
-    body = cut_release(text)
     scene = _SCENE.match(text) if worded is None else None
     if scene and not is_year(int(scene[1] + scene[2])):
         told = int(scene[1])
@@ -205,6 +225,12 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
     return rest or (inside if fansub else None) or part or inside
 
 
+def _is_chapter_of_title(body: str, worded: Found) -> bool:
+    """Tell whether a chapter is the title of an episode with a number: `05 - Chapter 3`."""
+    word = body[worded.start : worded.end].casefold()
+    return word.startswith("chap") and worded.start > 0 and is_leading_certain(body)
+
+
 def _paired(body: str, *, in_folder: bool) -> Found | None:
     """Find season and episode side by side; `3x3` that begins a name may begin its title."""
     crossed = find_crossed(body)
@@ -224,6 +250,9 @@ def _after_season(season: Found, rest: Found | None, body: str) -> Found:
 
 def _in_season(found: Found, season: int) -> Found:
     """Read `103` in the folder of season 1 as its third episode."""
+    if len(found.episodes) > MOST_IN_A_FILE_OF_A_SEASON:
+        # `05 - 100`: a title that is a number.
+        return replace(found, episodes=found.episodes[:1])
     if found.season is None and found.episodes and season > 0:
         split = [divmod(number, 100) for number in found.episodes]
         if all(hundreds == season and rest for hundreds, rest in split):

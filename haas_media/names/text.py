@@ -37,7 +37,7 @@ _LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]{3,}")
 _NON_LATIN = re.compile(r"[\u0370-\u1fff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc]")
 _TRAILING_YEAR = re.compile(
-    rf"[\s._-]*[(\[{{]?\s*({YEAR})(?:\s*-\s*(?:{YEAR})?)?\s*[)\]}}]?[\s._-]*$"
+    rf"[\s._-]*[(\[{{]?\s*({YEAR})(?:\s*[-–—]\s*(?:{YEAR})?)?\s*[)\]}}]?[\s._-]*$"
 )
 _FOLD = re.compile(r"[\W_]+")
 _EDGE_JUNK = " \t._-–—‒+,;:~|/\\=*#"

@@ -40,6 +40,11 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("Show (3 сезон)/03 серия.mkv", "Show", 3, (3,)),
     ("Show 2. Staffel/03.mkv", "Show", 2, (3,)),
     ("Warehouse 13 Season 2/03.mkv", "Warehouse 13", 2, (3,)),
+    # what else the name of a show's folder tells
+    ("Show (TV Series)/Season 1/03.mkv", "Show", 1, (3,)),
+    ("Show (miniseries)/03.mkv", "Show", None, (3,)),
+    ("[Group] Show (01-12) [1080p]/[Group] Show - 03 [1080p].mkv", "Show", None, (3,)),
+    ("Show 01-12/Show 03.mkv", "Show", None, (3,)),
     # a folder of all seasons above theirs
     ("Show S01-S08 Complete/Season 3/Show S03E03.mkv", "Show", 3, (3,)),
     ("Show Seasons 1-3/Season 2/03.mkv", "Show", 2, (3,)),
@@ -64,6 +69,13 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("Show/Season 1/02 - 03 - Title.mkv", "Show", 1, (2, 3)),
     ("Show/Season 1/02 - 33 - Title.mkv", "Show", 1, (2,)),
     ("Show/Season 1/Show - 03 - 1984.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/E02 E03 Title.mkv", "Show", 1, (2, 3)),
+    ("Show/Season 1/Ep02-Ep03.mkv", "Show", 1, (2, 3)),
+    ("Show/Season 1/[3] Title.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/03 - 100.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/03 - Chapter 5.mkv", "Show", 1, (3,)),
+    ("Show/Season 1/Chapter 3 - Title.mkv", "Show", 1, (3,)),
+    ("Show/Season 20/2003 - Title.mkv", "Show", 20, (3,)),
     # one digit after the cross, which ratios and titles have too
     ("Show - 1x3.mkv", "Show", 1, (3,)),
     ("Show.1x3.HDTV.mkv", "Show", 1, (3,)),
@@ -78,6 +90,10 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("show.name.1203.hdtv-lol.mkv", "show name", 12, (3,)),
     ("Show.0203.Title.mkv", "Show", 2, (3,)),
     ("Show 2.03 - Title.mkv", "Show", 2, (3,)),
+    ("Show - 02.03 - Title.mkv", "Show", 2, (3,)),
+    ("Show - 2016x03.mkv", "Show", 2016, (3,)),
+    ("Show - Se02Ep03.mkv", "Show", 2, (3,)),
+    ("Show - ep3of6.mkv", "Show", None, (3,)),
     # numbers and years in titles
     ("24/Season 1/24 - 1x02.mkv", "24", 1, (2,)),
     ("24/Season 1/24 - 02.mkv", "24", 1, (2,)),
@@ -235,6 +251,11 @@ YEARS = [
     ("[Group] Show (2008) - 03 [720p].mkv", "Show", 2008),
     ("V (1983)/V - Part 1.mkv", "V", 1983),
     ("Doctor Who [2005] - 08x11.mkv", "Doctor Who", 2005),
+    ("Show (2010) - [06x16] - Title.mkv", "Show", 2010),
+    ("Show (2010) [1080p]/Season 1/05.mkv", "Show", 2010),
+    ("Show (2010–2015)/Season 1/05.mkv", "Show", 2010),
+    ("Show (2010-2015)/Season 1/05.mkv", "Show", 2010),
+    ("Show (Mini-Series) (2010)/05.mkv", "Show", 2010),
     ("Cosmos/Cosmos (1980) - 05.mkv", "Cosmos", 1980),
 ]
 

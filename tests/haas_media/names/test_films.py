@@ -55,6 +55,11 @@ FILMS: list[tuple[str, str, int | None, dict[str, object]]] = [
         {},
     ),
     ("Copy of The Matrix (1999).mkv", "The Matrix", 1999, {}),
+    ("The Lord of the Rings/02 The Two Towers (2002).mkv", "The Two Towers", 2002, {}),
+    ("Alien Anthology/2. Aliens.mkv", "Aliens", None, {}),
+    ("Alien Anthology/02 - Aliens - 1986.mkv", "Aliens", 1986, {}),
+    ("1986. Aliens.mkv", "Aliens", 1986, {}),
+    ("007 - Skyfall (2012).mkv", "007 - Skyfall", 2012, {}),
     # what else stands in parentheses
     ("Bunker Palace Hôtel (Enki Bilal) (1989).avi", "Bunker Palace Hôtel", 1989, {}),
     (
