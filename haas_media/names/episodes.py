@@ -89,12 +89,12 @@ _WORDED_DATES = tuple(
 )
 _SEASON_WORD = (
     r"seasons?|series|saisons?|staffel|temporadas?|temp?|stagion[ei]|сезон[ыа]?|sezon(?:[iy]|ul)?|sez|série|seizoen|säsong"
-    r"|sæson|sesong|kausi|évad|シーズン|시즌"
+    r"|sæson|sesong|kausi|évad|シーズン|시즌|الموسم"
 )
 _EPISODE_WORD = (
     r"episodes?|eps?|eipsode|folgen?|capitulos?|capítulos?|cap|episodios?|episódios?|episodul|épisodes?"
     r"|сери[яий]|сер|эпизоды?|seri[jyi]?[ai]|seri[ij]|ser|bölüm|bolum|aflevering|avsnitt|odcinek"
-    r"|odc|jakso|afsnit|chapter|chap|díl|rész"
+    r"|odc|jakso|afsnit|chapter|chap|díl|rész|الحلقة"
 )
 _LIST = (
     r"(?P<list>(?:(?:[-–~](?:ep?)?|[ ._]*(?:[&+,]|to|and|à|bis|по)[ ._,&]*)[0-9]{1,4}(?![^\W_]))*)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _HASH = re.compile(
-    r"\{?(?:[0-9a-f]{16,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?", re.IGNORECASE
+    r"\{?(?:trim\.)?(?:[0-9a-f]{16,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?", re.IGNORECASE
 )
 # What discs, cameras, phones and recorders name their files.
 _MACHINE = re.compile(
@@ -25,8 +25,8 @@ _NUMBERED = re.compile(
     | (?:title|track|chapter|disc|disk|dvd|bd|cd|part|pt|clip|file|stream|scene|movie|video|film)
       [ _.-]?t?[0-9]{0,4}
     | (?:main[ _.-]?)?(?:feature|movie|film|video|main|untitled|unknown|output|out|new|test|temp|tmp
-      |default|copy(?:[ ]of)?|rip|encode|encoded|capture|recording|playlist|content|media|sample
-      |video[ _-]?playback|(?:my|home|family)[ _-]?(?:movie|video|film))
+      |default|export|render|copy(?:[ ]of)?|rip|encode|encoded|capture|recording|playlist|content
+      |media|sample|video[ _-]?playback|(?:my|home|family)[ _-]?(?:movie|video|film))
       [ _.-]?[0-9]*
     | new[ ](?:folder|project|video).*
     )""",
@@ -54,6 +54,7 @@ _UNNAMED_FOLDER = re.compile(
 )
 # What a second copy of a file is called.
 _COPY_OF = re.compile(r"^(?:copy(?:[ ]\([0-9]{1,2}\))?[ ]of|kopie[ ]von)[ ]", re.IGNORECASE)
+_COPY_AT_END = re.compile(r"(?<=[^\s]) - (?:copy|kopie)(?: ?\([0-9]{1,2}\))?$", re.IGNORECASE)
 _COPY = re.compile(
     rf"""{_COPY_OF.pattern}
     | [ ._]*-?[ ._]*(?<![^\W_])\(?(?:copy|kopie|copie|copia)(?:[ ]?[0-9]{{1,2}})?\)?
@@ -74,6 +75,7 @@ _RARE = """
 """
 _RARE_PAIRS = frozenset(_RARE.split())
 _ONE_LETTER = re.compile(r"([^\W\d_])\1{4,}", re.IGNORECASE)
+_CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 _TRANSITION = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])", re.IGNORECASE)
 
 
@@ -104,9 +106,9 @@ def without_copy(stem: str) -> str:
     return rest if any(map(str.isalnum, rest)) else stem
 
 
-def without_copy_of(stem: str) -> str:
-    """Drop `Copy of ` from before a name."""
-    return _COPY_OF.sub("", stem) or stem
+def without_copy_mark(stem: str) -> str:
+    """Drop `Copy of ` from before a name that tells something, and ` - Copy` from behind it."""
+    return _COPY_AT_END.sub("", _COPY_OF.sub("", stem)) or stem
 
 
 def is_unnamed_folder(folder: str) -> bool:
@@ -130,6 +132,9 @@ def is_random(word: str) -> bool:
         return len(letters) > 4 or not letters.isalpha()
     if any(map(str.isdecimal, letters)):
         digits = sum(map(str.isdecimal, letters))
+        if len(_CHANGE.findall(word)) >= max(6, 0.4 * len(word)):
+            # `dQw4w9WgXcQ`: the id of a video on the web. Words that run together change less.
+            return True
         return len(letters) >= 8 and digits >= 3 and len(_TRANSITION.findall(letters)) >= 4
     if not letters.isalpha() or len(letters) < 5:
         return False

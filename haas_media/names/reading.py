@@ -18,7 +18,7 @@ from haas_media.names.folders import (
 )
 from haas_media.names.identity import Identity, Kind, Unidentified
 from haas_media.names.ids import ids_in
-from haas_media.names.junk import is_count, is_junk, is_machine_made, without_copy_of
+from haas_media.names.junk import is_count, is_junk, is_machine_made, without_copy_mark
 from haas_media.names.kinds import split_extension
 from haas_media.names.release import find_release, is_all_release
 from haas_media.names.shows import Show, episode_of, released_episode, show_of_folder
@@ -74,7 +74,7 @@ def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
     *folders, name = _parts(normal(text))
     if len(text) > LONGEST_PATH or any(len(part) > LONGEST_NAME for part in (*folders, name)):
         return Unidentified(text, TOO_LONG)
-    stem = without_copy_of(split_extension(name)[0])
+    stem = without_copy_mark(split_extension(name)[0])
     ids = _ids(folders, stem)
     if kind == "movies":
         return _film(text, folders, stem, ids)

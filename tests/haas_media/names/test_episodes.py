@@ -209,6 +209,8 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("방송 시즌2 3화.mkv", "방송", 2, (3,)),
     ("Show - 2. série - 3. díl.avi", "Show", 2, (3,)),
     ("Show sezonul 2 episodul 3.avi", "Show", 2, (3,)),
+    ("المسلسل - الموسم 2 الحلقة 3.mkv", "المسلسل", 2, (3,)),
+    ("المسلسل - الحلقة 3.mkv", "المسلسل", None, (3,)),
     ("방송 제3회.mkv", "방송", None, (3,)),
     ("Show Vol. 2 Ep. 3.mkv", "Show Vol. 2", None, (3,)),
     ("Шоу - 2 сезон 3 серия 720p.mkv", "Шоу", 2, (3,)),

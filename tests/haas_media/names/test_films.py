@@ -55,6 +55,8 @@ FILMS: list[tuple[str, str, int | None, dict[str, object]]] = [
         {},
     ),
     ("Copy of The Matrix (1999).mkv", "The Matrix", 1999, {}),
+    ("The Matrix - Copy.mkv", "The Matrix", None, {}),
+    ("The Matrix (1999) - Copy (2).mkv", "The Matrix", 1999, {}),
     ("The Lord of the Rings/02 The Two Towers (2002).mkv", "The Two Towers", 2002, {}),
     ("Alien Anthology/2. Aliens.mkv", "Aliens", None, {}),
     ("Alien Anthology/02 - Aliens - 1986.mkv", "Aliens", 1986, {}),

@@ -55,6 +55,10 @@ RUBBISH = [
     "My Movie.mp4",
     "home video 3.avi",
     "aaaaaaa.mkv",
+    "export (3).mp4",
+    "dQw4w9WgXcQ.mp4",
+    "ZmFrZWJhc2U2NA.mp4",
+    "trim.A1B2C3D4-E5F6-7890-ABCD-EF1234567890.MOV",
     "---.mkv",
     "[].mkv",
     ".mkv",
@@ -90,7 +94,19 @@ def test_an_episode_without_number_is_not_guessed(path: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Rhythm", "Tron", "Brzydula", "Krzyk", "Schtonk", "Dijkstra", "WALL-E", "Se7en", "M", "π"],
+    [
+        "Rhythm",
+        "Tron",
+        "Brzydula",
+        "Krzyk",
+        "Schtonk",
+        "Dijkstra",
+        "WALL-E",
+        "Se7en",
+        "M",
+        "π",
+        "TheHost2CD",
+    ],
 )
 def test_unusual_words_are_no_rubbish(name: str) -> None:
     found = identify(f"{name}.mkv", "movies")
