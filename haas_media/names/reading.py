@@ -274,8 +274,7 @@ def _unless_rubbish(
 ) -> tuple[Show, Found | None]:
     """Drop what was read of a name such as `movie 1` or `1 - Copy`, whose number counts files."""
     title = named.title
-    says_nothing = is_count(stem) or is_junk(stem) or (title is not None and is_junk(title))
-    if find_marked(stem) or not says_nothing:
+    if find_marked(stem) or not (is_count(stem) or is_junk(stem) or (title and is_junk(title))):
         return named, found
     # In the folder of a show, files are counted as its episodes are.
     return Show(None), found if above.show else None
@@ -322,11 +321,12 @@ def _named_above(folders: list[str], file: Show) -> Show | None:
 
     Between it and the file people sort by what no pattern tells (`Show/Campaign 2/Show - 2x05`).
     """
-    if file.title is None:
+    if file.title is None or len(folders) < 2:
         return None
+    wanted = fold(file.title)
     for folder in reversed(folders):
         show = show_of_folder(folder)
-        if show.title and fold(show.title) == fold(file.title):
+        if show.title and fold(show.title) == wanted:
             return show
     return None
 

@@ -58,6 +58,8 @@ _SCENE = re.compile(
     r"^[\w.'&-]*?[^\W\d_][\w.'&-]*?\.([1-9][0-9]?)([0-9]{2})\.(?:720p\.|1080[pi]\.)?(?:[hp]dtv|dsr(?:ip)?|tvrip)(?![^\W_])",
     re.IGNORECASE,
 )
+_SEVERAL = re.compile(r"[0-9]\s?(?:[-–~:&+,/]|to|and|à|bis|по)")
+_A_YEAR = re.compile(YEAR)
 _YEAR_FIRST = re.compile(rf"^[\s._-]*[(\[]({YEAR})[)\]]")
 # What a folder of fansubs holds: `[Group] Show (01-12)`, `Show 01-12`.
 _RANGE_AT_END = re.compile(
@@ -89,7 +91,7 @@ class Show:
 def show_of_folder(folder: str) -> Show:
     """Read a show folder: `Show (2010)`, `Show (US)`, `[Group] Show [1080p]`."""
     text = without_prefix(without_tags(folder))
-    seasons = find_worded(text)
+    seasons = find_worded(text) if _SEVERAL.search(text) else None
     if seasons and len(seasons.seasons) > 1 and seasons.start > 0:
         # `Show S01-S08 Complete` above the folders of its seasons.
         text = text[: seasons.start]
@@ -108,7 +110,9 @@ def released_episode(folder: str) -> tuple[Show, Found] | None:
 
 def show_of(text: str) -> Show:
     """Read the stretch of a name that stands before its numbers."""
-    text, year = split_year(text.rstrip(" ._-–[({"))
+    if text.endswith(("[", "(", "{")):
+        text = text[:-1].rstrip(" ._-–")
+    text, year = split_year(text)
     text = _LEFTOVER.sub("", without_trailing_groups(text) if "[" in text else text)
     if year is None:
         text, year = split_year(text)
@@ -168,7 +172,7 @@ def _named(text: str, found: Found) -> Show:
     before = text[: found.start]
     if not before:
         return Show(None)
-    aired = find_date(before) if found.date is None else None
+    aired = find_date(before) if found.date is None and _A_YEAR.search(before) else None
     if aired and not any(map(str.isalnum, before[aired.end :])):
         # `Show.2010.05.23.S01E02`
         before = before[: aired.start] or before
