@@ -175,6 +175,11 @@ class BackgroundFlow(Flow[P, R]):
 
 
 class _FlowDecorator:
+    """Make a function a Prefect flow that settles the spans its process could not end.
+
+    Use it in place of ``prefect.flow``; it takes the same options.
+    """
+
     @overload
     def __call__(self, fn: Callable[P, R], /) -> BackgroundFlow[P, R]: ...
 
@@ -184,10 +189,7 @@ class _FlowDecorator:
     ) -> Callable[[Callable[P, R]], BackgroundFlow[P, R]]: ...
 
     def __call__(self, fn: Callable[P, R] | None = None, /, **options: Any) -> Any:
-        """Make a function a Prefect flow that settles the spans its process could not end.
-
-        Use it in place of ``prefect.flow``; it takes the same options.
-        """
+        """Decorate a function, or return a decorator with these options."""
         if fn is None:
             return lambda decorated: BackgroundFlow(decorated, **options)
         return BackgroundFlow(fn, **options)
