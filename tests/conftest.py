@@ -13,9 +13,9 @@ SHARING = ("browser", "deployments", "flows", "e2e")
 APART = ("e2e/test_chaos.py", "e2e/test_machines.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path.relative_to(TESTS))))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    # Once all are collected, xdist has looked at the groups already.
+    item.add_marker(pytest.mark.xdist_group(group_of(item.path.relative_to(TESTS))))
 
 
 def group_of(path: Path) -> str:

@@ -177,7 +177,7 @@ class Chaos:
 
 def persistently(call: Callable[[], Any]) -> Any:
     """Return what a call of the API returns, tried again while the server restarts."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while True:
         try:
             return call()

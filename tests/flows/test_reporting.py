@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from deployments.stack import Stack
 
 ROOT = Path(__file__).parent.parent.parent
-FLOWS = sorted(
-    path.stem
-    for path in (ROOT / "flows").glob("*.py")
-    if path.stem not in {"__init__", "catalog", "forms", "reporting", "retrying", "tmdb"}
-)
+NOT_TASKS = {"__init__", "catalog", "forms", "point_of_no_return", "reporting", "retrying", "tmdb"}
+FLOWS = sorted(path.stem for path in (ROOT / "flows").glob("*.py") if path.stem not in NOT_TASKS)
 HEAVY = "{'sqlalchemy', 'alembic', 'av', 'guessit', 'grpc', 'haas_otel.delivery.setup'}"
 
 
