@@ -3,9 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# More than four would start a server each and wait for one another; tests/conftest.py says what
-# stays together, and the order of collection begins with what takes longest.
-SPREAD := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo test chaos breakages lint format bench pins clean
 .DEFAULT_GOAL := demo
@@ -21,8 +18,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: $(STAMP) ## a Prefect server, worker and deployments; scan, trace, report
 	@$(BIN)/haas demo
 
-test: $(STAMP) ## the whole test suite, in a process for each core
-	@$(BIN)/python -m pytest $(SPREAD) $(TESTS)
+test: $(STAMP) ## the whole test suite
+	@$(BIN)/python -m pytest $(TESTS)
 
 chaos: $(STAMP) ## the long form of the chaos test: 60 runs killed in every way, 40 encodings
 	@HAAS_CHAOS_RUNS=60 HAAS_INTERRUPTIONS=20 $(BIN)/python -m pytest tests/e2e/test_chaos.py tests/e2e/test_encoding.py -s

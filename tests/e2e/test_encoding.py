@@ -20,6 +20,7 @@ import psutil
 import pytest
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
+from tests.e2e.delivery import wait_until_delivered
 from tests.e2e.prefect_processes import run_process, wait_until
 from tests.e2e.test_endings import SCOPE
 from tests.receiver import Receiver
@@ -62,6 +63,11 @@ class Studio:
     def spans(self, run: UUID) -> list[ReceivedSpan]:
         mine = [s for s in self.receiver.spans if s.trace_id == run.hex]
         return [s for s in mine if s.scope_name == SCOPE]
+
+    def wait_for_spans(self, run: UUID, count: int) -> list[ReceivedSpan]:
+        arrived = lambda: len(self.spans(run)) >= count  # noqa: E731
+        wait_until_delivered(arrived, self.environment, what=f"{count} spans of {run}")
+        return self.spans(run)
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +176,7 @@ def test_interrupted_at_random_instants(studio: Studio, how: str, status: str) -
         # Its process was gone: ffmpeg must be too, within a second.
         assert each["outlived_by"] < 1.0, each
         started = [r for r in studio.api.task_runs(each["run"]) if r.start_time]
-        wait_until(lambda e=each, s=started: len(studio.spans(e["run"])) >= len(s), timeout=15)
-        spans = studio.spans(each["run"])
+        spans = studio.wait_for_spans(each["run"], len(started))
         assert len(spans) == len(started), each
         if each in interrupted:
             ended_as = [span.attributes["task.status"] for span in spans]
@@ -215,7 +220,7 @@ def test_progress_is_seen_and_never_goes_backwards(studio: Studio) -> None:
     assert len(set(seen)) > 2, seen
     output = studio.films / "watched.mkv"
     assert output.stat().st_size > 0
-    (span,) = wait_until(lambda: studio.spans(run), timeout=20)
+    (span,) = studio.wait_for_spans(run, 1)
     assert span.attributes["task.status"] == "Completed"
     assert span.attributes["media.encoding.progress"] == 100.0
 
@@ -223,6 +228,6 @@ def test_progress_is_seen_and_never_goes_backwards(studio: Studio) -> None:
 def test_a_source_that_is_not_there_fails_the_task_with_a_sentence(studio: Studio) -> None:
     run = studio.encode("none.mkv", source=str(studio.films / "missing.mkv"))
     assert studio.api.wait_for_end(run).state_name == "Failed"
-    (span,) = wait_until(lambda: studio.spans(run), timeout=20)
+    (span,) = studio.wait_for_spans(run, 1)
     assert span.attributes["exception.type"].endswith("EncodingError")
     assert "missing.mkv" in span.status_description

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.conftest import POOL
+from tests.e2e.delivery import wait_until_delivered
 from tests.e2e.prefect_processes import wait_until
 from tests.receiver import Receiver
 
@@ -33,6 +34,7 @@ class Endings:
 
     api: Api
     receiver: Receiver
+    environment: dict[str, str]
     marks: Path
     runs: dict[str, UUID]
 
@@ -85,7 +87,7 @@ def endings(
                 api.cancel(runs[name])
         for run in runs.values():
             api.wait_for_end(run)
-        yield Endings(api, receiver, marks, runs)
+        yield Endings(api, receiver, environment, marks, runs)
 
 
 def _known_to_run(api: Api, flow_run_id: UUID) -> bool:
@@ -93,8 +95,8 @@ def _known_to_run(api: Api, flow_run_id: UUID) -> bool:
 
 
 def one_span(endings: Endings, name: str) -> ReceivedSpan:
-    wait_until(lambda: endings.spans(name), timeout=20, what=f"the span of {name}")
-    (span,) = endings.spans(name)
+    spans = lambda: endings.spans(name)  # noqa: E731
+    (span,) = wait_until_delivered(spans, endings.environment, what=f"the span of {name}")
     return span
 
 

@@ -12,6 +12,7 @@ import pytest
 from prefect.states import Scheduled
 
 from tests.e2e.conftest import POOL
+from tests.e2e.delivery import wait_until_delivered
 from tests.e2e.prefect_processes import end, wait_until
 from tests.e2e.test_endings import SCOPE
 from tests.receiver import Receiver
@@ -70,8 +71,12 @@ def task_spans(receiver: Receiver) -> list[ReceivedSpan]:
     return [s for s in receiver.spans if s.scope_name == SCOPE]
 
 
-def wait_for_spans(receiver: Receiver, count: int) -> list[ReceivedSpan]:
-    wait_until(lambda: len(task_spans(receiver)) >= count, what=f"{count} spans")
+def wait_for_spans(receiver: Receiver, folder: Path, count: int) -> list[ReceivedSpan]:
+    wait_until_delivered(
+        lambda: len(task_spans(receiver)) >= count,
+        {**receiver.environment, "HAAS_OTEL_DIR": str(folder / "otel")},
+        what=f"{count} spans",
+    )
     found = task_spans(receiver)
     assert len(found) == count
     return sorted(found, key=lambda span: span.start_ns)
@@ -85,7 +90,7 @@ def test_stopped_in_a_terminal(
     wait_until(lambda: list(tmp_path.glob("*.running")), what="the body")
     process.send_signal(number)
     process.wait(60)
-    (span,) = wait_for_spans(receiver, 1)
+    (span,) = wait_for_spans(receiver, tmp_path, 1)
     assert span.attributes["task.status"] == "Cancelled"
     assert span.attributes["media.progress"] == 42.5
     assert [event.name for event in span.events] == ["task.started", "task.cancelled"]
@@ -118,7 +123,7 @@ def test_terminated_by_the_system(
     flow_run_id = run("obeyed")
     os.kill(pid_when_running(api, flow_run_id, tmp_path), signal.SIGTERM)
     assert api.wait_for_end(flow_run_id).state_name == "Crashed"
-    (span,) = wait_for_spans(receiver, 1)
+    (span,) = wait_for_spans(receiver, tmp_path, 1)
     assert span.attributes["task.status"] == "Cancelled"
     assert span.attributes["media.progress"] == 42.5
 
@@ -146,9 +151,9 @@ def test_retried_flow_run_tells_the_old_task_run_once(
     else:
         api.cancel(flow_run_id)
     api.wait_for_end(flow_run_id)
-    wait_for_spans(receiver, 1)
+    wait_for_spans(receiver, tmp_path, 1)
     retry(api, flow_run_id, ended_as="Crashed" if how == "killed" else "Cancelled")
-    first, second = wait_for_spans(receiver, 2)
+    first, second = wait_for_spans(receiver, tmp_path, 2)
     status = "Failed" if how == "killed" else "Cancelled"
     assert (first.attributes["task.status"], first.attributes["prefect.attempt"]) == (status, 1)
     assert second.attributes["task.status"] == "Completed"
@@ -173,6 +178,7 @@ def test_task_worker(
     project: Path,
     start: Callable[[str], Any],
     environment: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     start("task-worker")
     script = "import endings; [endings.delayed.delay(n) for n in (5, -1)]"
@@ -183,7 +189,7 @@ def test_task_worker(
         check=True,
         capture_output=True,
     )
-    spans = {s.attributes["media.number"]: s for s in wait_for_spans(receiver, 2)}
+    spans = {s.attributes["media.number"]: s for s in wait_for_spans(receiver, tmp_path, 2)}
     assert spans[5].attributes["task.status"] == "Completed"
     assert spans[-1].attributes["exception.message"] == "-1 is negative"
     for span in spans.values():
@@ -192,11 +198,11 @@ def test_task_worker(
 
 
 def test_child_run_of_a_deployment_hangs_under_the_task_that_ran_it(
-    receiver: Receiver, api: Api, run: Callable[[str], UUID], project: Path
+    receiver: Receiver, api: Api, run: Callable[[str], UUID], project: Path, tmp_path: Path
 ) -> None:
     api.deploy(project, "endings.py:returned", POOL)
     parent_run = run("starts_a_child")
     api.wait_for_end(parent_run)
-    parent, child = wait_for_spans(receiver, 2)
+    parent, child = wait_for_spans(receiver, tmp_path, 2)
     assert child.trace_id == parent.trace_id == parent_run.hex
     assert child.parent_span_id == parent.span_id

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.delivery import wait_until_delivered
 from tests.e2e.prefect_processes import end, wait_until
 from tests.e2e.test_endings import SCOPE
 from tests.receiver import Receiver
@@ -70,8 +71,9 @@ def test_served_run_leaves_one_span(served: tuple[Receiver, Path], api: Api, how
     else:
         os.kill(int(marker.read_text()), signal.SIGKILL)
     ended = api.wait_for_end(run)
-    spans = wait_until(
+    spans = wait_until_delivered(
         lambda: [s for s in receiver.spans if s.trace_id == run.hex and s.scope_name == SCOPE],
+        {**receiver.environment, "HAAS_OTEL_DIR": str(folder / "otel")},
         what="the span",
     )
     (span,) = spans

@@ -39,6 +39,9 @@ print("FLOW_RUN", state.state_details.flow_run_id)
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    from prefect.logging.configuration import setup_logging
+
+    setup_logging()  # now, for the first time it takes away the handlers that caplog has put up
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     with Stack(tmp_path_factory.mktemp("server"), port=0, environment=kept) as stack:
         stack.start_server()
