@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.events.worker import EventsWorker
 from prefect.logging.configuration import setup_logging
 from prefect.settings import (
@@ -184,7 +185,11 @@ class Killed:
 
 def _in_the_middle(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
     """Say whether the server knows that a task run waits to be killed, here or in a nested flow."""
-    owners = settling._with_nested(client, client.read_flow_run(flow_run_id))
+    # Not by way of the code under test, which may be broken.
+    owners = [client.read_flow_run(flow_run_id)]
+    for owner in owners:
+        nested = FlowRunFilter(parent_flow_run_id={"any_": [owner.id]})
+        owners += client.read_flow_runs(flow_run_filter=nested)
     return any(is_killed(run) for owner in owners for run in task_runs(client, owner))
 
 
