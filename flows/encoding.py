@@ -59,7 +59,6 @@ def encoding(request: EncodeRequest) -> dict[str, int]:
         set_counts({"encoding.progress": round(now.percent, 1)})
         bar(Progress(now.percent / 100, _pace(now)))
 
-    set_counts({"encoding.progress": 0.0})
     report = encode(
         request,
         roots=settings.encoding_roots,
