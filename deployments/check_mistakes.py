@@ -75,15 +75,17 @@ TOO_MANY_REQUESTS = Mistake(
     "{count} workers at {rate:g} requests a second for each run can exceed what TMDb allows, "
     "about {most}. Set HAAS_TMDB_REQUESTS_PER_SECOND to {share} for each of them.",
 )
+UNTRIED_VERSION = Mistake(
+    "Prefect",
+    "wrong",
+    "{url} runs Prefect {theirs}; this is {ours}, tried with servers of {oldest} to {newest}. "
+    "Give the server one of these.",
+)
 OTHER_VERSION = Mistake(
     "Prefect",
-    "wrong",
-    "{url} runs Prefect {theirs}, this is {ours}. Let both be of one minor version.",
-)
-NEWER_THAN_SERVER = Mistake(
-    "Prefect",
-    "wrong",
-    "{url} runs Prefect {theirs}, this is the newer {ours}. Upgrade the server first.",
+    "note",
+    "{url} runs Prefect {theirs}, this is {ours}: tried together. At the next upgrade, "
+    "the server goes first.",
 )
 MEMORY_MESSAGING = Mistake(
     "Prefect",

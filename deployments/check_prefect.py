@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Requests a second, over all runs at once; TMDb says "somewhere in the 40 requests per second".
 TMDB_ALLOWS = 40
+# Servers that runs of ours were tried on, with every ending: the first, and the last minor.
+OLDEST_SERVER, NEWEST_SERVER = "3.8.8", "3.9"
 
 
 def server_findings(settings: Settings | None) -> Iterator[Finding]:
@@ -73,10 +75,11 @@ def version_finding(api_url: str, theirs: str) -> Finding:
 
     ours = prefect.__version__
     told = {"url": api_url, "theirs": theirs, "ours": ours}
-    if theirs.split(".")[:2] != ours.split(".")[:2]:
+    server, program = Version(theirs), Version(ours)
+    if server < Version(OLDEST_SERVER) or server.release[:2] > Version(NEWEST_SERVER).release:
+        return mistakes.UNTRIED_VERSION.found(**told, oldest=OLDEST_SERVER, newest=NEWEST_SERVER)
+    if server.release[:2] != program.release[:2] or server < program:
         return mistakes.OTHER_VERSION.found(**told)
-    if Version(ours) > Version(theirs):
-        return mistakes.NEWER_THAN_SERVER.found(**told)
     return Finding("Prefect", "right", f"{api_url}, version {theirs}")
 
 

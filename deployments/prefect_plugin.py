@@ -74,7 +74,7 @@ def take_placeholders() -> None:
     """Have Prefect take ``{{ ... }}`` for a deployment's job variables and for its limit.
 
     It fills in values of any type, but the model by which it reads ``prefect.yaml`` before has a
-    mapping and a number there (``prefect.cli.deploy._models`` of Prefect 3.8).
+    mapping and a number there (``prefect.cli.deploy._models`` of Prefect 3.9).
     """
     from prefect.cli.deploy import _models as models
 

@@ -282,20 +282,22 @@ def _run_name(chosen: Any, parameters: dict[str, Any]) -> str | None:
     return str(chosen())
 
 
-def _noting_retries(condition: Any) -> Callable[..., bool] | Callable[..., Awaitable[bool]]:
-    # Prefect asks the condition right before each retry, with the attempt's failure at hand. It
-    # must be a plain function, and a coroutine function only where the user's is one.
-    if inspect.iscoroutinefunction(condition):
+def _noting_retries(condition: Any) -> Callable[..., Any]:
+    # Prefect asks the condition right before each retry, with the attempt's failure at hand. From
+    # 3.9 on it awaits what any callable returns, before that only what a coroutine function does.
+    async def noted_later(task_run: TaskRun, state: State[Any], answer: Awaitable[object]) -> bool:
+        return _noted(task_run, state, await answer)
 
-        async def decide_async(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-            return _noted(task_run, state, await condition(task, task_run, state))
+    def decide(task: Any, task_run: TaskRun, state: State[Any]) -> Any:
+        answer = condition is None or condition(task, task_run, state)
+        if inspect.isawaitable(answer):
+            return noted_later(task_run, state, answer)
+        return _noted(task_run, state, answer)
 
-        return decide_async
+    async def decide_async(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+        return bool(await decide(task, task_run, state))
 
-    def decide(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-        return _noted(task_run, state, condition is None or condition(task, task_run, state))
-
-    return decide
+    return decide_async if inspect.iscoroutinefunction(condition) else decide
 
 
 def _noted(task_run: TaskRun, state: State[Any], retry: object) -> bool:

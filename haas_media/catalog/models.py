@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -51,6 +52,8 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own protocol
+        # As the first migration made the columns: by itself SQLAlchemy 2.1 takes Double.
+        float: Float,
         str: CleanText,
         dt.datetime: UtcDateTime,
         dict[str, Any]: Json,

@@ -182,19 +182,23 @@ def test_looking_at_a_catalog_changes_nothing(haas: Command, tmp_path: Path) -> 
 # -- the server ---------------------------------------------------------------------------------
 
 
-def test_versions_of_prefect() -> None:
-    import prefect
-
-    ours = prefect.__version__
-    major, minor, patch = ours.split(".")[:3]
-    other = f"{major}.{int(minor) + 1}.0"
-    older = f"{major}.{minor}.{int(patch) - 1}"
-    newer = f"{major}.{minor}.{int(patch) + 1}"
-    told = {"url": "x", "ours": ours}
-    assert version_finding("x", other) == mistakes.OTHER_VERSION.found(theirs=other, **told)
-    assert version_finding("x", older) == mistakes.NEWER_THAN_SERVER.found(theirs=older, **told)
-    assert version_finding("x", newer).how == "right"
-    assert version_finding("x", ours).how == "right"
+@pytest.mark.parametrize(
+    ("server", "how"),
+    [
+        ("3.8.7", "wrong"),
+        ("3.8.8", "note"),
+        ("3.9.0", "note"),
+        ("3.9.1", "right"),
+        ("3.9.7", "right"),
+        ("3.10.0", "wrong"),
+        ("4.0.0", "wrong"),
+    ],
+)
+def test_versions_of_prefect(server: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect.__version__", "3.9.1")
+    found = version_finding("x", server)
+    assert found.how == how
+    assert server in found.text
 
 
 def test_a_missing_and_a_stopped_automation(

@@ -193,22 +193,27 @@ def test_retried_by_a_returned_state(told: Told) -> None:
     }
 
 
+async def _never(task: Any, task_run: Any, state: Any) -> bool:
+    return False
+
+
+class _Never:
+    async def __call__(self, task: Any, task_run: Any, state: Any) -> bool:
+        return False
+
+
 @pytest.mark.parametrize("how", ["direct", "async"])
-@pytest.mark.parametrize("condition_is_async", [False, True])
-def test_the_users_retry_condition_decides(told: Told, how: str, condition_is_async: bool) -> None:
-    def condition(task: Any, task_run: Any, state: Any) -> bool:
-        return False
-
-    async def async_condition(task: Any, task_run: Any, state: Any) -> bool:
-        return False
-
+@pytest.mark.parametrize(
+    "condition",
+    [lambda *_: False, lambda *given: _never(*given), _never, _Never()],
+    ids=["plain", "returns a coroutine", "coroutine function", "object"],
+)
+def test_the_users_retry_condition_decides(told: Told, how: str, condition: Any) -> None:
     def body() -> None:
         raise ValueError("final")
 
-    if how == "direct" or condition_is_async:
-        chosen = async_condition if condition_is_async else condition
-        run(body, how=how, retries=3, retry_condition_fn=chosen)
-        assert events(told.one) == ["task.started", "task.failed"]
+    run(body, how=how, retries=3, retry_condition_fn=condition)
+    assert events(told.one) == ["task.started", "task.failed"]
 
 
 def test_cached(told: Told) -> None:
