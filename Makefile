@@ -18,8 +18,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: $(STAMP) ## a Prefect server, worker and deployments; scan, trace, report
 	@$(BIN)/haas demo
 
-test: $(STAMP) ## the whole test suite
-	@$(BIN)/python -m pytest $(TESTS)
+test: $(STAMP) ## the whole test suite; TESTS=tests/flows for a part of it
+	@$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 chaos: $(STAMP) ## the long form of the chaos test: 60 runs killed in every way, 40 encodings
 	@HAAS_CHAOS_RUNS=60 HAAS_INTERRUPTIONS=20 $(BIN)/python -m pytest tests/e2e/test_chaos.py tests/e2e/test_encoding.py -s
