@@ -117,11 +117,13 @@ class Receiver:
         *,
         tls_directory: Path | None = None,
         required_headers: dict[str, str] | None = None,
+        signals: tuple[str, ...] = ("traces", "metrics", "logs"),
     ) -> Receiver:
         """Start to listen on ``port`` (0: any free one) and return self.
 
         With ``tls_directory`` a self-signed certificate is written there and TLS is spoken.
-        Requests without all of ``required_headers`` are answered 401 / ``UNAUTHENTICATED``.
+        Requests without all of ``required_headers`` are answered 401 / ``UNAUTHENTICATED``, those
+        of other ``signals`` 404 / ``UNIMPLEMENTED``.
         """
         self.protocol = protocol
         self._required_headers = required_headers or {}
@@ -129,7 +131,7 @@ class Receiver:
         if tls_directory is not None:
             self.certificate, key = _write_certificate(tls_directory)
         kind = _GrpcServer if protocol == "grpc" else _HttpServer
-        self._server = kind(self._handle, self.certificate, key)
+        self._server = kind(self._handle, self.certificate, key, signals)
         self._front = FaultyPort(self._server.port, port)
         self.port = self._front.port
         self.set_fault(fault)
@@ -274,17 +276,18 @@ class _GrpcServer:
         handle: Callable[[str, dict[str, str], Any], str],
         certificate: Path | None,
         key: Path | None,
+        signals: tuple[str, ...],
     ) -> None:
         # Requests that hang each hold a thread.
         pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="receiver")
         self._server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
-        for signal, service in _SERVICES.items():
+        for signal in signals:
             method = grpc.unary_unary_rpc_method_handler(
                 self._method(signal, handle),
                 request_deserializer=_MESSAGES[signal][0].FromString,
                 response_serializer=_MESSAGES[signal][1].SerializeToString,
             )
-            handler = grpc.method_handlers_generic_handler(service, {"Export": method})
+            handler = grpc.method_handlers_generic_handler(_SERVICES[signal], {"Export": method})
             self._server.add_generic_rpc_handlers((handler,))
         if certificate and key:
             credentials = grpc.ssl_server_credentials(
@@ -326,10 +329,11 @@ class _HttpServer(HttpServer):
         handle: Callable[[str, dict[str, str], Any], str],
         certificate: Path | None,
         key: Path | None,
+        signals: tuple[str, ...],
     ) -> None:
         def answer(path: str, headers: dict[str, str], body: bytes) -> Reply | None:
             signal = path.removeprefix("/v1/")
-            if signal not in _MESSAGES:
+            if signal not in signals:
                 return Reply(404)
             request, response = _MESSAGES[signal]
             word = handle(signal, headers, request.FromString(body))

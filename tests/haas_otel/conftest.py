@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
+import signal
+import sqlite3
 from collections import defaultdict
 from pathlib import Path
+from shutil import copyfile
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,24 +17,27 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prefect import __version__ as prefect_version
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
+from prefect.context import SettingsContext, _temporary_global_settings_context
 from prefect.events.worker import EventsWorker
 from prefect.logging.configuration import setup_logging
 from prefect.settings import (
+    PREFECT_API_URL,
     PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_LOGGING_TO_API_ENABLED,
-    PREFECT_SERVER_ANALYTICS_ENABLED,
-    get_current_settings,
     temporary_settings,
 )
-from prefect.testing.utilities import prefect_test_harness
 
 from haas_otel import hooks, settling, span
 from haas_otel.delivery.logs import LOGGERS, SpanLogHandler
 from haas_otel.ids import TaskRunIdGenerator
-from tests.e2e.prefect_processes import wait_until
+from tests.haas_otel.programs import MODULES, Programs, Started
 from tests.haas_otel.records import is_killed, task_runs
+from tests.haas_otel.waits import wait_until
+from tests.warm import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,18 +47,61 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
+def warm() -> Iterator[Warm]:
+    """A process that has imported what takes long, to be forked."""
+    warm = Warm(*MODULES)
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="session")
+def prefect_server(
+    warm: Warm, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[str]:
+    """The address of a real server's API, which this process uses from now on."""
     setup_logging()  # now, for the first time it takes away the handlers that caplog has put up
     # Prefect sends the events of a process to the server that it met first: to none, if that was
     # another test's.
     EventsWorker.drain_all(timeout=10)
+    home = tmp_path_factory.mktemp("server")
+    # To bring a new database up to date takes longer than all else: each Prefect does it once.
+    template = pytestconfig.cache.mkdir("prefect") / f"{prefect_version}.db"
+    if template.exists():
+        copyfile(template, home / "prefect.db")
+    server = Started(
+        warm,
+        str(Path(__file__).with_name("server.py")),
+        cwd=home,
+        env={
+            **os.environ,
+            "PREFECT_HOME": str(home),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
+            "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(not template.exists()),
+            "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+            # What else writes to the database makes requests wait for two seconds now and then.
+            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT__SERVER_EPHEMERAL": "1",
+        },
+    )
+    port = int(server.stdout.readline())
+    if not template.exists():
+        made = template.with_suffix(f".{os.getpid()}")
+        with sqlite3.connect(home / "prefect.db") as source, sqlite3.connect(made) as copy:
+            source.backup(copy)
+        made.rename(template)
     settings = {
+        PREFECT_API_URL: f"http://127.0.0.1:{port}/api",
         PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY: False,
+        # The end of a flow run waits up to a second for the thread that sends these.
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
         PREFECT_LOGGING_TO_API_ENABLED: False,
-        PREFECT_SERVER_ANALYTICS_ENABLED: False,
     }
-    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120):
-        yield
+    with temporary_settings(settings), _temporary_global_settings_context(SettingsContext.get()):
+        yield settings[PREFECT_API_URL]
+    _, errors = server.communicate()
+    assert errors == ""
 
 
 @pytest.fixture(autouse=True)
@@ -119,13 +166,15 @@ def provider() -> TracerProvider:
 
 @pytest.fixture
 def told(
-    prefect_server: None, provider: TracerProvider, monkeypatch: pytest.MonkeyPatch
+    prefect_server: str, provider: TracerProvider, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Told]:
     exporter = InMemorySpanExporter()
     processor = SimpleSpanProcessor(exporter)
     provider.add_span_processor(processor)
     monkeypatch.setattr(span, "_tracer", provider.get_tracer(span.SCOPE, span.package_version()))
     monkeypatch.setattr(settling, "_ledger", lambda: None)
+    looks = tuple(pause / 100 for pause in settling.SECOND_LOOKS)
+    monkeypatch.setattr(settling, "SECOND_LOOKS", looks)
     yield Told(exporter)
     processors = provider._active_span_processor
     processors._span_processors = tuple(
@@ -148,8 +197,8 @@ class Killed:
 
     AT_ONCE = 4
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
         self._runs: dict[str, list[UUID]] = defaultdict(list)
 
     def take(self, flow: str, client: SyncPrefectClient) -> FlowRun:
@@ -158,28 +207,12 @@ class Killed:
         return client.read_flow_run(self._runs[flow].pop())
 
     def _kill(self, flow: str, client: SyncPrefectClient) -> list[UUID]:
-        environment = {
-            **os.environ,
-            "PREFECT_API_URL": str(get_current_settings().api.url),
-            "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
-            "OTEL_TRACES_EXPORTER": "none",
-            "HAAS_OTEL_DIR": str(self._directory),
-        }
-        dies = Path(__file__).with_name("dies.py")
-        process = subprocess.Popen(
-            [sys.executable, str(dies), flow, str(self.AT_ONCE)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert process.stdout is not None
-            runs = [UUID(process.stdout.readline().decode().strip()) for _ in range(self.AT_ONCE)]
-            for run in runs:
-                wait_until(lambda run=run: _in_the_middle(client, run), timeout=120)
-        finally:
-            process.kill()
-            process.communicate()
+        process = self._programs.start(flow, str(self.AT_ONCE))
+        runs = [UUID(process.stdout.readline().strip()) for _ in range(self.AT_ONCE)]
+        for run in runs:
+            wait_until(lambda run=run: _in_the_middle(client, run))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
         return runs
 
 
@@ -194,8 +227,21 @@ def _in_the_middle(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
 
 
 @pytest.fixture(scope="session")
-def killed_runs(tmp_path_factory: pytest.TempPathFactory) -> Killed:
-    return Killed(tmp_path_factory.mktemp("killed"))
+def killed_runs(
+    warm: Warm, prefect_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Killed]:
+    folder = tmp_path_factory.mktemp("killed")
+    programs = Programs(
+        warm,
+        Path(__file__).with_name("dies.py"),
+        folder,
+        PREFECT_API_URL=prefect_server,
+        PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY="false",
+        OTEL_TRACES_EXPORTER="none",
+        HAAS_OTEL_DIR=str(folder),
+    )
+    yield Killed(programs)
+    programs.end()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A process that runs flows side by side and is killed in the middle: nobody ends their spans.
+"""A process that has flow runs go on when it is killed: nobody ends their spans.
 
     python dies.py FLOW COUNT
 
@@ -13,6 +13,8 @@ from prefect.runtime import flow_run, task_run
 
 from haas_otel import flow, task
 
+in_the_middle = threading.Event()
+
 
 @task(name="Finished before")
 def finished():
@@ -25,12 +27,14 @@ def killed():
     if attempt < 3:
         trace.get_current_span().set_attribute("media.attempt", attempt)
         raise ConnectionError(f"attempt {attempt}")
+    in_the_middle.set()
     threading.Event().wait()
 
 
 @task(name="Killed while it waits", retries=2, retry_delay_seconds=[3600])
 def waits():
     trace.get_current_span().set_attribute("media.attempt", 1)
+    in_the_middle.set()
     raise ConnectionError("refused")
 
 
@@ -72,4 +76,6 @@ if __name__ == "__main__":
     chosen, count = globals()[sys.argv[1]], int(sys.argv[2])
     for _ in range(count):
         threading.Thread(target=chosen, daemon=True).start()
+        in_the_middle.wait()  # one by one: side by side they wait for the server's database
+        in_the_middle.clear()
     sys.stdin.read()

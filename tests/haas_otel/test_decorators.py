@@ -191,7 +191,7 @@ def test_flows_keep_their_hooks_with_options() -> None:
     assert second.on_failure_hooks == [settling.haas_otel_on_ended]
 
 
-def test_a_flow_is_loaded_from_its_source(tmp_path: Path, prefect_server: None) -> None:
+def test_a_flow_is_loaded_from_its_source(tmp_path: Path, prefect_server: str) -> None:
     (tmp_path / "theirs.py").write_text(
         "from haas_otel import flow\n\n@flow(name='from a file')\ndef top(): ...\n"
     )
@@ -393,7 +393,7 @@ def test_an_applications_provider_is_used_as_it_is(told: Told, provider: TracerP
 
 @pytest.mark.parametrize("prefects_spans", [True, False])
 def test_the_set_up_comes_before_prefects_own_spans(
-    prefect_server: None, monkeypatch: pytest.MonkeyPatch, prefects_spans: bool
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch, prefects_spans: bool
 ) -> None:
     prepared: list[str] = []
     monkeypatch.setattr(span, "_tracer", None)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from opentelemetry import trace
 from prefect.cache_policies import INPUTS
+from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_engine import SyncTaskRunEngine
+from prefect.types._datetime import now
 
-from haas_otel import flow, hooks, labels, task
+from haas_otel import flow, hooks, labels, span, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -511,11 +514,15 @@ def test_a_failing_cancellation_hook_is_logged(
     ],
 )
 def test_the_page_of_the_flow_run(told: Told, address: str | None, url: str | None) -> None:
+    flow_run = FlowRun(flow_id=uuid4(), name="a run", run_count=1)
+    task_run = TaskRun(
+        task_key="a", dynamic_key="0", flow_run_id=flow_run.id, start_time=now("UTC")
+    )
+    span.introduce(task_run, flow_run, task_type="ScanTask", task_name="A scan")
     with temporary_settings({PREFECT_UI_URL: address, PREFECT_API_URL: None}):
-        run(lambda: None, how="direct")
-    attributes = told.one.attributes
-    expected = f"{url}{attributes['prefect.flow_run.id']}" if url else None
-    assert attributes.get("prefect.flow_run.url") == expected
+        span.start(task_run, flow_run).end()
+    expected = f"{url}{flow_run.id}" if url else None
+    assert told.one.attributes.get("prefect.flow_run.url") == expected
 
 
 def test_our_own_hooks_are_not_logged(told: Told, caplog: pytest.LogCaptureFixture) -> None:

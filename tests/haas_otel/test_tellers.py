@@ -15,9 +15,9 @@ from prefect.states import Cancelled, Cancelling, Crashed, Paused, Running
 from prefect.task_engine import SyncTaskRunEngine
 
 from haas_otel import flow, hooks, labels, settling, span, task
-from tests.e2e.prefect_processes import wait_until
 from tests.haas_otel.dies import ends_well
 from tests.haas_otel.records import kept_by, task_runs
+from tests.haas_otel.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ def test_an_end_that_others_gave_a_task_run_does_not_show_that_it_is_told(
     run = kill("waiting")
     (task_run,) = task_runs(client, run)
     client.set_task_run_state(task_run.id, state, force=True)
-    wait_until(lambda: task_runs(client, run)[0].state_type == state.type, timeout=60)
+    wait_until(lambda: task_runs(client, run)[0].state_type == state.type)
     settling.settle_flow_run(client, run, Cancelled())
     assert told.one.attributes["task.status"] == "Cancelled"
     assert settling.settle_flow_run(client, client.read_flow_run(run.id), Cancelled()).ended == ()

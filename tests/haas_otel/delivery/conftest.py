@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +11,10 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prefect.settings import get_current_settings
 
 from haas_otel.delivery.codec import SpanEncoder
 from haas_otel.delivery.outbox import line_of
+from tests.haas_otel.programs import Programs
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:
@@ -25,8 +22,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-PROGRAM = Path(__file__).with_name("program.py")
-FLOWS = Path(__file__).with_name("signals_program.py")
+    from tests.warm import Warm
+
+HERE = Path(__file__).parent
 SCOPE = "Haas.Media.BackgroundTasks"
 
 
@@ -104,88 +102,25 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return told
 
 
-class Processes:
-    """Start ``program.py`` in real processes that share one directory of spans."""
-
-    def __init__(self, directory: Path, cwd: Path) -> None:
-        self._directory = directory
-        self._cwd = cwd
-        self._started: list[subprocess.Popen[str]] = []
-
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), *arguments],
-            env={
-                **os.environ,
-                "HAAS_OTEL_DIR": str(self._directory),
-                "PYTHONFAULTHANDLER": "1",
-                **variables,
-            },
-            cwd=self._cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._started.append(process)
-        return process
-
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, **variables)
-        out, err = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def end(self) -> None:
-        """End those that a test left behind, and let them tell where they were."""
-        for process in self._started:
-            if process.poll() is None:
-                process.send_signal(signal.SIGABRT)
-                print(process.communicate(timeout=60)[1])
+@pytest.fixture
+def processes(warm: Warm, directory: Path, tmp_path: Path) -> Iterator[Programs]:
+    """Start ``program.py`` in processes that share one directory of spans."""
+    programs = Programs(warm, HERE / "program.py", tmp_path, HAAS_OTEL_DIR=str(directory))
+    yield programs
+    programs.end()
 
 
 @pytest.fixture
-def processes(directory: Path, tmp_path: Path) -> Iterator[Processes]:
-    started = Processes(directory, tmp_path)
-    yield started
-    started.end()
-
-
-class Runs:
-    """Starts flow runs in processes of their own."""
-
-    def __init__(self, directory: Path) -> None:
-        self._variables = {
-            "HAAS_OTEL_DIR": str(directory),
-            "PREFECT_API_URL": str(get_current_settings().api.url),
-            "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
-        }
-        self.started: list[subprocess.Popen[str]] = []
-
-    def start(
-        self, *arguments: str, program: Path = FLOWS, **variables: str
-    ) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(program), *arguments],
-            env={**os.environ, **self._variables, **variables},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.started.append(process)
-        return process
-
-    def run(self, *arguments: str, program: Path = FLOWS, **variables: str) -> str:
-        process = self.start(*arguments, program=program, **variables)
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-        return errors
-
-
-@pytest.fixture
-def runs(prefect_server: None, directory: Path) -> Iterator[Runs]:
-    runs = Runs(directory)
-    yield runs
-    for process in runs.started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+def runs(warm: Warm, prefect_server: str, directory: Path, tmp_path: Path) -> Iterator[Programs]:
+    """Start flow runs of ``signals_program.py`` in processes that share one directory of spans."""
+    programs = Programs(
+        warm,
+        HERE / "signals_program.py",
+        tmp_path,
+        HAAS_OTEL_DIR=str(directory),
+        PREFECT_API_URL=prefect_server,
+        PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY="false",
+        OTEL_BLRP_SCHEDULE_DELAY="50",
+    )
+    yield programs
+    programs.end()

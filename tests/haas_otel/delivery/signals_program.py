@@ -4,16 +4,21 @@ signals_program.py run [COUNT]     a flow with COUNT task runs, each of which wr
 signals_program.py fail            a task that logs an exception and raises
 signals_program.py talk            a flow that writes a log line and runs no task
 signals_program.py wait            a task that goes on until a line comes on standard input
+
+With HOLD set it then makes one round of delivery, says so, and waits for a line before it exits.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from datetime import timedelta
 
 from prefect import get_run_logger
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from haas_otel import flow, task
+from haas_otel import delivery, flow, task
 
 
 @task(name="Metadata library scan")
@@ -62,14 +67,16 @@ def wait() -> None:
 
 def main() -> None:
     command, *rest = sys.argv[1:]
-    if command == "run":
-        run(int(rest[0]) if rest else 1)
-    elif command == "fail":
-        fail()
-    elif command == "talk":
-        talk()
-    else:
-        wait()
+    # The end of a flow run waits up to a second for the thread that sends heartbeats.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        if command == "run":
+            run(int(rest[0]) if rest else 1)
+        else:
+            {"fail": fail, "talk": talk, "wait": wait}[command]()
+    if "HOLD" in os.environ:
+        delivery.flush(timedelta(seconds=60))
+        print("held", flush=True)
+        sys.stdin.readline()
 
 
 if __name__ == "__main__":

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 import signal
 import subprocess
-import sys
-from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from haas_otel.delivery import TraceStore
+from tests.haas_otel.waits import wait_until, waiting
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.haas_otel.programs import Programs
+
+CHAOS = os.environ.get("HAAS_CHAOS") == "1"
 FAULTS = ["refuse", "silent", "hang", "503", "drop"]
 
 
@@ -40,76 +43,87 @@ def left_on_disk(directory: Path) -> list[Path]:
 
 
 def test_a_process_that_ends_delivers_its_spans(
-    receiver: Receiver, processes: Any, directory: Path
+    receiver: Receiver, processes: Programs, directory: Path
 ) -> None:
-    ended = processes.run("make", "3", **receiver.environment)
+    """Within half a second: on a busy machine, one of some processes."""
+    for number in range(20):
+        ended = processes.run("make", "3", f"span{number}", **receiver.environment)
+        if ended.stderr == "":
+            break
+        assert "not delivered yet" in ended.stderr
 
-    assert ended.returncode == 0
     assert ended.stderr == ""
-    assert arrived(receiver) == expected(3, "span")
+    # Of a process that had no time to hear the answer, all may come again.
+    assert set(arrived(receiver)) == set(expected(3, *(f"span{i}" for i in range(number + 1))))
     assert left_on_disk(directory) == []
     children = {s.parent_span_id for s in receiver.spans if s.name.startswith("child")}
     assert children == {s.span_id for s in receiver.spans if s.name.startswith("span")}
 
 
 def test_the_spans_of_a_killed_process_are_delivered_by_the_next(
-    receiver: Receiver, processes: Any, directory: Path
+    receiver: Receiver, processes: Programs, directory: Path
 ) -> None:
     # Killed before its sender has begun: nothing is out yet.
-    killed = processes.run(
-        "make-and-die", "20", "killed", OTEL_BSP_SCHEDULE_DELAY="60000", **receiver.environment
-    )
-    assert killed.returncode == -signal.SIGKILL
+    late = {"OTEL_BSP_SCHEDULE_DELAY": "60000", **receiver.environment}
+    processes.run("make-and-die", "20", "killed", code=-signal.SIGKILL, **late)
     assert receiver.spans == []
 
-    processes.run("make", "1", "next", **receiver.environment)
-    # On a busy machine that one may have had no time either; then this one has.
-    processes.run("deliver", "60", **receiver.environment)
+    processes.run("make-and-flush", "1", "next", **receiver.environment)
 
     assert arrived(receiver) == sorted(expected(20, "killed") + expected(1, "next"))
     assert left_on_disk(directory) == []
 
 
 @pytest.mark.parametrize("receiver", ["grpc"], indirect=True)
-def test_eight_processes_at_once_deliver_each_span_once(
-    receiver: Receiver, processes: Any, directory: Path
+def test_processes_at_once_deliver_each_span_once(
+    receiver: Receiver, processes: Programs, directory: Path
 ) -> None:
-    names = [f"p{number}" for number in range(8)]
+    count, names = (100, [f"p{number}" for number in range(8)]) if CHAOS else (40, ["a", "b", "c"])
     # With time to hear the answers: a request cut off by the end of its process is repeated.
     started = [
-        processes.start("make-and-flush", "100", name, **receiver.environment) for name in names
+        processes.start("make-and-flush", str(count), name, **receiver.environment)
+        for name in names
     ]
-    for process in started:
-        assert process.wait(timeout=120) == 0
+    assert [process.wait() for process in started] == [0] * len(names)
     # Of the last ones to end, some may have left theirs because another process was at the file.
     processes.run("deliver", "60", **receiver.environment)
 
-    assert Counter(arrived(receiver)) == Counter(expected(100, *names))
-    assert len(receiver.spans) == 1600
+    assert arrived(receiver) == expected(count, *names)
     assert left_on_disk(directory) == []
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_a_faulty_collector_neither_holds_up_the_end_nor_loses_a_span(
-    receiver: Receiver, processes: Any, fault: Any
+    protocol: Any, processes: Programs, tmp_path: Path
 ) -> None:
-    receiver.set_fault(fault)
-    ended = processes.run("make", "5", **receiver.environment)
+    with ExitStack() as stack:
+        receivers = [stack.enter_context(Receiver().start(protocol, fault)) for fault in FAULTS]
+        variables: list[dict[str, str]] = [
+            {
+                **receiver.environment,
+                "HAAS_OTEL_DIR": str(tmp_path / fault),
+                "OTEL_EXPORTER_OTLP_TIMEOUT": "600",  # a stock exporter waits as long as that
+            }
+            for fault, receiver in zip(FAULTS, receivers, strict=True)
+        ]
+        started = [processes.start("make", "5", **each) for each in variables]
+        for fault, receiver, process in zip(FAULTS, receivers, started, strict=True):
+            _, errors = process.communicate()
+            assert process.returncode == 0, fault
+            assert "Traceback" not in errors, fault
+            assert "spans for otlp are not delivered yet; they are kept in" in errors, fault
+            assert receiver.spans == [], fault
 
-    assert ended.returncode == 0
-    assert "Traceback" not in ended.stderr
-    assert re.search("spans for otlp are not delivered yet; they are kept in", ended.stderr)
-    assert receiver.spans == []
-
-    receiver.set_fault(None)
-    delivered = processes.run("deliver", "60", **receiver.environment)
-
-    assert delivered.stdout == "10\n"
-    assert arrived(receiver) == expected(5, "span")
+        for receiver in receivers:
+            receiver.set_fault(None)
+        started = [processes.start("deliver", "60", **each) for each in variables]
+        for fault, receiver, process in zip(FAULTS, receivers, started, strict=True):
+            assert process.communicate()[0] == "10\n", fault
+            assert arrived(receiver) == expected(5, "span"), fault
 
 
 def test_a_process_that_lives_on_delivers_when_the_collector_is_back(
-    receiver: Receiver, processes: Any
+    receiver: Receiver, processes: Programs, directory: Path
 ) -> None:
     receiver.set_fault("refuse")
     process = processes.start("make-and-wait", "5", **receiver.environment)
@@ -117,21 +131,23 @@ def test_a_process_that_lives_on_delivers_when_the_collector_is_back(
 
     receiver.set_fault(None)
     receiver.wait_for(lambda spans: len(spans) >= 10, timeout=60)
-    _, errors = process.communicate("go\n", timeout=60)
+    wait_until(lambda: waiting(directory) == 0)
+    _, errors = process.communicate("go\n")
 
     assert process.returncode == 0
     assert "not delivered yet" not in errors
     assert arrived(receiver) == expected(5, "span")
 
 
+@pytest.mark.parametrize("receiver", ["grpc"], indirect=True)
 def test_a_process_ended_by_a_signal_leaves_its_spans_on_disk(
-    receiver: Receiver, processes: Any
+    receiver: Receiver, processes: Programs
 ) -> None:
     receiver.set_fault("refuse")
     process = processes.start("make-and-wait", "5", **receiver.environment)
     assert process.stdout.readline() == "made\n"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == -signal.SIGTERM
+    assert process.wait() == -signal.SIGTERM
     receiver.set_fault(None)
 
     processes.run("deliver", "60", **receiver.environment)
@@ -139,19 +155,13 @@ def test_a_process_ended_by_a_signal_leaves_its_spans_on_disk(
     assert arrived(receiver) == expected(5, "span")
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(20) if CHAOS else [1])
 def test_an_exception_from_a_signal_handler_at_any_moment_harms_nothing(
-    directory: Path, seed: int
+    processes: Programs, directory: Path, seed: int
 ) -> None:
     """A span whose end returned is kept, those before and after it too, and nothing hangs."""
     program = Path(__file__).with_name("interrupted.py")
-    told = subprocess.run(
-        [sys.executable, str(program), str(directory), str(seed)],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    told = processes.run(str(directory), str(seed), program=program)
     returned, interrupted, on_disk = json.loads(told.stdout)
 
     assert interrupted > 100
@@ -162,32 +172,33 @@ def test_an_exception_from_a_signal_handler_at_any_moment_harms_nothing(
     assert list((directory / "journal").iterdir()) == []
 
 
-def test_a_forked_child_delivers_what_it_makes(receiver: Receiver, processes: Any) -> None:
+def test_a_forked_child_delivers_what_it_makes(receiver: Receiver, processes: Programs) -> None:
     """gRPC's channels do not survive a fork: the child makes its own."""
-    ended = processes.run("fork", "3", "span", **receiver.environment)
+    processes.run("fork", "3", "span", **receiver.environment)
     processes.run("deliver", "60", **receiver.environment)
 
-    assert ended.returncode == 0, ended.stderr
     assert arrived(receiver) == expected(3, "span", "forked")
 
 
-def test_a_damaged_store_is_put_aside_by_the_first_of_many(processes: Any, directory: Path) -> None:
+def test_a_damaged_store_is_put_aside_by_the_first_of_many(
+    processes: Programs, directory: Path
+) -> None:
     directory.mkdir()
     (directory / "traces.db").write_bytes(b"damaged " * 1000)
+    names = [f"p{number}" for number in range(4)]
     with Receiver().start("http/protobuf") as receiver:
-        started = [processes.start("make", "5", f"p{i}", **receiver.environment) for i in range(4)]
-        errors = [process.communicate(timeout=60)[1] for process in started]
-        processes.run("deliver", "60", **receiver.environment)
+        to = receiver.environment
+        started = [processes.start("make-and-flush", "5", name, **to) for name in names]
+        errors = [process.communicate()[1] for process in started]
+        processes.run("deliver", "60", **to)
 
-        assert arrived(receiver) == expected(5, *(f"p{i}" for i in range(4)))
+        assert arrived(receiver) == expected(5, *names)
     assert sum("put aside" in each for each in errors) == 1
 
 
 @pytest.fixture
 def full_disk(directory: Path) -> Iterator[Path]:
     """A file system of 256 KiB without a free byte, where the spans are to be kept."""
-    import os
-
     directory.mkdir()
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(directory)],
@@ -209,31 +220,30 @@ def full_disk(directory: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
+@pytest.mark.parametrize("receiver", ["http/protobuf"], indirect=True)
 def test_on_a_full_disk_spans_go_out_from_memory(
-    full_disk: Path, receiver: Receiver, processes: Any
+    full_disk: Path, receiver: Receiver, processes: Programs
 ) -> None:
-    ended = processes.run("make", "3", **receiver.environment)
+    ended = processes.run("make-and-flush", "3", **receiver.environment)
 
-    assert ended.returncode == 0
     assert "Traceback" not in ended.stderr
     assert "No space left on device" in ended.stderr
     assert arrived(receiver) == expected(3, "span")
 
 
 def test_on_a_full_disk_without_a_collector_the_task_goes_on(
-    full_disk: Path, processes: Any
+    full_disk: Path, processes: Programs
 ) -> None:
     ended = processes.run("make", "3")
 
-    assert ended.returncode == 0
     assert "Traceback" not in ended.stderr
     assert ended.stderr.count("kept in memory only") == 1
 
 
 def test_the_embedded_store_shows_what_a_killed_process_had_ended(
-    processes: Any, directory: Path
+    processes: Programs, directory: Path
 ) -> None:
-    processes.run("make-and-die", "3")
+    processes.run("make-and-die", "3", code=-signal.SIGKILL)
 
     store = TraceStore(directory)
     assert [span.name for span in store.tasks()] == ["span 2", "span 1", "span 0"]
