@@ -5,8 +5,7 @@
     program.py make-and-die COUNT     make COUNT spans, then SIGKILL itself
     program.py make-and-wait COUNT    make COUNT spans, say so, wait for a line on standard input
     program.py deliver SECONDS        make none, send what others left
-    program.py modules configured     set up, and name the modules that are loaded then
-    program.py fork COUNT             make COUNT spans, fork, make COUNT more in the child
+    program.py fork COUNT             make COUNT spans, fork, make COUNT more in the child; all out
 
 Span number i is called ``NAME i`` and is a task span with one child, ``child of NAME i``.
 """
@@ -44,35 +43,25 @@ def main() -> None:
 
         print(delivery.deliver_pending(timedelta(seconds=float(argument))))
         return
-    if command == "modules":
-        from haas_otel import delivery
-
-        delivery.configure()
-        print(*sys.modules)
-        return
     make(int(argument), name)
-    if command == "make-and-flush":
-        from haas_otel import delivery
-
-        delivery.flush(timedelta(seconds=60))
     if command == "make-and-die":
         os.kill(os.getpid(), signal.SIGKILL)
     if command == "make-and-wait":
         print("made", flush=True)
         sys.stdin.readline()
+    child = None
     if command == "fork":
-        fork(int(argument))
+        child = os.fork()
+        if child == 0:
+            make(int(argument), "forked")
+    if command in ("make-and-flush", "fork"):
+        from haas_otel import delivery
 
-
-def fork(count: int) -> None:
-    from haas_otel import delivery
-
-    child = os.fork()
+        delivery.flush(timedelta(seconds=60))
     if child == 0:
-        make(count, "forked")
-        delivery.flush(timedelta(seconds=10))
         os._exit(0)
-    os.waitpid(child, 0)
+    if child:
+        os.waitpid(child, 0)
 
 
 if __name__ == "__main__":
