@@ -81,14 +81,14 @@ class Programs:
         self._variables = {"PREFECT_LOGGING_TO_API_ENABLED": "false"} | variables
         self._started: list[Started] = []
 
-    def start(self, *argv: str, program: Path | None = None, **variables: str) -> Started:
+    def start(self, *argv: str, program: Path | str = "", **variables: str) -> Started:
         env = {**os.environ, **self._variables, **variables}
         path = str(program or self._program)
         self._started.append(Started(self._warm, path, *argv, env=env, cwd=self._cwd))
         return self._started[-1]
 
     def run(
-        self, *argv: str, program: Path | None = None, code: int = 0, **variables: str
+        self, *argv: str, program: Path | str = "", code: int = 0, **variables: str
     ) -> CompletedProcess[str]:
         """Run a program to its end, which is to be with this code; return what it wrote."""
         started = self.start(*argv, program=program, **variables)

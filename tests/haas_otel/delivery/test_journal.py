@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,8 @@ from haas_otel.delivery.owner import Owner, is_alive, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.haas_otel.programs import Programs
 
 
 def files(directory: Path) -> list[Path]:
@@ -91,15 +92,14 @@ def test_a_line_after_closing_is_kept_too(directory: Path) -> None:
     assert kept(journal) == ["late"]
 
 
-def test_the_file_of_a_killed_process_is_an_orphan(directory: Path) -> None:
+def test_the_file_of_a_killed_process_is_an_orphan(directory: Path, processes: Programs) -> None:
     program = (
         "import sys, os, signal; from pathlib import Path;"
         "from haas_otel.delivery.journal import Journal;"
         "Journal(Path(sys.argv[1])).append(b'told'); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    process = subprocess.run([sys.executable, "-c", program, str(directory)], check=False)
+    processes.run(program, str(directory), program="-c", code=-signal.SIGKILL)
 
-    assert process.returncode == -signal.SIGKILL
     assert left_by_the_dead(directory) == ["told"]
     # Its lock's file is of no more use.
     assert list((directory / "owners").iterdir()) == []

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from tests.haas_otel.programs import Programs
 
 LIMITS = Limits()
 
@@ -156,7 +156,11 @@ def test_what_a_process_could_not_give_back_it_takes_up_again(
 
 
 def test_the_lease_of_a_dead_process_ends_at_once(
-    outbox: Outbox, directory: Path, make_line: Callable[..., str], owner: str
+    outbox: Outbox,
+    directory: Path,
+    make_line: Callable[..., str],
+    owner: str,
+    processes: Programs,
 ) -> None:
     outbox.add([make_line("otlp")])
     program = (
@@ -166,8 +170,7 @@ def test_the_lease_of_a_dead_process_ends_at_once(
         "d = Path(sys.argv[1]); n = len(Outbox(d, Limits()).lease('otlp', Owner(d).id));"
         "os.kill(os.getpid(), signal.SIGKILL if n == 1 else signal.SIGTERM)"
     )
-    process = subprocess.run([sys.executable, "-c", program, str(directory)], check=False)
-    assert process.returncode == -signal.SIGKILL
+    processes.run(program, str(directory), program="-c", code=-signal.SIGKILL)
 
     assert len(outbox.lease("otlp", owner)) == 1
 
@@ -513,7 +516,7 @@ def test_after_a_fork_the_file_is_opened_anew(
 
 
 def test_many_processes_begin_the_file_together(
-    directory: Path, make_line: Callable[..., str], tmp_path: Path
+    directory: Path, make_line: Callable[..., str], tmp_path: Path, processes: Programs
 ) -> None:
     lines = [make_line("otlp") for _ in range(50)]
     (tmp_path / "lines").write_text("\n".join(lines))
@@ -523,20 +526,11 @@ def test_many_processes_begin_the_file_together(
         "o = Outbox(Path(sys.argv[1]), Limits());"
         "print(sum(o.add([x]).new for x in Path(sys.argv[2]).read_text().split('\\n')))"
     )
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(directory), str(tmp_path / "lines")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
+    arguments = program, str(directory), str(tmp_path / "lines")
+    started = [processes.start(*arguments, program="-c") for _ in range(4)]
     for process in started:
-        assert process.stdin is not None
         process.stdin.write("go\n")
-        process.stdin.flush()
-    told = [int(process.communicate(timeout=60)[0]) for process in started]
+    told = [int(process.communicate()[0]) for process in started]
 
     assert sum(told) == 50
     assert stored(directory) == 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -38,6 +39,8 @@ from tests.receiver import Receiver
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.haas_otel.programs import Programs
 
 SECOND = timedelta(seconds=1)
 SOON = timedelta(seconds=20)
@@ -104,11 +107,11 @@ def test_an_endpoint_is_enough_to_be_delivered_to(
 
 
 def test_what_was_only_stored_is_not_sent_by_a_later_process(
-    processes: Any, directory: Path
+    processes: Programs, directory: Path
 ) -> None:
     processes.run("make", "1", "before")
     with Receiver().start("http/protobuf") as receiver:
-        processes.run("make", "1", "after", **receiver.environment)
+        processes.run("make-and-flush", "1", "after", **receiver.environment)
 
         names = sorted(span.name for span in receiver.spans)
     assert names == ["after 0", "child of after 0"]
@@ -153,34 +156,31 @@ def test_switched_off_it_does_nothing(
     assert not directory.exists()
 
 
-def test_a_process_that_makes_no_span_imports_no_sdk_for_it() -> None:
-    program = (
-        "import sys; before = set(sys.modules); import haas_otel.delivery;"
-        "print([m for m in sys.modules if 'exporter' in m or 'sdk._configuration' in m"
-        " or m == 'sqlite3' and m not in before or m.startswith('grpc')])"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
-    loaded = told.stdout.strip()
-    # Prefect itself imports sqlite3 (through SQLAlchemy) in some versions; the rest is ours.
-    assert loaded in ("[]", "['sqlite3']")
-
-
-def test_setting_up_loads_no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
-    program = (
-        "import sys; from haas_otel import delivery; delivery.configure();"
-        "print([m for m in sys.modules if m.startswith(('grpc', 'requests', "
-        "'opentelemetry.exporter'))])"
-    )
+def test_nothing_is_imported_before_it_is_needed() -> None:
+    program = """
+import sys, haas_otel.delivery
+print(*sys.modules)
+haas_otel.delivery.configure()
+print(*sys.modules)
+"""
+    exporters = "otlp,zipkin_json,azure_monitor_opentelemetry_exporter"
     told = subprocess.run(
         [sys.executable, "-c", program],
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"},
+        env={
+            **os.environ,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+            "OTEL_TRACES_EXPORTER": exporters,
+        },
     )
-    assert told.stdout.strip() == "[]"
+    imported, configured = map(str.split, told.stdout.splitlines())
+    assert "haas_otel.delivery" in imported
+    assert "opentelemetry.sdk._configuration" not in imported
+    assert "haas_otel.delivery.setup" in configured
+    senders = ("grpc", "requests", "azure", "opentelemetry.exporter")
+    assert [module for module in configured if module.startswith(senders)] == []
 
 
 def test_the_provider_of_the_application_gets_our_ids_and_nothing_else(directory: Path) -> None:
@@ -271,8 +271,10 @@ def test_the_sampler_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("application_has_set_one", [False, True])
-@pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
-@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize(
+    ("sampler", "ratio"),
+    [("traceidratio", 0.1), ("parentbased_traceidratio", 0.5), ("traceidratio", 0.8)],
+)
 def test_a_ratio_samples_that_part_of_the_runs(
     sampler: str, ratio: float, application_has_set_one: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,10 +481,10 @@ def test_spans_are_kept_in_prefect_s_home_unless_told_otherwise(
 
 
 def test_pending_spans_of_other_processes_are_delivered_on_request(
-    processes: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    processes: Programs, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver.set_fault("refuse")
-    processes.run("make-and-die", "3", **receiver.environment)
+    processes.run("make-and-die", "3", code=-signal.SIGKILL, **receiver.environment)
     receiver.set_fault(None)
     for name, value in receiver.environment.items():
         monkeypatch.setenv(name, value)
