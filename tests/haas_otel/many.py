@@ -1,6 +1,6 @@
 """A process that makes a great many task spans in several threads, and then tells what it holds.
 
-    python -m tests.haas_otel.many COUNT
+    python many.py COUNT
 
 The engine's part is played here: it hands the hooks a task run's record, first Running, then ended.
 """

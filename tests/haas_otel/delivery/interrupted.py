@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.processor import DurableSpanProcessor
 
-SPANS = 3000
+SPANS = 1000
 
 
 class Interrupted(BaseException):

@@ -19,11 +19,14 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from haas_otel.delivery.exporters import Target, chosen_targets
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.processor import DurableSpanProcessor
+from tests.haas_otel.waits import wait_until, waiting
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from tests.haas_otel.programs import Programs
 
 QUICK = Limits(
     linger=timedelta(milliseconds=20),
@@ -110,18 +113,6 @@ class To(Target):
         return self._exporter  # type: ignore[attr-defined, no-any-return]
 
 
-def waiting(directory: Path) -> int:
-    with sqlite3.connect(directory / "traces.db") as connection:
-        return int(connection.execute("SELECT count(*) FROM pending").fetchone()[0])
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
-
-
 def test_a_span_arrives_as_it_ended(
     to_receiver: Receiver, deliver: Callable[..., Delivery]
 ) -> None:
@@ -136,23 +127,6 @@ def test_a_span_arrives_as_it_ended(
     assert [(e.name, e.time_ns, e.attributes) for e in span.events] == [("told", 17, {"n": 1})]
     assert (span.scope_name, span.scope_version) == ("Haas.Media.BackgroundTasks", "0.1.0")
     assert span.trace_id == f"{outer.get_span_context().trace_id:032x}"
-
-
-@pytest.mark.parametrize("fault", ["refuse", "silent", "hang", "503", "drop"])
-def test_what_a_fault_held_up_arrives_once_when_it_is_over(
-    to_receiver: Receiver, deliver: Callable[..., Delivery], fault: Any
-) -> None:
-    to_receiver.set_fault(fault)
-    delivery = deliver()
-    for number in range(5):
-        delivery.span(f"{number}")
-    time.sleep(0.5)
-    assert to_receiver.spans == []
-
-    to_receiver.set_fault(None)
-
-    spans = to_receiver.wait_for(lambda spans: len(spans) >= 5, timeout=30)
-    assert sorted(span.name for span in spans) == list("01234")
 
 
 def test_a_receiver_that_dies_and_comes_back_gets_every_span_once(
@@ -300,27 +274,13 @@ def test_a_protocol_that_is_not_supported_is_said_and_spans_are_kept(
     assert any("carrier/pigeon" in warning for warning in warnings())
 
 
-def test_spans_wait_for_otlp_whatever_its_protocol(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_spans_wait_for_otlp_whatever_its_protocol(processes: Programs) -> None:
     with Receiver().start("grpc", fault="refuse") as grpc:
-        for name, value in grpc.environment.items():
-            monkeypatch.setenv(name, value)
-        delivery = Delivery(directory)
-        delivery.span("a")
-        delivery.processor.shutdown(timedelta(seconds=0.2))
-
+        processes.run("make", "1", **grpc.environment)
     with Receiver().start("http/protobuf") as http:
-        for name, value in http.environment.items():
-            monkeypatch.setenv(name, value)
-        later = Delivery(directory)
-        # In a real process the first one would be gone by now, and its leases with it.
-        deadline = time.monotonic() + 20
-        while not http.spans and time.monotonic() < deadline:
-            later.flush()
-        later.processor.shutdown(timedelta(seconds=5))
+        processes.run("deliver", "60", **http.environment)
 
-        assert [span.name for span in http.spans] == ["a"]
+        assert sorted(span.name for span in http.spans) == ["child of span 0", "span 0"]
 
 
 def test_a_span_that_is_not_sampled_is_nowhere(
@@ -365,15 +325,13 @@ def test_flush_waits_no_longer_than_it_is_told_to(deliver: Callable[..., Deliver
     memory, go_on = Memory(), threading.Event()
 
     def hang(_: list[str]) -> SpanExportResult:
-        go_on.wait(30)
+        go_on.wait()
         return SpanExportResult.SUCCESS
 
     memory.mood = hang
     delivery = deliver(To(memory))
     delivery.span("a")
-    start = time.monotonic()
-    assert delivery.processor.force_flush(100)
-    assert time.monotonic() - start < 10
+    assert delivery.processor.force_flush(100)  # though it never ends
     go_on.set()
 
 
@@ -384,18 +342,16 @@ def test_shutdown_leaves_a_hanging_exporter_behind(
 
     def hang(_: list[str]) -> SpanExportResult:
         hanging.set()
-        go_on.wait(30)
+        go_on.wait()
         return SpanExportResult.SUCCESS
 
     memory.mood = hang
     delivery = deliver(To(memory))
     delivery.span("a")
-    hanging.wait(10)
-    start = time.monotonic()
+    hanging.wait()
 
-    delivery.provider.shutdown()
+    delivery.provider.shutdown()  # though it never ends
 
-    assert time.monotonic() - start < 10
     assert any("are not delivered yet; they are kept in" in warning for warning in warnings())
     # What ends now is written down for another process.
     delivery.span("late")
@@ -428,7 +384,7 @@ def test_shutdown_does_not_send_on_and_on(
     memory = Memory()
 
     def take_time(_: list[str]) -> SpanExportResult:
-        time.sleep(0.5)
+        time.sleep(0.3)
         return SpanExportResult.SUCCESS
 
     memory.mood = take_time
@@ -436,7 +392,7 @@ def test_shutdown_does_not_send_on_and_on(
     for number in range(20):
         delivery.span(f"{number}")
 
-    delivery.processor.shutdown(timedelta(seconds=5))
+    delivery.processor.shutdown(timedelta(seconds=3))
 
     assert 1 <= len(memory.spans) <= 10
     assert waiting(directory) == 20 - len(memory.spans)

@@ -7,14 +7,15 @@ import os
 import signal
 import subprocess
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from haas_otel.delivery import TraceStore
 from tests.haas_otel.waits import wait_until, waiting
-from tests.receiver import Receiver
+from tests.receiver import Fault, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tests.haas_otel.programs import Programs
 
 CHAOS = os.environ.get("HAAS_CHAOS") == "1"
-FAULTS = ["refuse", "silent", "hang", "503", "drop"]
+FAULTS: list[Fault] = ["refuse", "silent", "hang", "503", "drop"]
 
 
 def expected(count: int, *names: str) -> list[str]:
@@ -92,51 +93,69 @@ def test_processes_at_once_deliver_each_span_once(
     assert left_on_disk(directory) == []
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-def test_a_faulty_collector_neither_holds_up_the_end_nor_loses_a_span(
-    protocol: Any, processes: Programs, tmp_path: Path
-) -> None:
-    with ExitStack() as stack:
-        receivers = [stack.enter_context(Receiver().start(protocol, fault)) for fault in FAULTS]
-        variables: list[dict[str, str]] = [
-            {
-                **receiver.environment,
-                "HAAS_OTEL_DIR": str(tmp_path / fault),
-                "OTEL_EXPORTER_OTLP_TIMEOUT": "600",  # a stock exporter waits as long as that
-            }
-            for fault, receiver in zip(FAULTS, receivers, strict=True)
-        ]
-        started = [processes.start("make", "5", **each) for each in variables]
-        for fault, receiver, process in zip(FAULTS, receivers, started, strict=True):
-            _, errors = process.communicate()
-            assert process.returncode == 0, fault
-            assert "Traceback" not in errors, fault
-            assert "spans for otlp are not delivered yet; they are kept in" in errors, fault
-            assert receiver.spans == [], fault
+@dataclass(frozen=True)
+class Faulty:
+    """A collector with a fault, and the variables of the processes that send to it."""
 
-        for receiver in receivers:
-            receiver.set_fault(None)
-        started = [processes.start("deliver", "60", **each) for each in variables]
-        for fault, receiver, process in zip(FAULTS, receivers, started, strict=True):
-            assert process.communicate()[0] == "10\n", fault
-            assert arrived(receiver) == expected(5, "span"), fault
+    fault: Fault
+    receiver: Receiver
+    variables: dict[str, str]
+
+
+@pytest.fixture(params=["grpc", "http/protobuf"])
+def faulty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Faulty]]:
+    """One of each fault, for processes side by side."""
+    with ExitStack() as stack:
+        yield [
+            Faulty(
+                fault,
+                receiver := stack.enter_context(Receiver().start(request.param, fault)),
+                receiver.environment | {"HAAS_OTEL_DIR": str(tmp_path / fault)},
+            )
+            for fault in FAULTS
+        ]
+
+
+def test_a_faulty_collector_neither_holds_up_the_end_nor_loses_a_span(
+    faulty: list[Faulty], processes: Programs
+) -> None:
+    patient = {"OTEL_EXPORTER_OTLP_TIMEOUT": "600"}  # a stock exporter waits as long as that
+    started = [processes.start("make", "5", **each.variables, **patient) for each in faulty]
+    for each, process in zip(faulty, started, strict=True):
+        _, errors = process.communicate()
+        assert process.returncode == 0, each.fault
+        assert "Traceback" not in errors, each.fault
+        assert "spans for otlp are not delivered yet; they are kept in" in errors, each.fault
+        assert each.receiver.spans == [], each.fault
+
+    for each in faulty:
+        each.receiver.set_fault(None)
+    started = [processes.start("deliver", "60", **each.variables) for each in faulty]
+    for each, process in zip(faulty, started, strict=True):
+        assert process.communicate()[0] == "10\n", each.fault
+        assert arrived(each.receiver) == expected(5, "span"), each.fault
 
 
 def test_a_process_that_lives_on_delivers_when_the_collector_is_back(
-    receiver: Receiver, processes: Programs, directory: Path
+    faulty: list[Faulty], processes: Programs, tmp_path: Path
 ) -> None:
-    receiver.set_fault("refuse")
-    process = processes.start("make-and-wait", "5", **receiver.environment)
-    assert process.stdout.readline() == "made\n"
+    quick = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2"}
+    started = [processes.start("make-and-wait", "5", **each.variables, **quick) for each in faulty]
+    for each, process in zip(faulty, started, strict=True):
+        assert process.stdout.readline() == "made\n", each.fault
+        if each.fault != "refuse":
+            wait_until(lambda receiver=each.receiver: receiver.connections)
+        assert each.receiver.spans == [], each.fault
 
-    receiver.set_fault(None)
-    receiver.wait_for(lambda spans: len(spans) >= 10, timeout=60)
-    wait_until(lambda: waiting(directory) == 0)
-    _, errors = process.communicate("go\n")
-
-    assert process.returncode == 0
-    assert "not delivered yet" not in errors
-    assert arrived(receiver) == expected(5, "span")
+    for each in faulty:
+        each.receiver.set_fault(None)
+    for each, process in zip(faulty, started, strict=True):
+        each.receiver.wait_for(lambda spans: len(spans) >= 10, timeout=120)
+        wait_until(lambda fault=each.fault: waiting(tmp_path / fault) == 0)
+        _, errors = process.communicate("go\n")
+        assert process.returncode == 0, each.fault
+        assert "not delivered yet" not in errors, each.fault
+        assert arrived(each.receiver) == expected(5, "span"), each.fault
 
 
 @pytest.mark.parametrize("receiver", ["grpc"], indirect=True)
