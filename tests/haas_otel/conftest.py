@@ -9,7 +9,7 @@ import sqlite3
 from collections import defaultdict
 from pathlib import Path
 from shutil import copyfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -30,6 +30,7 @@ from prefect.settings import (
     PREFECT_LOGGING_TO_API_ENABLED,
     temporary_settings,
 )
+from prefect.task_engine import SyncTaskRunEngine
 
 from haas_otel import hooks, settling, span
 from haas_otel.delivery.logs import LOGGERS, SpanLogHandler
@@ -184,6 +185,17 @@ def told(
     hooks.live.clear()
     assert left == {}, "the registry of live spans is empty after every run"
     assert not trace.get_current_span().get_span_context().is_valid, "no span is left attached"
+
+
+@pytest.fixture
+def interrupted_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt a task run that waits for a retry."""
+
+    def interrupted(engine: SyncTaskRunEngine[Any, Any]) -> None:
+        if engine.state.name == "AwaitingRetry":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(SyncTaskRunEngine, "wait_until_ready", interrupted)
 
 
 @pytest.fixture

@@ -1,16 +1,35 @@
-"""What the server's records say of task runs."""
+"""What the server's records say of task runs, and what a ledger says of their spans."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prefect.client.schemas.filters import FlowRunFilter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
     from haas_otel import BackgroundTask
+
+
+@dataclass(frozen=True)
+class ALedger:
+    """What is written down, by its answers for the id of a span and for a moment."""
+
+    id: str
+    holds: Callable[[int], bool]
+    keeps: Callable[[int], bool] = lambda _: True
+
+    def has(self, trace_id: int, span_id: int) -> bool:
+        assert trace_id
+        return self.holds(span_id)
+
+    def remembers(self, moment_ns: int) -> bool:
+        return self.keeps(moment_ns)
 
 
 def task_runs(client: SyncPrefectClient, flow_run: FlowRun) -> list[TaskRun]:

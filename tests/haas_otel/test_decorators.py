@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
     from tests.haas_otel.conftest import Told
+    from tests.haas_otel.given import LogCapture, MonkeyPatch
 
 
 @pytest.mark.parametrize(
@@ -135,9 +136,7 @@ class Scan:
         return folder
 
 
-def test_an_object_that_can_be_called_is_named_by_its_class(
-    told: Told, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_object_that_can_be_called_is_named_by_its_class(told: Told, caplog: LogCapture) -> None:
     scan = task(Scan())
     assert scan("films") == "films"
     assert told.one.name == "BackgroundTask.ScanTask"
@@ -211,14 +210,6 @@ def test_calls_are_typed_as_prefects() -> None:
         text=True,
     )
     assert found.returncode == 0, found.stdout
-
-
-def test_a_task_called_by_hand_is_the_function() -> None:
-    @task
-    def double(number: int) -> int:
-        return number * 2
-
-    assert double.fn(4) == 8
 
 
 @pytest.mark.parametrize(
@@ -314,9 +305,7 @@ def test_what_a_task_starts_has_that_task_as_caller(told: Told) -> None:
         ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "*"),
     ],
 )
-def test_switched_off(
-    told: Told, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
-) -> None:
+def test_switched_off(told: Told, monkeypatch: MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
 
     @task(retries=1)
@@ -333,7 +322,7 @@ def test_switched_off(
 
 
 @pytest.mark.parametrize("value", ["", "httpx", "haas_otel_else"])
-def test_not_switched_off(told: Told, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_not_switched_off(told: Told, monkeypatch: MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value)
 
     @task
@@ -343,7 +332,7 @@ def test_not_switched_off(told: Told, monkeypatch: pytest.MonkeyPatch, value: st
     assert told.one.name == "BackgroundTask.ToldTaskTask"
 
 
-def test_unsampled(told: Told, provider: TracerProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsampled(told: Told, provider: TracerProvider, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(span._tracer, "sampler", ALWAYS_OFF)
 
     @task
@@ -364,7 +353,7 @@ def test_learnt_that_cannot_be_read_is_nothing() -> None:
         assert labels.read_learnt({"haas_otel.learnt": broken}) == labels.Learnt()
 
 
-def test_telemetry_never_fails_a_task(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_telemetry_never_fails_a_task(told: Told, monkeypatch: MonkeyPatch) -> None:
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise OSError("the disk is gone")
 
@@ -393,7 +382,7 @@ def test_an_applications_provider_is_used_as_it_is(told: Told, provider: TracerP
 
 @pytest.mark.parametrize("prefects_spans", [True, False])
 def test_the_set_up_comes_before_prefects_own_spans(
-    prefect_server: str, monkeypatch: pytest.MonkeyPatch, prefects_spans: bool
+    prefect_server: str, monkeypatch: MonkeyPatch, prefects_spans: bool
 ) -> None:
     prepared: list[str] = []
     monkeypatch.setattr(span, "_tracer", None)
@@ -408,7 +397,7 @@ def test_the_set_up_comes_before_prefects_own_spans(
     assert prepared == (["set up"] if prefects_spans else [])
 
 
-def test_the_version_of_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_of_a_checkout_that_is_not_installed(monkeypatch: MonkeyPatch) -> None:
     def absent(name: str) -> str:
         raise PackageNotFoundError(name)
 

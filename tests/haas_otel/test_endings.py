@@ -13,7 +13,6 @@ from prefect.cache_policies import INPUTS
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed
-from prefect.task_engine import SyncTaskRunEngine
 from prefect.types._datetime import now
 
 from haas_otel import flow, hooks, labels, span, task
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from tests.haas_otel.conftest import Told
+    from tests.haas_otel.given import LogCapture
 
 
 def learn(**attributes: Any) -> None:
@@ -271,16 +271,12 @@ def test_exit_is_a_failure_of_the_task(told: Told) -> None:
     assert told.one.status.description == "cannot go on"
 
 
-def test_interrupted_while_waiting_for_a_retry(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(engine: Any) -> None:
-        if engine.state.name == "AwaitingRetry":
-            raise KeyboardInterrupt
-
+@pytest.mark.usefixtures("interrupted_while_it_waits")
+def test_interrupted_while_waiting_for_a_retry(told: Told) -> None:
     def body() -> None:
         learn(**{"media.files": 1})
         raise ConnectionError("refused")
 
-    monkeypatch.setattr(SyncTaskRunEngine, "wait_until_ready", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(body, how="direct", retries=1, retry_delay_seconds=60)
     span = told.one
@@ -481,9 +477,7 @@ def test_the_users_own_hooks_run_too(told: Told) -> None:
     assert order == ["running, live True", "body", "completed"]
 
 
-def test_a_failing_cancellation_hook_is_logged(
-    told: Told, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failing_cancellation_hook_is_logged(told: Told, caplog: LogCapture) -> None:
     def broken(task: Any, task_run: Any, state: Any) -> None:
         raise ValueError("hook is broken")
 
@@ -525,7 +519,7 @@ def test_the_page_of_the_flow_run(told: Told, address: str | None, url: str | No
     assert told.one.attributes.get("prefect.flow_run.url") == expected
 
 
-def test_our_own_hooks_are_not_logged(told: Told, caplog: pytest.LogCaptureFixture) -> None:
+def test_our_own_hooks_are_not_logged(told: Told, caplog: LogCapture) -> None:
     run(lambda: None, how="direct", on_completion=[lambda t, r, s: None])
     said = [r.getMessage() for r in caplog.records if r.name.startswith("prefect.task_runs")]
     assert any("Running hook '<lambda>'" in line for line in said)

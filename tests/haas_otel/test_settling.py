@@ -15,15 +15,14 @@ from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, R
 import haas_otel
 from haas_otel import hooks, labels, reconcile, settling, span
 from tests.haas_otel.dies import ends_well, finished, killed
-from tests.haas_otel.records import is_killed, kept_by, task_runs
+from tests.haas_otel.records import ALedger, is_killed, kept_by, task_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from opentelemetry.sdk.trace import ReadableSpan
     from prefect.client.schemas.objects import FlowRun
 
     from tests.haas_otel.conftest import Told
+    from tests.haas_otel.given import Client, Kill, MonkeyPatch
 
 NOW = timedelta(0)
 
@@ -32,9 +31,7 @@ def events(told: ReadableSpan) -> list[str]:
     return [event.name for event in told.events]
 
 
-def test_killed_run_that_crashed(
-    told: Told, client: SyncPrefectClient, killed_run: FlowRun
-) -> None:
+def test_killed_run_that_crashed(told: Told, client: Client, killed_run: FlowRun) -> None:
     state = Crashed(message="Process exited with status code: -9.")
     result = settling.settle_flow_run(client, killed_run, state)
     assert len(result.ended) == 1
@@ -53,7 +50,7 @@ def test_killed_run_that_crashed(
 
 @pytest.mark.parametrize("state", [Cancelling(), Cancelled()])
 def test_killed_run_that_was_cancelled(
-    told: Told, client: SyncPrefectClient, killed_run: FlowRun, state: Any
+    told: Told, client: Client, killed_run: FlowRun, state: Any
 ) -> None:
     settling.settle_flow_run(client, killed_run, state)
     assert told.one.attributes["task.status"] == "Cancelled"
@@ -61,7 +58,7 @@ def test_killed_run_that_was_cancelled(
 
 
 def test_what_was_tried_again_after_the_cancelling_is_within_the_span(
-    told: Told, client: SyncPrefectClient, killed_run: FlowRun
+    told: Told, client: Client, killed_run: FlowRun
 ) -> None:
     """A task in a thread goes on, from the cancel until its process is killed."""
     settling.settle_flow_run(client, killed_run, Cancelling(timestamp=killed_run.start_time))
@@ -74,27 +71,16 @@ def test_what_was_tried_again_after_the_cancelling_is_within_the_span(
 
 
 def test_the_ledger_prevents_a_second_telling(
-    told: Told, client: SyncPrefectClient, killed_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+    told: Told, client: Client, killed_run: FlowRun, monkeypatch: MonkeyPatch
 ) -> None:
     (completed,) = [
         run
         for run in task_runs(client, killed_run)
         if run.state.is_completed() and labels.TASK_TYPE in run.labels
     ]
-    ledger_of_the_run = completed.labels[labels.LEDGER]
     held: set[int] = set()
-
-    class Ledger:
-        id = ledger_of_the_run
-
-        def has(self, trace_id: int, span_id: int) -> bool:
-            assert trace_id
-            return span_id in held
-
-        def remembers(self, moment_ns: int) -> bool:
-            return True
-
-    monkeypatch.setattr(settling, "_ledger", Ledger)
+    ledger = ALedger(str(completed.labels[labels.LEDGER]), held.__contains__)
+    monkeypatch.setattr(settling, "_ledger", lambda: ledger)
     # The process died between the state Completed and the writing of its span.
     settling.settle_flow_run(client, killed_run, Crashed(message="killed"))
     told_of = {s.attributes["task.name"]: s.attributes["task.status"] for s in told.task_spans}
@@ -106,7 +92,7 @@ def test_the_ledger_prevents_a_second_telling(
 
 
 def test_a_record_that_lags_behind_is_not_told_again(
-    told: Told, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+    told: Told, client: Client, monkeypatch: MonkeyPatch
 ) -> None:
     """There is no ledger, as with an application's provider, and the server is late."""
     runs = kept_by(interrupts)
@@ -123,41 +109,27 @@ def test_a_record_that_lags_behind_is_not_told_again(
 
 @pytest.mark.parametrize("written_down", [False, True])
 def test_what_one_machine_has_told_no_other_tells(
-    told: Told,
-    client: SyncPrefectClient,
-    kill: Callable[[str], FlowRun],
-    monkeypatch: pytest.MonkeyPatch,
-    written_down: bool,
+    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch, written_down: bool
 ) -> None:
     """Told by its worker, or by the run itself, whose last state never reached the server."""
     killed_run = kill("alone")
     (killed_task,) = [run for run in task_runs(client, killed_run) if is_killed(run)]
 
-    class LedgerThere:
-        id = killed_task.labels[labels.LEDGER]
-
-        def has(self, trace_id: int, span_id: int) -> bool:
-            return written_down or span_id != killed_task.id.int & 0xFFFF_FFFF_FFFF_FFFF
-
-        def remembers(self, moment_ns: int) -> bool:
-            return True
-
-    class LedgerElsewhere:
-        id = "another machine's"
-
-        def has(self, trace_id: int, span_id: int) -> bool:
-            raise AssertionError("it can know nothing of this")
-
-    monkeypatch.setattr(settling, "_ledger", LedgerThere)
+    span_id = killed_task.id.int & 0xFFFF_FFFF_FFFF_FFFF
+    ledger = str(killed_task.labels[labels.LEDGER])
+    there = ALedger(ledger, lambda asked: written_down or asked != span_id)
+    monkeypatch.setattr(settling, "_ledger", lambda: there)
     settling.settle_flow_run(client, killed_run, Crashed(message="killed"))
     assert len(told.task_spans) == (0 if written_down else 1)
-    monkeypatch.setattr(settling, "_ledger", LedgerElsewhere)
+    # It can know nothing of this.
+    elsewhere = ALedger("another machine's", lambda _: pytest.fail("it is asked"))
+    monkeypatch.setattr(settling, "_ledger", lambda: elsewhere)
     seen_there = client.read_flow_run(killed_run.id)
     assert settling.settle_flow_run(client, seen_there, Crashed()).ended == ()
 
 
 def test_the_reconciler_settles_once_and_marks(
-    told: Told, client: SyncPrefectClient, killed_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+    told: Told, client: Client, killed_run: FlowRun, monkeypatch: MonkeyPatch
 ) -> None:
     client.set_flow_run_state(killed_run.id, Crashed(message="no heartbeat"), force=True)
     assert killed_run.id not in reconcile(quiet=timedelta(minutes=1)).flow_runs
@@ -187,12 +159,7 @@ def test_the_reconciler_settles_once_and_marks(
     ],
 )
 def test_a_retried_flow_run_settles_what_its_first_attempt_left(
-    told: Told,
-    client: SyncPrefectClient,
-    kill: Callable[[str], FlowRun],
-    first: Any,
-    status: str,
-    description: str,
+    told: Told, client: Client, kill: Kill, first: Any, status: str, description: str
 ) -> None:
     run = kill("alone")
     client.set_flow_run_state(run.id, first, force=True)
@@ -207,23 +174,15 @@ def test_a_retried_flow_run_settles_what_its_first_attempt_left(
 
 
 def test_the_current_attempt_is_not_settled_when_it_begins(
-    told: Told, client: SyncPrefectClient, kill: Callable[[str], FlowRun]
+    told: Told, client: Client, kill: Kill
 ) -> None:
     run = kill("alone")
     settling.settle_flow_run(client, run, Running(), earlier_attempts=True)
     assert told.task_spans == []
 
 
-def test_hooks_of_the_flow_settle_it(
-    told: Told, client: SyncPrefectClient, kill: Callable[[str], FlowRun]
-) -> None:
-    run = kill("alone")
-    settling.haas_otel_on_stopped(ends_well, run, Crashed(message="Process exited."))
-    assert told.one.status.description == "Process exited."
-
-
 def test_records_that_are_late_are_waited_for(
-    told: Told, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+    told: Told, client: Client, monkeypatch: MonkeyPatch
 ) -> None:
     run = client.create_flow_run(ends_well)
     looks: list[float] = []
@@ -234,7 +193,7 @@ def test_records_that_are_late_are_waited_for(
 
 
 def test_cancellation_hooks_are_called_by_the_process_that_settles(
-    told: Told, client: SyncPrefectClient, killed_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+    told: Told, client: Client, killed_run: FlowRun, monkeypatch: MonkeyPatch
 ) -> None:
     calls: list[str] = []
     monkeypatch.setattr(
@@ -245,7 +204,7 @@ def test_cancellation_hooks_are_called_by_the_process_that_settles(
     assert calls == ["Killed in the third attempt Cancelled"]
 
 
-def _task_key_of(client: SyncPrefectClient, flow_run: FlowRun) -> str:
+def _task_key_of(client: Client, flow_run: FlowRun) -> str:
     (nested,) = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(parent_flow_run_id={"any_": [flow_run.id]})
     )
@@ -254,7 +213,7 @@ def _task_key_of(client: SyncPrefectClient, flow_run: FlowRun) -> str:
 
 
 def test_a_task_run_that_goes_on_in_this_process_is_left_alone(
-    told: Told, client: SyncPrefectClient, kill: Callable[[str], FlowRun]
+    told: Told, client: Client, kill: Kill
 ) -> None:
     run = kill("alone")
     (task_run,) = task_runs(client, run)
@@ -268,13 +227,10 @@ def test_a_task_run_that_goes_on_in_this_process_is_left_alone(
     assert told.task_spans == []
 
 
-@pytest.mark.parametrize("value", ["true"])
-def test_switched_off(
-    told: Told, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
+def test_switched_off(told: Told, client: Client, monkeypatch: MonkeyPatch) -> None:
     run = client.create_flow_run(ends_well)
     run.run_count = 2
-    monkeypatch.setenv("OTEL_SDK_DISABLED", value)
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     monkeypatch.setattr(settling, "get_client", None)
     settling.haas_otel_on_begun(ends_well, run, Running())
     settling.haas_otel_on_stopped(ends_well, run, Crashed())
@@ -292,7 +248,7 @@ def interrupts() -> None:
 
 
 def test_a_task_run_that_never_started_is_not_settled(
-    told: Told, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+    told: Told, client: Client, monkeypatch: MonkeyPatch
 ) -> None:
     """It had a name, and waited for a free slot, when its flow run was cancelled."""
     run = client.create_flow_run(ends_well)
@@ -317,7 +273,7 @@ def test_a_run_that_never_started_has_no_span() -> None:
         span.nanoseconds(None)
 
 
-def test_a_completed_run_needs_no_settling(told: Told, client: SyncPrefectClient) -> None:
+def test_a_completed_run_needs_no_settling(told: Told, client: Client) -> None:
     ends_well()
     assert len(told.task_spans) == 1
     run = client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))

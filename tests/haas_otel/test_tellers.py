@@ -12,32 +12,27 @@ from uuid import UUID
 import pytest
 from prefect.exceptions import Pause
 from prefect.states import Cancelled, Cancelling, Crashed, Paused, Running
-from prefect.task_engine import SyncTaskRunEngine
 
 from haas_otel import flow, hooks, labels, settling, span, task
 from tests.haas_otel.dies import ends_well
-from tests.haas_otel.records import kept_by, task_runs
+from tests.haas_otel.records import ALedger, kept_by, task_runs
 from tests.haas_otel.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
     from tests.haas_otel.conftest import Told
+    from tests.haas_otel.given import Client, Kill, LogCapture, MonkeyPatch
 
 
-def flow_run_of(told: Told, client: SyncPrefectClient) -> FlowRun:
+def flow_run_of(told: Told, client: Client) -> FlowRun:
     return client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))
 
 
 def seen_stopping(
-    told: Told,
-    client: SyncPrefectClient,
-    task: Any,
-    flow: Callable[[], object],
-    error: type[BaseException],
+    told: Told, client: Client, task: Any, flow: Callable[[], object], error: type[BaseException]
 ) -> tuple[FlowRun, Any]:
     """Run a flow that is stopped in its task; give its run, and the task run as it was there."""
     runs = kept_by(task)
@@ -52,12 +47,7 @@ def seen_stopping(
     [(Crashed, "Failed", "task.failed"), (Cancelled, "Cancelled", "task.cancelled")],
 )
 def test_killed_while_it_waits_for_a_retry(
-    told: Told,
-    client: SyncPrefectClient,
-    kill: Callable[[str], FlowRun],
-    ended_by: Callable[[], Any],
-    status: str,
-    last: str,
+    told: Told, client: Client, kill: Kill, ended_by: Callable[[], Any], status: str, last: str
 ) -> None:
     run, state = kill("waiting"), ended_by()
     settling.haas_otel_on_stopped(ends_well, run, state)
@@ -78,7 +68,7 @@ def test_killed_while_it_waits_for_a_retry(
     ],
 )
 def test_an_end_that_others_gave_a_task_run_does_not_show_that_it_is_told(
-    told: Told, client: SyncPrefectClient, kill: Callable[[str], FlowRun], state: Any
+    told: Told, client: Client, kill: Kill, state: Any
 ) -> None:
     run = kill("waiting")
     (task_run,) = task_runs(client, run)
@@ -89,13 +79,8 @@ def test_an_end_that_others_gave_a_task_run_does_not_show_that_it_is_told(
     assert settling.settle_flow_run(client, client.read_flow_run(run.id), Cancelled()).ended == ()
 
 
-def test_what_the_hook_of_an_ending_flow_run_tells_is_marked(
-    told: Told, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(engine: Any) -> None:
-        if engine.state.name == "AwaitingRetry":
-            raise KeyboardInterrupt
-
+@pytest.mark.usefixtures("interrupted_while_it_waits")
+def test_what_the_hook_of_an_ending_flow_run_tells_is_marked(told: Told, client: Client) -> None:
     @task(retries=1, retry_delay_seconds=60)
     def waits() -> None:
         raise ConnectionError("refused")
@@ -107,14 +92,13 @@ def test_what_the_hook_of_an_ending_flow_run_tells_is_marked(
         except KeyboardInterrupt:
             raise ValueError("as a failure") from None
 
-    monkeypatch.setattr(SyncTaskRunEngine, "wait_until_ready", interrupted)
     assert catches(return_state=True).is_failed()
     run = flow_run_of(told, client)
     assert labels.TOLD + str(told.one.attributes["task.id"]) in run.labels
 
 
 def test_what_is_left_without_a_state_is_marked(
-    told: Told, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+    told: Told, client: Client, monkeypatch: MonkeyPatch
 ) -> None:
     """A suspended flow run: Prefect leaves the task run in whose body it was noticed Running."""
 
@@ -135,9 +119,7 @@ def test_what_is_left_without_a_state_is_marked(
     assert settling.settle_flow_run(client, run, Crashed()).ended == ()
 
 
-def test_a_run_without_a_flow_has_nobody_to_mark_it_for(
-    told: Told, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_without_a_flow_has_nobody_to_mark_it_for(told: Told, caplog: LogCapture) -> None:
     @task
     def alone() -> None:
         raise Pause(state=Paused(name="Suspended"))
@@ -149,10 +131,7 @@ def test_a_run_without_a_flow_has_nobody_to_mark_it_for(
 
 
 def test_marks_that_cannot_be_put_on_leave_the_span_to_who_comes_next(
-    told: Told,
-    client: SyncPrefectClient,
-    kill: Callable[[str], FlowRun],
-    monkeypatch: pytest.MonkeyPatch,
+    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch
 ) -> None:
     """The server goes away in the middle; then the reconciler comes by, on another machine."""
     run = kill("alone")
@@ -170,26 +149,15 @@ def test_marks_that_cannot_be_put_on_leave_the_span_to_who_comes_next(
 
 
 def test_a_mark_without_its_span_is_made_good_by_the_ledger(
-    told: Told,
-    client: SyncPrefectClient,
-    kill: Callable[[str], FlowRun],
-    monkeypatch: pytest.MonkeyPatch,
+    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch
 ) -> None:
     """Who put it on died before the span was written down."""
 
-    class Empty:
-        id = "of who marked it"
-
-        def has(self, trace_id: int, span_id: int) -> bool:
-            return False
-
-        def remembers(self, moment_ns: int) -> bool:
-            return True
-
-    monkeypatch.setattr(settling, "_ledger", Empty)
+    empty = ALedger("of who marked it", lambda _: False)
+    monkeypatch.setattr(settling, "_ledger", lambda: empty)
     run = kill("alone")
     (task_run,) = task_runs(client, run)
-    client.update_flow_run_labels(run.id, labels.told([task_run.id], Empty.id))
+    client.update_flow_run_labels(run.id, labels.told([task_run.id], empty.id))
     settling.settle_flow_run(client, client.read_flow_run(run.id), Crashed(message="killed"))
     assert told.one.status.description == "killed"
     # What this process has told it knows, before anybody can read it in the ledger.
@@ -197,34 +165,25 @@ def test_a_mark_without_its_span_is_made_good_by_the_ledger(
 
 
 def test_what_the_ledger_has_removed_is_not_told_again(
-    told: Told,
-    client: SyncPrefectClient,
-    killed_run: FlowRun,
-    monkeypatch: pytest.MonkeyPatch,
+    told: Told, client: Client, killed_run: FlowRun, monkeypatch: MonkeyPatch
 ) -> None:
     """A flow run is retried when its spans, one by itself and one by a hook, are long removed."""
     (finished,) = [run for run in task_runs(client, killed_run) if labels.LEDGER in run.labels]
     (nested,) = [run for run in settling._with_nested(client, killed_run) if run != killed_run]
     (killed,) = task_runs(client, nested)
-    ends = (finished.end_time, killed.start_time)
-
-    class Forgetful:
-        id = finished.labels[labels.LEDGER]
-
-        def has(self, trace_id: int, span_id: int) -> bool:
-            return False
-
-        def remembers(self, moment_ns: int) -> bool:
-            assert moment_ns in [span.nanoseconds(end) for end in ends]
-            return False
-
-    monkeypatch.setattr(settling, "_ledger", Forgetful)
-    client.update_flow_run_labels(nested.id, labels.told([killed.id], Forgetful.id))
+    ends = [span.nanoseconds(end) for end in (finished.end_time, killed.start_time)]
+    asked: list[int] = []
+    forgetful = ALedger(
+        str(finished.labels[labels.LEDGER]), lambda _: False, lambda moment: asked.append(moment)
+    )
+    monkeypatch.setattr(settling, "_ledger", lambda: forgetful)
+    client.update_flow_run_labels(nested.id, labels.told([killed.id], forgetful.id))
     assert settling.settle_flow_run(client, killed_run, Crashed()).ended == ()
+    assert sorted(asked) == sorted(ends)
 
 
 def test_a_hook_sees_what_was_marked_since_its_flow_run_was_read(
-    told: Told, client: SyncPrefectClient, kill: Callable[[str], FlowRun]
+    told: Told, client: Client, kill: Kill
 ) -> None:
     run = kill("alone")
     (task_run,) = task_runs(client, run)
@@ -234,10 +193,7 @@ def test_a_hook_sees_what_was_marked_since_its_flow_run_was_read(
 
 
 def test_a_late_hook_leaves_the_next_attempt_alone(
-    told: Told,
-    client: SyncPrefectClient,
-    kill: Callable[[str], FlowRun],
-    monkeypatch: pytest.MonkeyPatch,
+    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch
 ) -> None:
     """An automation has retried the flow run before the hook of the crash is called."""
     run = kill("alone")
@@ -245,7 +201,7 @@ def test_a_late_hook_leaves_the_next_attempt_alone(
     client.set_flow_run_state(run.id, crashed, force=True)
     client.set_flow_run_state(run.id, Running(name="Retrying"), force=True)
 
-    def of_the_next_attempt(client: SyncPrefectClient, flow_run: FlowRun) -> list[Any]:
+    def of_the_next_attempt(client: Client, flow_run: FlowRun) -> list[Any]:
         found = task_runs(client, flow_run)
         for task_run in found:
             task_run.flow_run_run_count = 2
@@ -261,7 +217,7 @@ def test_a_late_hook_leaves_the_next_attempt_alone(
 
 
 def test_a_record_that_comes_while_the_hook_waits_is_believed(
-    told: Told, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+    told: Told, client: Client, monkeypatch: MonkeyPatch
 ) -> None:
     """The run's own process has told it, and there is no ledger to ask."""
 
@@ -279,7 +235,7 @@ def test_a_record_that_comes_while_the_hook_waits_is_believed(
     first = last.model_copy(update={"state": Running(), "labels": before})
     looks: list[float] = []
 
-    def lagging(client: SyncPrefectClient, flow_run: FlowRun) -> list[Any]:
+    def lagging(client: Client, flow_run: FlowRun) -> list[Any]:
         return [last if looks else first]
 
     monkeypatch.setattr(settling, "_task_runs", lagging)
@@ -291,7 +247,7 @@ def test_a_record_that_comes_while_the_hook_waits_is_believed(
 
 
 def test_a_retried_flow_run_settles_what_its_nested_ones_left(
-    told: Told, client: SyncPrefectClient, killed_run: FlowRun
+    told: Told, client: Client, killed_run: FlowRun
 ) -> None:
     client.set_flow_run_state(killed_run.id, Crashed(message="killed at first"), force=True)
     client.set_flow_run_state(killed_run.id, Running(name="Retrying"), force=True)
@@ -302,9 +258,7 @@ def test_a_retried_flow_run_settles_what_its_nested_ones_left(
     assert told.one.status.description == "killed at first"
 
 
-def test_a_pause_does_not_end_an_attempt(
-    told: Told, client: SyncPrefectClient, kill: Callable[[str], FlowRun]
-) -> None:
+def test_a_pause_does_not_end_an_attempt(told: Told, client: Client, kill: Kill) -> None:
     """Though the server counts another run of a flow run that is resumed in its process."""
     run = kill("alone")
     client.set_flow_run_state(run.id, Paused(timeout_seconds=300), force=True)
@@ -315,15 +269,10 @@ def test_a_pause_does_not_end_an_attempt(
     assert told.one.attributes["task.status"] == "Cancelled"
 
 
-def test_at_the_end_of_a_process_only_runs_without_a_flow_are_ended(
-    told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("interrupted_while_it_waits")
+def test_at_the_end_of_a_process_only_runs_without_a_flow_are_ended(told: Told) -> None:
     """Those of a flow run are told by its hooks, in whatever process, or by the reconciler."""
     called: list[str] = []
-
-    def interrupted(engine: Any) -> None:
-        if engine.state.name == "AwaitingRetry":
-            raise KeyboardInterrupt
 
     @task(
         retries=1, retry_delay_seconds=60, on_cancellation=[lambda t, r, s: called.append(s.name)]
@@ -331,7 +280,6 @@ def test_at_the_end_of_a_process_only_runs_without_a_flow_are_ended(
     def waits() -> None:
         raise ConnectionError("refused")
 
-    monkeypatch.setattr(SyncTaskRunEngine, "wait_until_ready", interrupted)
     with pytest.raises(KeyboardInterrupt):
         waits()
     (running,) = hooks.live.values()

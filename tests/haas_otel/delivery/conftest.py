@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,23 @@ def _no_telemetry_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def directory(tmp_path: Path) -> Path:
     """Where spans are kept; not made yet, as on a new machine."""
     return tmp_path / "otel"
+
+
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, directory: Path) -> Iterator[None]:
+    """Have spans be kept on a file system of so many KiB."""
+    directory.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={request.param}k", "tmpfs", str(directory)],
+        check=False,
+        capture_output=True,
+    )
+    if made.returncode:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"a tmpfs cannot be mounted: {made.stderr.decode()}")
+        pytest.skip("mounting a tmpfs needs root")
+    yield
+    subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
 @pytest.fixture(params=["grpc", "http/protobuf"])

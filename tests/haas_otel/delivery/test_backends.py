@@ -25,10 +25,7 @@ from tests.haas_otel.waits import wait_until, waiting
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from opentelemetry.sdk.trace import ReadableSpan
-
+    from tests.haas_otel.given import LogCapture, MakeSpan, MonkeyPatch
     from tests.haas_otel.programs import Programs
 
 MAKER = Path(__file__).with_name("program.py")
@@ -149,7 +146,7 @@ def test_what_a_backend_that_is_down_misses_comes_later_and_once(
     [("azure_monitor_opentelemetry_exporter", "azure"), ("zipkin_json", "zipkin")],
 )
 def test_an_exporter_that_is_not_installed_is_told_with_its_extra(
-    name: str, extra: str, monkeypatch: pytest.MonkeyPatch
+    name: str, extra: str, monkeypatch: MonkeyPatch
 ) -> None:
     from opentelemetry.sdk import _configuration
 
@@ -162,9 +159,7 @@ def test_an_exporter_that_is_not_installed_is_told_with_its_extra(
     assert "pip install" not in str(other.value)
 
 
-def test_azure_without_its_connection_string_says_what_to_set(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_azure_without_its_connection_string_says_what_to_set(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.delenv("APPLICATIONINSIGHTS_CONNECTION_STRING", raising=False)
 
     with pytest.raises(ValueError, match="APPLICATIONINSIGHTS_CONNECTION_STRING is not set"):
@@ -196,7 +191,7 @@ class Moody:
 
 
 @pytest.fixture
-def moody(monkeypatch: pytest.MonkeyPatch) -> Any:
+def moody(monkeypatch: MonkeyPatch) -> Any:
     mood = Moody()
     with JsonServer("/v2.1/track", mood) as server:
         for name, value in environment_of_azure(server, "TRACES").items():
@@ -206,9 +201,7 @@ def moody(monkeypatch: pytest.MonkeyPatch) -> Any:
         exporter.shutdown()
 
 
-def test_azure_is_told_nothing_about_the_exporter_itself(
-    moody: Any, make_span: Callable[..., ReadableSpan]
-) -> None:
+def test_azure_is_told_nothing_about_the_exporter_itself(moody: Any, make_span: MakeSpan) -> None:
     """Threads of its own would send that, to others than the endpoint that is given."""
     _, server, exporter = moody
     exporter.export([make_span()])
@@ -227,7 +220,7 @@ def names(server: JsonServer) -> list[str]:
 
 
 def test_of_a_batch_taken_in_part_the_rest_is_sent_again(
-    moody: Any, make_span: Callable[..., ReadableSpan], caplog: pytest.LogCaptureFixture
+    moody: Any, make_span: MakeSpan, caplog: LogCapture
 ) -> None:
     mood, server, exporter = moody
     spans = [make_span("a"), make_span("b"), make_span("c")]
@@ -245,7 +238,7 @@ def test_of_a_batch_taken_in_part_the_rest_is_sent_again(
 
 
 def test_an_item_refused_for_good_is_told_without_the_key_and_not_sent_again(
-    moody: Any, make_span: Callable[..., ReadableSpan], caplog: pytest.LogCaptureFixture
+    moody: Any, make_span: MakeSpan, caplog: LogCapture
 ) -> None:
     mood, _, exporter = moody
     caplog.set_level(logging.WARNING)
@@ -259,7 +252,7 @@ def test_an_item_refused_for_good_is_told_without_the_key_and_not_sent_again(
 
 
 def test_without_a_key_lines_are_left_as_they_are(
-    moody: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    moody: Any, monkeypatch: MonkeyPatch, caplog: LogCapture
 ) -> None:
     monkeypatch.setenv("APPLICATIONINSIGHTS_CONNECTION_STRING", "")
     logging.getLogger("azure.monitor.opentelemetry.exporter.export._base").error("%s failed", "it")
@@ -267,9 +260,7 @@ def test_without_a_key_lines_are_left_as_they_are(
     assert "it failed" in caplog.text
 
 
-def test_a_refused_request_is_sent_again_as_a_whole(
-    moody: Any, make_span: Callable[..., ReadableSpan]
-) -> None:
+def test_a_refused_request_is_sent_again_as_a_whole(moody: Any, make_span: MakeSpan) -> None:
     mood, server, exporter = moody
     spans = [make_span("a"), make_span("b")]
     for status in (400, 429, 503):
@@ -283,7 +274,7 @@ def test_a_refused_request_is_sent_again_as_a_whole(
 
 
 def test_azure_gets_retries_with_their_exceptions_and_other_exceptions_as_they_are(
-    moody: Any, make_span: Callable[..., ReadableSpan]
+    moody: Any, make_span: MakeSpan
 ) -> None:
     _, server, exporter = moody
     from opentelemetry.sdk.trace import Event

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
-import subprocess
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +14,9 @@ from haas_otel.delivery.journal import Journal, orphans, put_aside, read_orphan
 from haas_otel.delivery.owner import Owner, is_alive, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from tests.haas_otel.given import MonkeyPatch, Warnings
     from tests.haas_otel.programs import Programs
 
 
@@ -133,9 +131,7 @@ def test_a_sweep_of_nothing_is_no_error(directory: Path) -> None:
     sweep(directory)
 
 
-def test_a_full_file_makes_room_for_a_new_one(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_file_makes_room_for_a_new_one(directory: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "_ROTATE_BYTES", 10)
     journal = Journal(directory)
     journal.append(b"x" * 20)
@@ -161,7 +157,7 @@ def test_forgetting_lines_of_a_file_that_is_gone_forgets_nothing_else(directory:
     assert kept(journal) == ["new"]
 
 
-def test_much_is_read_in_parts(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_much_is_read_in_parts(directory: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "_READ_BYTES", 25)
     journal = Journal(directory)
     lines = [f"{number:09}" for number in range(7)] + ["z" * 60, "end"]
@@ -184,7 +180,7 @@ def test_much_is_read_in_parts(directory: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_orphan_is_read_in_parts_and_without_its_torn_end(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "_READ_BYTES", 8)
     directory.mkdir()
@@ -205,28 +201,11 @@ def test_what_is_put_aside_is_no_orphan(directory: Path) -> None:
     assert list(orphans(directory)) == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)],
-        check=False,
-        capture_output=True,
-    )
-    if made.returncode:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"a tmpfs cannot be mounted: {made.stderr.decode()}")
-        pytest.skip("mounting a tmpfs needs root")
-    yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)
-
-
-def test_a_full_disk_loses_no_line(small_disk: Path, warnings: Callable[[], list[str]]) -> None:
-    ballast = small_disk / "ballast"
+@pytest.mark.parametrize("small_disk", [64], indirect=True)
+def test_a_full_disk_loses_no_line(small_disk: None, directory: Path, warnings: Warnings) -> None:
+    ballast = directory / "ballast"
     ballast.write_bytes(b"x" * 32 * 1024)
-    journal = Journal(small_disk)
+    journal = Journal(directory)
     lines = [f"{number:03}{'x' * 997}" for number in range(100)]
     for line in lines:
         journal.append(line.encode())
@@ -247,7 +226,7 @@ def test_a_full_disk_loses_no_line(small_disk: Path, warnings: Callable[[], list
 
 
 def test_a_line_that_was_torn_is_closed_before_the_next(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
     journal = Journal(directory)
     journal.append(b"whole")
@@ -262,7 +241,7 @@ def test_a_line_that_was_torn_is_closed_before_the_next(
 
 
 def test_memory_is_bounded_and_what_is_dropped_is_counted(
-    directory: Path, warnings: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+    directory: Path, warnings: Warnings, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "_MOST_IN_MEMORY", 3)
     directory.write_text("a file where the folder should be")
@@ -281,7 +260,7 @@ def test_memory_is_bounded_and_what_is_dropped_is_counted(
 
 
 def test_a_journal_that_nobody_reads_does_not_fill_the_disk(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "_MOST_BYTES", 10)
     journal = Journal(directory)
@@ -353,18 +332,6 @@ def test_a_child_that_lives_on_does_not_keep_its_dead_parents_lock(directory: Pa
     assert left == ["parent"]
 
 
-def test_after_a_fork_nothing_of_the_parent_is_touched(directory: Path) -> None:
-    """As in a child, but where a tool that measures the test sees it."""
-    journal = Journal(directory)
-    journal.append(b"parent")
-    journal.forget_after_fork()
-    journal.append(b"child")
-
-    assert kept(journal) == ["child"]
-    # Here the copy of the lock was the only one.
-    assert left_by_the_dead(directory) == ["parent"]
-
-
 def test_a_journal_without_a_file_forks(directory: Path) -> None:
     journal = Journal(directory)
     journal.forget_after_fork()
@@ -372,15 +339,5 @@ def test_a_journal_without_a_file_forks(directory: Path) -> None:
     assert kept(journal) == ["one"]
 
 
-def test_a_file_that_vanishes_while_orphans_are_listed_is_no_error(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (directory / "journal").mkdir(parents=True)
-    (directory / "journal" / "1-dead-1.jsonl").touch()
-
-    def gone(self: Path, **_: object) -> os.stat_result:
-        raise FileNotFoundError(errno.ENOENT, "gone")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "stat", gone)
-        assert journal_module._modified(directory / "journal" / "1-dead-1.jsonl") == 0.0
+def test_a_file_that_vanishes_while_orphans_are_listed_is_no_error(directory: Path) -> None:
+    assert journal_module._modified(directory / "gone") == 0.0

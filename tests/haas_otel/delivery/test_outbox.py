@@ -21,11 +21,10 @@ from haas_otel.delivery.outbox import Added, Outbox, OutboxUnusable, line_of, pa
 from haas_otel.delivery.owner import Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from opentelemetry.sdk.trace import ReadableSpan
-
+    from tests.haas_otel.given import MakeLine, MakeSpan, MonkeyPatch, Warnings
     from tests.haas_otel.programs import Programs
 
 LIMITS = Limits()
@@ -55,7 +54,7 @@ def bodies(lines: list[str]) -> list[str]:
 
 
 def test_a_span_is_taken_once_whoever_produced_it(
-    outbox: Outbox, make_line: Callable[..., str], owner: str
+    outbox: Outbox, make_line: MakeLine, owner: str
 ) -> None:
     line = make_line("otlp")
 
@@ -66,7 +65,7 @@ def test_a_span_is_taken_once_whoever_produced_it(
 
 
 def test_a_delivered_span_is_not_delivered_again_when_it_is_told_again(
-    outbox: Outbox, make_line: Callable[..., str], owner: str
+    outbox: Outbox, make_line: MakeLine, owner: str
 ) -> None:
     line = make_line("otlp")
     outbox.add([line])
@@ -77,31 +76,7 @@ def test_a_delivered_span_is_not_delivered_again_when_it_is_told_again(
     assert outbox.pending(["otlp"]) == 0
 
 
-def test_a_span_without_exporters_is_stored_and_never_sent(
-    outbox: Outbox, make_line: Callable[..., str], directory: Path, owner: str
-) -> None:
-    outbox.add([make_line()])
-
-    assert stored(directory) == 1
-    assert outbox.lease("otlp", owner) == []
-
-
-def test_each_exporter_has_its_own_queue(
-    outbox: Outbox, make_line: Callable[..., str], owner: str
-) -> None:
-    outbox.add([make_line("otlp", "console"), make_line("console")])
-    assert outbox.pending(["otlp"]) == 1
-    assert outbox.pending(["otlp", "console"]) == 2
-
-    outbox.settle("console", outbox.lease("console", owner))
-
-    assert outbox.pending(["console"]) == 0
-    assert outbox.pending(["otlp"]) == 1
-
-
-def test_what_is_no_span_is_counted_and_harms_no_other(
-    outbox: Outbox, make_line: Callable[..., str]
-) -> None:
+def test_what_is_no_span_is_counted_and_harms_no_other(outbox: Outbox, make_line: MakeLine) -> None:
     good = make_line("otlp")
     span = json.loads(parts_of(good)[1])
     rubbish = [
@@ -119,7 +94,7 @@ def test_what_is_no_span_is_counted_and_harms_no_other(
 
 
 def test_odd_attributes_are_stored_all_the_same(
-    outbox: Outbox, make_line: Callable[..., str], directory: Path
+    outbox: Outbox, make_line: MakeLine, directory: Path
 ) -> None:
     outbox.add(
         [
@@ -132,7 +107,7 @@ def test_odd_attributes_are_stored_all_the_same(
 
 
 def test_leased_spans_are_one_process_s_alone(
-    outbox: Outbox, directory: Path, make_line: Callable[..., str], owner: str
+    outbox: Outbox, directory: Path, make_line: MakeLine, owner: str
 ) -> None:
     other = Owner(directory)
     outbox.add([make_line("otlp")])
@@ -147,7 +122,7 @@ def test_leased_spans_are_one_process_s_alone(
 
 
 def test_what_a_process_could_not_give_back_it_takes_up_again(
-    outbox: Outbox, make_line: Callable[..., str], owner: str
+    outbox: Outbox, make_line: MakeLine, owner: str
 ) -> None:
     outbox.add([make_line("otlp")])
     leased = outbox.lease("otlp", owner)
@@ -156,11 +131,7 @@ def test_what_a_process_could_not_give_back_it_takes_up_again(
 
 
 def test_the_lease_of_a_dead_process_ends_at_once(
-    outbox: Outbox,
-    directory: Path,
-    make_line: Callable[..., str],
-    owner: str,
-    processes: Programs,
+    outbox: Outbox, directory: Path, make_line: MakeLine, owner: str, processes: Programs
 ) -> None:
     outbox.add([make_line("otlp")])
     program = (
@@ -176,7 +147,7 @@ def test_the_lease_of_a_dead_process_ends_at_once(
 
 
 def test_the_lease_of_a_process_that_hangs_ends_in_time(
-    directory: Path, make_line: Callable[..., str], owner: str
+    directory: Path, make_line: MakeLine, owner: str
 ) -> None:
     outbox = Outbox(directory, replace(LIMITS, lease=timedelta(seconds=-1)))
     other = Owner(directory)
@@ -188,7 +159,7 @@ def test_the_lease_of_a_process_that_hangs_ends_in_time(
 
 
 def test_batches_are_as_large_as_allowed_and_in_order(
-    directory: Path, make_line: Callable[..., str], owner: str
+    directory: Path, make_line: MakeLine, owner: str
 ) -> None:
     outbox = Outbox(directory, replace(LIMITS, batch=3))
     lines = [make_line("otlp") for _ in range(5)]
@@ -206,30 +177,7 @@ def test_batches_are_as_large_as_allowed_and_in_order(
     ]
 
 
-def test_one_bad_span_among_many_is_found_and_given_up(
-    outbox: Outbox, make_line: Callable[..., str], owner: str
-) -> None:
-    """As a collector does that answers 400: a batch is refused for one span in it."""
-    lines = [make_line("otlp") for _ in range(100)]
-    bad = bodies(lines)[37]
-    outbox.add(lines)
-    given_up = exports = 0
-
-    while leased := outbox.lease("otlp", owner):
-        exports += 1
-        assert exports < 200
-        if bad in [each.body for each in leased]:
-            given_up += outbox.release("otlp", leased, refused=True)
-        else:
-            outbox.settle("otlp", leased)
-
-    assert given_up == 1
-    assert outbox.pending(["otlp"]) == 0
-
-
-def test_a_long_outage_gives_nothing_up(
-    outbox: Outbox, make_line: Callable[..., str], owner: str
-) -> None:
+def test_a_long_outage_gives_nothing_up(outbox: Outbox, make_line: MakeLine, owner: str) -> None:
     outbox.add([make_line("otlp")])
 
     for _ in range(50):
@@ -239,7 +187,7 @@ def test_a_long_outage_gives_nothing_up(
 
 
 def test_spans_that_failed_do_not_keep_others_waiting(
-    directory: Path, make_line: Callable[..., str], owner: str
+    directory: Path, make_line: MakeLine, owner: str
 ) -> None:
     outbox = Outbox(directory, replace(LIMITS, batch=1))
     first, second = make_line("otlp"), make_line("otlp")
@@ -250,22 +198,8 @@ def test_spans_that_failed_do_not_keep_others_waiting(
     assert [each.body for each in outbox.lease("otlp", owner)] == bodies([second])
 
 
-def test_the_oldest_undelivered_spans_make_room(
-    directory: Path, make_line: Callable[..., str], owner: str
-) -> None:
-    outbox = Outbox(directory, replace(LIMITS, max_pending_spans=3))
-    lines = [make_line("otlp") for _ in range(5)]
-
-    assert outbox.add(lines[:3]).dropped == 0
-    assert outbox.add(lines[3:]).dropped == 2
-
-    assert [each.body for each in outbox.lease("otlp", owner)] == bodies(lines[2:])
-    # They are still there to be read.
-    assert stored(directory) == 5
-
-
 def test_undelivered_spans_are_bounded_in_bytes(
-    directory: Path, make_line: Callable[..., str], owner: str
+    directory: Path, make_line: MakeLine, owner: str
 ) -> None:
     lines = [make_line("otlp") for _ in range(4)]
     size = len(parts_of(lines[0])[1])
@@ -277,7 +211,7 @@ def test_undelivered_spans_are_bounded_in_bytes(
 
 
 def test_old_delivered_spans_are_removed_and_undelivered_ones_kept(
-    directory: Path, make_line: Callable[..., str], owner: str
+    directory: Path, make_line: MakeLine, owner: str
 ) -> None:
     outbox = Outbox(directory, replace(LIMITS, kept_for=timedelta(seconds=-1)))
     outbox.add([make_line(), make_line("otlp")])
@@ -289,7 +223,7 @@ def test_old_delivered_spans_are_removed_and_undelivered_ones_kept(
 
 
 def test_the_latest_delivered_spans_are_kept_up_to_a_number(
-    directory: Path, make_line: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    directory: Path, make_line: MakeLine, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr("haas_otel.delivery.outbox._PRUNE_AT_ONCE", 2)
     outbox = Outbox(directory, replace(LIMITS, kept_spans=3))
@@ -300,9 +234,7 @@ def test_the_latest_delivered_spans_are_kept_up_to_a_number(
     assert stored(directory) == 3
 
 
-def test_it_remembers_how_far_back_it_remembers(
-    directory: Path, make_span: Callable[..., ReadableSpan]
-) -> None:
+def test_it_remembers_how_far_back_it_remembers(directory: Path, make_span: MakeSpan) -> None:
     spans = [make_span() for _ in range(3)]
     ends = [made.end_time or 0 for made in spans]
     limits = replace(LIMITS, kept_spans=1, prune_every=timedelta(0))
@@ -319,7 +251,7 @@ def test_it_remembers_how_far_back_it_remembers(
 
 
 def test_a_file_that_was_put_aside_is_remembered_no_more(
-    directory: Path, make_line: Callable[..., str]
+    directory: Path, make_line: MakeLine
 ) -> None:
     directory.mkdir()
     (directory / "traces.db").write_bytes(b"not a database, and long enough to be one" * 100)
@@ -332,7 +264,7 @@ def test_a_file_that_was_put_aside_is_remembered_no_more(
 
 
 def test_pruning_is_done_once_in_a_while_by_one_process(
-    directory: Path, make_line: Callable[..., str]
+    directory: Path, make_line: MakeLine
 ) -> None:
     outbox = Outbox(directory, replace(LIMITS, kept_spans=0))
     outbox.prune()
@@ -345,23 +277,8 @@ def test_pruning_is_done_once_in_a_while_by_one_process(
     assert stored(directory) == 0
 
 
-def test_a_file_that_is_no_database_is_put_aside(
-    directory: Path, make_line: Callable[..., str], warnings: Callable[[], list[str]]
-) -> None:
-    directory.mkdir()
-    (directory / "traces.db").write_bytes(b"not a database, and long enough to be one" * 100)
-    outbox = Outbox(directory, LIMITS)
-
-    assert outbox.add([make_line("otlp")]).new == 1
-
-    (aside,) = directory.glob("traces.db.corrupt-*")
-    assert aside.read_bytes().startswith(b"not a database")
-    (warning,) = warnings()
-    assert "put aside" in warning
-
-
 def test_a_file_that_is_damaged_while_it_is_used_is_put_aside(
-    outbox: Outbox, directory: Path, make_line: Callable[..., str]
+    outbox: Outbox, directory: Path, make_line: MakeLine
 ) -> None:
     outbox.add([make_line("otlp") for _ in range(200)])
     outbox.close()
@@ -375,7 +292,7 @@ def test_a_file_that_is_damaged_while_it_is_used_is_put_aside(
 
 
 def test_two_who_find_it_damaged_put_it_aside_once(
-    directory: Path, make_line: Callable[..., str]
+    directory: Path, make_line: MakeLine, warnings: Warnings
 ) -> None:
     directory.mkdir()
     (directory / "traces.db").write_bytes(b"rubbish " * 1000)
@@ -395,11 +312,14 @@ def test_two_who_find_it_damaged_put_it_aside_once(
         thread.join()
 
     assert sorted(added) == [0] * 7 + [1]
-    assert len([p for p in directory.glob("*.corrupt-*") if "db.corrupt" in p.name]) == 1
+    (aside,) = directory.glob("traces.db.corrupt-*")
+    assert aside.read_bytes().startswith(b"rubbish")
+    (warning,) = warnings()
+    assert "put aside" in warning
 
 
 def test_one_who_has_it_open_moves_to_the_new_file(
-    outbox: Outbox, directory: Path, make_line: Callable[..., str]
+    outbox: Outbox, directory: Path, make_line: MakeLine
 ) -> None:
     outbox.add([make_line("otlp")])
     for path in directory.glob("traces.db*"):
@@ -413,7 +333,7 @@ def test_one_who_has_it_open_moves_to_the_new_file(
 
 
 def test_a_file_that_was_removed_is_made_again(
-    outbox: Outbox, directory: Path, make_line: Callable[..., str]
+    outbox: Outbox, directory: Path, make_line: MakeLine
 ) -> None:
     outbox.add([make_line()])
     for path in directory.glob("traces.db*"):
@@ -424,7 +344,7 @@ def test_a_file_that_was_removed_is_made_again(
 
 
 def test_the_file_of_a_newer_version_is_left_alone(
-    outbox: Outbox, directory: Path, make_line: Callable[..., str]
+    outbox: Outbox, directory: Path, make_line: MakeLine
 ) -> None:
     outbox.add([make_line()])
     outbox.close()
@@ -436,9 +356,7 @@ def test_the_file_of_a_newer_version_is_left_alone(
     assert stored(directory) == 1
 
 
-def test_a_folder_that_cannot_be_made_is_said(
-    directory: Path, make_line: Callable[..., str]
-) -> None:
+def test_a_folder_that_cannot_be_made_is_said(directory: Path, make_line: MakeLine) -> None:
     directory.write_text("a file")
 
     with pytest.raises(OutboxUnusable, match="otel"):
@@ -446,7 +364,7 @@ def test_a_folder_that_cannot_be_made_is_said(
 
 
 def test_a_damaged_file_that_cannot_be_renamed_is_said(
-    directory: Path, make_line: Callable[..., str]
+    directory: Path, make_line: MakeLine
 ) -> None:
     directory.mkdir()
     (directory / "traces.db").write_bytes(b"rubbish " * 1000)
@@ -457,7 +375,7 @@ def test_a_damaged_file_that_cannot_be_renamed_is_said(
 
 
 def test_a_file_that_stays_damaged_is_said(
-    directory: Path, make_line: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    directory: Path, make_line: MakeLine, monkeypatch: MonkeyPatch
 ) -> None:
     directory.mkdir()
     (directory / "traces.db").write_bytes(b"rubbish " * 1000)
@@ -468,10 +386,7 @@ def test_a_file_that_stays_damaged_is_said(
 
 
 def test_a_locked_file_is_not_taken_for_a_damaged_one(
-    outbox: Outbox,
-    directory: Path,
-    make_line: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
+    outbox: Outbox, directory: Path, make_line: MakeLine, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr("haas_otel.delivery.outbox._BUSY_SECONDS", 0.05)
     outbox.add([make_line()])
@@ -488,7 +403,7 @@ def test_a_locked_file_is_not_taken_for_a_damaged_one(
 
 
 def test_a_forked_child_opens_the_file_anew(
-    outbox: Outbox, directory: Path, make_line: Callable[..., str]
+    outbox: Outbox, directory: Path, make_line: MakeLine
 ) -> None:
     outbox.add([make_line("otlp")])
     line = make_line("otlp")
@@ -503,20 +418,8 @@ def test_a_forked_child_opens_the_file_anew(
     assert outbox.pending(["otlp"]) == 2
 
 
-def test_after_a_fork_the_file_is_opened_anew(
-    outbox: Outbox, make_line: Callable[..., str]
-) -> None:
-    outbox.add([make_line("otlp")])
-    of_the_parent = outbox.forget_after_fork()
-    assert of_the_parent is not None
-
-    assert outbox.add([make_line("otlp")]).new == 1
-    assert of_the_parent.execute("SELECT count(*) FROM spans").fetchone() == (2,)
-    of_the_parent.close()
-
-
 def test_many_processes_begin_the_file_together(
-    directory: Path, make_line: Callable[..., str], tmp_path: Path, processes: Programs
+    directory: Path, make_line: MakeLine, tmp_path: Path, processes: Programs
 ) -> None:
     lines = [make_line("otlp") for _ in range(50)]
     (tmp_path / "lines").write_text("\n".join(lines))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -215,32 +214,16 @@ def test_a_damaged_store_is_put_aside_by_the_first_of_many(
 
 
 @pytest.fixture
-def full_disk(directory: Path) -> Iterator[Path]:
-    """A file system of 256 KiB without a free byte, where the spans are to be kept."""
-    directory.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(directory)],
-        check=False,
-        capture_output=True,
-    )
-    if made.returncode:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"a tmpfs cannot be mounted: {made.stderr.decode()}")
-        pytest.skip("mounting a tmpfs needs root")
-    ballast = directory / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096):
-                pass
-        except OSError:
+def full_disk(small_disk: None, directory: Path) -> None:
+    with (directory / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 4096):
             pass
-    yield ballast
-    subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
+@pytest.mark.parametrize("small_disk", [256], indirect=True)
 @pytest.mark.parametrize("receiver", ["http/protobuf"], indirect=True)
 def test_on_a_full_disk_spans_go_out_from_memory(
-    full_disk: Path, receiver: Receiver, processes: Programs
+    full_disk: None, receiver: Receiver, processes: Programs
 ) -> None:
     ended = processes.run("make-and-flush", "3", **receiver.environment)
 
@@ -249,8 +232,9 @@ def test_on_a_full_disk_spans_go_out_from_memory(
     assert arrived(receiver) == expected(3, "span")
 
 
+@pytest.mark.parametrize("small_disk", [256], indirect=True)
 def test_on_a_full_disk_without_a_collector_the_task_goes_on(
-    full_disk: Path, processes: Programs
+    full_disk: None, processes: Programs
 ) -> None:
     ended = processes.run("make", "3")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.haas_otel.given import LogCapture, MonkeyPatch
     from tests.haas_otel.programs import Programs
 
 SECOND = timedelta(seconds=1)
@@ -47,7 +47,7 @@ SOON = timedelta(seconds=20)
 
 
 @pytest.fixture(autouse=True)
-def _a_new_process(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _a_new_process(directory: Path, monkeypatch: MonkeyPatch) -> Iterator[None]:
     """Nothing is set up yet, as in a process that has just begun."""
     monkeypatch.setenv("HAAS_OTEL_DIR", str(directory))
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
@@ -93,19 +93,6 @@ def test_with_nothing_set_spans_are_stored_and_sent_nowhere(directory: Path) -> 
     assert delivery.deliver_pending(SOON) == 0
 
 
-def test_an_endpoint_is_enough_to_be_delivered_to(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in receiver.environment.items():
-        monkeypatch.setenv(name, value)
-    delivery.configure()
-    end_a_span()
-
-    delivery.shutdown(SOON)
-
-    assert [span.name for span in receiver.spans] == ["told"]
-
-
 def test_what_was_only_stored_is_not_sent_by_a_later_process(
     processes: Programs, directory: Path
 ) -> None:
@@ -142,7 +129,7 @@ def test_it_is_set_up_once_by_many_threads() -> None:
     ],
 )
 def test_switched_off_it_does_nothing(
-    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, directory: Path
+    variable: str, value: str, monkeypatch: MonkeyPatch, directory: Path
 ) -> None:
     monkeypatch.setenv(variable, value)
 
@@ -247,7 +234,7 @@ def test_flush_tells_what_the_application_s_provider_tells() -> None:
     ],
 )
 def test_the_service_has_a_name(
-    variables: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], name: str, monkeypatch: MonkeyPatch
 ) -> None:
     for key, value in variables.items():
         monkeypatch.setenv(key, value)
@@ -260,7 +247,7 @@ def test_the_service_has_a_name(
     assert attributes.get("a") == ("b" if "a=b" in str(variables) else None)
 
 
-def test_the_sampler_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sampler_is_the_one_that_is_asked_for(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
 
@@ -276,7 +263,7 @@ def test_the_sampler_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatc
     [("traceidratio", 0.1), ("parentbased_traceidratio", 0.5), ("traceidratio", 0.8)],
 )
 def test_a_ratio_samples_that_part_of_the_runs(
-    sampler: str, ratio: float, application_has_set_one: bool, monkeypatch: pytest.MonkeyPatch
+    sampler: str, ratio: float, application_has_set_one: bool, monkeypatch: MonkeyPatch
 ) -> None:
     """The bits of a trace id that a sampler looks at begin alike in all ids of runs."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
@@ -329,9 +316,7 @@ class Counting(IdGenerator):
         return 12
 
 
-def test_the_id_generator_that_is_asked_for_makes_all_other_ids(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_id_generator_that_is_asked_for_makes_all_other_ids(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_PYTHON_ID_GENERATOR", "counting")
     monkeypatch.setattr(
         setup.sdk_configuration,
@@ -354,7 +339,7 @@ class EntryPoint:
 
 
 def test_what_cannot_be_set_up_is_logged_and_harms_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: MonkeyPatch, caplog: LogCapture
 ) -> None:
     monkeypatch.setenv("OTEL_PYTHON_ID_GENERATOR", "nosuchthing")
 
@@ -366,7 +351,7 @@ def test_what_cannot_be_set_up_is_logged_and_harms_nothing(
 
 
 def test_a_configuration_file_is_the_ecosystem_s_own_matter(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: MonkeyPatch, caplog: LogCapture
 ) -> None:
     monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
 
@@ -375,7 +360,7 @@ def test_a_configuration_file_is_the_ecosystem_s_own_matter(
     assert "opentelemetry-configuration is not installed" in caplog.text
 
 
-def test_a_configuration_file_s_provider_gets_our_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_file_s_provider_gets_our_ids(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
     monkeypatch.setattr(
         setup.sdk_configuration._OTelSDKConfigurator,
@@ -416,7 +401,7 @@ def test_auto_instrumentation_sets_up_the_same(directory: Path) -> None:
     ],
 )
 def test_the_exporters_are_those_that_are_asked_for(
-    variables: dict[str, str], targets: list[str], monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], targets: list[str], monkeypatch: MonkeyPatch
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -425,7 +410,7 @@ def test_the_exporters_are_those_that_are_asked_for(
 
 
 def test_the_console_is_an_exporter_like_any_other(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter
@@ -440,7 +425,7 @@ def test_the_console_is_an_exporter_like_any_other(
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_tls_and_headers_come_from_the_standard_variables(
-    protocol: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    protocol: Any, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     # Set on machines behind a company's proxy; requests would prefer it.
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt")
@@ -458,7 +443,7 @@ def test_tls_and_headers_come_from_the_standard_variables(
         assert receiver.requests[0].headers["authorization"] == "Bearer x"
 
 
-def test_a_credential_provider_keeps_its_own_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_credential_provider_keeps_its_own_session(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", "/some/certificate.pem")
     monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "nosuchthing")
 
@@ -467,7 +452,7 @@ def test_a_credential_provider_keeps_its_own_session(monkeypatch: pytest.MonkeyP
 
 
 def test_spans_are_kept_in_prefect_s_home_unless_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: MonkeyPatch, tmp_path: Path
 ) -> None:
     from prefect.settings import PREFECT_HOME, temporary_settings
 
@@ -478,20 +463,6 @@ def test_spans_are_kept_in_prefect_s_home_unless_told_otherwise(
     monkeypatch.delenv("HAAS_OTEL_DIR")
     with temporary_settings({PREFECT_HOME: tmp_path / "prefect"}):
         assert telemetry_directory() == tmp_path / "prefect" / "haas_otel"
-
-
-def test_pending_spans_of_other_processes_are_delivered_on_request(
-    processes: Programs, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receiver.set_fault("refuse")
-    processes.run("make-and-die", "3", code=-signal.SIGKILL, **receiver.environment)
-    receiver.set_fault(None)
-    for name, value in receiver.environment.items():
-        monkeypatch.setenv(name, value)
-
-    assert delivery.deliver_pending(SOON) == 6
-    assert delivery.deliver_pending(SOON) == 0
-    assert len(receiver.spans) == 6
 
 
 def test_the_public_face_is_small_and_complete() -> None:
@@ -519,7 +490,7 @@ def test_shutdown_before_anything_is_set_up_is_no_error(make_span: Callable[...,
     ],
 )
 def test_the_process_of_a_flow_run_is_set_up_when_the_run_begins(
-    variables: dict[str, str], times: int, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], times: int, monkeypatch: MonkeyPatch
 ) -> None:
     from prefect.client.schemas.objects import FlowRun
     from prefect.states import Running

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,9 @@ from haas_otel.delivery.store import (
 from haas_otel.delivery.waterfall import render_json, render_waterfall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.haas_otel.given import MakeLine, MonkeyPatch
 
 MS = 1_000_000
 BEGIN = 1_760_695_800_123 * MS  # 2025-10-17T10:10:00.123Z
@@ -85,13 +87,16 @@ class Writer:
         self._processor.shutdown(timedelta(seconds=20))
 
 
+Writes = Callable[[], Writer]
+
+
 @pytest.fixture
 def write(directory: Path) -> Callable[[], Writer]:
     return lambda: Writer(directory)
 
 
 @pytest.fixture
-def filled(write: Callable[[], Writer], directory: Path) -> TraceStore:
+def filled(write: Writes, directory: Path) -> TraceStore:
     writer = write()
     writer.task("MetadataScanTask", at_ms=0, for_ms=135_555.0)
     writer.task("PersonCleanupTask", "Failed", at_ms=1000, for_ms=5123.0)
@@ -115,34 +120,19 @@ def test_task_spans_come_latest_first(filled: TraceStore) -> None:
     assert types(filled.tasks(limit=1)) == ["EncodingTask"]
 
 
-def test_failed_tasks(filled: TraceStore) -> None:
-    (span,) = filled.tasks(failed=True)
-
-    assert span.task_type == "PersonCleanupTask"
-    assert span.status_description == "boom"
-
-
-def test_tasks_slower_than_five_minutes(filled: TraceStore) -> None:
-    (span,) = filled.tasks(slower_than=timedelta(minutes=5))
-
-    assert span.task_status == "Cancelled"
-    assert span.duration == timedelta(seconds=400)
-
-
-def test_tasks_of_a_type(filled: TraceStore) -> None:
+def test_tasks_are_found_by_failure_by_length_and_by_type(filled: TraceStore) -> None:
+    slow = timedelta(minutes=5)
+    (failed,) = filled.tasks(failed=True)
+    assert (failed.task_type, failed.status_description) == ("PersonCleanupTask", "boom")
+    (long,) = filled.tasks(slower_than=slow)
+    assert (long.task_status, long.duration) == ("Cancelled", timedelta(seconds=400))
     assert types(filled.tasks(task_type="MetadataScanTask")) == ["MetadataScanTask"]
     assert filled.tasks(task_type="metadatascantask") == []
-
-
-def test_queries_go_together(filled: TraceStore) -> None:
-    slow = timedelta(minutes=5)
-    assert len(filled.tasks(slower_than=slow, task_type="EncodingTask")) == 1
+    assert filled.tasks(slower_than=slow, task_type="EncodingTask") == [long]
     assert filled.tasks(slower_than=slow, failed=True) == []
 
 
-def test_a_stored_span_tells_all_that_was_told(
-    write: Callable[[], Writer], directory: Path
-) -> None:
+def test_a_stored_span_tells_all_that_was_told(write: Writes, directory: Path) -> None:
     writer = write()
     made = writer.task(
         "MetadataScanTask",
@@ -170,7 +160,7 @@ def test_a_stored_span_tells_all_that_was_told(
     assert span.waiting_for == ()
 
 
-def test_a_span_that_waits_says_for_whom(directory: Path, make_line: Callable[..., str]) -> None:
+def test_a_span_that_waits_says_for_whom(directory: Path, make_line: MakeLine) -> None:
     outbox = Outbox(directory, Limits())
     outbox.add([make_line("otlp", "console")])
     outbox.close()
@@ -180,9 +170,7 @@ def test_a_span_that_waits_says_for_whom(directory: Path, make_line: Callable[..
     assert sorted(span.waiting_for) == ["console", "otlp"]
 
 
-def test_json_has_the_shape_of_the_specification(
-    write: Callable[[], Writer], directory: Path
-) -> None:
+def test_json_has_the_shape_of_the_specification(write: Writes, directory: Path) -> None:
     writer = write()
     task = writer.task("PersonCleanupTask", "Failed", for_ms=5123.0)
     child = writer.child("GET", task, 1, 2)
@@ -214,7 +202,7 @@ def test_json_has_the_shape_of_the_specification(
     assert told[1]["status"] == {"code": "Unset"}
 
 
-def test_a_trace_is_found_by_each_of_its_ids(write: Callable[[], Writer], directory: Path) -> None:
+def test_a_trace_is_found_by_each_of_its_ids(write: Writes, directory: Path) -> None:
     writer = write()
     task = writer.task("MetadataScanTask", at_ms=7)
     writer.child("GET", task, 8, 1)
@@ -252,9 +240,7 @@ def test_what_is_no_id_is_said(filled: TraceStore, identifier: str) -> None:
         filled.trace(identifier)
 
 
-def test_several_traces_that_begin_alike_are_listed(
-    write: Callable[[], Writer], directory: Path
-) -> None:
+def test_several_traces_that_begin_alike_are_listed(write: Writes, directory: Path) -> None:
     writer = write()
     for number in range(12):
         writer.task("MetadataScanTask", at_ms=number)
@@ -271,7 +257,7 @@ def test_several_traces_that_begin_alike_are_listed(
 
 
 def test_a_store_that_was_never_written_to_is_empty(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
     assert TraceStore(directory).tasks() == []
     monkeypatch.setenv("HAAS_OTEL_DIR", str(directory))
@@ -303,7 +289,7 @@ def span(
     )
 
 
-def test_a_trace_is_drawn_as_a_waterfall(write: Callable[[], Writer], directory: Path) -> None:
+def test_a_trace_is_drawn_as_a_waterfall(write: Writes, directory: Path) -> None:
     writer = write()
     task = writer.tasks.start_span(
         "BackgroundTask.MetadataScanTask",
