@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 MODULES = [
     "prefect.flow_engine",
     "prefect.task_engine",
-    "prefect.client.orchestration",
-    "prefect.events.worker",
-    "prefect.runtime",
     "prefect.utilities.visualization",
     "pydantic.v1",
     "fastapi",

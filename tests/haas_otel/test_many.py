@@ -28,5 +28,5 @@ def test_thousands_of_spans_in_one_process(warm: Warm, tmp_path: Path) -> None:
     assert len(failed) == COUNT // 10
     left = json.loads(told.stdout.splitlines()[-1])
     assert (left["live"], left["held"]) == (0, 0)
-    # A span is over 3 kB while it is active. Twenty bytes are a fraction of the smallest object.
-    assert left["grown"] < COUNT // 2 * 20, left
+    # A span is over 3 kB while it is active; the id of a run alone would be 150 bytes for each.
+    assert left["grown"] < 100_000, left

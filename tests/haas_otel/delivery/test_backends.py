@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,10 +24,10 @@ from tests.haas_otel.waits import wait_until, waiting
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.haas_otel.given import LogCapture, MakeSpan, MonkeyPatch
     from tests.haas_otel.programs import Programs
-
-MAKER = Path(__file__).with_name("program.py")
 
 
 def of_kind(server: JsonServer, kind: str) -> list[dict[str, Any]]:
@@ -106,7 +105,7 @@ def test_zipkin_gets_the_span_that_otlp_gets(runs: Programs) -> None:
 
 @pytest.mark.parametrize("backend", ["azure", "zipkin"])
 def test_what_a_backend_that_is_down_misses_comes_later_and_once(
-    backend: str, runs: Programs, directory: Path, tmp_path: Path
+    backend: str, runs: Programs, processes: Programs, directory: Path, tmp_path: Path
 ) -> None:
     with application_insights() if backend == "azure" else zipkin() as server:
         variables = (
@@ -121,7 +120,7 @@ def test_what_a_backend_that_is_down_misses_comes_later_and_once(
         assert "not delivered yet" in first.stderr
 
         server.come_up()
-        again = runs.run("deliver", "60", program=MAKER, **variables)
+        again = processes.run("deliver", "60", **variables)
 
     stored = sorted(span.span_id for span in TraceStore(directory).tasks())
     if backend == "azure":

@@ -80,10 +80,8 @@ def test_processes_at_once_deliver_each_span_once(
 ) -> None:
     count, names = (100, [f"p{number}" for number in range(8)]) if CHAOS else (40, ["a", "b", "c"])
     # With time to hear the answers: a request cut off by the end of its process is repeated.
-    started = [
-        processes.start("make-and-flush", str(count), name, **receiver.environment)
-        for name in names
-    ]
+    small = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10", **receiver.environment}
+    started = [processes.start("make-and-flush", str(count), name, **small) for name in names]
     assert [process.wait() for process in started] == [0] * len(names)
     # Of the last ones to end, some may have left theirs because another process was at the file.
     processes.run("deliver", "60", **receiver.environment)
@@ -155,22 +153,6 @@ def test_a_process_that_lives_on_delivers_when_the_collector_is_back(
         assert process.returncode == 0, each.fault
         assert "not delivered yet" not in errors, each.fault
         assert arrived(each.receiver) == expected(5, "span"), each.fault
-
-
-@pytest.mark.parametrize("receiver", ["grpc"], indirect=True)
-def test_a_process_ended_by_a_signal_leaves_its_spans_on_disk(
-    receiver: Receiver, processes: Programs
-) -> None:
-    receiver.set_fault("refuse")
-    process = processes.start("make-and-wait", "5", **receiver.environment)
-    assert process.stdout.readline() == "made\n"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == -signal.SIGTERM
-    receiver.set_fault(None)
-
-    processes.run("deliver", "60", **receiver.environment)
-
-    assert arrived(receiver) == expected(5, "span")
 
 
 @pytest.mark.parametrize("seed", range(20) if CHAOS else [1])

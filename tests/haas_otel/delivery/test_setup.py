@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -321,21 +322,13 @@ def test_the_id_generator_that_is_asked_for_makes_all_other_ids(monkeypatch: Mon
     monkeypatch.setattr(
         setup.sdk_configuration,
         "entry_points",
-        lambda group, name: [EntryPoint(Counting)] if name == "counting" else [],
+        lambda group, name: [SimpleNamespace(load=lambda: Counting)] if name == "counting" else [],
     )
 
     delivery.configure()
 
     context = trace.get_tracer("x").start_span("y").get_span_context()
     assert (context.trace_id, context.span_id) == (12, 11)
-
-
-class EntryPoint:
-    def __init__(self, value: object) -> None:
-        self._value = value
-
-    def load(self) -> object:
-        return self._value
 
 
 def test_what_cannot_be_set_up_is_logged_and_harms_nothing(
