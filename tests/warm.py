@@ -51,7 +51,7 @@ MODULES = """
     haas_media.library.add haas_media.library.cleanup haas_media.library.refresh
     haas_media.library.remove
     deployments.check deployments.listing deployments.traces
-""".split()
+"""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Warm:
 @cache
 def warm() -> Warm:
     """Return the process that all tests of this one share."""
-    shared = Warm(*MODULES)
+    shared = Warm(*MODULES.split())
     atexit.register(shared.close)
     return shared
 
