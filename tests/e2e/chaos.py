@@ -27,8 +27,9 @@ def plans(seed: int, runs: int, longest: float) -> list[Plan]:
     """Return a plan for each run: every deed about equally often, in random order, repeatable."""
     chance = random.Random(seed)
     # A machine dies seldom: it takes other runs along and has to be noticed by missing heartbeats.
-    deeds = [DEEDS[n % 5] if n % 10 != 4 else "kill" for n in range(runs)]
+    deeds = [DEEDS[n % 5] if n % 10 != 9 else "kill" for n in range(runs)]
     chance.shuffle(deeds)
+    deeds.sort(key=lambda deed: deed != "kill the machine")  # first, to be noticed meanwhile
     return [
         Plan(n, deed, chance.uniform(0, longest), chance.choice(("one", "two")))
         for n, deed in enumerate(deeds)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.api import Api
+from tests.e2e.delivery import Collector, collecting
 from tests.e2e.prefect_processes import PrefectProcesses, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# A shell has its background jobs ignore SIGINT, and what they start; Prefect's workers end by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).parent / "project"
 POOL = "e2e"
@@ -25,26 +30,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectProcesses]:
-    processes = PrefectProcesses(tmp_path_factory.mktemp("prefect") / "home")
-    try:
-        processes.start_server()
-        Api(processes.api_url).make_pool(POOL)
-        processes.start_worker("worker", POOL)
+    with PrefectProcesses.shared(tmp_path_factory) as processes:
         yield processes
-    finally:
-        processes.stop()
 
 
 @pytest.fixture(scope="session")
 def api(prefect: PrefectProcesses) -> Api:
-    return Api(prefect.api_url)
+    """The API of the server, which has a worker that serves POOL."""
+    api = Api(prefect.api_url)
+    if "worker" not in prefect.workers:
+        api.make_pool(POOL)
+        prefect.start_worker("worker", POOL)
+    wait_until(lambda: "Worker 'worker' started" in prefect.log("worker"), timeout=120)
+    return api
 
 
-@pytest.fixture(scope="session")
-def project() -> Path:
-    return PROJECT
-
-
-@pytest.fixture(scope="session")
-def worker_is_up(prefect: PrefectProcesses, api: Api) -> None:
-    wait_until(lambda: "Worker 'worker' started" in prefect.log("worker"), timeout=60)
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    with collecting(tmp_path_factory.mktemp("collector")) as made:
+        yield made

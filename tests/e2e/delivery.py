@@ -1,18 +1,27 @@
-"""Waiting for spans at the collector."""
+"""A collector for the runs of a module, and waiting for spans there."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tests.e2e.prefect_processes import wait_until
+from tests.receiver import Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterator
+    from pathlib import Path
+    from uuid import UUID
 
+    from tests.e2e.api import Api
+    from tests.received import ReceivedSpan
+    from tests.receiver import Protocol
+
+SCOPE = "Haas.Media.BackgroundTasks"
 _DELIVER = """
 from datetime import timedelta
 from haas_otel.delivery import deliver_pending
@@ -20,20 +29,60 @@ deliver_pending(timedelta(seconds=30))
 """
 
 
-def wait_until_delivered(
-    delivered: Callable[[], Any], environment: Mapping[str, str], *, what: str
-) -> Any:
-    """Return what was delivered, with the help of one more process if need be.
+@dataclass(frozen=True)
+class Collector:
+    """What processes of this environment sent, and the marks that their flows left."""
 
-    A process waits for the collector for 0.6 s at its end. On a busy machine that is too short at
-    times, and what it leaves on disk goes out with the next one, if there is a next one.
+    receiver: Receiver
+    folder: Path
 
-    Args:
-        delivered: returns what has arrived of what is awaited.
-        environment: variables of the processes that are to deliver it.
-        what: is awaited, for the message.
-    """
-    with suppress(AssertionError):
-        return wait_until(delivered, timeout=10)
-    subprocess.run([sys.executable, "-c", _DELIVER], env={**os.environ, **environment}, check=True)
-    return wait_until(delivered, timeout=20, what=what)
+    @property
+    def environment(self) -> dict[str, str]:
+        otel = {"HAAS_OTEL_DIR": str(self.folder / "otel")}
+        return {**self.receiver.environment, **otel, "MARKS": str(self.folder)}
+
+    def spans(self, run: UUID) -> list[ReceivedSpan]:
+        """The spans of a run's tasks that have arrived, in order of their start."""
+        found = [s for s in self._trace(run) if s.scope_name == SCOPE]
+        return sorted(found, key=lambda span: span.start_ns)
+
+    def children(self, run: UUID) -> list[ReceivedSpan]:
+        return [s for s in self._trace(run) if s.scope_name != SCOPE]
+
+    def _trace(self, run: UUID) -> list[ReceivedSpan]:
+        return [s for s in self.receiver.spans if s.trace_id == run.hex]
+
+    def wait_for_spans(self, run: UUID, count: int = 1) -> list[ReceivedSpan]:
+        """Return the spans of a run, with the help of one more process if need be.
+
+        A process waits for the collector for 0.6 s at its end. On a busy machine that is too short
+        at times, and what it leaves on disk goes out with the next one, if there is a next one.
+        """
+        arrived = lambda: len(self.spans(run)) >= count  # noqa: E731
+        with suppress(AssertionError):
+            wait_until(arrived, timeout=10)
+        if not arrived():
+            environment = os.environ | self.environment
+            subprocess.run([sys.executable, "-c", _DELIVER], env=environment, check=True)
+            wait_until(arrived, what=f"{count} spans of {run}")
+        found = self.spans(run)
+        assert len(found) == count
+        return found
+
+    def pid_when_running(self, api: Api, run: UUID) -> int:
+        """Wait until a run is in the body of its task, and the server knows it; return its pid."""
+        marks = lambda: list(self.folder.rglob(f"{run}.running"))  # noqa: E731
+        (mark,) = wait_until(marks, timeout=180, what=f"{run} to be in its task")
+
+        def known() -> bool:
+            return any(each.state and each.state.is_running() for each in api.task_runs(run))
+
+        wait_until(known, what=f"the record that {run} has begun its task")
+        return int(mark.read_text())
+
+
+@contextmanager
+def collecting(folder: Path, protocol: Protocol = "grpc") -> Iterator[Collector]:
+    """Receive what processes of a module send."""
+    with Receiver().start(protocol) as receiver:
+        yield Collector(receiver, folder)

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import pytest
 import yaml
 
 from deployments.process import Child
 from deployments.work_pool import online_workers, work_pool_name
 from tests.e2e.api import Api
 from tests.e2e.prefect_processes import end, free_port, wait_until
+from tests.parts import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,22 +75,10 @@ def postgres_programs() -> Path | None:
     return None
 
 
-def missing() -> str | None:
-    """Say what this topology needs and the machine does not have."""
-    if postgres_programs() is None:
-        return "no PostgreSQL with pg_trgm: apt-get install postgresql"
-    if shutil.which("redis-server") is None:
-        return "no redis-server: apt-get install redis-server"
-    return None
-
-
 def require_servers() -> None:
-    """Skip, in one line, where PostgreSQL or Redis is not installed; in CI that is an error."""
-    lacking = missing()
-    if lacking and os.environ.get("CI"):
-        pytest.fail(lacking)
-    if lacking:
-        pytest.skip(lacking)
+    """Skip the test where PostgreSQL or Redis is not installed."""
+    require("PostgreSQL with pg_trgm", postgres_programs(), "apt-get install postgresql")
+    require("redis-server", shutil.which("redis-server"), "apt-get install redis-server")
 
 
 @dataclass
@@ -101,13 +89,11 @@ class Machines:
         folder: where everything of them goes; PostgreSQL's user must be able to look into it.
         libraries: the folder that would be mounted as ``/libraries``.
         variables: what ``.env`` would hold.
-        extra: further variables of every worker, over the compose file's.
     """
 
     folder: Path
     libraries: Path
     variables: dict[str, str] = field(default_factory=dict)
-    extra: dict[str, str] = field(default_factory=dict)
     processes: dict[str, Child] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -188,7 +174,7 @@ class Machines:
         }
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
         told = {"HOSTNAME": machine, "PATH": path, "NO_COLOR": "1", "DO_NOT_TRACK": "1"}
-        return kept | own | told | (self.extra if service == "worker" else {})
+        return kept | own | told
 
     def folder_of(self, machine: str) -> Path:
         return self.folder / machine

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ import httpx
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import pytest
 
 PREFECT = [sys.executable, "-m", "prefect"]
 
@@ -45,6 +47,22 @@ def free_port() -> int:
         return port
 
 
+def start(
+    argv: Sequence[str], environment: Mapping[str, str], log: Path, cwd: Path
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, its output added to a log."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            argv,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 @dataclass
 class PrefectProcesses:
     """A server with its database and home in ``home``, and its workers by name."""
@@ -54,6 +72,22 @@ class PrefectProcesses:
     extra: dict[str, str] = field(default_factory=dict)
     server: subprocess.Popen[bytes] | None = None
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def shared(cls, folders: pytest.TempPathFactory) -> Iterator[PrefectProcesses]:
+        """Give the server that all tests of this process share; who had it first, ends it."""
+        if _shared:
+            yield _shared[0]
+            return
+        processes = cls(folders.mktemp("prefect") / "home")
+        _shared.append(processes)
+        try:
+            processes.start_server()
+            yield processes
+        finally:
+            _shared.clear()
+            processes.stop()
 
     @property
     def api_url(self) -> str:
@@ -127,16 +161,11 @@ class PrefectProcesses:
     def _start(
         self, name: str, arguments: list[str], environment: dict[str, str]
     ) -> subprocess.Popen[bytes]:
-        with (self.home / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [*PREFECT, *arguments],
-                env=environment,
-                cwd=self.home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        argv = [*PREFECT, *arguments]
+        return start(argv, environment, self.home / f"{name}.log", self.home)
+
+
+_shared: list[PrefectProcesses] = []
 
 
 def end(process: subprocess.Popen[bytes], *, grace: float = 10) -> None:

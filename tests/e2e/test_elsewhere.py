@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.e2e.test_endings import SCOPE
+from tests.e2e.delivery import SCOPE
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def test_three_lines_give_every_task_run_its_span(
             check=False,
             capture_output=True,
         )
-        receiver.wait_for(lambda spans: len(spans) >= 3, timeout=20)
+        receiver.wait_for(lambda spans: len(spans) >= 3, timeout=60)
         spans = sorted(receiver.spans, key=lambda span: span.start_ns)
     assert {span.scope_name for span in spans} == {SCOPE}
     assert {span.resource["service.name"] for span in spans} == {"weather"}

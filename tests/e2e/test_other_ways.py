@@ -1,208 +1,211 @@
-"""The other ways to run and to end: terminals, signals from the system, retries, task workers."""
+"""The other ways to run and to end: terminals, `serve()`, task workers, retries, signals."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from prefect.states import Scheduled
 
-from tests.e2e.conftest import POOL
-from tests.e2e.delivery import wait_until_delivered
-from tests.e2e.prefect_processes import end, wait_until
-from tests.e2e.test_endings import SCOPE
-from tests.receiver import Receiver
+from tests.e2e.conftest import POOL, PROJECT
+from tests.e2e.prefect_processes import end, start, wait_until
+from tests.warm import warm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-    from uuid import UUID
+    import subprocess
+    from collections.abc import Iterator
 
     from tests.e2e.api import Api
+    from tests.e2e.delivery import Collector
     from tests.e2e.prefect_processes import PrefectProcesses
-    from tests.received import ReceivedSpan
+    from tests.warm import Program
+
+pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver().start("grpc") as receiver:
-        yield receiver
+@dataclass
+class Ways:
+    """The runs of this module, all started at once."""
 
+    api: Api
+    collector: Collector
+    environment: dict[str, str]
+    runs: dict[str, UUID] = field(default_factory=dict)
+    services: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    terminals: dict[str, Program] = field(default_factory=dict)
 
-@pytest.fixture
-def environment(receiver: Receiver, tmp_path: Path) -> dict[str, str]:
-    return {
-        **receiver.environment,
-        "MARKS": str(tmp_path),
-        "HAAS_OTEL_DIR": str(tmp_path / "otel"),
-    }
+    def serve(self, argument: str) -> None:
+        """Start a process of the project's that runs what it is sent."""
+        argv = [sys.executable, "endings.py", argument]
+        log = self.collector.folder / f"{argument}.log"
+        self.services.append(start(argv, self.environment, log, PROJECT))
 
-
-@pytest.fixture
-def start(
-    prefect: PrefectProcesses, project: Path, environment: dict[str, str], tmp_path: Path
-) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
-    """Start a process of the project's, as a person would in a terminal."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(argument: str) -> subprocess.Popen[bytes]:
-        with (tmp_path / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "endings.py", argument],
-                cwd=project,
-                env={**prefect.environment, **environment},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+    def start(self, name: str, function: str) -> None:
+        """Run a flow in a process of its own, as a person would in a terminal."""
+        marks = self.collector.folder / name
+        marks.mkdir()
+        environment = {**self.environment, "MARKS": str(marks)}
+        with (marks / "log").open("w+") as log:
+            self.terminals[name] = warm().start(
+                "endings.py", function, env=environment, cwd=PROJECT, files=(log, log, log)
             )
-        started.append(process)
-        return process
 
-    yield start
-    for process in started:
-        end(process)
+    def run_in(self, name: str) -> UUID:
+        """Return the id of the run in a terminal, when it has begun."""
+        marks = self.collector.folder / name
+        (mark,) = wait_until(lambda: list(marks.glob("*-*")), timeout=120, what=f"{name} to begin")
+        return UUID(mark.stem)
 
+    def run(self, name: str, function: str, pool: str = POOL) -> None:
+        """Start a run of a deployment."""
+        deployment = self.api.deploy(PROJECT, f"endings.py:{function}", pool)
+        self.runs[name] = self.api.run(deployment, environment=self.collector.environment)
 
-def task_spans(receiver: Receiver) -> list[ReceivedSpan]:
-    return [s for s in receiver.spans if s.scope_name == SCOPE]
-
-
-def wait_for_spans(receiver: Receiver, folder: Path, count: int) -> list[ReceivedSpan]:
-    wait_until_delivered(
-        lambda: len(task_spans(receiver)) >= count,
-        {**receiver.environment, "HAAS_OTEL_DIR": str(folder / "otel")},
-        what=f"{count} spans",
-    )
-    found = task_spans(receiver)
-    assert len(found) == count
-    return sorted(found, key=lambda span: span.start_ns)
+    def pid(self, name: str) -> int:
+        return self.collector.pid_when_running(self.api, self.runs[name])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_in_a_terminal(
-    receiver: Receiver, start: Callable[[str], Any], tmp_path: Path, number: signal.Signals
-) -> None:
-    process = start("obeyed")
-    wait_until(lambda: list(tmp_path.glob("*.running")), what="the body")
-    process.send_signal(number)
-    process.wait(60)
-    (span,) = wait_for_spans(receiver, tmp_path, 1)
+@pytest.fixture(scope="module")
+def ways(prefect: PrefectProcesses, api: Api, collector: Collector) -> Iterator[Ways]:
+    ways = Ways(api, collector, {**prefect.environment, **collector.environment})
+    try:
+        ways.serve("serve")
+        ways.serve("task-worker")
+        for name in ("SIGINT", "SIGTERM"):
+            ways.start(name, "obeyed")
+        ways.run("terminated", "obeyed")
+        for name in ("retried after a kill", "retried after a cancel"):
+            ways.run(name, "retried_flow")
+        api.deploy(PROJECT, "endings.py:returned", POOL)
+        ways.run("parent", "starts_a_child")
+        served = wait_until(
+            lambda: next((d for d in api.client.read_deployments() if d.name == "served"), None),
+            timeout=120,
+            what="the served deployment",
+        )
+        for name in ("served, cancelled", "served, killed"):
+            ways.runs[name] = api.run(served.id)
+        yield ways
+    finally:
+        for process in ways.services:
+            end(process)
+        for program in ways.terminals.values():
+            with suppress(ProcessLookupError):
+                program.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_stopped_in_a_terminal(ways: Ways, name: str) -> None:
+    run = ways.run_in(name)
+    ways.terminals[name].send_signal(signal.Signals[name])
+    ways.terminals[name].wait()
+    (span,) = ways.collector.wait_for_spans(run)
     assert span.attributes["task.status"] == "Cancelled"
     assert span.attributes["media.progress"] == 42.5
     assert [event.name for event in span.events] == ["task.started", "task.cancelled"]
 
 
-@pytest.fixture
-def run(
-    api: Api, project: Path, environment: dict[str, str], worker_is_up: None
-) -> Callable[[str], UUID]:
-    def run(function: str) -> UUID:
-        deployment = api.deploy(project, f"endings.py:{function}", POOL)
-        return api.run(deployment, environment=environment)
-
-    return run
-
-
-def pid_when_running(api: Api, flow_run_id: UUID, folder: Path) -> int:
-    marker = folder / f"{flow_run_id}.running"
-    wait_until(marker.exists, what="the body")
-    wait_until(
-        lambda: any(r.state and r.state.is_running() for r in api.task_runs(flow_run_id)),
-        what="the task run's record",
-    )
-    return int(marker.read_text())
-
-
-def test_terminated_by_the_system(
-    receiver: Receiver, api: Api, run: Callable[[str], UUID], tmp_path: Path
-) -> None:
-    flow_run_id = run("obeyed")
-    os.kill(pid_when_running(api, flow_run_id, tmp_path), signal.SIGTERM)
-    assert api.wait_for_end(flow_run_id).state_name == "Crashed"
-    (span,) = wait_for_spans(receiver, tmp_path, 1)
+def test_terminated_by_the_system(ways: Ways, api: Api) -> None:
+    os.kill(ways.pid("terminated"), signal.SIGTERM)
+    assert api.wait_for_end(ways.runs["terminated"]).state_name == "Crashed"
+    (span,) = ways.collector.wait_for_spans(ways.runs["terminated"])
     assert span.attributes["task.status"] == "Cancelled"
     assert span.attributes["media.progress"] == 42.5
 
 
-def retry(api: Api, flow_run_id: UUID, ended_as: str) -> None:
-    """Retry until it completes: a worker reports a dead process twice, the second time over us."""
+def test_retried_flow_run_tells_the_old_task_run_once(ways: Ways, api: Api) -> None:
+    killed, cancelled = (ways.runs[f"retried after a {how}"] for how in ("kill", "cancel"))
+    os.kill(ways.pid("retried after a kill"), signal.SIGKILL)
+    ways.pid("retried after a cancel")
+    api.cancel(cancelled)
+    told = [(killed, "Crashed", "Failed"), (cancelled, "Cancelled", "Cancelled")]
+    for run, _, _ in told:
+        api.wait_for_end(run)
+        ways.collector.wait_for_spans(run)
 
-    def completed() -> bool:
-        name = api.flow_run(flow_run_id).state_name
+    def retried(run: UUID, ended_as: str) -> bool:
+        """Retry until it completes: a worker reports a dead process twice, the second time late."""
+        name = api.flow_run(run).state_name
         if name == ended_as:
-            api.client.set_flow_run_state(flow_run_id, Scheduled(name="AwaitingRetry"), force=True)
+            api.client.set_flow_run_state(run, Scheduled(name="AwaitingRetry"), force=True)
         return name == "Completed"
 
-    wait_until(completed, timeout=90, what="the retry")
+    wait_until(lambda: {retried(run, how) for run, how, _ in told} == {True}, timeout=180)
+    for run, _, status in told:
+        first, second = ways.collector.wait_for_spans(run, 2)
+        assert (first.attributes["task.status"], first.attributes["prefect.attempt"]) == (status, 1)
+        assert second.attributes["task.status"] == "Completed"
+        assert second.attributes["prefect.attempt"] == 2
 
 
-@pytest.mark.parametrize("how", ["killed", "cancelled"])
-def test_retried_flow_run_tells_the_old_task_run_once(
-    receiver: Receiver, api: Api, run: Callable[[str], UUID], tmp_path: Path, how: str
+def test_flow_that_returns_a_failure_is_retried_with_a_task_run_and_span_of_its_own(
+    ways: Ways, api: Api
 ) -> None:
-    flow_run_id = run("retried_flow")
-    pid = pid_when_running(api, flow_run_id, tmp_path)
-    if how == "killed":
-        os.kill(pid, signal.SIGKILL)
-    else:
-        api.cancel(flow_run_id)
-    api.wait_for_end(flow_run_id)
-    wait_for_spans(receiver, tmp_path, 1)
-    retry(api, flow_run_id, ended_as="Crashed" if how == "killed" else "Cancelled")
-    first, second = wait_for_spans(receiver, tmp_path, 2)
-    status = "Failed" if how == "killed" else "Cancelled"
-    assert (first.attributes["task.status"], first.attributes["prefect.attempt"]) == (status, 1)
-    assert second.attributes["task.status"] == "Completed"
-    assert second.attributes["prefect.attempt"] == 2
-    assert first.trace_id == second.trace_id == flow_run_id.hex
+    """Since Prefect 3.9; before, the failed state that it returns was its end."""
+    ways.start("returns", "returns_its_failure")
+    assert ways.terminals["returns"].wait() == 0
+    run = ways.run_in("returns")
+    spans = ways.collector.wait_for_spans(run, 2)
+    assert [s.attributes["task.status"] for s in spans] == ["Failed", "Completed"]
+    assert [s.attributes["prefect.attempt"] for s in spans] == [1, 2]
+    assert {s.attributes["task.id"] for s in spans} == {str(t.id) for t in api.task_runs(run)}
 
 
-def test_cancelled_before_it_started_leaves_no_span(
-    receiver: Receiver, api: Api, project: Path, environment: dict[str, str]
-) -> None:
+def test_cancelled_before_it_started_leaves_no_span(ways: Ways, api: Api) -> None:
     api.make_pool("nobody-works-here")
-    deployment = api.deploy(project, "endings.py:obeyed", "nobody-works-here", name="idle")
-    flow_run_id = api.run(deployment, environment=environment)
-    api.cancel(flow_run_id)
-    assert api.wait_for_end(flow_run_id).state_name == "Cancelled"
-    assert task_spans(receiver) == []
+    ways.run("idle", "obeyed", pool="nobody-works-here")
+    api.cancel(ways.runs["idle"])
+    assert api.wait_for_end(ways.runs["idle"]).state_name == "Cancelled"
+    assert ways.collector.spans(ways.runs["idle"]) == []
 
 
-def test_task_worker(
-    receiver: Receiver,
-    prefect: PrefectProcesses,
-    project: Path,
-    start: Callable[[str], Any],
-    environment: dict[str, str],
-    tmp_path: Path,
-) -> None:
-    start("task-worker")
-    script = "import endings; [endings.delayed.delay(n) for n in (5, -1)]"
-    subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=project,
-        env={**prefect.environment, **environment},
-        check=True,
-        capture_output=True,
-    )
-    spans = {s.attributes["media.number"]: s for s in wait_for_spans(receiver, tmp_path, 2)}
-    assert spans[5].attributes["task.status"] == "Completed"
-    assert spans[-1].attributes["exception.message"] == "-1 is negative"
-    for span in spans.values():
-        assert span.trace_id == str(span.attributes["task.id"]).replace("-", "")
-        assert span.name == "BackgroundTask.DelayedTask"
+def test_task_worker(ways: Ways) -> None:
+    script = "import endings; [print(endings.delayed.delay(n).task_run_id) for n in (5, -1)]"
+    done = warm().run("-c", script, env=ways.environment, cwd=PROJECT)
+    five, negative = (UUID(line) for line in done.stdout.split())
+    (span,), (failed,) = (ways.collector.wait_for_spans(task) for task in (five, negative))
+    assert span.attributes["task.status"] == "Completed"
+    assert failed.attributes["exception.message"] == "-1 is negative"
+    for task, each in ((five, span), (negative, failed)):
+        assert each.attributes["task.id"] == str(task)
+        assert each.name == "BackgroundTask.DelayedTask"
 
 
-def test_child_run_of_a_deployment_hangs_under_the_task_that_ran_it(
-    receiver: Receiver, api: Api, run: Callable[[str], UUID], project: Path, tmp_path: Path
-) -> None:
-    api.deploy(project, "endings.py:returned", POOL)
-    parent_run = run("starts_a_child")
-    api.wait_for_end(parent_run)
-    parent, child = wait_for_spans(receiver, tmp_path, 2)
-    assert child.trace_id == parent.trace_id == parent_run.hex
+def test_child_run_of_a_deployment_hangs_under_the_task_that_ran_it(ways: Ways, api: Api) -> None:
+    api.wait_for_end(ways.runs["parent"])
+    parent, child = ways.collector.wait_for_spans(ways.runs["parent"], 2)
     assert child.parent_span_id == parent.span_id
+
+
+@pytest.mark.parametrize("how", ["cancelled", "killed"])
+def test_served_run_leaves_one_span(ways: Ways, api: Api, how: str) -> None:
+    run = ways.runs[f"served, {how}"]
+    pid = ways.pid(f"served, {how}")
+    if how == "cancelled":
+        api.cancel(run)
+    else:
+        os.kill(pid, signal.SIGKILL)
+    ended = api.wait_for_end(run)
+    (span,) = ways.collector.wait_for_spans(run)
+    (task_run,) = api.task_runs(run)
+    assert span.span_id == task_run.id.hex[16:]
+    assert span.name == "BackgroundTask.ObeysTask"
+    if how == "cancelled":
+        assert ended.state_name == "Cancelled"
+        assert span.attributes["task.status"] == "Cancelled"
+        assert span.attributes["media.progress"] == 42.5
+        assert span.status_description == "Task was cancelled"
+        marks = ways.collector.folder / f"{task_run.id}.cancellation"
+        assert len(marks.read_text().splitlines()) == 1
+    else:
+        assert ended.state_name == "Crashed"
+        assert span.attributes["task.status"] == "Failed"
+        assert span.attributes["exception.type"] == "prefect.exceptions.CrashedRun"
+        assert ended.state is not None
+        assert span.status_description == ended.state.message

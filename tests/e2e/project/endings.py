@@ -11,6 +11,8 @@ from prefect.deployments import run_deployment
 
 from haas_otel import flow, task
 
+LONG = 900  # seconds that nobody waits for: who sleeps so is to be interrupted
+
 
 def _learn(**attributes):
     trace.get_current_span().set_attributes({f"media.{k}": v for k, v in attributes.items()})
@@ -85,7 +87,7 @@ def retried():
 def obeys():
     _learn(progress=42.5)
     _reached("running")
-    time.sleep(120)
+    time.sleep(LONG)
 
 
 @flow
@@ -95,10 +97,14 @@ def obeyed():
 
 @task(name="Ignore a termination", on_cancellation=[_hook_called])
 def ignores():
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    heard = []
+    signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))
     _learn(progress=10.0)
     _reached("running")
-    time.sleep(120)
+    while not heard:
+        time.sleep(0.1)
+    _reached("went-on")
+    time.sleep(LONG)
 
 
 @flow
@@ -114,12 +120,26 @@ def hangs_at_first():
     _learn(attempt=attempt)
     if attempt == 1:
         _reached("running")
-        time.sleep(120)
+        time.sleep(LONG)
 
 
 @flow
 def retried_flow():
     hangs_at_first()
+
+
+@task(name="Fail at first")
+def fails_at_first():
+    import prefect.runtime
+
+    if prefect.runtime.flow_run.run_count == 1:
+        raise LookupError("not yet")
+
+
+@flow(retries=1)
+def returns_its_failure():
+    _reached("begun")
+    return fails_at_first(return_state=True)
 
 
 @task(name="Start a child")
