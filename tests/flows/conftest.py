@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
-from deployments.stack import Stack
+from deployments.runs import artifacts
 from haas_otel.delivery import TraceStore
 from tests.databases import new_postgres as new_postgres
 from tests.databases import postgres as postgres
+from tests.e2e.api import Api
+from tests.e2e.conftest import prefect as prefect
+from tests.warm import warm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from prefect.client.schemas.objects import Artifact, FlowRun
 
     from haas_otel.delivery.store import StoredSpan
+    from tests.e2e.prefect_processes import PrefectProcesses
 
-ROOT = Path(__file__).parent.parent.parent
-FOREIGN = ("HAAS_", "PREFECT_", "OTEL_")
+TRACES = "http://traces.example/t/{trace_id}?from={trace_id}"
 SCRIPT = """
 import importlib, json, sys
 from flows import retrying
@@ -38,14 +38,11 @@ print("FLOW_RUN", state.state_details.flow_run_id)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def server(prefect: PrefectProcesses) -> Api:
     from prefect.logging.configuration import setup_logging
 
     setup_logging()  # now, for the first time it takes away the handlers that caplog has put up
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    with Stack(tmp_path_factory.mktemp("server"), port=0, environment=kept) as stack:
-        stack.start_server()
-        yield stack
+    return Api(prefect.api_url)
 
 
 @dataclass(frozen=True)
@@ -67,46 +64,36 @@ class Ran:
 class Flows:
     """Runs flows with these variables."""
 
-    server: Stack
+    server: Api
     environment: dict[str, str]
     telemetry: Path
 
     def __call__(self, module: str, **parameters: Any) -> Ran:
+        """Run a flow; whatever came of it, a task that has a span has a link to its trace."""
         what = json.dumps([f"flows.{module}", f"{module}_flow", parameters])
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, what],
-            env=self.environment,
-            cwd=self.telemetry.parent,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        cwd = self.telemetry.parent
+        done = warm().run("-c", SCRIPT, what, env=self.environment, cwd=cwd, timeout=240)
         output = done.stdout + done.stderr
         assert "FLOW_RUN" in done.stdout, output
-        run_id = done.stdout.rpartition("FLOW_RUN ")[2].strip()
-        with self.server.client() as client:
-            from deployments.runs import artifacts
-
-            run = client.read_flow_run(run_id)  # type: ignore[arg-type]
-            found = {str(each.key): each for each in artifacts(client, run.id)}
+        run = self.server.flow_run(UUID(done.stdout.rpartition("FLOW_RUN ")[2].strip()))
+        found = {str(each.key): each for each in artifacts(self.server.client, run.id)}
         spans = [
             span
             for task in TraceStore(self.telemetry).tasks(limit=1000)
             if task.attributes.get("prefect.flow_run.id") == str(run.id)
             for span in TraceStore(self.telemetry).trace(task.trace_id)
         ]
+        if spans and self.environment["HAAS_TRACE_URL"] == TRACES:
+            link = TRACES.replace("{trace_id}", spans[0].trace_id)
+            assert f"({link})" in str(found["trace"].data)
         return Ran(run, found, spans, output)
 
 
 @pytest.fixture
-def flows(server: Stack, tmp_path: Path) -> Flows:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    kept |= {
-        "PREFECT_API_URL": server.address.api,
-        "PREFECT_HOME": str(server.data_dir / "prefect"),
-        "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+def flows(server: Api, prefect: PrefectProcesses, tmp_path: Path) -> Flows:
+    environment = prefect.environment | {
         "HAAS_DATA_DIR": str(tmp_path / "data"),
         "HAAS_OTEL_DIR": str(tmp_path / "telemetry"),
-        "PYTHONPATH": str(ROOT),
+        "HAAS_TRACE_URL": TRACES,
     }
-    return Flows(server, kept, tmp_path / "telemetry")
+    return Flows(server, environment, tmp_path / "telemetry")

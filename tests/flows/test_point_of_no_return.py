@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ import pytest
 from flows.point_of_no_return import pass_point_of_no_return, point_of_no_return
 from haas_otel.delivery import TraceStore
 from tests.flows.test_tasks import make_clip
+from tests.warm import warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,13 +119,10 @@ def test_an_encoding_that_is_cancelled_when_its_output_is_there(
     source, output = make_clip(tmp_path / "films" / "source.mkv"), tmp_path / "films" / "output.mkv"
     output.write_bytes(b"what was there before")
     libraries = f'[{{"title": "Films", "kind": "movies", "path": "{source.parent}"}}]'
-    ended = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_WHILE_IT_IS_RENAMED, source, output],
+    ended = warm().run(
+        *("-c", INTERRUPTED_WHILE_IT_IS_RENAMED, str(source), str(output)),
         env=flows.environment | {"HAAS_LIBRARIES": libraries},
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
     )
     assert ended.returncode == -signal.SIGTERM, ended.stderr
     assert "went on" not in ended.stdout
