@@ -208,11 +208,12 @@ class Receiver:
         self._fault = fault or "503"
         if self._record.requests:
             time.sleep(_ANSWER_SECONDS)
-        self._fault = fault
         self._unhung.set()
         self._unhung = threading.Event()
         mode = fault if fault in ("refuse", "silent", "drop") else "pass"
         self._front.set_mode(mode)
+        # Last, or what is recorded now would be cut off before it is answered.
+        self._fault = fault
 
     def wait_for(
         self, predicate: Callable[[list[ReceivedSpan]], bool], timeout: float = 10.0

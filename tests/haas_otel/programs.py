@@ -67,6 +67,10 @@ class Started:
         self._errors.seek(0)
         return self.stdout.read(), self._errors.read()
 
+    def close(self) -> None:
+        for file in (self.stdin, self.stdout, self._errors):
+            file.close()
+
 
 class Programs:
     """Starts programs, by default one of them, that share the variables of an environment."""
@@ -99,3 +103,4 @@ class Programs:
             if started.returncode is None:
                 started.send_signal(signal.SIGKILL)
                 print(*started.communicate())
+            started.close()
