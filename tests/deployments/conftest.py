@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
-import subprocess
-import sys
+import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -16,12 +17,14 @@ from deployments.samples import SampleLibrary, make_samples
 from deployments.stack import Stack
 from deployments.work_pool import deployments_of
 from haas_media.encoding import find_ffmpeg
+from tests.warm import warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parent.parent.parent
 FOREIGN = ("HAAS_", "PREFECT_", "OTEL_")
+MARKS = {"✓": "right", "·": "note", "✗": "wrong"}
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -35,38 +38,63 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> SampleLibrary:
     return make_samples(tmp_path_factory.mktemp("samples"), find_ffmpeg())
 
 
+class Finished(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Line(NamedTuple):
+    """What `haas check` says of a thing: right, note or wrong, and why."""
+
+    what: str
+    how: str
+    text: str
+
+
+def settings_of(samples: SampleLibrary, folder: Path) -> Path:
+    """Write a ``haas.toml`` with both sample libraries."""
+    config = folder / "haas.toml"
+    config.write_text(
+        f'[[libraries]]\ntitle = "Films"\nkind = "movies"\npath = "{samples.films}"\n'
+        f'[[libraries]]\ntitle = "Shows"\nkind = "tv"\npath = "{samples.shows}"\n'
+    )
+    return config
+
+
 @dataclass(frozen=True)
 class Command:
-    """Runs ``haas`` as a user does: a process of its own."""
+    """Runs ``haas`` as a user does: in a process of its own."""
 
     environment: dict[str, str]
     cwd: Path
-    prefix: tuple[str, ...] = ()
 
     def __call__(
         self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
     ) -> Finished:
-        finished = subprocess.run(
-            [*self.prefix, sys.executable, "-m", "deployments.cli", *arguments],
-            input=stdin,
-            capture_output=True,
-            cwd=self.cwd,
-            env=self.environment | dict(environment or {}),
-            timeout=120,
-            check=False,
-        )
-        return Finished(
-            finished.returncode,
-            finished.stdout.decode(errors="surrogateescape"),
-            finished.stderr.decode(errors="surrogateescape"),
-        )
+        full = self.environment | dict(environment or {})
+        cli = ("-m", "deployments.cli")
+        done = warm().run(*cli, *arguments, env=full, cwd=self.cwd, stdin=stdin)
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def check(self, *arguments: str, **environment: str) -> list[Line]:
+        """Run ``haas check``; return what it says, line by line."""
+        return lines(self("check", *arguments, environment=environment))
 
 
-@dataclass(frozen=True)
-class Finished:
-    code: int
-    out: str
-    err: str
+def lines(shown: Finished) -> list[Line]:
+    assert "Traceback" not in shown.err + shown.out
+    found = []
+    for mark, rest in (line.strip().split(" ", 1) for line in shown.out.splitlines()):
+        found.append(Line(rest[:12].strip(), MARKS[mark], rest[12:].strip()))
+    assert shown.code == (1 if "wrong" in {line.how for line in found} else 0)
+    return found
+
+
+def libraries(**paths: Path) -> str:
+    """Return what HAAS_LIBRARIES is to be for these folders of films."""
+    made = [{"title": name, "kind": "movies", "path": str(path)} for name, path in paths.items()]
+    return json.dumps(made)
 
 
 @pytest.fixture
@@ -79,11 +107,7 @@ def haas(tmp_path: Path) -> Command:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, samples: SampleLibrary) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("stack")
-    config = home / "haas.toml"
-    config.write_text(
-        f'[[libraries]]\ntitle = "Films"\nkind = "movies"\npath = "{samples.films}"\n'
-        f'[[libraries]]\ntitle = "Shows"\nkind = "tv"\npath = "{samples.shows}"\n'
-    )
+    config = settings_of(samples, home)
     with Stack(
         home / "data",
         port=0,
@@ -91,7 +115,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, samples: SampleLibrary) -> I
         worker_environment={"HAAS_CONFIG": str(config)},
     ) as running:
         running.start()
-        assert wait_until(lambda: not idle(running), 60)
+        assert wait_until(lambda: not idle(running), 180)
         yield running
 
 
@@ -100,3 +124,44 @@ def idle(stack: Stack) -> list[str]:
     with stack.client() as client:
         found = deployments_of(client, stack.work_pool)
     return [name for name, each in found.items() if each.status != "READY"]
+
+
+class OtherServer(BaseHTTPRequestHandler):
+    """Answers as a Prefect server does whose home is elsewhere."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"home": "/elsewhere"}')
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="session")
+def other_server() -> Iterator[ThreadingHTTPServer]:
+    """Has a port, on which nobody listens before somebody has it listen."""
+    other = ThreadingHTTPServer(("127.0.0.1", 0), OtherServer, bind_and_activate=False)
+    other.server_bind()
+    yield other
+    other.shutdown()
+    other.server_close()
+
+
+@pytest.fixture(scope="session")
+def fresh(
+    tmp_path_factory: pytest.TempPathFactory, other_server: ThreadingHTTPServer
+) -> Iterator[Stack]:
+    """A server with nothing on it, whose port was taken by another one while it started."""
+    home = tmp_path_factory.mktemp("fresh")
+    port = other_server.server_port
+    with Stack(home, port=port, environment=clean_environment(home)) as stack:
+
+        def take_the_port() -> None:
+            wait_until(lambda: stack.server is not None, 60, every=0.01)
+            other_server.server_activate()
+            other_server.serve_forever()
+
+        threading.Thread(target=take_the_port, daemon=True).start()
+        stack.start_server()
+        yield stack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from tests.deployments.conftest import ROOT, clean_environment
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from deployments.samples import SampleLibrary
     from tests.deployments.conftest import Command
 
 TASKS = ["MetadataScanTask", "EncodingTask", "RemoveFromLibraryTask", "PersonCleanupTask"]
@@ -23,9 +25,10 @@ TASKS = ["MetadataScanTask", "EncodingTask", "RemoveFromLibraryTask", "PersonCle
 
 @pytest.mark.e2e
 @pytest.mark.timeout(900)
-def test_the_demo(haas: Command, tmp_path: Path) -> None:
+def test_the_demo(haas: Command, samples: SampleLibrary, tmp_path: Path) -> None:
     foreign = {"HAAS_LIBRARIES": "not even JSON", "HAAS_TMDB_TOKEN": "not to be used"}
     home = tmp_path / "demo"
+    shutil.copytree(samples.root, home / "library")  # what is there is not made again
     done = subprocess.run(
         [sys.executable, "-m", "deployments.cli", "demo", "--port", "0", "--directory", "demo"],
         env=clean_environment(tmp_path / "prefect") | {"PYTHONPATH": str(ROOT)} | foreign,

@@ -17,17 +17,16 @@ from prefect.client.schemas.actions import WorkPoolCreate
 
 from deployments.prefect_plugin import is_deploying
 from deployments.process import wait_until
-from deployments.stack import Stack
+from deployments.work_pool import deployments_of
 from tests.deployments.conftest import ROOT, clean_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from prefect.client.schemas.responses import DeploymentResponse
+
+    from deployments.stack import Stack
 
 pytestmark = pytest.mark.e2e
 
-NEVER = datetime.max.replace(tzinfo=UTC)
 PARAMETERS = {
     "metadata-scan/hourly": ["library", "refresh_existing"],
     "add-to-library/on-demand": ["kind", "tmdb_id"],
@@ -72,61 +71,38 @@ def code_in(directory: str) -> list[dict[str, Any]]:
     return [{"prefect.deployments.steps.set_working_directory": {"directory": directory}}]
 
 
-def deployment(stack: Stack, name: str) -> DeploymentResponse:
+def deployed(stack: Stack, pool: str = "haas-media") -> dict[str, DeploymentResponse]:
     with stack.client() as client:
-        return client.read_deployment_by_name(name)
+        return deployments_of(client, pool)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_its_form_describes_each_parameter(stack: Stack, name: str) -> None:
-    schema: dict[str, Any] = deployment(stack, name).parameter_openapi_schema or {}
-    assert list(schema["properties"]) == PARAMETERS[name]
-    for parameter, field in schema["properties"].items():
-        assert field["title"] != parameter
-        assert len(field["description"]) > 10
-    assert deployment(stack, name).enforce_parameter_schema
+def test_forms_describe_each_parameter(stack: Stack) -> None:
+    schemas: dict[str, Any] = {
+        name: each.parameter_openapi_schema for name, each in deployed(stack).items()
+    }
+    assert {name: list(each["properties"]) for name, each in schemas.items()} == PARAMETERS
+    for schema in schemas.values():
+        for parameter, field in schema["properties"].items():
+            assert field["title"] != parameter
+            assert len(field["description"]) > 10
+    assert all(each.enforce_parameter_schema for each in deployed(stack).values())
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_its_limit_and_schedule(stack: Stack, name: str) -> None:
-    found = deployment(stack, name)
-    limit = found.global_concurrency_limit
-    options = found.concurrency_options
-    told = (limit.limit, options.collision_strategy.value) if limit and options else None
-    assert told == LIMITS.get(name)
-    schedules = [each.schedule for each in found.schedules]
-    assert [getattr(each, "cron", None) for each in schedules] == (
-        [SCHEDULES[name]] if name in SCHEDULES else []
-    )
-    assert {each.timezone for each in schedules} <= {"UTC"}
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_where_it_runs(stack: Stack, name: str) -> None:
-    found = deployment(stack, name)
-    assert found.work_pool_name == "haas-media"
-    assert found.job_variables == {"env": ENV}
-    assert found.pull_steps == code_in(str(ROOT))
-
-
-def test_scheduled_runs_are_made(stack: Stack) -> None:
-    """Prefect's scheduler stops at an error with SQLAlchemy 2.1."""
-    scan = deployment(stack, "metadata-scan/hourly")
-
-    def scheduled() -> bool:
-        with stack.client() as client:
-            runs = client.read_flow_runs()
-        return any(run.deployment_id == scan.id and run.auto_scheduled for run in runs)
-
-    assert wait_until(scheduled, 90)
-
-
-def test_zombie_runs_are_flagged(stack: Stack) -> None:
-    from deployments.zombies import NAME
-
-    with stack.client() as client:
-        [automation] = client.read_automations_by_name(NAME)
-    assert automation.enabled
+def test_limits_schedules_and_places(stack: Stack) -> None:
+    limits, schedules = {}, {}
+    for name, found in deployed(stack).items():
+        limit, options = found.global_concurrency_limit, found.concurrency_options
+        if limit or options:
+            assert limit is not None
+            assert options is not None
+            limits[name] = (limit.limit, options.collision_strategy.value)
+        for each in found.schedules:
+            assert each.schedule.timezone == "UTC"
+            schedules[name] = getattr(each.schedule, "cron", None)
+        assert found.job_variables == {"env": ENV}
+        assert found.pull_steps == code_in(str(ROOT))
+    assert limits == LIMITS
+    assert schedules == SCHEDULES
 
 
 def prefect_deploy(api_url: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -141,18 +117,9 @@ def prefect_deploy(api_url: str, home: Path, **variables: str) -> subprocess.Com
     )
 
 
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A server, and nothing on it."""
-    home = tmp_path_factory.mktemp("fresh")
-    with Stack(home, port=0, environment=clean_environment(home)) as stack:
-        stack.start_server()
-        yield stack
-
-
 def test_a_server_that_has_nothing_gets_everything(fresh: Stack, tmp_path: Path) -> None:
     """Its work pool, too, without which Prefect itself would refuse."""
-    done = prefect_deploy(fresh.address.api, tmp_path)
+    done = prefect_deploy(fresh.address.api, tmp_path, HAAS_RECONCILE_SCHEDULE="off")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "?" not in done.stdout
     assert fresh.deployments() == sorted(PARAMETERS)
@@ -160,7 +127,34 @@ def test_a_server_that_has_nothing_gets_everything(fresh: Stack, tmp_path: Path)
         assert client.read_work_pool("haas-media").type == "process"
 
 
-def test_a_work_pool_for_containers(fresh: Stack, tmp_path: Path) -> None:
+def test_after_a_time_away_each_deployment_runs_once(fresh: Stack) -> None:
+    """A night without the server would else be made up for run by run."""
+
+    def enough() -> bool:
+        with fresh.client() as client:
+            return len(client.read_flow_runs()) >= 9
+
+    assert wait_until(enough, 120)  # Prefect's scheduler stops at an error with SQLAlchemy 2.1
+    fresh.stop()
+    database_file = fresh.data_dir / "prefect" / "prefect.db"
+    with contextlib.closing(sqlite3.connect(database_file)) as database:
+        for column in ("expected_start_time", "next_scheduled_start_time"):
+            database.execute(f"UPDATE flow_run SET {column} = datetime({column}, '-60 days')")
+        database.commit()
+    fresh.start_server()
+    with fresh.client() as client:
+        runs = client.read_flow_runs(limit=200)
+        names = {each.id: each.name for each in client.read_deployments()}
+    now = datetime.now(UTC)
+    late = [run for run in runs if run.expected_start_time and run.expected_start_time < now]
+    assert Counter(names[run.deployment_id] for run in late if run.deployment_id) == {
+        "hourly": 1,
+        "nightly": 1,
+        "weekly": 1,
+    }
+
+
+def test_deploying_again_into_a_work_pool_for_containers(fresh: Stack, tmp_path: Path) -> None:
     """Its name, image, volumes and environment come from variables; Prefect offers no image."""
     with fresh.client() as client:
         docker = client.read_worker_metadata()["prefect-docker"]["docker"]
@@ -176,17 +170,22 @@ def test_a_work_pool_for_containers(fresh: Stack, tmp_path: Path) -> None:
         HAAS_JOB_VARIABLES=json.dumps(variables),
         HAAS_JOB_ENV='{"HAAS_DATA_DIR": "/data"}',
         HAAS_ENCODING_LIMIT="3",
+        HAAS_TIMEZONE="Europe/Berlin",
+        HAAS_REFRESH_SCHEDULE="off",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "?" not in done.stdout
-    for name in PARAMETERS:
-        found = deployment(fresh, name)
-        assert found.work_pool_name == "whales"
-        assert found.job_variables == {**variables, "env": {**ENV, "HAAS_DATA_DIR": "/data"}}
-        assert found.pull_steps == code_in("/app")
-    limit = deployment(fresh, "encoding/on-demand").global_concurrency_limit
+    found = deployed(fresh, "whales")
+    assert found.keys() == PARAMETERS.keys()
+    for each in found.values():
+        assert each.job_variables == {**variables, "env": {**ENV, "HAAS_DATA_DIR": "/data"}}
+        assert each.pull_steps == code_in("/app")
+    limit = found["encoding/on-demand"].global_concurrency_limit
     assert limit is not None
     assert limit.limit == 3
+    assert [each.active for each in found["metadata-refresh/weekly"].schedules] == [False]
+    scan = found["metadata-scan/hourly"]
+    assert [each.schedule.timezone for each in scan.schedules] == ["Europe/Berlin"]
 
 
 @pytest.mark.parametrize(
@@ -208,66 +207,13 @@ def test_what_is_wrong_is_said_before_anything_is_deployed(
     assert "Deploying" not in done.stdout
 
 
-def test_after_a_time_away_each_deployment_runs_once(tmp_path: Path) -> None:
-    """A night without the server would else be made up for run by run."""
-    environment = clean_environment(tmp_path) | {"HAAS_RECONCILE_SCHEDULE": "off"}
-
-    def scheduled(stack: Stack) -> dict[str, int]:
-        with stack.client() as client:
-            runs = client.read_flow_runs(limit=200)
-            now = datetime.now(UTC)
-            late = [
-                run for run in runs if run.expected_start_time and run.expected_start_time < now
-            ]
-            names = {each.id: each.name for each in client.read_deployments()}
-        return dict(Counter(names[run.deployment_id] for run in late if run.deployment_id))
-
-    with Stack(tmp_path, port=0, environment=environment) as stack:
-        stack.start_server()
-        stack.create_work_pool()
-        stack.deploy()
-
-        def enough() -> bool:
-            with stack.client() as client:
-                return len(client.read_flow_runs()) >= 9
-
-        assert wait_until(enough, 90)
-    with contextlib.closing(sqlite3.connect(tmp_path / "prefect" / "prefect.db")) as database:
-        for column in ("expected_start_time", "next_scheduled_start_time"):
-            database.execute(f"UPDATE flow_run SET {column} = datetime({column}, '-60 days')")
-        database.commit()
-    with Stack(tmp_path, port=0, environment=environment) as stack:
-        stack.start_server()
-        assert scheduled(stack) == {"hourly": 1, "nightly": 1, "weekly": 1}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "deploying"),
-    [
-        (["/usr/bin/prefect", "deploy", "--all"], True),
-        (["/usr/bin/prefect", "--no-prompt", "deploy", "--all"], True),
-        (["prefect", "deploy"], True),
-        (["/usr/bin/prefect", "deploy", "--help"], False),
-        (["/usr/bin/prefect", "deployment", "ls"], False),
-        (["/usr/bin/prefect"], False),
-        (["/usr/bin/haas", "deploy"], False),
-        ([""], False),
-    ],
-)
-def test_no_other_command_makes_a_work_pool(arguments: list[str], deploying: bool) -> None:
-    assert is_deploying(arguments) is deploying
-
-
-def test_deploying_again_asks_nothing(stack: Stack, tmp_path: Path) -> None:
-    done = prefect_deploy(
-        stack.address.api, tmp_path, HAAS_TIMEZONE="Europe/Berlin", HAAS_REFRESH_SCHEDULE="off"
-    )
-    try:
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "?" not in done.stdout
-        refresh = deployment(stack, "metadata-refresh/weekly")
-        assert [each.active for each in refresh.schedules] == [False]
-        scan = deployment(stack, "metadata-scan/hourly")
-        assert [each.schedule.timezone for each in scan.schedules] == ["Europe/Berlin"]
-    finally:
-        stack.deploy()
+def test_no_other_command_makes_a_work_pool() -> None:
+    for line in (
+        "/usr/bin/prefect deploy --all",
+        "/x/prefect --no-prompt deploy",
+        "prefect deploy",
+    ):
+        assert is_deploying(line.split()), line
+    for line in ("prefect deploy --help", "/bin/prefect deployment ls", "prefect", "haas deploy"):
+        assert not is_deploying(line.split()), line
+    assert not is_deploying([""])

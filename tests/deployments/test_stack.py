@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +15,21 @@ import pytest
 from deployments.claim import address_of
 from deployments.demo import make_long_film
 from deployments.process import Child, wait_until
-from deployments.runs import follow, report_of, trigger
+from deployments.runs import progress_of, trigger
 from deployments.server import answers, free_port, home_of
 from deployments.stack import Stack, StackError
 from haas_media.encoding import find_ffmpeg
 from tests.deployments.conftest import ROOT, clean_environment, idle
+from tests.parts import require
 
 if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
+
     from deployments.samples import SampleLibrary
 
 pytestmark = pytest.mark.e2e
 
-RUN_SECONDS = 120
+RUN_SECONDS = 240
 DEPLOYMENTS = [
     "add-to-library/on-demand",
     "encoding/on-demand",
@@ -53,7 +55,7 @@ def test_everything_is_up(stack: Stack) -> None:
     assert stack.online() == set(stack.workers)
     with stack.client() as client:
         assert client.read_work_pool(stack.work_pool).type == "process"
-    assert wait_until(lambda: not idle(stack), 60)
+    assert wait_until(lambda: not idle(stack), 180)
 
 
 def test_the_user_interface_is_served(stack: Stack) -> None:
@@ -68,34 +70,6 @@ def test_all_state_is_in_the_data_directory(stack: Stack) -> None:
     made = {path.name for path in stack.data_dir.iterdir()}
     assert {"prefect", "logs", "stack.lock"} <= made
     assert (stack.data_dir / "prefect" / "prefect.db").exists()
-
-
-def test_a_scan_runs_from_its_deployment(stack: Stack) -> None:
-    seen: list[float] = []
-    with stack.client() as client:
-        run = trigger(client, "metadata-scan/hourly", {})
-        ended = follow(client, run.id, lambda _, percent: seen.append(percent), RUN_SECONDS)
-        report = report_of(client, run.id)
-    assert ended.state_name == "Completed"
-    assert ended.name == "scan of all libraries"
-    assert seen == sorted(seen)
-    assert seen[-1] == 100
-    [rows] = report.tables
-    assert rows[-1]["found"] == 25
-    assert rows[-1]["unmatched"] == 1
-    [text] = report.texts
-    assert "8f3a9c2e71d04b55" in text
-
-
-def test_an_unknown_library_fails_the_run_with_a_sentence(stack: Stack) -> None:
-    with stack.client() as client:
-        run = trigger(client, "metadata-scan/hourly", {"library": "Opera"})
-        ended = follow(client, run.id, lambda *_: None, RUN_SECONDS)
-        tasks = client.read_task_runs()
-    assert ended.state_name == "Failed"
-    assert "There is no library 'Opera' in the settings." in str(ended.state.message)
-    failed = [task for task in tasks if task.flow_run_id == run.id]
-    assert [task.state_name for task in failed] == ["Failed"]
 
 
 def test_a_wrong_parameter_is_refused_before_a_run_starts(stack: Stack) -> None:
@@ -122,18 +96,6 @@ def test_the_address_is_found_in_the_data_directory_while_it_is_up(
     assert address_of(tmp_path) is None
 
 
-def test_a_given_server_is_used_and_left_running(stack: Stack, tmp_path: Path) -> None:
-    environment = clean_environment(tmp_path / "prefect")
-    with Stack(tmp_path, api_url=stack.address.api, environment=environment) as second:
-        second.start_server()
-        second.create_work_pool()
-        assert second.server is None
-        second.start_worker("another")
-        second.wait_for_workers()
-        assert "another" in stack.online()
-    assert answers(stack.address.api)
-
-
 def test_a_work_pool_of_another_type_is_refused(stack: Stack, tmp_path: Path) -> None:
     from prefect.client.schemas.actions import WorkPoolCreate
 
@@ -153,16 +115,13 @@ def test_a_port_in_use_is_not_taken() -> None:
 
 
 def test_a_port_that_is_taken_meanwhile_is_left_to_who_has_it(
-    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Stack, other_server: ThreadingHTTPServer
 ) -> None:
     """The other server answers there: it must not be taken for one's own."""
-    theirs = int(stack.address.api.rpartition(":")[2].removesuffix("/api"))
-    ports = iter([theirs, free_port(0)])
-    monkeypatch.setattr("deployments.stack.free_port", lambda _: next(ports))
-    with Stack(tmp_path, environment=clean_environment(tmp_path)) as second:
-        assert second.start_server().api != stack.address.api
-        assert home_of(second.address.api) == tmp_path / "prefect"
-        second.check()
+    assert home_of(f"http://127.0.0.1:{other_server.server_port}/api") == Path("/elsewhere")
+    assert fresh.address.ui != f"http://127.0.0.1:{other_server.server_port}"
+    assert home_of(fresh.address.api) == fresh.data_dir / "prefect"
+    fresh.check()
 
 
 def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
@@ -186,7 +145,9 @@ def test_a_worker_that_died_is_noticed(stack: Stack) -> None:
     stack.check()
 
 
-def test_closing_cancels_what_runs(stack: Stack, samples: SampleLibrary, tmp_path: Path) -> None:
+def test_closing_cancels_what_runs_and_leaves_a_given_server_running(
+    stack: Stack, samples: SampleLibrary, tmp_path: Path
+) -> None:
     """A worker alone would kill its runs, and leave them shown as running for ever."""
     film = tmp_path / "ten minutes.mkv"
     make_long_film(find_ffmpeg(), film)
@@ -208,11 +169,14 @@ def test_closing_cancels_what_runs(stack: Stack, samples: SampleLibrary, tmp_pat
             worker_environment=stack._worker_environment,
         ) as second:
             second.start_server()
+            assert second.server is None
+            second.create_work_pool()
             second.start_worker("second")
             second.wait_for_workers()
+            assert "second" in stack.online()
             with second.client() as client:
                 run = trigger(client, "encoding/on-demand", slow)
-                assert wait_until(lambda: progress(client, run.id) > 0, RUN_SECONDS)
+                assert wait_until(lambda: progress_of(client, run.id) > 0, RUN_SECONDS)
                 pid = int(str(client.read_flow_run(run.id).infrastructure_pid))
                 assert alive(pid)
     finally:
@@ -224,15 +188,8 @@ def test_closing_cancels_what_runs(stack: Stack, samples: SampleLibrary, tmp_pat
     assert [path.name for path in samples.films.iterdir() if "slow" in path.name] == []
 
 
-def progress(client: object, run_id: object) -> float:
-    from deployments.runs import progress_of
-
-    return progress_of(client, run_id)  # type: ignore[arg-type]
-
-
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells a child of its parent's death")
+    require("Linux", sys.platform == "linux", "only it tells a child of its parent's death")
     script = (
         "import os, pathlib, sys, time\n"
         "from deployments.process import Child\n"
@@ -243,12 +200,12 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     )
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT)
     file = tmp_path / "pid"
-    assert wait_until(lambda: file.exists() and file.read_text() != "", 20)
+    assert wait_until(lambda: file.exists() and file.read_text() != "", 60)
     pid = int(file.read_text())
     assert alive(pid)
     parent.kill()
     parent.wait()
-    assert wait_until(lambda: not alive(pid), 10)
+    assert wait_until(lambda: not alive(pid), 60)
 
 
 def test_a_child_heeds_sigint_though_its_parent_ignores_it(tmp_path: Path) -> None:
@@ -259,7 +216,7 @@ def test_a_child_heeds_sigint_though_its_parent_ignores_it(tmp_path: Path) -> No
     finally:
         signal.signal(signal.SIGINT, before)
     os.kill(child.pid, signal.SIGINT)
-    assert child.wait(10) == -signal.SIGINT
+    assert child.wait(60) == -signal.SIGINT
 
 
 def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
@@ -270,7 +227,7 @@ def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
         "time.sleep(60)\n"
     )
     child = Child("deaf", [sys.executable, "-c", deaf], dict(os.environ), tmp_path / "log")
-    assert wait_until(lambda: child.tail() == "deaf", 20)
+    assert wait_until(lambda: child.tail() == "deaf", 60)
     child.stop(seconds=0.5)
     assert child.returncode == -signal.SIGKILL
 
@@ -278,16 +235,20 @@ def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
 def test_a_tail_is_of_this_process_only(tmp_path: Path) -> None:
     for text in ("first", "second"):
         child = Child("echo", ["echo", text], dict(os.environ), tmp_path / "log")
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
     assert child.tail() == "second"
     assert (tmp_path / "log").read_text() == "first\nsecond\n"
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_haas_up_ends_all_of_it(tmp_path: Path, number: int) -> None:
+def test_haas_up_ends_all_of_it(stack: Stack, tmp_path: Path, number: int) -> None:
     """Started by a shell in the background, too, which has it ignore SIGINT."""
     environment = clean_environment(tmp_path / "prefect")
     environment |= {"HAAS_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
+    given = number == signal.SIGINT  # a server that is there: it is used, and not ended
+    if given:
+        environment["PREFECT_API_URL"] = stack.address.api
     with (tmp_path / "out").open("wb") as out:
         command = subprocess.Popen(
             [sys.executable, "-m", "deployments.cli", "up", "--port", "0"],
@@ -301,14 +262,15 @@ def test_haas_up_ends_all_of_it(tmp_path: Path, number: int) -> None:
     try:
         assert wait_until(lambda: "Press Ctrl-C" in shown(), 240), shown()
         children = descendants(command.pid)
-        assert len(children) >= 2
+        assert len(children) >= (1 if given else 2)
         command.send_signal(number)
-        assert command.wait(60) == 0, shown()
+        assert command.wait(120) == 0, shown()
     finally:
         command.kill()
     assert "runs, worker and server have ended" in shown()
     assert "Traceback" not in shown()
     assert [pid for pid in children if alive(pid)] == []
+    assert answers(stack.address.api)
 
 
 def descendants(pid: int) -> list[int]:
@@ -319,7 +281,7 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def test_waiting_gives_up_in_time() -> None:
-    started = time.monotonic()
-    assert not wait_until(lambda: False, 0.3)
-    assert 0.3 <= time.monotonic() - started < 3
+def test_waiting_gives_up() -> None:
+    asked: list[int] = []
+    assert not wait_until(lambda: asked.append(1) is not None, 0.3, every=0.01)
+    assert len(asked) > 1

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from deployments.traces import TracesError, parse_duration
-from tests.deployments.conftest import ROOT, clean_environment
+from tests.deployments.conftest import clean_environment
+from tests.warm import warm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,14 +46,11 @@ def store(tmp_path_factory: pytest.TempPathFactory, stack: Stack) -> Path:
     home = tmp_path_factory.mktemp("traces")
     environment = clean_environment(home / "prefect") | {
         "HAAS_OTEL_DIR": str(home / "telemetry"),
-        "PYTHONPATH": str(ROOT),
         "PREFECT_API_URL": stack.address.api,
         "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     }
     (home / "project.py").write_text(PROJECT)
-    done = subprocess.run(
-        [sys.executable, "project.py"], cwd=home, env=environment, capture_output=True, text=True
-    )
+    done = warm().run("project.py", env=environment, cwd=home)
     assert done.returncode == 0, done.stderr
     return home / "telemetry"
 
@@ -75,27 +71,16 @@ def test_every_task(traces: Command) -> None:
     assert "MetadataScanTask   Completed" in completed
 
 
-def test_failed_tasks(traces: Command) -> None:
-    [span] = json.loads(traces("traces", "--failed", "--json").out)
-    assert span["name"] == "BackgroundTask.PersonCleanupTask"
-    assert span["attributes"]["task.status"] == "Failed"
+def test_tasks_are_chosen(traces: Command) -> None:
+    def chosen(*options: str) -> list[str]:
+        spans = json.loads(traces("traces", *options, "--json").out)
+        return [span["attributes"]["task.type"] for span in spans]
 
-
-def test_slow_tasks(traces: Command) -> None:
-    [span] = json.loads(traces("traces", "--slower-than", "300ms", "--json").out)
-    assert span["attributes"]["task.type"] == "MetadataScanTask"
+    assert chosen("--failed") == chosen("--limit", "1") == ["PersonCleanupTask"]
+    assert chosen("--slower-than", "300ms") == ["MetadataScanTask"]
+    assert chosen("--type", "MetadataScanTask") == ["MetadataScanTask"]
+    assert chosen("--type", "EncodingTask") == []
     assert "No task matches" in traces("traces", "--slower-than", "5m").out
-
-
-def test_tasks_of_a_type(traces: Command) -> None:
-    spans = json.loads(traces("traces", "--type", "MetadataScanTask", "--json").out)
-    assert [span["attributes"]["task.type"] for span in spans] == ["MetadataScanTask"]
-    assert json.loads(traces("traces", "--type", "EncodingTask", "--json").out) == []
-
-
-def test_only_the_latest(traces: Command) -> None:
-    [span] = json.loads(traces("traces", "--limit", "1", "--json").out)
-    assert span["attributes"]["task.type"] == "PersonCleanupTask"
     assert traces("traces", "--limit", "0").err == "haas: --limit takes a number from 1.\n"
 
 
@@ -133,22 +118,16 @@ def test_the_store_of_the_data_directory_is_found(haas: Command, tmp_path: Path)
     assert "/elsewhere" in haas("traces", environment={"HAAS_OTEL_DIR": "/elsewhere"}).out
 
 
-@pytest.mark.parametrize(
-    ("text", "duration"),
-    [
-        ("500ms", timedelta(milliseconds=500)),
-        ("90s", timedelta(seconds=90)),
-        ("5m", timedelta(minutes=5)),
-        ("1h30m", timedelta(minutes=90)),
-        ("1.5 h", timedelta(minutes=90)),
-        ("2d", timedelta(days=2)),
-    ],
-)
-def test_durations(text: str, duration: timedelta) -> None:
-    assert parse_duration(text) == duration
-
-
-@pytest.mark.parametrize("text", ["", "5", "m", "5 minutes", "-5m", "5m or so", "1:30"])
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(TracesError, match="is no duration: write 500ms"):
-        parse_duration(text)
+def test_durations() -> None:
+    durations = {
+        "500ms": timedelta(milliseconds=500),
+        "90s": timedelta(seconds=90),
+        "5m": timedelta(minutes=5),
+        "1h30m": timedelta(minutes=90),
+        "1.5 h": timedelta(minutes=90),
+        "2d": timedelta(days=2),
+    }
+    assert {text: parse_duration(text) for text in durations} == durations
+    for text in ("", "5", "m", "5 minutes", "-5m", "5m or so", "1:30"):
+        with pytest.raises(TracesError, match="is no duration: write 500ms"):
+            parse_duration(text)
