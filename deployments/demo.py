@@ -187,7 +187,7 @@ def _show(stack: Stack, stage: Stage, terminal: Terminal) -> None:
 
 def _show_run(stack: Stack, run: FlowRun, terminal: Terminal) -> None:
     ended = _follow(stack, run, terminal)
-    link = f"{stack.address.ui}/runs/flow-run/{run.id}"
+    link = f"{stack.address.pages}/runs/flow-run/{run.id}"
     state = ended.state
     if state is None or not state.is_completed():
         reason = state.message if state else ""
@@ -272,7 +272,7 @@ def _say_what_to_cancel(stack: Stack, library: SampleLibrary, terminal: Terminal
     terminal.say(
         addresses(
             {
-                "Its form": f"{stack.address.ui}/deployments/deployment/{encoding.id}/run",
+                "Its form": f"{stack.address.pages}/deployments/deployment/{encoding.id}/run",
                 "Source": str(film),
                 "Output": str(film.with_suffix(".hevc.mkv")),
                 "Video codec": "hevc",

@@ -21,6 +21,11 @@ class Address:
         """The address for a browser."""
         return self.api.removesuffix("/").removesuffix("/api")
 
+    @property
+    def pages(self) -> str:
+        """What the path of a page goes behind: without /v2 it opens in Prefect's old UI."""
+        return f"{self.ui}/v2"
+
 
 def free_port(wanted: int) -> int:
     """Return ``wanted`` if it can be listened on, else any free port."""

@@ -49,15 +49,12 @@ QUIET = {
     "PREFECT_CLI_COLORS": "false",
     "PREFECT_CLI_PROMPT": "false",
 }
-# Of Prefect's two UIs the one to which its links lead, and which docs/first-steps.md describes.
-PAGES = {"PREFECT_SERVER_UI_V2_ENABLED": "false"}
 # Settings of the surrounding that belong to another server than the one started here.
 FOREIGN = (
     "PREFECT_API_AUTH_STRING",
     "PREFECT_API_KEY",
     "PREFECT_PROFILE",
     "PREFECT_SERVER_API_AUTH_STRING",
-    "PREFECT_UI_URL",
 )
 
 
@@ -204,7 +201,7 @@ class Stack:
         """Start the server on a port; return False when somebody took the port meanwhile."""
         self._api_url = f"http://{HOST}:{port}/api"
         argv = ["server", "start", "--host", HOST, "--port", str(port)]
-        environment = PAGES | self._environment() | {"PREFECT_UI_API_URL": self._api_url}
+        environment = self._environment() | {"PREFECT_UI_API_URL": self._api_url}
         environment |= self._server_environment
         child = self.server = self._child("Prefect server", argv, environment, "server.log")
 
@@ -396,6 +393,7 @@ class Stack:
             for name in FOREIGN:
                 environment.pop(name, None)
             environment["PREFECT_HOME"] = str(self._home)
+            environment["PREFECT_UI_URL"] = self.address.pages
             environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = (
                 f"sqlite+aiosqlite:///{self._home / 'prefect.db'}"
             )

@@ -36,9 +36,10 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the UI asks hosts far away
 ]
 TRACE_URL = "http://traces.example/trace/{trace_id}"
-PATIENCE = 60_000  # milliseconds until a page that does not show something counts as broken
+PATIENCE = 90_000  # milliseconds until a page that does not show something counts as broken
 
 
 @dataclass(frozen=True)

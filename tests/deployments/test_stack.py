@@ -61,8 +61,9 @@ def test_everything_is_up(stack: Stack) -> None:
 def test_the_user_interface_is_served(stack: Stack) -> None:
     import httpx
 
-    page = httpx.get(stack.address.ui, headers={"Accept": "text/html"})
-    assert page.status_code == 200  # not one that leads to the other UI
+    page = httpx.get(stack.address.ui, headers={"Accept": "text/html"}, follow_redirects=True)
+    assert page.status_code == 200
+    assert str(page.url).rstrip("/") == stack.address.pages  # of Prefect's two UIs the new one
     assert "<html" in page.text.lower()
 
 
