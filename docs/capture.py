@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-WIDTH, HEIGHT = 96, 50
+WIDTH, HEIGHT = 98, 50
 STOP = "Encode a film"
 CONTROL = re.compile(r"\x1b\[(\??)([\d;]*)([A-Za-z])")
 
