@@ -1,7 +1,9 @@
-"""Catalogs for tests: the same tests on SQLite and on a real PostgreSQL server.
+"""Catalogs for tests: on SQLite, and where the dialect can matter on a real PostgreSQL server too.
 
-A ``conftest.py`` takes the fixtures over by importing them. A migrated database is made once on
-each kind and copied for each test, which takes hundredths of a second where migrations take tenths.
+A ``conftest.py`` takes the fixtures over by importing them; a test, or a module's ``pytestmark``,
+that is marked with ``on_both_databases`` or ``on_postgresql`` gets them on other databases than
+SQLite. A migrated database is made once on each kind and copied for each test, which takes
+hundredths of a second where migrations take tenths.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from haas_media.catalog.opening import Catalog
+
+on_both_databases = pytest.mark.parametrize("databases", ["sqlite", "postgresql"], indirect=True)
+on_postgresql = pytest.mark.parametrize("databases", ["postgresql"], indirect=True)
 
 # Nobody needs these databases after a loss of power, and none lives long enough to be tidied up.
 _HASTE = ("fsync", "full_page_writes", "synchronous_commit", "autovacuum")
@@ -173,10 +178,11 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Sqlite:
     return Sqlite(tmp_path_factory.mktemp("sqlite"))
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
 def databases(request: pytest.FixtureRequest) -> Databases:
-    """Give one kind of database; whatever uses it runs once on each."""
-    made: Databases = request.getfixturevalue("sqlite" if request.param == "sqlite" else "postgres")
+    """Give the kind of database that the test is marked with; SQLite if with none."""
+    kind = getattr(request, "param", "sqlite")
+    made: Databases = request.getfixturevalue("sqlite" if kind == "sqlite" else "postgres")
     return made
 
 
@@ -188,13 +194,13 @@ def new_postgres(postgres: Postgres) -> Callable[[], str]:
 
 @pytest.fixture
 def database_url(databases: Databases) -> str:
-    """The address of an empty database; the test runs once on each kind."""
+    """The address of an empty database."""
     return databases.new()
 
 
 @pytest.fixture
 def catalog(databases: Databases) -> Iterator[Catalog]:
-    """An open, empty catalog; the test runs once on each kind of database."""
+    """An open, empty catalog."""
     url = databases.migrated()
     with open_catalog(url) as opened:
         yield opened

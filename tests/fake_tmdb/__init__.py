@@ -1,7 +1,4 @@
-"""A local TMDb: real HTTP, TMDb's shapes, a catalogue as large as wanted, and faults on demand.
-
-``python -m tests.fake_tmdb --port 8088`` serves it until Ctrl-C.
-"""
+"""A local TMDb: real HTTP, TMDb's shapes, a catalogue as large as wanted, and faults on demand."""
 
 from tests.fake_tmdb.catalogue import Catalogue
 from tests.fake_tmdb.faults import Fault

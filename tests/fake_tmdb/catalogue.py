@@ -54,15 +54,10 @@ class Catalogue:
         movies: generated movies have the ids 1 to this.
         shows: likewise.
         people: generated people; titles draw their cast and crew from them.
-        quirks: generated titles have TMDb's gaps: some ids are missing, dates blank, fields null or
-            of another type. Which ones, ``quirk`` tells.
     """
 
-    def __init__(
-        self, movies: int = 0, shows: int = 0, people: int = 3000, *, quirks: bool = False
-    ) -> None:
+    def __init__(self, movies: int = 0, shows: int = 0, people: int = 3000) -> None:
         self.sizes = {"movie": movies, "tv": shows, "person": people}
-        self.quirks = quirks
         self.added: dict[tuple[str, int], Json | None] = {}
         self.seasons: dict[tuple[int, int], Json] = {}
         self.changed: dict[str, list[tuple[dt.date, Any]]] = {"movie": [], "tv": [], "person": []}
@@ -147,31 +142,14 @@ class Catalogue:
         """Return a record with all that can be appended to it."""
         if (kind, tmdb_id) in self.added:
             return self.added[kind, tmdb_id]
-        if not 1 <= tmdb_id <= self.sizes[kind] or self.quirk(kind, tmdb_id) == "gap":
+        if not 1 <= tmdb_id <= self.sizes[kind]:
             return None
-        return self._generators()[kind](tmdb_id)
-
-    def _generators(self) -> dict[str, Callable[[int], Json]]:
-        return {
-            "movie": lambda i: self._with_quirk("movie", i, self._generate_movie(i)),
-            "tv": lambda i: self._with_quirk("tv", i, self._generate_show(i)),
+        generate: dict[str, Callable[[int], Json]] = {
+            "movie": self._generate_movie,
+            "tv": self._generate_show,
             "person": make.person,
         }
-
-    def quirk(self, kind: str, tmdb_id: int) -> str | None:
-        """Return what is odd about a generated title."""
-        if not self.quirks or kind == "person":
-            return None
-        for divisor, name in (
-            (41, "gap"),
-            (53, "untitled"),
-            (29, "types"),
-            (17, "blank"),
-            (13, "nulls"),
-        ):
-            if tmdb_id % divisor == 0:
-                return name
-        return None
+        return generate[kind](tmdb_id)
 
     def title(self, kind: Kind, tmdb_id: int) -> str:
         """Return the title of a generated movie or show."""
@@ -244,7 +222,7 @@ class Catalogue:
             if record is not None:
                 texts = [str(record.get(key)) for key in keys]
                 texts += record.get("also_found_as", [])
-            elif (kind, tmdb_id) not in self.added and self.quirk(kind, tmdb_id) != "gap":
+            elif (kind, tmdb_id) not in self.added:
                 texts = [self.title(kind, tmdb_id)]  # type: ignore[arg-type]
             else:
                 continue
@@ -316,16 +294,6 @@ class Catalogue:
             "aggregate_credits": make.aggregate(involved, 8),
             "external_ids": {"imdb_id": f"tt9{i:06d}", "tvdb_id": 100_000 + i, "tvrage_id": None},
         }
-
-    def _with_quirk(self, kind: str, i: int, record: Json) -> Json:
-        name, day = ("title", "release_date") if kind == "movie" else ("name", "first_air_date")
-        odd: dict[str | None, Json] = {
-            "untitled": {name: "", f"original_{name}": None},
-            "types": {"runtime": "two hours", "genres": None, "popularity": "n/a", "overview": 7},
-            "blank": {day: ""},
-            "nulls": {"overview": None, "poster_path": None, "runtime": 0, "vote_average": None},
-        }
-        return {**record, **odd.get(self.quirk(kind, i), {})}
 
 
 def words(text: str) -> list[str]:

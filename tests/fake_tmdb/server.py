@@ -9,7 +9,6 @@ import socket
 import struct
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
@@ -44,7 +43,6 @@ class FakeTmdb:
         recorded: TMDb's own answers, taken for what the catalogue does not know.
         token: refuse any other with 401; by default any is taken, but there has to be one.
         latency: seconds before each answer.
-        limit: more requests than this in a second are answered 429.
         port: a free one by default.
     """
 
@@ -55,18 +53,15 @@ class FakeTmdb:
         recorded: Recorded | None = None,
         token: str | None = None,
         latency: float = 0.0,
-        limit: int | None = None,
         port: int = 0,
     ) -> None:
         self.catalogue = catalogue or Catalogue()
         self.recorded = recorded
         self.token = token
         self.latency = latency
-        self.limit = limit
         self.faults = Script()
         self.requests: list[Seen] = []
         self._lock = threading.Lock()
-        self._recent: deque[float] = deque()
         self._connections: set[socket.socket] = set()
         self._stopping = threading.Event()
         self._server = self._listen(port)
@@ -103,17 +98,6 @@ class FakeTmdb:
         if self._server.socket.fileno() == -1:
             self._server = self._listen(self.port)
 
-    def down_for(self, seconds: float, fault: Fault | None = None, *, after: float = 0.0) -> None:
-        """Be away for a while, beginning after some seconds."""
-
-        def script() -> None:
-            if not self._stopping.wait(after):
-                self.down(fault)
-            if not self._stopping.wait(seconds):
-                self.up()
-
-        threading.Thread(target=script, daemon=True).start()
-
     # -- what was seen -------------------------------------------------------------------------
 
     def paths(self) -> list[str]:
@@ -123,17 +107,6 @@ class FakeTmdb:
     def forget(self) -> None:
         """Forget the requests seen so far."""
         self.requests.clear()
-
-    def busiest_second(self, seconds: float = 1.0) -> int:
-        """Return the most requests that arrived in any second, or in any time of that length."""
-        recent: deque[float] = deque()
-        most = 0
-        for at in sorted(seen.at for seen in self.requests):
-            recent.append(at)
-            while at - recent[0] >= seconds:
-                recent.popleft()
-            most = max(most, len(recent))
-        return most
 
     # -- answering -----------------------------------------------------------------------------
 
@@ -196,16 +169,6 @@ class FakeTmdb:
         if page > 500:
             return 400, {"success": False, "status_code": 22, "status_message": "Invalid page"}
         return 200, paged(self.catalogue.changes(kind, start, end), page, 100)
-
-    def over_limit(self, now: float) -> bool:
-        """Count a request and say whether it is one too many."""
-        if self.limit is None:
-            return False
-        with self._lock:
-            while self._recent and now - self._recent[0] >= 1.0:
-                self._recent.popleft()
-            self._recent.append(now)
-            return len(self._recent) > self.limit
 
     def note(self, seen: Seen) -> None:
         """Keep a request."""
@@ -284,9 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(parts.query))
         api_key = query.pop("api_key", None)
         bearer = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
-        over = self.tmdb.over_limit(now)
-        fault = Fault("status", 429, {"Retry-After": "1"}) if over else None
-        fault = fault or self.tmdb.faults.next_for(f"{parts.path}?{parts.query}")
+        fault = self.tmdb.faults.next_for(f"{parts.path}?{parts.query}")
         status, body = self._decide(parts.path, query, api_key or bearer, fault)
         self.tmdb.note(Seen(now, parts.path, query, api_key, bearer, status))
         if self.tmdb.latency and self.tmdb.pause(self.tmdb.latency):

@@ -8,8 +8,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from tests.databases import on_both_databases
+
 if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
+
+pytestmark = on_both_databases
 
 FILLED = """
 INSERT INTO libraries (id, title, kind, path) VALUES (1, 'Films', 'movies', '/films');
@@ -30,6 +34,27 @@ INSERT INTO media_files (id, library_id, path, size, mtime_ns, state, show_id, s
 INSERT INTO media_file_episodes (media_file_id, episode_id) VALUES (2, 1)
 """
 
+IMPOSSIBLE = [
+    "INSERT INTO credits (person_id, kind, weight) VALUES (6384, 'cast', 1)",
+    "INSERT INTO credits (person_id, movie_id, show_id, kind, weight)"
+    " VALUES (6384, 1, 1, 'cast', 1)",
+    "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (6384, 1, 'team', 1)",
+    "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (1, 1, 'cast', 1)",
+    "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (6384, 2, 'cast', 1)",
+    "DELETE FROM people WHERE id = 6384",
+    "INSERT INTO libraries (title, kind, path) VALUES ('Films', 'tv', '/x')",
+    "INSERT INTO libraries (title, kind, path) VALUES ('Songs', 'music', '/x')",
+    "INSERT INTO movies (tmdb_id, match_key, title, genres, popularity, source, added_at)"
+    " VALUES (603, 'x', 'X', '[]', 1, 'tmdb', '2024-01-01')",
+    "INSERT INTO seasons (show_id, number) VALUES (1, 1)",
+    "INSERT INTO seasons (show_id, number) VALUES (1, -1)",
+    "INSERT INTO episodes (season_id, number) VALUES (1, 1)",
+    "INSERT INTO media_file_episodes (media_file_id, episode_id) VALUES (1, 2)",
+    "UPDATE media_files SET path = 'a.mkv' WHERE id = 2",
+    "UPDATE media_files SET show_id = 1 WHERE id = 1",
+    "UPDATE media_files SET state = 'lost' WHERE id = 1",
+]
+
 
 def run(catalog: Catalog, statements: str) -> None:
     with catalog.session() as session:
@@ -43,33 +68,17 @@ def count(catalog: Catalog, table: str, where: str = "true") -> int:
     return int(found or 0)
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "INSERT INTO credits (person_id, kind, weight) VALUES (6384, 'cast', 1)",
-        "INSERT INTO credits (person_id, movie_id, show_id, kind, weight)"
-        " VALUES (6384, 1, 1, 'cast', 1)",
-        "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (6384, 1, 'team', 1)",
-        "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (1, 1, 'cast', 1)",
-        "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (6384, 2, 'cast', 1)",
-        "DELETE FROM people WHERE id = 6384",
-        "INSERT INTO libraries (title, kind, path) VALUES ('Films', 'tv', '/x')",
-        "INSERT INTO libraries (title, kind, path) VALUES ('Songs', 'music', '/x')",
-        "INSERT INTO movies (tmdb_id, match_key, title, genres, popularity, source, added_at)"
-        " VALUES (603, 'x', 'X', '[]', 1, 'tmdb', '2024-01-01')",
-        "INSERT INTO seasons (show_id, number) VALUES (1, 1)",
-        "INSERT INTO seasons (show_id, number) VALUES (1, -1)",
-        "INSERT INTO episodes (season_id, number) VALUES (1, 1)",
-        "INSERT INTO media_file_episodes (media_file_id, episode_id) VALUES (1, 2)",
-        "UPDATE media_files SET path = 'a.mkv' WHERE id = 2",
-        "UPDATE media_files SET show_id = 1 WHERE id = 1",
-        "UPDATE media_files SET state = 'lost' WHERE id = 1",
-    ],
-)
-def test_what_cannot_be_is_refused(catalog: Catalog, statement: str) -> None:
-    run(catalog, FILLED)
-    with pytest.raises(IntegrityError):
+def is_refused(catalog: Catalog, statement: str) -> bool:
+    try:
         run(catalog, statement)
+    except IntegrityError:
+        return True
+    return False
+
+
+def test_what_cannot_be_is_refused(catalog: Catalog) -> None:
+    run(catalog, FILLED)
+    assert [each for each in IMPOSSIBLE if not is_refused(catalog, each)] == []
 
 
 def test_two_titles_known_by_name_alone_cannot_be_the_same(catalog: Catalog) -> None:

@@ -27,11 +27,14 @@ from haas_media.providers.records import (
     SeasonRecord,
     ShowRecord,
 )
+from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from haas_media.catalog.opening import Catalog
+
+pytestmark = on_both_databases
 
 
 def cast(person_id: int, name: str, order: int = 0, **more: Any) -> CreditRecord:

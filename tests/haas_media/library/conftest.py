@@ -5,15 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_media.catalog import open_catalog
 from haas_media.tmdb import RetryPolicy, TmdbClient
 from tests.fake_tmdb import Catalogue, FakeTmdb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from haas_media.catalog.opening import Catalog
-    from tests.databases import Postgres
 
 QUICK = RetryPolicy(first_wait=dt.timedelta(milliseconds=2), longest_wait=dt.timedelta(0, 0.02))
 
@@ -28,12 +24,3 @@ def tmdb() -> Iterator[FakeTmdb]:
 def provider(tmdb: FakeTmdb) -> Iterator[TmdbClient]:
     with TmdbClient("token", tmdb.url, requests_per_second=1000, retries=QUICK) as client:
         yield client
-
-
-@pytest.fixture
-def on_postgres(postgres: Postgres) -> Iterator[Catalog]:
-    """A catalog that several writers can write to at once."""
-    url = postgres.migrated()
-    with open_catalog(url) as opened:
-        yield opened
-    postgres.give_back(url)

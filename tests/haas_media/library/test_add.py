@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,7 @@ from haas_media.library.add import add_to_library
 from haas_media.library.remove import remove_from_library
 from haas_media.library.titles import TitleUnknown
 from haas_media.providers import ProviderRefused, ProviderUnreachable, UnusableRecord
+from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault
 
 from .contents import add_file, credits_of, one, people, rows, seasons
@@ -47,6 +48,7 @@ def _titles(tmdb: FakeTmdb) -> None:
         tmdb.catalogue.add_person(person_id, name)
 
 
+@on_both_databases
 def test_a_movie_with_its_credits_and_details_of_people(
     catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
 ) -> None:
@@ -64,6 +66,7 @@ def test_a_movie_with_its_credits_and_details_of_people(
     assert tmdb.paths()[0] == "/movie/603"
 
 
+@on_both_databases
 def test_a_show_with_all_its_seasons_and_episodes(
     catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
 ) -> None:
@@ -99,12 +102,13 @@ def test_adding_again_takes_over_what_changed(
     assert credits_of(catalog) == {(6384, "cast", "Mr. A")}
 
 
-@pytest.mark.parametrize("kind", ["movie", "tv"])
 def test_an_unknown_id_fails_clearly_and_leaves_nothing_behind(
-    catalog: Catalog, provider: TmdbClient, kind
+    catalog: Catalog, provider: TmdbClient
 ) -> None:
-    with pytest.raises(TitleUnknown, match=r"TMDb has no (movie|show) 424242. Look it up"):
-        add_to_library(catalog, provider, kind, 424242)
+    with pytest.raises(TitleUnknown, match=r"TMDb has no movie 424242. Look it up"):
+        add_to_library(catalog, provider, "movie", 424242)
+    with pytest.raises(TitleUnknown, match=r"TMDb has no show 424242. Look it up"):
+        add_to_library(catalog, provider, "tv", 424242)
     assert rows(catalog) == {}
 
 
@@ -149,6 +153,7 @@ def test_people_who_cannot_be_reached_are_read_later(
     assert add_to_library(catalog, provider, "movie", 603).people.fetched == 1
 
 
+@on_both_databases
 def test_files_of_a_removed_title_wait_for_the_next_scan(
     catalog: Catalog, provider: TmdbClient
 ) -> None:
@@ -168,22 +173,20 @@ def test_files_of_a_removed_title_wait_for_the_next_scan(
     assert one(catalog, Folder).signature == "", "so that the next scan looks at its files"
 
 
-@pytest.mark.parametrize(
-    ("kind", "tmdb_id", "message"),
-    [
+def test_bad_input_is_refused_before_anything_is_asked(
+    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
+) -> None:
+    bad: tuple[tuple[Any, Any, str], ...] = (
         ("film", 1, "kind must be"),
         ("movie", 0, "from 1 to"),
         ("movie", -603, "from 1 to"),
         ("tv", 2**31, "from 1 to"),
         ("tv", "1396", "must be a number"),
         ("tv", True, "must be a number"),
-    ],
-)
-def test_bad_input_is_refused_before_anything_is_asked(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb, kind, tmdb_id, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        add_to_library(catalog, provider, kind, tmdb_id)
+    )
+    for kind, tmdb_id, message in bad:
+        with pytest.raises(ValueError, match=message):
+            add_to_library(catalog, provider, kind, tmdb_id)
     assert tmdb.requests == []
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,19 +12,26 @@ from sqlalchemy import select, text
 
 from haas_media.catalog.models import Credit, Person
 from haas_media.catalog.titles import store_movie
-from haas_media.library import cleanup
 from haas_media.library.add import add_to_library
 from haas_media.library.cleanup import cleanup_people
 from haas_media.library.remove import remove_from_library
 from haas_media.providers import CreditRecord, MovieRecord
+from tests.databases import on_both_databases, on_postgresql
+from tests.haas_media.conftest import CHAOS
 
 from .contents import people
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
     from haas_media.catalog.opening import Catalog
+    from haas_media.library.cleanup import CleanupReport
     from haas_media.progress import Progress
     from haas_media.tmdb import TmdbClient
     from tests.fake_tmdb import FakeTmdb
+
+ROUNDS = 200 if CHAOS else 20
 
 
 def _movie(tmdb_id: int, *person_ids: int) -> MovieRecord:
@@ -76,6 +83,7 @@ def test_a_director_of_a_movie_and_a_show_is_kept(
     assert people(catalog) == {}
 
 
+@on_both_databases
 def test_a_guest_star_of_a_deleted_show_is_deleted(
     catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
 ) -> None:
@@ -91,29 +99,33 @@ def test_a_guest_star_of_a_deleted_show_is_deleted(
 # -- everybody, in batches ---------------------------------------------------------------------
 
 
-def test_everybody_is_looked_at_in_short_transactions(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+@on_both_databases
+def test_everybody_is_looked_at_in_transactions_that_others_can_come_between(
+    catalog: Catalog,
 ) -> None:
-    monkeypatch.setattr(cleanup, "_BATCH", 7)
-    _store(catalog, _movie(1, *range(10, 200, 10)))
-    _add_people(catalog, *(i for i in range(1, 201) if i % 10 or i == 200))
+    with catalog.session() as session:
+        numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)"
+        session.execute(text(f"INSERT INTO people (id, name) {numbers} SELECT i, 'P' FROM n"))
+    _store(catalog, _movie(1, 10, 20, 30))
     told: list[Progress] = []
-    report = cleanup_people(catalog, on_progress=told.append)
-    assert set(people(catalog)) == set(range(10, 200, 10))
-    assert (report.checked, report.deleted) == (200, 181)
-    fractions = [progress.fraction for progress in told]
-    assert fractions == sorted(fractions)
-    assert fractions[-1] == 1.0
-    assert len(told) == 29
+
+    def credit_another(progress: Progress) -> None:
+        if not told:
+            _store(catalog, _movie(2, 60000))
+        told.append(progress)
+
+    report = cleanup_people(catalog, on_progress=credit_another)
+    assert set(people(catalog)) == {10, 20, 30, 60000}
+    assert (report.checked, report.deleted) == (60000, 59996)
+    assert [progress.fraction for progress in told] == [pytest.approx(5 / 6), 1.0]
     assert cleanup_people(catalog).deleted == 0
 
 
-def test_only_the_people_that_are_named_are_looked_at(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cleanup, "_IDS_PER_QUERY", 2)
+@on_both_databases
+def test_only_the_people_that_are_named_are_looked_at(catalog: Catalog) -> None:
+    """However many they are: databases take tens of thousands of values at the most."""
     _add_people(catalog, *range(1, 11))
-    report = cleanup_people(catalog, [9, 3, 3, 5, 4, 77])
+    report = cleanup_people(catalog, [9, 3, 3, 5, 4, *range(77, 33_000)])
     assert set(people(catalog)) == {1, 2, 6, 7, 8, 10}
     assert (report.checked, report.deleted) == (4, 4)
 
@@ -123,10 +135,10 @@ def test_nobody(catalog: Catalog) -> None:
     assert cleanup_people(catalog, []).checked == 0
 
 
-@pytest.mark.parametrize("wrong", [0, -5, 2**31, True])
-def test_an_id_that_cannot_be_one_is_refused(catalog: Catalog, wrong: int) -> None:
-    with pytest.raises(ValueError, match="person ids must be from 1"):
-        cleanup_people(catalog, [1, wrong])
+def test_an_id_that_cannot_be_one_is_refused(catalog: Catalog) -> None:
+    for wrong in (0, -5, 2**31, True):
+        with pytest.raises(ValueError, match="person ids must be from 1"):
+            cleanup_people(catalog, [1, wrong])
 
 
 def test_the_report(catalog: Catalog) -> None:
@@ -141,110 +153,101 @@ def test_the_report(catalog: Catalog) -> None:
 # -- with others at work -----------------------------------------------------------------------
 
 
-def test_who_is_being_credited_at_this_moment_is_kept_and_not_waited_for(
-    on_postgres: Catalog,
-) -> None:
-    _add_people(on_postgres, 7, 8)
-    with on_postgres.session() as scan:
+@on_postgresql
+def test_who_is_being_credited_at_this_moment_is_kept_and_not_waited_for(catalog: Catalog) -> None:
+    _add_people(catalog, 7, 8)
+    with catalog.session() as scan:
         store_movie(scan, _movie(1, 7))
-        report = cleanup_people(on_postgres)
+        report = cleanup_people(catalog)
         assert report.deleted == 1
-    assert set(people(on_postgres)) == {7}
+    assert set(people(catalog)) == {7}
 
 
-def test_who_is_credited_after_the_statement_began_is_kept(on_postgres: Catalog) -> None:
-    _add_people(on_postgres, 7, 8)
-    interfered: list[str] = []
+@contextmanager
+def _held_up(catalog: Catalog) -> Iterator[Future[CleanupReport]]:
+    """Clean up, held up between finding the orphans and deleting them; end it afterwards."""
+    with ThreadPoolExecutor(1) as pool, catalog.engine.connect() as connection:
+        for statement in (
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN OLD; END $$",
+            "CREATE TRIGGER wait BEFORE DELETE ON people FOR EACH ROW EXECUTE FUNCTION wait()",
+            "SELECT pg_advisory_lock(7)",
+        ):
+            connection.execute(text(statement))
+            connection.commit()
+        try:
+            cleaning = pool.submit(cleanup_people, catalog)
+            _wait_for_a_lock(catalog, "advisory")
+            yield cleaning
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(7)"))
+            cleaning.result(30)
+            connection.execute(text("DROP FUNCTION wait CASCADE"))
+            connection.commit()
 
-    # Held up between finding the orphans and deleting them, in the very statement.
-    with on_postgres.engine.connect() as connection, connection.begin():
-        connection.execute(
-            text(
-                "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN PERFORM pg_sleep(0.5); RETURN OLD; END $$"
-            )
-        )
-        connection.execute(
-            text("CREATE TRIGGER slow BEFORE DELETE ON people FOR EACH ROW EXECUTE FUNCTION slow()")
-        )
 
-    def credit() -> None:
-        time.sleep(0.2)
+def _wait_for_a_lock(catalog: Catalog, kind: str) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = :kind"
+    deadline = time.monotonic() + 30
+    while True:
+        with catalog.reading() as session:
+            if session.scalar(text(waiting), {"kind": kind}):
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@on_postgresql
+def test_who_is_credited_after_the_statement_began_is_kept(catalog: Catalog) -> None:
+    _add_people(catalog, 7, 8)
+    with _held_up(catalog) as cleaning, catalog.engine.begin() as connection:
         # Past the lock on the row: what a writer that committed just before leaves behind.
-        with on_postgres.engine.begin() as connection:
-            connection.execute(text("SET session_replication_role = replica"))
-            connection.execute(
-                text(
-                    "INSERT INTO movies (id, tmdb_id, title, match_key, genres, "
-                    "popularity, source, added_at) VALUES (1, 1, 'M', 'm|', '[]', 0, 'tmdb', now())"
-                )
-            )
-            connection.execute(
-                text(
-                    "INSERT INTO credits (person_id, movie_id, kind, weight) "
-                    "VALUES (7, 1, 'cast', 100)"
-                )
-            )
-            connection.execute(text("SET session_replication_role = DEFAULT"))
-        interfered.append("yes")
-
-    thread = threading.Thread(target=credit)
-    thread.start()
-    report = cleanup_people(on_postgres)
-    thread.join()
-    assert interfered
-    assert set(people(on_postgres)) == {7}
-    assert report.deleted == 1
+        for statement in (
+            "SET LOCAL session_replication_role = replica",
+            "INSERT INTO movies (id, tmdb_id, title, match_key, genres, popularity, source, "
+            "added_at) VALUES (1, 1, 'M', 'm|', '[]', 0, 'tmdb', now())",
+            "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (7, 1, 'cast', 100)",
+        ):
+            connection.execute(text(statement))
+    assert set(people(catalog)) == {7}
+    assert cleaning.result().deleted == 1
 
 
+@on_postgresql
 def test_whoever_credits_somebody_under_deletion_waits_and_makes_them_anew(
-    on_postgres: Catalog,
+    catalog: Catalog,
 ) -> None:
-    _add_people(on_postgres, 7)
-    done = threading.Event()
-
-    def scan() -> None:
-        _store(on_postgres, _movie(1, 7))
-        done.set()
-
-    with on_postgres.session() as session:
-        assert cleanup._delete_orphans(session, lambda column: column > 0) == 1
-        thread = threading.Thread(target=scan)
-        thread.start()
-        assert not done.wait(0.3), "the scan waits for the cleanup's transaction"
-    thread.join(30)
-    assert done.is_set()
-    assert set(people(on_postgres)) == {7}
+    _add_people(catalog, 7)
+    with ThreadPoolExecutor(1) as pool, _held_up(catalog) as cleaning:
+        scan = pool.submit(_store, catalog, _movie(1, 7))
+        _wait_for_a_lock(catalog, "transactionid")
+        assert not scan.done()
+    scan.result(30)
+    assert cleaning.result().deleted == 1
+    assert set(people(catalog)) == {7}
 
 
+@on_both_databases
 def test_a_cleanup_beside_writers_never_errs_and_never_takes_a_credited_person(
     catalog: Catalog,
 ) -> None:
-    stop = threading.Event()
+    rounds = [0] * 4
 
-    def write(number: int) -> int:
-        written = 0
-        while not stop.is_set():
-            ids = [1 + (written * 7 + number * 3 + k * k) % 40 for k in range(12)]
-            # Most of a movie's people change each time, so that many are orphans for a moment.
-            _store(catalog, _movie(number, *ids))
-            written += 1
+    def work(number: int) -> None:
+        # Until everybody has had many turns; who is done waits for nobody else.
+        while min(rounds) < ROUNDS:
+            if number == 0:
+                cleanup_people(catalog)
+            else:
+                seed = rounds[number] * 7 + number * 3
+                # Most of a movie's people change each time, so that many are orphans for a moment.
+                _store(catalog, _movie(number, *(1 + (seed + k * k) % 40 for k in range(12))))
+            rounds[number] += 1
             time.sleep(0.001)
-        return written
-
-    def clean() -> int:
-        runs = 0
-        while not stop.is_set():
-            cleanup_people(catalog)
-            runs += 1
-            time.sleep(0.001)
-        return runs
 
     with ThreadPoolExecutor(4) as pool:
-        work = [pool.submit(write, n) for n in (1, 2, 3)] + [pool.submit(clean)]
-        time.sleep(3)
-        stop.set()
-        assert all(future.result(60) > 3 for future in work)
+        for done in [pool.submit(work, number) for number in range(4)]:
+            done.result()
     cleanup_people(catalog)
     with catalog.reading() as session:
         credited = set(session.scalars(select(Credit.person_id)))

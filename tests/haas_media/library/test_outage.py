@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
     from tests.databases import Databases
 
-FILMS = 30
+FILMS = 12
 FAULTS = {
     "the port is closed": None,
     "connections are reset": Fault("reset"),
@@ -36,7 +34,7 @@ FAULTS = {
 
 @pytest.fixture
 def films(tmp_path: Path) -> tuple[Settings, Catalogue]:
-    titles = Catalogue(movies=FILMS, people=40)
+    titles = Catalogue(movies=FILMS, people=20)
     for number in range(1, FILMS + 1):
         name = f"{titles.title('movie', number)} ({titles.year(number)})"
         (tmp_path / "films" / name).mkdir(parents=True)
@@ -58,7 +56,7 @@ def test_tmdb_down_in_the_middle_of_a_scan(
             "token", tmdb.url, requests_per_second=100, retries=QUICK, outage=outage
         ) as client,
     ):
-        threading.Thread(target=_down_after, args=(tmdb, FILMS // 2, fault), daemon=True).start()
+        _down_after(tmdb, FILMS // 2, fault)
         disturbed = scan(settings, catalog, provider=client)
         assert disturbed.total("matched") + disturbed.total("pending") == FILMS
         assert disturbed.total("pending") > 0
@@ -78,6 +76,11 @@ def test_tmdb_down_in_the_middle_of_a_scan(
 
 
 def _down_after(tmdb: FakeTmdb, requests: int, fault: Fault | None) -> None:
-    while len(tmdb.requests) < requests:
-        time.sleep(0.005)
-    tmdb.down(fault)
+    answer = tmdb.answer
+
+    def answer_the_first(path: str, query: dict[str, str]) -> tuple[int, Any]:
+        if len(tmdb.requests) >= requests:
+            tmdb.down(fault)
+        return answer(path, query)
+
+    tmdb.answer = answer_the_first  # type: ignore[method-assign]

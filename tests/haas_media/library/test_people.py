@@ -8,7 +8,6 @@ import pytest
 
 from haas_media.catalog.models import Movie, Person, Show
 from haas_media.catalog.titles import store_movie, store_show
-from haas_media.library import people as people_module
 from haas_media.library.people import fetch_people, fetch_people_of_titles, wanted_people
 from haas_media.providers import (
     CreditRecord,
@@ -18,6 +17,7 @@ from haas_media.providers import (
     SeasonRecord,
     ShowRecord,
 )
+from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault
 
 from .contents import one
@@ -40,6 +40,7 @@ def _store(catalog: Catalog, tmdb_id: int, *given: CreditRecord) -> int:
     return catalog.write(lambda session: store_movie(session, record)).id
 
 
+@on_both_databases
 def test_twenty_of_the_cast_in_order_and_twelve_of_the_crew_by_weight(catalog: Catalog) -> None:
     crew = [(200 + n, 100 - n) for n in range(20)]
     movie = _store(catalog, 1, *_cast(*range(130, 100, -1)), *_crew(*crew))
@@ -79,6 +80,7 @@ def test_guests_of_episodes_are_not_asked_for(catalog: Catalog) -> None:
     assert wanted_people(catalog, show_ids=[show.id]) == [4]
 
 
+@on_both_databases
 def test_details_are_stored_and_titles_marked(
     catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
 ) -> None:
@@ -130,9 +132,8 @@ def test_a_refused_token_ends_it_and_keeps_what_was_read(
 
 
 def test_an_interruption_keeps_what_was_read(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
 ) -> None:
-    monkeypatch.setattr(people_module, "_BATCH", 1000)
     for person_id in range(1, 40):
         tmdb.catalogue.add_person(person_id, f"Person {person_id}")
     _store(catalog, 1, *_cast(*range(1, 40)))

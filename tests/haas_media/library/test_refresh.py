@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
+from haas_media.catalog import open_catalog
 from haas_media.catalog.models import Movie, Person, Season, Show
 from haas_media.library.add import add_to_library
 from haas_media.library.refresh import refresh
 from haas_media.library.remove import remove_from_library
 from haas_media.providers import ProviderRefused, ProviderUnreachable
+from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault
 
 from .contents import credits_of, one, people, rows, seasons
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from haas_media.catalog.opening import Catalog
     from haas_media.progress import Progress
     from haas_media.tmdb import TmdbClient
+    from tests.databases import Databases
 
 
 def today() -> dt.date:
@@ -29,20 +34,40 @@ def today() -> dt.date:
 
 
 @pytest.fixture(autouse=True)
-def _library(tmdb: FakeTmdb, catalog: Catalog, provider: TmdbClient) -> None:
-    """Four movies and two shows, read ten days ago."""
+def _titles(tmdb: FakeTmdb) -> None:
+    """Four movies and two shows."""
     for person_id in range(1, 8):
         tmdb.catalogue.add_person(person_id, f"Person {person_id}")
     for tmdb_id in (1, 2, 3, 4):
         cast = [(tmdb_id, f"Person {tmdb_id}", "Lead")]
         tmdb.catalogue.add_movie(tmdb_id, f"Movie {tmdb_id}", cast=cast)
-        add_to_library(catalog, provider, "movie", tmdb_id)
     for tmdb_id in (11, 12):
         cast = [(5, "Person 5", "Lead")]
         tmdb.catalogue.add_show(tmdb_id, f"Show {tmdb_id}", seasons={1: ["A"], 2: ["B"]}, cast=cast)
-        add_to_library(catalog, provider, "tv", tmdb_id)
-    age(catalog, 10)
-    tmdb.forget()
+
+
+@pytest.fixture(scope="module")
+def filled() -> dict[Databases, str]:
+    """Addresses of catalogs that hold all that."""
+    return {}
+
+
+@pytest.fixture
+def catalog(
+    databases: Databases, filled: dict[Databases, str], provider: TmdbClient, tmdb: FakeTmdb
+) -> Iterator[Catalog]:
+    """A catalog in which everything was read ten days ago."""
+    if databases not in filled:
+        filled[databases] = databases.migrated()
+        with open_catalog(filled[databases]) as opened:
+            for tmdb_id in (1, 2, 3, 4):
+                add_to_library(opened, provider, "movie", tmdb_id)
+            for tmdb_id in (11, 12):
+                add_to_library(opened, provider, "tv", tmdb_id)
+            age(opened, 10)
+        tmdb.forget()
+    with open_catalog(databases.copy(filled[databases])) as opened:
+        yield opened
 
 
 def age(catalog: Catalog, days: float, model: Any = None, **values: Any) -> None:
@@ -65,6 +90,7 @@ def _read(tmdb: FakeTmdb) -> list[str]:
     return sorted(path for path in tmdb.paths() if not path.endswith("/changes"))
 
 
+@on_both_databases
 def test_only_what_is_in_the_change_lists_is_read(
     catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
 ) -> None:
@@ -294,17 +320,17 @@ def test_details_of_new_people_are_read(
 
 
 def test_a_title_that_is_removed_meanwhile_does_not_come_back(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
 ) -> None:
     tmdb.catalogue.update("movie", 2, title="Movie Two")
-    read = provider.movie
+    answer = tmdb.answer
 
-    def remove_then_tell(tmdb_id: int):
-        record = read(tmdb_id)
-        remove_from_library(catalog, "movie", tmdb_id)
-        return record
+    def remove_then_answer(path: str, query: dict[str, str]) -> tuple[int, Any]:
+        if path == "/3/movie/2":
+            remove_from_library(catalog, "movie", 2)
+        return answer(path, query)
 
-    monkeypatch.setattr(provider, "movie", remove_then_tell)
+    tmdb.answer = remove_then_answer  # type: ignore[method-assign]
     report = refresh(catalog, provider)
     assert report.kinds[0].refreshed == 0
     with catalog.reading() as session:

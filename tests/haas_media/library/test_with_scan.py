@@ -13,6 +13,7 @@ from haas_media.library.cleanup import cleanup_people
 from haas_media.library.remove import remove_from_library
 from haas_media.scan import scan
 from haas_media.settings import Library, ScanSettings, Settings
+from tests.databases import on_both_databases
 
 from .contents import people, rows
 
@@ -57,6 +58,7 @@ def _titles(catalog: Catalog) -> set[int | None]:
         return {row.tmdb_id for row in session.query(Movie.tmdb_id)}
 
 
+@on_both_databases
 def test_a_removed_title_does_not_come_back_by_the_next_scan(
     film: Path, catalog: Catalog, provider: TmdbClient
 ) -> None:

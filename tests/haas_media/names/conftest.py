@@ -1,4 +1,4 @@
-"""Where sets of names to measure against are found."""
+"""How names are read, and where sets of names to measure against are found."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from haas_media.names import fallback
+from haas_media.names import Identity, fallback, identify
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from haas_media.names import Kind
+
+
+def misread(rows: Iterable[Sequence[Any]], kind: Kind, *fields: str) -> list[tuple[Any, ...]]:
+    """List the names of which something else is told than their row says, with both."""
+    wrong = []
+    for path, *expected in rows:
+        found = identify(path, kind)
+        told = [getattr(found, name) for name in fields] if isinstance(found, Identity) else found
+        wrong += [] if told == expected else [(path, expected, told)]
+    return wrong
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ import pytest
 
 from haas_media.names import Identity, identify
 
+from .conftest import misread
+
 # path, show, season, episodes
 EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     # a show's folder, a season's folder
@@ -226,17 +228,12 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
 pytestmark = pytest.mark.usefixtures("no_guessing")
 
 
-@pytest.mark.parametrize(
-    ("path", "title", "season", "episodes"), EPISODES, ids=[episode[0] for episode in EPISODES]
-)
-def test_name_of_an_episode(
-    path: str, title: str | None, season: int | None, episodes: tuple[int, ...]
-) -> None:
-    found = identify(path, "tv")
-    assert isinstance(found, Identity)
-    assert (found.title, found.season, found.episodes) == (title, season, episodes)
-    assert found.absolute == (episodes if season is None else ())
-    assert found.extra is None
+def test_names_of_episodes() -> None:
+    rows = [
+        (path, title, season, episodes, episodes if season is None else (), None)
+        for path, title, season, episodes in EPISODES
+    ]
+    assert misread(rows, "tv", "title", "season", "episodes", "absolute", "extra") == []
 
 
 # path, show, year
@@ -262,11 +259,8 @@ YEARS = [
 ]
 
 
-@pytest.mark.parametrize(("path", "title", "year"), YEARS, ids=[case[0] for case in YEARS])
-def test_year_of_a_show(path: str, title: str, year: int | None) -> None:
-    found = identify(path, "tv")
-    assert isinstance(found, Identity)
-    assert (found.title, found.year) == (title, year)
+def test_years_of_shows() -> None:
+    assert misread(YEARS, "tv", "title", "year") == []
 
 
 # path, show, date
@@ -305,12 +299,9 @@ DAILY = [
 ]
 
 
-@pytest.mark.parametrize(("path", "title", "day"), DAILY, ids=[case[0] for case in DAILY])
-def test_date_of_a_daily_show(path: str, title: str, day: tuple[int, int, int]) -> None:
-    found = identify(path, "tv")
-    assert isinstance(found, Identity)
-    assert (found.title, found.date) == (title, datetime.date(*day))
-    assert (found.year, found.season, found.episodes) == (None, None, ())
+def test_dates_of_daily_shows() -> None:
+    rows = [(path, title, datetime.date(*day), None, None, ()) for path, title, day in DAILY]
+    assert misread(rows, "tv", "title", "date", "year", "season", "episodes") == []
 
 
 def test_number_beside_a_date_counts() -> None:
@@ -334,13 +325,8 @@ EXTRAS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("path", "title", "season", "extra"), EXTRAS, ids=[case[0] for case in EXTRAS]
-)
-def test_extra_of_a_show(path: str, title: str | None, season: int | None, extra: str) -> None:
-    found = identify(path, "tv")
-    assert isinstance(found, Identity)
-    assert (found.title, found.season, found.extra) == (title, season, extra)
+def test_extras_of_shows() -> None:
+    assert misread(EXTRAS, "tv", "title", "season", "extra") == []
 
 
 def test_a_show_may_be_named_as_a_folder_of_extras() -> None:
@@ -350,29 +336,17 @@ def test_a_show_may_be_named_as_a_folder_of_extras() -> None:
 
 
 def test_country_is_told_apart_from_the_title() -> None:
-    found = identify("House of Cards (US)/Season 1/S01E02.mkv", "tv")
-    assert isinstance(found, Identity)
-    assert (found.title, found.country) == ("House of Cards", "US")
-    ours = identify("This Is Us/Season 1/S01E02.mkv", "tv")
-    assert isinstance(ours, Identity)
-    assert (ours.title, ours.country) == ("This Is Us", None)
-
-
-@pytest.mark.parametrize(
-    ("path", "title", "country"),
-    [
+    rows = [
+        ("House of Cards (US)/Season 1/S01E02.mkv", "House of Cards", "US"),
+        ("This Is Us/Season 1/S01E02.mkv", "This Is Us", None),
         ("the.office.us.s01e02.mkv", "the office", "US"),
         ("the.office.us.2005.s01e02.mkv", "the office", "US"),
         ("ghosts.uk.s01e02.mkv", "ghosts", "UK"),
         ("this.is.us.s01e02.mkv", "this is us", None),
         ("the.last.of.us.s01e02.mkv", "the last of us", None),
         ("kids like us s01e02.mkv", "kids like us", None),
-    ],
-)
-def test_country_in_small_letters(path: str, title: str, country: str | None) -> None:
-    found = identify(path, "tv")
-    assert isinstance(found, Identity)
-    assert (found.title, found.country) == (title, country)
+    ]
+    assert misread(rows, "tv", "title", "country") == []
 
 
 def test_tag_of_the_show_folder_holds_for_its_episodes() -> None:

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import pytest
-
 from haas_media.names import classify, is_sidecar, is_video
 
+KINDS = {
+    "The Matrix (1999).mkv": "video",
+    "The Matrix (1999).MKV": "video",
+    "VTS_01_1.VOB": "video",
+    "00001.m2ts": "video",
+    "Show.S01E02.ts": "video",
+    "movie.nfo": "nfo",
+    "The Matrix (1999).en.srt": "subtitle",
+    "The Matrix (1999).idx": "subtitle",
+    "poster.jpg": "image",
+    "folder.webp": "image",
+    "commentary.flac": "audio",
+    "theme.mp3": "audio",
+    "README": "other",
+    "mkv": "other",
+    "": "other",
+    ".mkv": "other",
+    "._The Matrix (1999).mkv": "other",
+    ".The Matrix (1999).mkv": "other",
+    "The Matrix (1999).mkv.part": "other",
+    "Mr. Nobody": "other",
+    "The Matrix.iso": "other",
+    "index.tsv": "other",
+}
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("The Matrix (1999).mkv", "video"),
-        ("The Matrix (1999).MKV", "video"),
-        ("VTS_01_1.VOB", "video"),
-        ("00001.m2ts", "video"),
-        ("Show.S01E02.ts", "video"),
-        ("movie.nfo", "nfo"),
-        ("The Matrix (1999).en.srt", "subtitle"),
-        ("The Matrix (1999).idx", "subtitle"),
-        ("poster.jpg", "image"),
-        ("folder.webp", "image"),
-        ("commentary.flac", "audio"),
-        ("theme.mp3", "audio"),
-        ("README", "other"),
-        ("mkv", "other"),
-        ("", "other"),
-        (".mkv", "other"),
-        ("._The Matrix (1999).mkv", "other"),
-        (".The Matrix (1999).mkv", "other"),
-        ("The Matrix (1999).mkv.part", "other"),
-        ("Mr. Nobody", "other"),
-        ("The Matrix.iso", "other"),
-        ("index.tsv", "other"),
-    ],
-)
-def test_classify(name: str, kind: str) -> None:
-    assert classify(name) == kind
+
+def test_classify() -> None:
+    assert {name: classify(name) for name in KINDS} == KINDS
 
 
 def test_video_and_sidecar() -> None:

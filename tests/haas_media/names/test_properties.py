@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import PurePosixPath
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from haas_media.names import Identity, Kind, Unidentified, classify, identify
@@ -24,7 +24,6 @@ NAMES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(NAMES, KINDS)
 def test_every_name_has_an_answer_that_holds_together(name: str, kind: Kind) -> None:
     found = identify(name, kind)
@@ -44,7 +43,6 @@ def test_every_name_has_an_answer_that_holds_together(name: str, kind: Kind) -> 
         assert found.absolute == ()
 
 
-@settings(max_examples=60, deadline=None)
 @given(NAMES, KINDS)
 def test_an_answer_is_the_same_each_time(name: str, kind: Kind) -> None:
     assert identify(name, kind) == identify(name, kind)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_media.tmdb import client as client_module
-
 if TYPE_CHECKING:
     from tests.fake_tmdb import FakeTmdb
 
@@ -53,9 +51,7 @@ def test_the_pages_of_all_spans_count_together(tmdb: FakeTmdb, connect) -> None:
     assert connect().changes("movie", DAY, _later(21), most_pages=6) is not None
 
 
-def test_more_pages_than_tmdb_gives_are_too_many(
-    tmdb: FakeTmdb, connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client_module, "_MOST_PAGES", 3)
-    tmdb.catalogue.list_changes("movie", range(1, 401), DAY)
+def test_more_pages_than_tmdb_gives_are_too_many(tmdb: FakeTmdb, connect) -> None:
+    tmdb.catalogue.list_changes("movie", range(1, 50_002), DAY)
     assert connect().changes("movie", DAY, DAY) is None
+    assert len(tmdb.requests) == 1

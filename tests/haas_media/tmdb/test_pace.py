@@ -6,6 +6,8 @@ import heapq
 import itertools
 import random
 import threading
+import time
+from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -45,22 +47,21 @@ def run(pace: Pace, clock: Clock, count: int, work: float = 0.0) -> list[float]:
 
 
 def most_in_a_second(times: list[float]) -> int:
-    return max(sum(start <= t < start + 1.0 for t in times) for start in times)
+    return max(bisect_left(times, start + 1.0) - at for at, start in enumerate(times))
 
 
-@pytest.mark.parametrize("lateness", [0.0, 0.004, 0.03, 0.3])
-@pytest.mark.parametrize("per_second", [1, 2.5, 20, 50])
-def test_never_more_than_the_limit_in_any_second(per_second: float, lateness: float) -> None:
-    clock = Clock(lateness)
-    times = run(Pace(per_second, sleep=clock.sleep, clock=clock), clock, 400)
-    assert most_in_a_second(times) <= per_second
+def test_never_more_than_the_limit_in_any_second() -> None:
+    for per_second, lateness in itertools.product((1, 2.5, 20, 50), (0.0, 0.004, 0.03, 0.3)):
+        clock = Clock(lateness)
+        times = run(Pace(per_second, sleep=clock.sleep, clock=clock), clock, 400)
+        assert most_in_a_second(times) <= per_second, lateness
 
 
-@pytest.mark.parametrize(("lateness", "kept"), [(0.0, 0.98), (0.004, 0.97), (0.02, 0.96)])
-def test_keeps_the_rate_though_every_sleep_is_late(lateness: float, kept: float) -> None:
-    clock = Clock(lateness)
-    times = run(Pace(20, sleep=clock.sleep, clock=clock), clock, 401)
-    assert 400 / (times[-1] - times[0]) >= kept * 20
+def test_keeps_the_rate_though_every_sleep_is_late() -> None:
+    for lateness, kept in ((0.0, 0.98), (0.004, 0.97), (0.02, 0.96)):
+        clock = Clock(lateness)
+        times = run(Pace(20, sleep=clock.sleep, clock=clock), clock, 401)
+        assert 400 / (times[-1] - times[0]) >= kept * 20, lateness
 
 
 class Network(Clock):
@@ -143,7 +144,7 @@ def test_what_counts_is_when_a_request_is_sent_not_when_it_was_let_through() -> 
         late = clock.now
         sending.sent()
     times += [late, *run(pace, clock, 20)]
-    assert most_in_a_second(times) <= 5
+    assert most_in_a_second(sorted(times)) <= 5
 
 
 def test_nobody_goes_while_all_that_are_allowed_are_about_to_be_sent() -> None:
@@ -178,10 +179,10 @@ def test_hold_keeps_everybody_back() -> None:
     assert clock.now == pytest.approx(1030)
 
 
-@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
-def test_a_rate_that_is_none_is_refused(rate: float) -> None:
-    with pytest.raises(ValueError, match="more than 0"):
-        Pace(rate)
+def test_a_rate_that_is_none_is_refused() -> None:
+    for rate in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="more than 0"):
+            Pace(rate)
 
 
 def test_whoever_gives_up_lets_the_next_one_in() -> None:
@@ -197,25 +198,17 @@ def test_whoever_gives_up_lets_the_next_one_in() -> None:
     run(pace, clock, 1)
 
 
-def test_the_server_never_sees_more_in_a_second_from_many_threads_with_retries(
-    tmdb: FakeTmdb, connect
-) -> None:
+def test_many_threads_and_their_retries_share_one_pace(tmdb: FakeTmdb, connect) -> None:
     tmdb.catalogue.add_movie(1, "One")
     tmdb.fail(Fault("status", 503), times=20)
-    client = connect(requests_per_second=50, max_concurrent=8)
-    stop = threading.Event()
-
-    def work(_: int) -> None:
-        while not stop.is_set():
-            client.movie(1)
-
+    client = connect(requests_per_second=100, max_concurrent=8)
+    began = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
-        threading.Timer(2.5, stop.set).start()
-        list(pool.map(work, range(8)))
-    # A server's thread may be a moment late itself, so a little less than a second is looked at.
-    assert tmdb.busiest_second(0.9) <= 50
-    assert client.requests_made == len(tmdb.requests) > 50
+        list(pool.map(client.movie, [1] * 40))
+    assert client.requests_made == len(tmdb.requests) == 60
     assert sum(seen.status == 503 for seen in tmdb.requests) == 20
+    # Whatever else the machine does can only make it longer.
+    assert max(seen.at for seen in tmdb.requests) - began >= 59 / 100
 
 
 def test_never_more_at_once_than_allowed(tmdb: FakeTmdb, connect) -> None:
@@ -230,7 +223,7 @@ def test_never_more_at_once_than_allowed(tmdb: FakeTmdb, connect) -> None:
                 at_once += 1
                 most = max(most, at_once)
             # Nobody is done before four are there; a fifth would be seen.
-            all_there.wait(10)
+            all_there.wait(60)
             try:
                 return super().handle_request(request)
             finally:

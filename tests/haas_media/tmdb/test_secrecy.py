@@ -16,7 +16,7 @@ from haas_media.providers import Gone, ProviderRefused, ProviderUnreachable
 from haas_media.tmdb import TmdbClient
 from tests.fake_tmdb import FakeTmdb, Fault
 
-from .conftest import V3_KEY, V4_TOKEN
+from .conftest import QUICK, V3_KEY, V4_TOKEN
 
 TOKENS = pytest.mark.parametrize("token", [V3_KEY, V4_TOKEN], ids=["v3 key", "v4 token"])
 
@@ -93,39 +93,34 @@ def test_a_server_that_echoes_the_token_does_not_make_it_public(
     assert token not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize(
-    "bad", ["", "   ", "two words", "line\nbreak", "Ключ", "a\x00b", "Bearer "]
-)
-def test_what_is_no_token_is_refused_without_repeating_it(bad: str) -> None:
-    with pytest.raises(ValueError, match="HAAS_TMDB_TOKEN") as caught:
-        TmdbClient(bad)
-    if bad.strip() and bad != "Bearer ":
-        assert bad not in str(caught.value)
+def test_what_is_no_token_is_refused_without_repeating_it() -> None:
+    for bad in ("", "   ", "two words", "line\nbreak", "Ключ", "a\x00b", "Bearer "):
+        with pytest.raises(ValueError, match="HAAS_TMDB_TOKEN") as caught:
+            TmdbClient(bad)
+        if bad.strip() and bad != "Bearer ":
+            assert bad not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
+def test_what_is_no_address_is_refused() -> None:
+    for bad in (
         "",
         "api.themoviedb.org",
         "ftp://x/3",
         "http://",
-        "http://user:pass@x/3",
-        "http://x/3?api_key=1",
-    ],
-)
-def test_what_is_no_address_is_refused(bad: str) -> None:
-    with pytest.raises(ValueError, match="HAAS_TMDB_URL") as caught:
-        TmdbClient(V3_KEY, bad)
-    assert "pass" not in str(caught.value).replace("password", "")
+        "http://u:pass@x/3",
+        "http://x/?a=1",
+    ):
+        with pytest.raises(ValueError, match="HAAS_TMDB_URL") as caught:
+            TmdbClient(V3_KEY, bad)
+        assert "pass" not in str(caught.value).replace("password", "")
 
 
-@pytest.mark.parametrize("ending", ["", "/", "/3", "/3/"])
-def test_the_address_may_have_its_version_or_not(tmdb: FakeTmdb, ending: str) -> None:
+def test_the_address_may_have_its_version_or_not(tmdb: FakeTmdb) -> None:
     tmdb.catalogue.add_movie(1, "One")
-    with TmdbClient(V3_KEY, tmdb.url.removesuffix("/3") + ending) as client:
-        client.movie(1)
-    assert tmdb.requests[0].path == "/3/movie/1"
+    for ending in ("", "/", "/3", "/3/"):
+        with TmdbClient(V3_KEY, tmdb.url.removesuffix("/3") + ending) as client:
+            client.movie(1)
+    assert [seen.path for seen in tmdb.requests] == ["/3/movie/1"] * 4
 
 
 def test_redirects_are_not_followed_with_the_token(connect, tmdb: FakeTmdb) -> None:
@@ -135,16 +130,22 @@ def test_redirects_are_not_followed_with_the_token(connect, tmdb: FakeTmdb) -> N
     assert len(tmdb.requests) == 1
 
 
-def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    from haas_media.tmdb.transport import _proxy_for
-
-    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
+def test_a_proxy_of_the_environment_is_used(
+    tmdb: FakeTmdb, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
-    assert _proxy_for("https://api.themoviedb.org/3") == "http://proxy.example:3128"
-    assert _proxy_for("https://127.0.0.1:1/3") is None
-    monkeypatch.setenv("NO_PROXY", "themoviedb.org")
-    assert _proxy_for("https://api.themoviedb.org/3") is None
+    tmdb.catalogue.add_movie(1, "One")
+    elsewhere = "http://127.0.0.2:1/3"  # where nobody answers but a proxy
+    monkeypatch.setenv("http_proxy", f"127.0.0.1:{tmdb.port}")
+    with TmdbClient(V3_KEY, elsewhere) as client:
+        assert client.movie(1).title == "One"
+    monkeypatch.setenv("no_proxy", "127.0.0.2")
+    with TmdbClient(V3_KEY, elsewhere, retries=QUICK) as client, pytest.raises(ProviderUnreachable):
+        client.movie(1)
+    monkeypatch.setenv("http_proxy", "127.0.0.2:1")
+    monkeypatch.delenv("no_proxy")
+    assert connect().movie(1).title == "One", "this machine is reached without a proxy"
 
 
 def test_a_transport_that_is_given_carries_the_signed_request() -> None:
