@@ -8,8 +8,12 @@ import pytest
 from haas_media.tmdb import RetryPolicy, TmdbClient
 from tests.fake_tmdb import Catalogue, FakeTmdb
 
+from .contents import Librarian
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from haas_media.catalog.opening import Catalog
 
 QUICK = RetryPolicy(first_wait=dt.timedelta(milliseconds=2), longest_wait=dt.timedelta(0, 0.02))
 
@@ -24,3 +28,8 @@ def tmdb() -> Iterator[FakeTmdb]:
 def provider(tmdb: FakeTmdb) -> Iterator[TmdbClient]:
     with TmdbClient("token", tmdb.url, requests_per_second=1000, retries=QUICK) as client:
         yield client
+
+
+@pytest.fixture
+def librarian(catalog: Catalog, provider: TmdbClient) -> Librarian:
+    return Librarian(catalog, provider)

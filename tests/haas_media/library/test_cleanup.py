@@ -12,14 +12,10 @@ from sqlalchemy import select, text
 
 from haas_media.catalog.models import Credit, Person
 from haas_media.catalog.titles import store_movie
-from haas_media.library.add import add_to_library
 from haas_media.library.cleanup import cleanup_people
-from haas_media.library.remove import remove_from_library
 from haas_media.providers import CreditRecord, MovieRecord
 from tests.databases import on_both_databases, on_postgresql
 from tests.haas_media.conftest import CHAOS
-
-from .contents import people
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +24,9 @@ if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
     from haas_media.library.cleanup import CleanupReport
     from haas_media.progress import Progress
-    from haas_media.tmdb import TmdbClient
     from tests.fake_tmdb import FakeTmdb
+
+    from .contents import Librarian
 
 ROUNDS = 200 if CHAOS else 20
 
@@ -51,49 +48,45 @@ def _add_people(catalog: Catalog, *person_ids: int) -> None:
 # -- the four scenarios ------------------------------------------------------------------------
 
 
-def test_shared_cast_is_kept(catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb) -> None:
+def test_shared_cast_is_kept(librarian: Librarian, tmdb: FakeTmdb) -> None:
     for tmdb_id in (1, 2):
         tmdb.catalogue.add_movie(tmdb_id, f"Movie {tmdb_id}", cast=[(7, "Shared", "Both")])
-        add_to_library(catalog, provider, "movie", tmdb_id)
-    removed = remove_from_library(catalog, "movie", 1)
-    report = cleanup_people(catalog, removed.person_ids)
-    assert people(catalog) == {7: "Shared"}
+        librarian.add("movie", tmdb_id)
+    removed = librarian.remove("movie", 1)
+    report = librarian.cleanup(removed.person_ids)
+    assert librarian.people() == {7: "Shared"}
     assert (report.checked, report.deleted, report.kept) == (1, 0, 1)
 
 
-def test_an_orphan_is_deleted(catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb) -> None:
+def test_an_orphan_is_deleted(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.add_movie(1, "One", cast=[(7, "Orphan", "A")], crew=[(8, "Crew", "Editor")])
-    add_to_library(catalog, provider, "movie", 1)
-    removed = remove_from_library(catalog, "movie", 1)
-    report = cleanup_people(catalog, removed.person_ids)
-    assert people(catalog) == {}
+    librarian.add("movie", 1)
+    removed = librarian.remove("movie", 1)
+    report = librarian.cleanup(removed.person_ids)
+    assert librarian.people() == {}
     assert (report.checked, report.deleted, report.kept) == (2, 2, 0)
 
 
-def test_a_director_of_a_movie_and_a_show_is_kept(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
+def test_a_director_of_a_movie_and_a_show_is_kept(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.add_movie(1, "Movie", crew=[(7, "Director", "Director")])
     tmdb.catalogue.add_show(2, "Show", crew=[(7, "Director", "Director")])
-    add_to_library(catalog, provider, "movie", 1)
-    add_to_library(catalog, provider, "tv", 2)
-    cleanup_people(catalog, remove_from_library(catalog, "movie", 1).person_ids)
-    assert people(catalog) == {7: "Director"}
-    cleanup_people(catalog, remove_from_library(catalog, "tv", 2).person_ids)
-    assert people(catalog) == {}
+    librarian.add("movie", 1)
+    librarian.add("tv", 2)
+    librarian.cleanup(librarian.remove("movie", 1).person_ids)
+    assert librarian.people() == {7: "Director"}
+    librarian.cleanup(librarian.remove("tv", 2).person_ids)
+    assert librarian.people() == {}
 
 
 @on_both_databases
-def test_a_guest_star_of_a_deleted_show_is_deleted(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
+def test_a_guest_star_of_a_deleted_show_is_deleted(librarian: Librarian, tmdb: FakeTmdb) -> None:
     guests = {(1, 1): [(7, "Guest", "X"), (8, "Guest of both", "Y")]}
     tmdb.catalogue.add_show(1, "Deleted", guests=guests)
     tmdb.catalogue.add_show(2, "Kept", guests={(1, 2): [(8, "Guest of both", "Z")]})
-    add_to_library(catalog, provider, "tv", 1)
-    add_to_library(catalog, provider, "tv", 2)
-    cleanup_people(catalog, remove_from_library(catalog, "tv", 1).person_ids)
-    assert people(catalog) == {8: "Guest of both"}
+    librarian.add("tv", 1)
+    librarian.add("tv", 2)
+    librarian.cleanup(librarian.remove("tv", 1).person_ids)
+    assert librarian.people() == {8: "Guest of both"}
 
 
 # -- everybody, in batches ---------------------------------------------------------------------
@@ -101,50 +94,50 @@ def test_a_guest_star_of_a_deleted_show_is_deleted(
 
 @on_both_databases
 def test_everybody_is_looked_at_in_transactions_that_others_can_come_between(
-    catalog: Catalog,
+    librarian: Librarian,
 ) -> None:
-    with catalog.session() as session:
+    with librarian.catalog.session() as session:
         numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)"
         session.execute(text(f"INSERT INTO people (id, name) {numbers} SELECT i, 'P' FROM n"))
-    _store(catalog, _movie(1, 10, 20, 30))
+    _store(librarian.catalog, _movie(1, 10, 20, 30))
     told: list[Progress] = []
 
     def credit_another(progress: Progress) -> None:
         if not told:
-            _store(catalog, _movie(2, 60000))
+            _store(librarian.catalog, _movie(2, 60000))
         told.append(progress)
 
-    report = cleanup_people(catalog, on_progress=credit_another)
-    assert set(people(catalog)) == {10, 20, 30, 60000}
+    report = librarian.cleanup(on_progress=credit_another)
+    assert set(librarian.people()) == {10, 20, 30, 60000}
     assert (report.checked, report.deleted) == (60000, 59996)
     assert [progress.fraction for progress in told] == [pytest.approx(5 / 6), 1.0]
-    assert cleanup_people(catalog).deleted == 0
+    assert librarian.cleanup().deleted == 0
 
 
 @on_both_databases
-def test_only_the_people_that_are_named_are_looked_at(catalog: Catalog) -> None:
+def test_only_the_people_that_are_named_are_looked_at(librarian: Librarian) -> None:
     """However many they are: databases take tens of thousands of values at the most."""
-    _add_people(catalog, *range(1, 11))
-    report = cleanup_people(catalog, [9, 3, 3, 5, 4, *range(77, 33_000)])
-    assert set(people(catalog)) == {1, 2, 6, 7, 8, 10}
+    _add_people(librarian.catalog, *range(1, 11))
+    report = librarian.cleanup([9, 3, 3, 5, 4, *range(77, 33_000)])
+    assert set(librarian.people()) == {1, 2, 6, 7, 8, 10}
     assert (report.checked, report.deleted) == (4, 4)
 
 
-def test_nobody(catalog: Catalog) -> None:
-    assert cleanup_people(catalog).counts() == {"checked": 0, "deleted": 0, "kept": 0}
-    assert cleanup_people(catalog, []).checked == 0
+def test_nobody(librarian: Librarian) -> None:
+    assert librarian.cleanup().counts() == {"checked": 0, "deleted": 0, "kept": 0}
+    assert librarian.cleanup([]).checked == 0
 
 
-def test_an_id_that_cannot_be_one_is_refused(catalog: Catalog) -> None:
+def test_an_id_that_cannot_be_one_is_refused(librarian: Librarian) -> None:
     for wrong in (0, -5, 2**31, True):
         with pytest.raises(ValueError, match="person ids must be from 1"):
-            cleanup_people(catalog, [1, wrong])
+            librarian.cleanup([1, wrong])
 
 
-def test_the_report(catalog: Catalog) -> None:
-    _add_people(catalog, 1, 2)
-    _store(catalog, _movie(1, 3))
-    report = cleanup_people(catalog)
+def test_the_report(librarian: Librarian) -> None:
+    _add_people(librarian.catalog, 1, 2)
+    _store(librarian.catalog, _movie(1, 3))
+    report = librarian.cleanup()
     assert report.to_json()["deleted"] == 2
     assert report.table() == [{"checked": 3, "deleted": 2, "kept": 1}]
     assert "2 to whom no title refers were deleted, 1 kept" in report.to_markdown()
@@ -154,13 +147,15 @@ def test_the_report(catalog: Catalog) -> None:
 
 
 @on_postgresql
-def test_who_is_being_credited_at_this_moment_is_kept_and_not_waited_for(catalog: Catalog) -> None:
-    _add_people(catalog, 7, 8)
-    with catalog.session() as scan:
+def test_who_is_being_credited_at_this_moment_is_kept_and_not_waited_for(
+    librarian: Librarian,
+) -> None:
+    _add_people(librarian.catalog, 7, 8)
+    with librarian.catalog.session() as scan:
         store_movie(scan, _movie(1, 7))
-        report = cleanup_people(catalog)
+        report = librarian.cleanup()
         assert report.deleted == 1
-    assert set(people(catalog)) == {7}
+    assert set(librarian.people()) == {7}
 
 
 @contextmanager
@@ -198,9 +193,9 @@ def _wait_for_a_lock(catalog: Catalog, kind: str) -> None:
 
 
 @on_postgresql
-def test_who_is_credited_after_the_statement_began_is_kept(catalog: Catalog) -> None:
-    _add_people(catalog, 7, 8)
-    with _held_up(catalog) as cleaning, catalog.engine.begin() as connection:
+def test_who_is_credited_after_the_statement_began_is_kept(librarian: Librarian) -> None:
+    _add_people(librarian.catalog, 7, 8)
+    with _held_up(librarian.catalog) as cleaning, librarian.catalog.engine.begin() as connection:
         # Past the lock on the row: what a writer that committed just before leaves behind.
         for statement in (
             "SET LOCAL session_replication_role = replica",
@@ -209,27 +204,27 @@ def test_who_is_credited_after_the_statement_began_is_kept(catalog: Catalog) -> 
             "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (7, 1, 'cast', 100)",
         ):
             connection.execute(text(statement))
-    assert set(people(catalog)) == {7}
+    assert set(librarian.people()) == {7}
     assert cleaning.result().deleted == 1
 
 
 @on_postgresql
 def test_whoever_credits_somebody_under_deletion_waits_and_makes_them_anew(
-    catalog: Catalog,
+    librarian: Librarian,
 ) -> None:
-    _add_people(catalog, 7)
-    with ThreadPoolExecutor(1) as pool, _held_up(catalog) as cleaning:
-        scan = pool.submit(_store, catalog, _movie(1, 7))
-        _wait_for_a_lock(catalog, "transactionid")
+    _add_people(librarian.catalog, 7)
+    with ThreadPoolExecutor(1) as pool, _held_up(librarian.catalog) as cleaning:
+        scan = pool.submit(_store, librarian.catalog, _movie(1, 7))
+        _wait_for_a_lock(librarian.catalog, "transactionid")
         assert not scan.done()
     scan.result(30)
     assert cleaning.result().deleted == 1
-    assert set(people(catalog)) == {7}
+    assert set(librarian.people()) == {7}
 
 
 @on_both_databases
 def test_a_cleanup_beside_writers_never_errs_and_never_takes_a_credited_person(
-    catalog: Catalog,
+    librarian: Librarian,
 ) -> None:
     rounds = [0] * 4
 
@@ -237,19 +232,21 @@ def test_a_cleanup_beside_writers_never_errs_and_never_takes_a_credited_person(
         # Until everybody has had many turns; who is done waits for nobody else.
         while min(rounds) < ROUNDS:
             if number == 0:
-                cleanup_people(catalog)
+                librarian.cleanup()
             else:
                 seed = rounds[number] * 7 + number * 3
                 # Most of a movie's people change each time, so that many are orphans for a moment.
-                _store(catalog, _movie(number, *(1 + (seed + k * k) % 40 for k in range(12))))
+                _store(
+                    librarian.catalog, _movie(number, *(1 + (seed + k * k) % 40 for k in range(12)))
+                )
             rounds[number] += 1
             time.sleep(0.001)
 
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(work, number) for number in range(4)]:
             done.result()
-    cleanup_people(catalog)
-    with catalog.reading() as session:
+    librarian.cleanup()
+    with librarian.catalog.reading() as session:
         credited = set(session.scalars(select(Credit.person_id)))
-    assert set(people(catalog)) == credited
+    assert set(librarian.people()) == credited
     assert len(credited) > 12

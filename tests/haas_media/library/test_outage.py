@@ -14,7 +14,7 @@ from haas_media.tmdb import Outage, TmdbClient
 from tests.fake_tmdb import Catalogue, FakeTmdb, Fault
 
 from .conftest import QUICK
-from .contents import credits_of, people, rows
+from .contents import Contents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,8 +71,8 @@ def test_tmdb_down_in_the_middle_of_a_scan(
         assert after.total("matched") == FILMS
         assert after.total("parsed") == 0, "what is known of the files is not read again"
         scan(settings, undisturbed, provider=client)
-        for look in (rows, people, credits_of):
-            assert look(catalog) == look(undisturbed)
+        for look in (Contents.rows, Contents.people, Contents.credits):
+            assert look(Contents(catalog)) == look(Contents(undisturbed))
 
 
 def _down_after(tmdb: FakeTmdb, requests: int, fault: Fault | None) -> None:

@@ -11,13 +11,9 @@ from sqlalchemy import update
 from haas_media.catalog import open_catalog
 from haas_media.catalog.models import Movie, Person, Season, Show
 from haas_media.library.add import add_to_library
-from haas_media.library.refresh import refresh
-from haas_media.library.remove import remove_from_library
 from haas_media.providers import ProviderRefused, ProviderUnreachable
 from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault
-
-from .contents import credits_of, one, people, rows, seasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +22,8 @@ if TYPE_CHECKING:
     from haas_media.progress import Progress
     from haas_media.tmdb import TmdbClient
     from tests.databases import Databases
+
+    from .contents import Librarian
 
 
 def today() -> dt.date:
@@ -91,17 +89,15 @@ def _read(tmdb: FakeTmdb) -> list[str]:
 
 
 @on_both_databases
-def test_only_what_is_in_the_change_lists_is_read(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
+def test_only_what_is_in_the_change_lists_is_read(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.update("movie", 2, title="Movie Two")
     tmdb.catalogue.update("tv", 12, name="Show Twelve")
     tmdb.catalogue.update("person", 3, name="Person Three")
     tmdb.catalogue.list_changes("movie", [77, 78, None], today())
-    report = refresh(catalog, provider)
-    assert one(catalog, Movie, tmdb_id=2).title == "Movie Two"
-    assert one(catalog, Show, tmdb_id=12).title == "Show Twelve"
-    assert people(catalog)[3] == "Person Three"
+    report = librarian.refresh()
+    assert librarian.one(Movie, tmdb_id=2).title == "Movie Two"
+    assert librarian.one(Show, tmdb_id=12).title == "Show Twelve"
+    assert librarian.people()[3] == "Person Three"
     assert _read(tmdb) == [
         "/movie/2",
         "/person/3",
@@ -123,62 +119,58 @@ def _row(kind: str, **counts: int) -> dict[str, Any]:
 
 
 def test_a_week_without_changes_costs_one_request_a_list(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
+    librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
-    report = refresh(catalog, provider)
+    report = librarian.refresh()
     assert sorted(tmdb.paths()) == ["/movie/changes", "/person/changes", "/tv/changes"]
     assert report.total("unchanged") == 11
     assert report.total("refreshed") == 0
 
 
 def test_a_change_of_any_day_since_the_last_refresh_is_seen(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
+    librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
     began = today()
     for tmdb_id, days in ((1, 10), (2, 5), (3, 0)):
         tmdb.catalogue.update("movie", tmdb_id, began - dt.timedelta(days), title=f"New {tmdb_id}")
-    assert refresh(catalog, provider, tv_shows=False, people=False).total("refreshed") == 3
+    assert librarian.refresh(tv_shows=False, people=False).total("refreshed") == 3
     span = tmdb.requests[0].query
     assert span["start_date"] <= str(began - dt.timedelta(days=10))
     assert span["end_date"] >= str(began)
 
 
-def test_a_refresh_begins_where_the_last_one_ended(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
+def test_a_refresh_begins_where_the_last_one_ended(librarian: Librarian, tmdb: FakeTmdb) -> None:
     began = today()
-    refresh(catalog, provider, people=False)
+    librarian.refresh(people=False)
     ended = today()
     tmdb.forget()
-    refresh(catalog, provider, people=False)
+    librarian.refresh(people=False)
     starts = {seen.query["start_date"] for seen in tmdb.requests}
     assert starts <= {str(day - dt.timedelta(days)) for day in (began, ended) for days in (1, 2)}
 
 
 def test_what_could_not_be_reached_is_read_by_the_next_refresh(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
+    librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
     old = today() - dt.timedelta(days=9)
     tmdb.catalogue.update("movie", 2, old, title="Movie Two")
     tmdb.catalogue.update("tv", 12, old, name="Show Twelve")
     tmdb.fail(Fault("status", 500), "/movie/2", times=None)
     tmdb.fail(Fault("truncate"), "/tv/12/season/2", times=None)
-    report = refresh(catalog, provider)
+    report = librarian.refresh()
     assert report.total("unreachable") == 2
-    assert one(catalog, Movie, tmdb_id=2).title == "Movie 2"
-    assert one(catalog, Show, tmdb_id=12).title == "Show 12", "a title is never half written"
+    assert librarian.one(Movie, tmdb_id=2).title == "Movie 2"
+    assert librarian.one(Show, tmdb_id=12).title == "Show 12", "a title is never half written"
     assert "Show 12 (2000), show 12: TMDb cannot be reached" in report.to_markdown()
     tmdb.up()
     tmdb.forget()
-    again = refresh(catalog, provider)
-    assert one(catalog, Movie, tmdb_id=2).title == "Movie Two"
-    assert one(catalog, Show, tmdb_id=12).title == "Show Twelve"
+    again = librarian.refresh()
+    assert librarian.one(Movie, tmdb_id=2).title == "Movie Two"
+    assert librarian.one(Show, tmdb_id=12).title == "Show Twelve"
     assert again.total("refreshed") == 2
 
 
-def test_a_run_that_ended_half_way_is_carried_on(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
+def test_a_run_that_ended_half_way_is_carried_on(librarian: Librarian, tmdb: FakeTmdb) -> None:
     for tmdb_id in (1, 2, 3, 4):
         tmdb.catalogue.update("movie", tmdb_id, title=f"New {tmdb_id}")
 
@@ -187,78 +179,70 @@ def test_a_run_that_ended_half_way_is_carried_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        refresh(catalog, provider, on_progress=interrupt)
-    refresh(catalog, provider)
-    with catalog.reading() as session:
+        librarian.refresh(on_progress=interrupt)
+    librarian.refresh()
+    with librarian.catalog.reading() as session:
         titles = sorted(session.query(Movie.title).all())
     assert [title for (title,) in titles] == ["New 1", "New 2", "New 3", "New 4"]
 
 
-def test_what_is_gone_is_kept_and_reported_once(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
+def test_what_is_gone_is_kept_and_reported_once(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.remove("movie", 1)
     tmdb.catalogue.remove("person", 4)
     tmdb.catalogue.list_changes("movie", [1], today() - dt.timedelta(days=5))
     tmdb.catalogue.list_changes("person", [4], today() - dt.timedelta(days=5))
-    report = refresh(catalog, provider)
+    report = librarian.refresh()
     assert report.total("gone") == 2
-    assert one(catalog, Movie, tmdb_id=1).title == "Movie 1"
-    assert people(catalog)[4] == "Person 4"
+    assert librarian.one(Movie, tmdb_id=1).title == "Movie 1"
+    assert librarian.people()[4] == "Person 4"
     assert "Movie 1 (2000), movie 1: TMDb has no movie/1" in report.to_markdown()
-    assert refresh(catalog, provider).total("gone") == 0
+    assert librarian.refresh().total("gone") == 0
 
 
-def test_what_is_unusable_fails_alone(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
+def test_what_is_unusable_fails_alone(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.update("movie", 1, title=None, original_title="")
     tmdb.catalogue.update("movie", 2, title="Movie Two")
-    report = refresh(catalog, provider)
+    report = librarian.refresh()
     assert (report.total("unusable"), report.total("refreshed")) == (1, 1)
-    assert one(catalog, Movie, tmdb_id=1).title == "Movie 1"
-    assert refresh(catalog, provider).total("known") == 11
+    assert librarian.one(Movie, tmdb_id=1).title == "Movie 1"
+    assert librarian.refresh().total("known") == 11
 
 
-def test_everything_is_read_when_it_is_asked_for(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
-    before = rows(catalog), credits_of(catalog)
-    report = refresh(catalog, provider, changed_only=False)
+def test_everything_is_read_when_it_is_asked_for(librarian: Librarian, tmdb: FakeTmdb) -> None:
+    before = librarian.rows(), librarian.credits()
+    report = librarian.refresh(changed_only=False)
     assert report.total("refreshed") == 11
     assert not [path for path in tmdb.paths() if path.endswith("changes")]
     assert len(tmdb.requests) == 4 + 2 * 3 + 5
-    assert (rows(catalog), credits_of(catalog)) == before
+    assert (librarian.rows(), librarian.credits()) == before
 
 
 @pytest.mark.parametrize("gap", [None, {}, "?", {"success": False, "status_code": 34}])
 def test_an_answer_with_a_gap_leaves_what_is_on_record(
-    tmdb: FakeTmdb, catalog: Catalog, provider: TmdbClient, gap: Any
+    librarian: Librarian, tmdb: FakeTmdb, gap: Any
 ) -> None:
     """Else the next cleanup would delete everybody who had a part in it."""
-    before = rows(catalog), credits_of(catalog)
+    before = librarian.rows(), librarian.credits()
     tmdb.catalogue.update("movie", 1, title="New", credits=gap)
     tmdb.catalogue.update("tv", 11, name="New", credits=gap, aggregate_credits=gap)
     tmdb.catalogue.seasons[11, 1]["episodes"] = gap
-    assert refresh(catalog, provider).total("refreshed") == 2
-    assert one(catalog, Movie, tmdb_id=1).title == one(catalog, Show, tmdb_id=11).title == "New"
-    assert (rows(catalog), credits_of(catalog)) == before
+    assert librarian.refresh().total("refreshed") == 2
+    assert librarian.one(Movie, tmdb_id=1).title == librarian.one(Show, tmdb_id=11).title == "New"
+    assert (librarian.rows(), librarian.credits()) == before
 
 
-def test_an_answer_that_says_nobody_is_believed(
-    tmdb: FakeTmdb, catalog: Catalog, provider: TmdbClient
-) -> None:
-    before = len(credits_of(catalog))
+def test_an_answer_that_says_nobody_is_believed(librarian: Librarian, tmdb: FakeTmdb) -> None:
+    before = len(librarian.credits())
     tmdb.catalogue.update("movie", 1, credits={"cast": [], "crew": []})
-    refresh(catalog, provider)
-    assert len(credits_of(catalog)) == before - 1
+    librarian.refresh()
+    assert len(librarian.credits()) == before - 1
 
 
 def test_a_list_longer_than_reading_everything_is_not_read(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
+    librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
     tmdb.catalogue.list_changes("movie", range(1000, 1500), today())
-    report = refresh(catalog, provider, tv_shows=False, people=False)
+    report = librarian.refresh(tv_shows=False, people=False)
     assert tmdb.paths()[0] == "/movie/changes"
     assert sorted(tmdb.paths()[1:]) == [f"/movie/{n}" for n in (1, 2, 3, 4)]
     assert "longer than reading everything" in report.to_markdown()
@@ -266,11 +250,11 @@ def test_a_list_longer_than_reading_everything_is_not_read(
 
 @pytest.mark.parametrize("status", [404, 422])
 def test_a_list_of_changes_that_is_refused_leaves_everything_to_be_read(
-    tmdb: FakeTmdb, catalog: Catalog, provider: TmdbClient, status: int
+    librarian: Librarian, tmdb: FakeTmdb, status: int
 ) -> None:
     """A proxy may know records only."""
     tmdb.fail(Fault("status", status), "/tv/changes")
-    report = refresh(catalog, provider)
+    report = librarian.refresh()
     _, shows, people_of_them = report.kinds
     assert (shows.known, shows.refreshed) == (2, 2)
     assert people_of_them.unchanged == 5
@@ -278,24 +262,24 @@ def test_a_list_of_changes_that_is_refused_leaves_everything_to_be_read(
 
 
 def test_titles_nobody_has_read_or_long_ago_are_read_whatever_the_lists_say(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
+    librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
-    age(catalog, 100, Movie, tmdb_id=1)
-    with catalog.session() as session:
+    age(librarian.catalog, 100, Movie, tmdb_id=1)
+    with librarian.catalog.session() as session:
         session.add(Movie(tmdb_id=99, title="known by a tag", match_key="tag|"))
     tmdb.catalogue.add_movie(99, "Tagged")
-    refresh(catalog, provider, tv_shows=False, people=False)
+    librarian.refresh(tv_shows=False, people=False)
     assert _read(tmdb) == ["/movie/1", "/movie/99"]
-    assert one(catalog, Movie, tmdb_id=99).title == "Tagged"
+    assert librarian.one(Movie, tmdb_id=99).title == "Tagged"
     start = dt.date.fromisoformat(tmdb.requests[0].query["start_date"])
     assert start >= today() - dt.timedelta(days=12), "one old title does not make the list longer"
 
 
 def test_a_new_season_is_read_of_a_show_that_is_there_as_a_whole(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
+    librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
-    # Of show 12 the catalog has what its files needed: one season.
-    with catalog.session() as session:
+    # Of show 12 the librarian.catalog has what its files needed: one season.
+    with librarian.catalog.session() as session:
         show = session.query(Show).filter_by(tmdb_id=12).one()
         session.query(Season).filter_by(show_id=show.id, number=2).delete()
     for tmdb_id in (11, 12):
@@ -303,84 +287,78 @@ def test_a_new_season_is_read_of_a_show_that_is_there_as_a_whole(
             tmdb_id, f"Show {tmdb_id}", seasons={1: ["A"], 2: ["B"], 3: ["C", "D"]}
         )
         tmdb.catalogue.list_changes("tv", [tmdb_id], today())
-    refresh(catalog, provider, movies=False, people=False)
-    assert seasons(catalog, 11) == [1, 2, 3]
-    assert seasons(catalog, 12) == [1]
+    librarian.refresh(movies=False, people=False)
+    assert librarian.seasons(11) == [1, 2, 3]
+    assert librarian.seasons(12) == [1]
 
 
-def test_details_of_new_people_are_read(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
+def test_details_of_new_people_are_read(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.add_movie(2, "Movie 2", cast=[(7, "Person 7", "New lead")])
     tmdb.catalogue.list_changes("movie", [2], today())
-    report = refresh(catalog, provider)
+    report = librarian.refresh()
     assert report.people_added.fetched == 1
-    assert one(catalog, Person, id=7).details_fetched_at is not None
-    assert one(catalog, Movie, tmdb_id=2).people_fetched_at is not None
+    assert librarian.one(Person, id=7).details_fetched_at is not None
+    assert librarian.one(Movie, tmdb_id=2).people_fetched_at is not None
 
 
 def test_a_title_that_is_removed_meanwhile_does_not_come_back(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
+    librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
     tmdb.catalogue.update("movie", 2, title="Movie Two")
     answer = tmdb.answer
 
     def remove_then_answer(path: str, query: dict[str, str]) -> tuple[int, Any]:
         if path == "/3/movie/2":
-            remove_from_library(catalog, "movie", 2)
+            librarian.remove("movie", 2)
         return answer(path, query)
 
     tmdb.answer = remove_then_answer  # type: ignore[method-assign]
-    report = refresh(catalog, provider)
+    report = librarian.refresh()
     assert report.kinds[0].refreshed == 0
-    with catalog.reading() as session:
+    with librarian.catalog.reading() as session:
         assert session.query(Movie).filter_by(tmdb_id=2).count() == 0
 
 
 def test_what_a_clock_that_was_ahead_has_marked_is_read(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
+    librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
-    age(catalog, -400, Movie, tmdb_id=2)
+    age(librarian.catalog, -400, Movie, tmdb_id=2)
     tmdb.catalogue.update("movie", 2, today() - dt.timedelta(days=60), title="Movie Two")
-    refresh(catalog, provider, tv_shows=False, people=False)
+    librarian.refresh(tv_shows=False, people=False)
     assert _read(tmdb) == ["/movie/2"]
-    assert one(catalog, Movie, tmdb_id=2).title == "Movie Two"
+    assert librarian.one(Movie, tmdb_id=2).title == "Movie Two"
     tmdb.forget()
-    refresh(catalog, provider, tv_shows=False, people=False)
+    librarian.refresh(tv_shows=False, people=False)
     assert _read(tmdb) == []
 
 
-def test_it_fails_when_not_even_a_list_can_be_read(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
+def test_it_fails_when_not_even_a_list_can_be_read(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.update("movie", 2, today() - dt.timedelta(days=8), title="Movie Two")
     tmdb.down(Fault("reset"))
     with pytest.raises(ProviderUnreachable, match="the next refresh does the rest"):
-        refresh(catalog, provider)
+        librarian.refresh()
     tmdb.up()
-    refresh(catalog, provider)
-    assert one(catalog, Movie, tmdb_id=2).title == "Movie Two"
+    librarian.refresh()
+    assert librarian.one(Movie, tmdb_id=2).title == "Movie Two"
 
 
-def test_a_refused_token_fails_it_at_once(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
+def test_a_refused_token_fails_it_at_once(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.list_changes("movie", [1, 2, 3], today())
     tmdb.fail(Fault("status", 401), "/movie/[0-9]", times=None)
     with pytest.raises(ProviderRefused, match="HAAS_TMDB_TOKEN"):
-        refresh(catalog, provider)
+        librarian.refresh()
 
 
-def test_parts_can_be_chosen(catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb) -> None:
-    refresh(catalog, provider, movies=False, people=False)
+def test_parts_can_be_chosen(librarian: Librarian, tmdb: FakeTmdb) -> None:
+    librarian.refresh(movies=False, people=False)
     assert tmdb.paths() == ["/tv/changes"]
     with pytest.raises(ValueError, match="at least one of movies, tv_shows and people"):
-        refresh(catalog, provider, movies=False, tv_shows=False, people=False)
+        librarian.refresh(movies=False, tv_shows=False, people=False)
 
 
-def test_progress_and_report(catalog: Catalog, provider: TmdbClient) -> None:
+def test_progress_and_report(librarian: Librarian) -> None:
     told: list[Progress] = []
-    report = refresh(catalog, provider, changed_only=False, on_progress=told.append)
+    report = librarian.refresh(changed_only=False, on_progress=told.append)
     fractions = [progress.fraction for progress in told]
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1.0)
@@ -390,12 +368,10 @@ def test_progress_and_report(catalog: Catalog, provider: TmdbClient) -> None:
     assert "Refreshed 4 of 4 movies, 2 of 2 shows, 5 of 5 people" in report.to_markdown()
 
 
-def test_an_empty_catalog_asks_nothing(
-    catalog: Catalog, provider: TmdbClient, tmdb: FakeTmdb
-) -> None:
-    with catalog.session() as session:
+def test_an_empty_catalog_asks_nothing(librarian: Librarian, tmdb: FakeTmdb) -> None:
+    with librarian.catalog.session() as session:
         for model in (Movie, Show):
             session.query(model).delete()
         session.query(Person).delete()
-    assert refresh(catalog, provider).requests == 0
+    assert librarian.refresh().requests == 0
     assert tmdb.requests == []
