@@ -1,21 +1,69 @@
-"""Small real clips, made once with the wheel's ffmpeg."""
+"""Small real clips, made with the wheel's ffmpeg, and a library to encode them into."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import struct
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import imageio_ffmpeg
 import pytest
 
+from haas_media.encoding import EncodeReport, EncodeRequest, EncodingError, encode
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+OLD = b"the file that was there before"
 
-SUBTITLES = """1
+PICTURE = "-f lavfi -i testsrc2=s=160x120:r=25:d=2"
+TONE = "-f lavfi -i sine=d=2"
+X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
+X265 = "-c:v libx265 -preset ultrafast -pix_fmt yuv420p10le -x265-params log-level=error"
+_HDR = (
+    "hdr10=1:repeat-headers=1:max-cll=1000,400:"
+    "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+)
+# How each clip is made; what is not generated is another clip of the folder.
+_CLIPS = {
+    "cover.png": "-f lavfi -i testsrc2=s=64x64:d=1 -frames:v 1",
+    # The film: H.264, AAC, text subtitles.
+    "film.mkv": f"{PICTURE} {TONE} -i film.srt -map 0 -map 1 -map 2 {X264} -c:a aac -c:s srt"
+    " -metadata:s:a:0 language=eng -metadata:s:s:0 language=deu -metadata 'title=The Film'",
+    "film.mp4": "-i film.mkv -map 0:v -map 0:a -c copy",
+    "styled.mkv": "-i film.mkv -map 0 -c copy -c:s ass",
+    "blu-ray.mkv": "-i film.mkv -i blu-ray.sup -map 0:v -map 0:a -map 1 -c copy",
+    "cover.mp4": "-i film.mkv -i cover.png -map 0:v -map 0:a -map 1 -c copy"
+    " -disposition:v:1 attached_pic",
+    "font.mkv": "-i film.mkv -map 0:v -map 0:a -c copy -attach film.srt"
+    " -metadata:s:t mimetype=application/x-truetype-font -metadata:s:t filename=font.ttf",
+    "many.mkv": f"{PICTURE} -f lavfi -i testsrc2=s=128x96:r=25:d=2 {TONE} {TONE}"
+    f" -map 2 -map 0 -map 3 -map 1 {X264} -c:a:0 flac -c:a:1 aac"
+    " -metadata:s:a:0 language=eng -metadata:s:a:1 language=fra",
+    "deep.mkv": f"{PICTURE} -t 1 {X265}",
+    "hdr.mkv": f"{PICTURE} -t 1 -vf setparams=color_primaries=bt2020:color_trc=smpte2084:"
+    f"colorspace=bt2020nc:range=tv {X265}:{_HDR}",
+    "odd.mkv": f"{PICTURE} -t 1 -vf format=yuv444p,scale=161:121 -c:v libx264 -preset ultrafast",
+    # As high as a 2160p film and more, but narrow: quick to encode.
+    "high.mkv": f"-f lavfi -i testsrc2=s=64x2400:r=25:d=0.4 {X264}",
+    "anamorphic.mkv": f"-f lavfi -i testsrc2=s=720x576:r=25:d=0.4 -vf setsar=64/45 {X264}",
+    "upright.mp4": f"-f lavfi -i testsrc2=s=960x540:r=25:d=0.4 {X264}",
+    "turned.mp4": "-display_rotation 90 -i upright.mp4 -c copy",
+    "music.flac": f"{TONE} -c:a flac",
+    "camera.mov": f"{PICTURE} {TONE} {X264} -c:a pcm_s24be",
+    "surround.mkv": f"{PICTURE} -f lavfi"
+    f" -i 'anoisesrc=d=2:a=0.01,aformat=channel_layouts=5.1(side)' {X264} -c:a ac3",
+    # A minute of work and more: whoever waits for its end waits in vain.
+    "scene.mkv": f"-f lavfi -i testsrc2=s=640x480:r=25:d=2 {X264} -crf 45",
+    "long.mkv": "-stream_loop 400 -i scene.mkv -c copy",
+}
+_SUBTITLES = """1
 00:00:00,200 --> 00:00:00,900
 Hello, <i>world</i>.
 
@@ -25,19 +73,14 @@ Grüße.
 """
 
 
-def ffmpeg(*arguments: str | Path) -> None:
-    subprocess.run([FFMPEG, "-v", "error", "-nostdin", "-y", *arguments], check=True, timeout=120)
+def make_clips(folder: Path, clips: Mapping[str, str]) -> None:
+    """Make clips from ffmpeg's arguments."""
+    for name, arguments in clips.items():
+        command = [FFMPEG, "-v", "error", "-nostdin", "-y", *shlex.split(arguments), name]
+        subprocess.run(command, cwd=folder, check=True, timeout=120)
 
 
-def picture(size: str = "160x120", seconds: float = 2, rate: int = 25) -> list[str]:
-    return ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}"]
-
-
-def tone(pitch: int = 440, seconds: float = 2) -> list[str]:
-    return ["-f", "lavfi", "-i", f"sine=frequency={pitch}:duration={seconds}"]
-
-
-def pgs(path: Path) -> None:
+def _write_blu_ray_subtitles(path: Path) -> None:
     """Write bitmap subtitles as on a Blu-ray: one black square, shown and taken away."""
 
     def segment(kind: int, milliseconds: int, body: bytes) -> bytes:
@@ -66,81 +109,82 @@ def pgs(path: Path) -> None:
     )
 
 
-X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
-
-
-def _make_clips(folder: Path) -> None:
-    srt = folder / "film.srt"
-    srt.write_text(SUBTITLES, encoding="utf-8")
-    pgs(folder / "blu-ray.sup")
-    cover = folder / "cover.png"
-    ffmpeg(*picture("64x64", 1, 1), "-frames:v", "1", cover)
-
-    av = (*picture(), *tone())
-    # The film: H.264, AAC, text subtitles.
-    ffmpeg(
-        *av, "-i", srt, "-map", "0", "-map", "1", "-map", "2", *X264, "-c:a", "aac", "-c:s", "srt",
-        "-metadata:s:a:0", "language=eng", "-metadata:s:s:0", "language=deu",
-        "-metadata", "title=The Film", folder / "film.mkv",
-    )  # fmt: skip
-    film = ("-i", folder / "film.mkv")
-    ffmpeg(*film, "-map", "0:v", "-map", "0:a", "-c", "copy", folder / "film.mp4")
-    ffmpeg(*film, "-map", "0", "-c", "copy", "-c:s", "ass", folder / "styled.mkv")
-    ffmpeg(
-        *film, "-i", folder / "blu-ray.sup", "-map", "0:v", "-map", "0:a", "-map", "1",
-        "-c", "copy", folder / "blu-ray.mkv",
-    )  # fmt: skip
-    ffmpeg(
-        *film, "-i", cover, "-map", "0:v", "-map", "0:a", "-map", "1",
-        "-c", "copy", "-disposition:v:1", "attached_pic", folder / "cover.mp4",
-    )  # fmt: skip
-    ffmpeg(
-        *film, "-map", "0:v", "-map", "0:a", "-c", "copy", "-attach", srt,
-        "-metadata:s:t", "mimetype=application/x-truetype-font",
-        "-metadata:s:t", "filename=font.ttf", folder / "font.mkv",
-    )  # fmt: skip
-    ffmpeg(
-        *picture(), *picture("128x96"), *tone(330), *tone(550),
-        "-map", "2", "-map", "0", "-map", "3", "-map", "1", *X264,
-        "-c:a:0", "flac", "-c:a:1", "aac",
-        "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra", folder / "many.mkv",
-    )  # fmt: skip
-    ffmpeg(
-        *picture(seconds=1), "-c:v", "libx265", "-x265-params", "log-level=error",
-        "-pix_fmt", "yuv420p10le", folder / "deep.mkv",
-    )  # fmt: skip
-    ffmpeg(
-        *picture(seconds=1), "-vf", "setparams=color_primaries=bt2020:color_trc=smpte2084:"
-        "colorspace=bt2020nc:range=tv", "-c:v", "libx265", "-pix_fmt", "yuv420p10le",
-        "-x265-params", "log-level=error:hdr10=1:repeat-headers=1:max-cll=1000,400:"
-        "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)",
-        folder / "hdr.mkv",
-    )  # fmt: skip
-    ffmpeg(
-        *picture("160x120", 1), "-vf", "format=yuv444p,scale=161:121", "-c:v", "libx264",
-        folder / "odd.mkv",
-    )  # fmt: skip
-    # As high as a 2160p film and more, but narrow: quick to encode.
-    ffmpeg(*picture("64x2400", 0.4), *X264, folder / "high.mkv")
-    ffmpeg(*picture("720x576", 0.4), "-vf", "setsar=64/45", *X264, folder / "anamorphic.mkv")
-    ffmpeg(*picture("960x540", 0.4), *X264, folder / "upright.mp4")
-    ffmpeg(
-        "-display_rotation", "90", "-i", folder / "upright.mp4", "-c", "copy", folder / "turned.mp4"
-    )
-    ffmpeg(*tone(), "-c:a", "flac", folder / "music.flac")
-    ffmpeg(*av, *X264, "-c:a", "pcm_s24be", folder / "camera.mov")
-    ffmpeg(
-        *picture(), "-f", "lavfi", "-i", "anoisesrc=d=2:a=0.01,aformat=channel_layouts=5.1(side)",
-        *X264, "-c:a", "ac3", folder / "surround.mkv",
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder with all the clips. Tests read it only."""
     folder = tmp_path_factory.mktemp("clips")
-    _make_clips(folder)
+    (folder / "film.srt").write_text(_SUBTITLES, encoding="utf-8")
+    _write_blu_ray_subtitles(folder / "blu-ray.sup")
+    make_clips(folder, _CLIPS)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_other_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold every test to the wheel's ffmpeg, whatever this machine has on its PATH."""
+    monkeypatch.delenv("HAAS_FFMPEG", raising=False)
+    if shutil.which("ffmpeg"):
+        monkeypatch.setenv("PATH", "/nowhere")
+
+
+def make_program(path: Path, body: str) -> str:
+    """Make an executable that stands in for ffmpeg; it lists encoders as the real one does."""
+    path.write_text(
+        f"#!{sys.executable} -S\n"
+        "import os, signal, subprocess, sys, time\n"
+        "if '-encoders' in sys.argv:\n"
+        "    print(' V....D libx264  H.264')\n"
+        "    sys.exit()\n"
+        f"ffmpeg, target = {FFMPEG!r}, sys.argv[-1].removeprefix('file:')\n"
+        "def say(*lines):\n"
+        "    print(*lines, sep='\\n', flush=True)\n"
+        f"{body}\n"
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+@dataclass
+class Studio:
+    """A library to encode clips into."""
+
+    folder: Path
+    clips: Path
+
+    def request(self, source: str | Path | None, output: str, **values: Any) -> EncodeRequest:
+        """Ask for an encoding of a clip, or of a file anywhere else."""
+        named = {} if source is None else {"source": str(self.clips / source)}
+        streams = [
+            {"input": str(self.clips / name), "index": index}
+            for name, index in values.pop("streams", ())
+        ]
+        chosen = {"streams": streams} if streams else {}
+        output = str(self.folder / output)
+        return EncodeRequest.model_validate({"output": output, **named, **chosen, **values})
+
+    def encode(
+        self, source: str | Path | None, output: str = "out.mkv", *, how: Any = None, **values: Any
+    ) -> EncodeReport:
+        """Encode. ``how`` are further arguments of ``encode``."""
+        request = self.request(source, output, **values)
+        return encode(request, **{"roots": [self.folder], **(how or {})})
+
+    def copy(self, source: str | Path, output: str = "out.mkv", **values: Any) -> EncodeReport:
+        """Encode without encoding."""
+        return self.encode(source, output, video_codec="copy", **values)
+
+    def refuses(
+        self, sentence: str, source: str | Path | None, output: str = "out.mkv", **values: Any
+    ) -> None:
+        """Check that a request is refused with a sentence and has changed nothing."""
+        existing = self.folder / output
+        existing.write_bytes(OLD)
+        before, inode = sorted(self.folder.iterdir()), existing.stat().st_ino
+        with pytest.raises(EncodingError, match=sentence):
+            self.encode(source, output, **values)
+        assert existing.read_bytes() == OLD
+        assert existing.stat().st_ino == inode
+        assert sorted(self.folder.iterdir()) == before
 
 
 @pytest.fixture
@@ -151,9 +195,6 @@ def library(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _no_other_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold every test to the wheel's ffmpeg, whatever this machine has on its PATH."""
-    monkeypatch.delenv("HAAS_FFMPEG", raising=False)
-    if shutil.which("ffmpeg"):
-        monkeypatch.setenv("PATH", "/nowhere")
+@pytest.fixture
+def studio(library: Path, clips: Path) -> Studio:
+    return Studio(library, clips)

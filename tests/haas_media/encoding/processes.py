@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 
 # As a flow run's process: SIGTERM raises an exception that is no Exception in the main thread.
 DRIVER = """
@@ -71,16 +71,30 @@ class Run:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 
-    def signal_after(self, seconds: float, number: signal.Signals) -> float:
-        """Send a signal after a while; give the moment at which it was sent."""
-        time.sleep(seconds)
+    def wait_until_at_work(self) -> tuple[int, int]:
+        """Wait until ffmpeg writes; give the process ids of its guard and of itself."""
+        wait_for(lambda: len(hidden(self.output.parent)) == 2 and len(self._encoders()) == 2)
+        guard, ffmpeg = sorted(self._encoders())
+        return guard, ffmpeg
+
+    def _encoders(self) -> list[int]:
+        return mentioning(str(self.output.parent))
+
+    def end(self, number: signal.Signals) -> str:
+        """Send a signal, and wait until the run and all that it started are gone."""
+        self.send(number)
+        said = self.finish()
+        wait_until_gone(str(self.output.parent))
+        return said
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless it is over already."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
-        return time.monotonic()
 
     def finish(self) -> str:
         """Wait for the end; give what the process said."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=120)
         assert "Traceback" not in err, err
         return out
 
@@ -98,15 +112,17 @@ def mentioning(text: str) -> list[int]:
     return found
 
 
-def wait_until_gone(text: str, since: float, seconds: float = 1.0) -> None:
-    """Fail unless no process mentions the text within so many seconds of a moment."""
-    while True:
-        left = mentioning(text)
-        if not left:
-            return
-        elapsed = time.monotonic() - since
-        assert elapsed < seconds, f"processes {left} live {elapsed:.2f} s after the signal"
-        time.sleep(0.01)
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def wait_until_gone(text: str) -> None:
+    """Wait until no process mentions the text: sooner than anything here ends by itself."""
+    wait_for(lambda: not mentioning(text), seconds=30)
 
 
 class Watcher:
@@ -116,7 +132,7 @@ class Watcher:
         self._path = path
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
-        self.seen: set[tuple[int, int] | None] = set()
+        self.seen = {state(path)}
 
     def __enter__(self) -> Watcher:
         self._thread.start()
@@ -125,11 +141,11 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self.seen.add(state(self._path))
 
     def _watch(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(0.0005):
             self.seen.add(state(self._path))
-            time.sleep(0.0005)
 
 
 def state(path: Path) -> tuple[int, int] | None:
@@ -149,9 +165,3 @@ def hidden(folder: Path) -> list[str]:
 def names(folder: Path) -> list[str]:
     """List all that is in a folder."""
     return sorted(path.name for path in folder.iterdir())
-
-
-def instants(seed: int, number: int, longest: float) -> list[float]:
-    """Draw instants, the same ones at every run."""
-    chance = random.Random(seed)
-    return [round(chance.uniform(0, longest), 3) for _ in range(number)]

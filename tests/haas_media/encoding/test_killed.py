@@ -2,187 +2,138 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
-import stat
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
 
-from haas_media.encoding import EncodeRequest, EncodingError, encode
+from tests.haas_media.conftest import CHAOS
+from tests.haas_media.encoding.conftest import OLD, make_program
 from tests.haas_media.encoding.processes import (
     Run,
     Watcher,
     hidden,
-    instants,
     mentioning,
     names,
     state,
+    wait_for,
     wait_until_gone,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.haas_media.encoding.conftest import Studio
 
-OLD = b"the file that was there before"
-
-# A short clip is done in 0.3 s: those instants fall on its checks and its renaming too.
-LONG = [("long", instant) for instant in instants(1, 12, 1.5)]
-SHORT = [("short", instant) for instant in instants(2, 8, 0.45)]
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> dict[str, Path]:
-    import imageio_ffmpeg
-
-    long = tmp_path_factory.mktemp("sources") / "long.mkv"
-    subprocess.run(
-        [
-            *[imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin"],
-            *["-f", "lavfi", "-i", "testsrc2=s=640x480:r=25:d=20"],
-            *["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", long],
-        ],
-        check=True,
-    )
-    return {"long": long, "short": clips / "film.mkv"}
+SIGNALS = pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"]
+)
+# From when, and how many seconds later: from the beginning, from when ffmpeg is at work, or from
+# when it is done, which falls on its checks and its renaming.
+MOMENTS = [("beginning", 0.05), ("at work", 0.1), ("done", 0.005), ("done", 0.02)]
+if CHAOS:
+    chance = random.Random(1)
+    MOMENTS = [("beginning", chance.uniform(0, 0.5)) for _ in range(20)]
+    MOMENTS += [("at work", chance.uniform(0, 1.5)) for _ in range(20)]
+    MOMENTS += [("done", chance.uniform(0, 0.06)) for _ in range(40)]
 
 
-@pytest.mark.parametrize(("length", "instant"), LONG + SHORT)
-def test_sigterm(length: str, instant: float, sources: dict[str, Path], library: Path) -> None:
-    output = library / "out.mkv"
-    output.write_bytes(OLD)
-    old = state(output)
-    with Watcher(output) as watcher:
-        run = Run(sources[length], output)
-        sent = run.signal_after(instant, signal.SIGTERM)
-        wait_until_gone(str(library), sent)
-        said = run.finish()
-    assert hidden(library) == []
-    _check_output(output, old, watcher, replaced="done" in said or length == "short")
-    if length == "long":
-        assert said == "terminated\n"
-
-
-@pytest.mark.parametrize(("length", "instant"), LONG + SHORT)
-def test_sigkill(length: str, instant: float, sources: dict[str, Path], library: Path) -> None:
-    output = library / "out.mkv"
-    output.write_bytes(OLD)
-    old = state(output)
-    with Watcher(output) as watcher:
-        run = Run(sources[length], output)
-        sent = run.signal_after(instant, signal.SIGKILL)
-        wait_until_gone(str(library), sent)
-        said = run.finish()
-    _check_output(output, old, watcher, replaced="done" in said or length == "short")
-
-    # The next run, of another film in the same folder, clears up.
-    encode(
-        EncodeRequest(
-            source=str(sources["short"]), output=str(library / "next.mkv"), video_codec="copy"
-        ),
-        roots=[library],
-    )
-    assert names(library) == ["next.mkv", "out.mkv"]
-
-
-def test_ctrl_c(sources: dict[str, Path], library: Path) -> None:
-    run = Run(sources["long"], library / "out.mkv")
-    sent = run.signal_after(0.5, signal.SIGINT)
-    wait_until_gone(str(library), sent)
-    assert run.finish() == "interrupted\n"
-    assert names(library) == []
-
-
-def test_an_impatient_sigterm(sources: dict[str, Path], library: Path) -> None:
-    """Sent again while the first is being obeyed."""
-    run = Run(sources["long"], library / "out.mkv")
-    _wait_for(lambda: len(mentioning(str(library))) == 2)
-    sent = run.signal_after(0.2, signal.SIGTERM)
-    run.signal_after(0.003, signal.SIGTERM)
-    wait_until_gone(str(library), sent)
-    assert run.finish() == "terminated\n"
-    assert names(library) == []
-
-
-def _check_output(
-    output: Path, old: tuple[int, int] | None, watcher: Watcher, *, replaced: bool
+@SIGNALS
+@pytest.mark.parametrize(("since", "seconds"), MOMENTS)
+def test_ended_at_any_moment(
+    number: signal.Signals, since: str, seconds: float, studio: Studio, tmp_path: Path
 ) -> None:
-    """Nobody ever saw anything but the old file, whole, or the new one, whole."""
-    if not replaced or state(output) == old:
-        assert output.read_bytes() == OLD
-        assert watcher.seen == {old}
-        return
-    assert watcher.seen <= {old, state(output)}
-    with av.open(str(output)) as container:
-        assert container.duration > 1_900_000
-
-
-def test_the_output_appears_whole(sources: dict[str, Path], library: Path) -> None:
-    output = library / "out.mkv"
+    """Nobody ever sees anything but the old file, whole, or the new one, whole."""
+    output = studio.folder / "out.mkv"
+    output.write_bytes(OLD)
+    old, is_done = state(output), tmp_path / "done"
+    body = f"subprocess.run([ffmpeg, *sys.argv[1:]])\nopen({str(is_done)!r}, 'w').close()"
     with Watcher(output) as watcher:
-        run = Run(sources["short"], output)
-        assert run.finish() == "done\n"
+        if since == "done":
+            run = Run(studio.clips / "film.mkv", output, ffmpeg=make_program(tmp_path / "f", body))
+            wait_for(is_done.exists)
+        else:
+            run = Run(studio.clips / "long.mkv", output)
+            if since == "at work":
+                run.wait_until_at_work()
+        time.sleep(seconds)
+        said = run.end(number)
+    if since != "done":
+        assert said == ("terminated\n" if number == signal.SIGTERM else "")
+        assert watcher.seen == {old}
+    if number == signal.SIGTERM:
+        assert hidden(studio.folder) == []
+    assert watcher.seen <= {old, state(output)}
+    if state(output) == old:
+        assert output.read_bytes() == OLD
+    else:
+        with av.open(str(output)) as container:
+            assert container.duration > 1_900_000
+    # The next run, of another film in the same folder, clears up.
+    studio.copy("film.mkv", "next.mkv")
+    assert names(studio.folder) == ["next.mkv", "out.mkv"]
+
+
+def test_ctrl_c(studio: Studio) -> None:
+    run = Run(studio.clips / "long.mkv", studio.folder / "out.mkv")
+    run.wait_until_at_work()
+    assert run.end(signal.SIGINT) == "interrupted\n"
+    assert names(studio.folder) == []
+
+
+def test_an_impatient_sigterm(studio: Studio) -> None:
+    """Sent again while the first is being obeyed."""
+    run = Run(studio.clips / "long.mkv", studio.folder / "out.mkv")
+    run.wait_until_at_work()
+    run.send(signal.SIGTERM)
+    time.sleep(0.003)
+    assert run.end(signal.SIGTERM) == "terminated\n"
+    assert names(studio.folder) == []
+
+
+def test_the_output_appears_whole(studio: Studio) -> None:
+    output = studio.folder / "out.mkv"
+    with Watcher(output) as watcher:
+        assert Run(studio.clips / "film.mkv", output).finish() == "done\n"
     assert watcher.seen == {None, state(output)}
 
 
-def test_a_live_run_is_left_alone_by_the_sweep(sources: dict[str, Path], library: Path) -> None:
-    run = Run(sources["long"], library / "long.mkv", "vp9")
-    _wait_for(lambda: len(hidden(library)) == 2)
-    before = hidden(library)
-    encode(
-        EncodeRequest(
-            source=str(sources["short"]), output=str(library / "next.mkv"), video_codec="copy"
-        ),
-        roots=[library],
-    )
-    assert hidden(library) == before
-    sent = run.signal_after(0, signal.SIGTERM)
-    wait_until_gone(str(library), sent)
-    assert run.finish() == "terminated\n"
-    assert names(library) == ["next.mkv"]
+def test_a_live_run_is_left_alone_by_the_sweep(studio: Studio) -> None:
+    run = Run(studio.clips / "long.mkv", studio.folder / "long.mkv")
+    run.wait_until_at_work()
+    before = hidden(studio.folder)
+    studio.copy("film.mkv", "next.mkv")
+    assert hidden(studio.folder) == before
+    assert run.end(signal.SIGTERM) == "terminated\n"
+    assert names(studio.folder) == ["next.mkv"]
 
 
-def test_the_guard_and_ffmpeg_hold_the_lock_too(sources: dict[str, Path], library: Path) -> None:
+def test_the_guard_and_ffmpeg_hold_the_lock_too(studio: Studio) -> None:
     """So that no sweep takes the file of a run that is dead, but whose ffmpeg is not quite yet."""
-    run = Run(sources["long"], library / "long.mkv", "vp9")
-    _wait_for(lambda: len(mentioning(str(library))) == 2)
-    (lock,) = (library / name for name in hidden(library) if name.endswith("lock"))
-    for process in mentioning(str(library)):
-        descriptors = Path(f"/proc/{process}/fd").iterdir()
-        assert str(lock) in [str(descriptor.readlink()) for descriptor in descriptors]
-    run.signal_after(0, signal.SIGTERM)
-    assert run.finish() == "terminated\n"
+    run = Run(studio.clips / "long.mkv", studio.folder / "long.mkv")
+    processes = run.wait_until_at_work()
+    (lock,) = (name for name in hidden(studio.folder) if name.endswith("lock"))
+    for process in processes:
+        held = []
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                held.append(descriptor.readlink())
+        assert studio.folder / lock in held
+    assert run.end(signal.SIGTERM) == "terminated\n"
 
 
-def test_two_runs_at_once_to_one_output(sources: dict[str, Path], library: Path) -> None:
-    output = library / "out.mkv"
-    runs = [Run(sources["short"], output) for _ in range(2)]
+def test_two_runs_at_once_to_one_output(studio: Studio) -> None:
+    output = studio.folder / "out.mkv"
+    runs = [Run(studio.clips / "film.mkv", output) for _ in range(2)]
     assert [run.finish() for run in runs] == ["done\n"] * 2
-    assert names(library) == ["out.mkv"]
-
-
-def _stub(folder: Path, body: str) -> str:
-    """Make an executable that stands in for ffmpeg; it lists encoders as the real one does."""
-    path = folder / "ffmpeg-stub"
-    path.write_text(
-        f"#!{sys.executable} -S\n"
-        "import os, signal, subprocess, sys, time\n"
-        "if '-encoders' in sys.argv:\n"
-        "    print(' V....D libx264  H.264')\n"
-        "    sys.exit()\n"
-        "target = sys.argv[-1].removeprefix('file:')\n"
-        "def say(*lines):\n"
-        "    print(*lines, sep='\\n', flush=True)\n"
-        f"{body}"
-    )
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return str(path)
+    assert names(studio.folder) == ["out.mkv"]
 
 
 HANGS = """
@@ -190,54 +141,53 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
 open(target, "w").write("half a film")
 while True:
-    time.sleep(60)
+    time.sleep(3600)
 """
 WRAPPED = """
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", target])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)", target])
 open(target, "w").write("half a film")
 child.wait()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@SIGNALS
 @pytest.mark.parametrize("body", [HANGS, WRAPPED], ids=["ignores signals", "wrapper script"])
-def test_a_stubborn_ffmpeg_is_gone_within_a_second(
-    number: signal.Signals, body: str, sources: dict[str, Path], library: Path, tmp_path: Path
+def test_a_stubborn_ffmpeg_does_not_outlive_its_run(
+    number: signal.Signals, body: str, studio: Studio, tmp_path: Path
 ) -> None:
-    run = Run(sources["short"], library / "out.mkv", ffmpeg=_stub(tmp_path, body))
-    _wait_for(lambda: any("partial" in name for name in hidden(library)))
-    assert len(mentioning(str(library))) >= 2
-    sent = run.signal_after(0.1, number)
-    wait_until_gone(str(library), sent)
-    run.finish()
+    program = make_program(tmp_path / "stubborn", body)
+    run = Run(studio.clips / "film.mkv", studio.folder / "out.mkv", ffmpeg=program)
+    processes = 3 if body == WRAPPED else 2
+    wait_for(lambda: len(hidden(studio.folder)) == 2)
+    wait_for(lambda: len(mentioning(str(studio.folder))) == processes)
+    run.end(number)
     if number == signal.SIGTERM:
-        assert hidden(library) == []
+        assert hidden(studio.folder) == []
 
 
-def test_ffmpeg_dies_with_its_guard(sources: dict[str, Path], library: Path) -> None:
+def test_ffmpeg_dies_with_its_guard(studio: Studio) -> None:
     """Whoever kills the guard alone has not set ffmpeg free, and the run notices."""
-    run = Run(sources["long"], library / "out.mkv", "vp9")
-    _wait_for(lambda: len(mentioning(str(library))) == 2)
-    guard = min(mentioning(str(library)))
+    run = Run(studio.clips / "long.mkv", studio.folder / "out.mkv")
+    guard, _ = run.wait_until_at_work()
     os.kill(guard, signal.SIGKILL)
-    wait_until_gone(str(library), time.monotonic())
+    wait_until_gone(str(studio.folder))
     assert run.finish().startswith("failed: ffmpeg failed (killed by signal 9;")
-    assert hidden(library) == []
+    assert hidden(studio.folder) == []
 
 
-def test_ffmpeg_killed_by_somebody_else(sources: dict[str, Path], library: Path) -> None:
+def test_ffmpeg_killed_by_somebody_else(studio: Studio) -> None:
     """The out-of-memory killer, for one."""
-    output = library / "out.mkv"
+    output = studio.folder / "out.mkv"
     output.write_bytes(OLD)
-    run = Run(sources["long"], output, "vp9")
-    _wait_for(lambda: len(mentioning(str(library))) == 2)
-    os.kill(max(mentioning(str(library))), signal.SIGKILL)
+    run = Run(studio.clips / "long.mkv", output)
+    _, ffmpeg = run.wait_until_at_work()
+    os.kill(ffmpeg, signal.SIGKILL)
     assert run.finish() == (
         "failed: ffmpeg failed (killed by signal 9; the machine may have run out of memory): "
         "it gave no reason.\n"
     )
     assert output.read_bytes() == OLD
-    assert hidden(library) == []
+    assert hidden(studio.folder) == []
 
 
 def test_the_lifeline_alone_is_enough(tmp_path: Path) -> None:
@@ -250,9 +200,9 @@ def test_the_lifeline_alone_is_enough(tmp_path: Path) -> None:
     assert guard.stdout is not None
     assert guard.stdin is not None
     assert guard.stdout.readline().startswith(b"guarded_pid=")
-    _wait_for(lambda: len(mentioning(str(tmp_path))) == 2)
+    wait_for(lambda: len(mentioning(str(tmp_path))) == 2)
     guard.stdin.close()
-    wait_until_gone(str(tmp_path), time.monotonic())
+    wait_until_gone(str(tmp_path))
     assert guard.wait() == 128 + signal.SIGKILL
 
 
@@ -262,16 +212,18 @@ def test_the_kernel_alone_is_enough(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", _STARTS_A_GUARD, str(tmp_path), sys.executable, "-c", _SLEEP],
         stdin=reader,
+        stdout=subprocess.PIPE,
     )
-    _wait_for(lambda: len(mentioning(str(tmp_path))) == 3)
+    assert parent.stdout is not None
+    assert parent.stdout.readline().startswith(b"guarded_pid=")
     parent.kill()
     parent.wait()
-    wait_until_gone(str(tmp_path), time.monotonic())
+    wait_until_gone(str(tmp_path))
     os.close(writer)
     os.close(reader)
 
 
-_SLEEP = "import time; time.sleep(60)"
+_SLEEP = "import time; time.sleep(3600)"
 _WITHOUT_PRCTL = (
     "import sys; from haas_media.encoding import guard;"
     "guard._prctl = lambda *_: None; sys.exit(guard.main(sys.argv[1:]))"
@@ -282,7 +234,7 @@ _STARTS_A_GUARD = (
 )
 
 
-def test_what_a_callback_raises_ends_the_encoding(sources: dict[str, Path], library: Path) -> None:
+def test_what_a_callback_raises_ends_the_encoding(studio: Studio) -> None:
     class Stop(BaseException):
         pass
 
@@ -290,106 +242,67 @@ def test_what_a_callback_raises_ends_the_encoding(sources: dict[str, Path], libr
         raise Stop
 
     with pytest.raises(Stop):
-        encode(
-            EncodeRequest(
-                source=str(sources["long"]), output=str(library / "x.webm"), video_codec="vp9"
-            ),
-            roots=[library],
-            on_progress=stop,
-        )
-    assert mentioning(str(library)) == []
-    assert names(library) == []
+        studio.encode("long.mkv", how={"on_progress": stop})
+    wait_until_gone(str(studio.folder))
+    assert names(studio.folder) == []
 
 
-def test_in_a_thread_that_is_not_the_main_one(sources: dict[str, Path], library: Path) -> None:
+def test_in_a_thread_that_is_not_the_main_one(studio: Studio) -> None:
     """The guard must not take the end of some thread for the end of the process."""
-    results: list[object] = []
-
-    def work() -> None:
-        try:
-            request = EncodeRequest(source=str(sources["short"]), output=str(library / "x.mkv"))
-            results.append(encode(request, roots=[library]))
-        except EncodingError as error:
-            results.append(error)
-
-    thread = threading.Thread(target=work)
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(studio.encode("film.mkv")))
     thread.start()
     thread.join()
     assert [type(result).__name__ for result in results] == ["EncodeReport"]
 
 
-def test_nothing_is_left_open(sources: dict[str, Path], library: Path) -> None:
-    request = EncodeRequest(
-        source=str(sources["short"]), output=str(library / "x.mkv"), video_codec="copy"
-    )
-    encode(request, roots=[library])
-    descriptors, threads = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+def test_nothing_is_left_open(studio: Studio) -> None:
+    def opened() -> int:
+        return len(list(Path("/proc/self/fd").iterdir())) + threading.active_count()
+
+    studio.copy("film.mkv")
+    before = opened()
     for _ in range(3):
-        encode(request, roots=[library])
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
-    assert threading.active_count() == threads
+        studio.copy("film.mkv")
+    assert opened() <= before
 
 
-ENDS_WITHOUT_END = "say('out_time_us=2000000', 'progress=continue')\nopen(target, 'w').write('x')\n"
+ENDS_WITHOUT_END = "say('out_time_us=2000000', 'progress=continue')\nopen(target, 'w').write('x')"
 GARBAGE = (
     "sys.stdout.buffer.write(bytes(range(256)) * 1000 + b'\\nout_time_us=N/A\\nspeed=nan\\n')\n"
     "say('frame=abc', 'progress=continue', 'out_time_us=-9223372036854775807', '=', '==x',\n"
-    "    'progress=continue', 'progress=end')\n"
+    "    'progress=continue', 'progress=end')"
 )
 SILENT = "say('out_time_us=2000000', 'progress=end')\n"
+LIES = {
+    "no end": (ENDS_WITHOUT_END, "ended without saying that it was done"),
+    "garbage": (GARBAGE, "worked through 0.0 s of 2.0 s"),
+    "no file": (SILENT, "The output is not a whole file: There is no file"),
+    "empty file": (SILENT + "open(target, 'w')", "The output is not a whole file: .* is empty"),
+    "junk": (SILENT + "open(target, 'w').write('x' * 9999)", "The output is not a whole file"),
+    "fails": ("sys.exit(3)", r"ffmpeg failed \(exit code 3\): it gave no reason"),
+    "crashes": ("os.kill(os.getpid(), signal.SIGSEGV)", r"ffmpeg failed \(killed by signal 11\)"),
+    "floods": ("sys.stderr.write('x' * 10_000_000)\nsys.exit(1)", r"ffmpeg failed \(exit code 1\)"),
+}
 
 
-@pytest.mark.parametrize(
-    ("body", "sentence"),
-    [
-        (ENDS_WITHOUT_END, "ended without saying that it was done"),
-        (GARBAGE, "worked through 0.0 s of 2.0 s"),
-        (SILENT, "The output is not a whole file: There is no file"),
-        (SILENT + "open(target, 'w')\n", "The output is not a whole file: .* is empty"),
-        (SILENT + "open(target, 'w').write('x' * 9999)\n", "The output is not a whole file"),
-        ("sys.exit(3)\n", r"ffmpeg failed \(exit code 3\): it gave no reason"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)\n", r"ffmpeg failed \(killed by signal 11\)"),
-        ("sys.stderr.write('x' * 10_000_000)\nsys.exit(1)\n", r"ffmpeg failed \(exit code 1\)"),
-    ],
-    ids=["no end", "garbage", "no file", "empty file", "junk", "fails", "crashes", "floods"],
-)
-def test_an_ffmpeg_that_lies(
-    body: str, sentence: str, clips: Path, library: Path, tmp_path: Path
+@pytest.mark.parametrize(("body", "sentence"), LIES.values(), ids=LIES)
+def test_an_ffmpeg_that_lies(body: str, sentence: str, studio: Studio, tmp_path: Path) -> None:
+    program = make_program(tmp_path / "lies", body)
+    studio.refuses(sentence, "film.mp4", how={"ffmpeg": program})
+
+
+def test_ffmpeg_is_given_what_the_report_says(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = library / "out.mkv"
-    output.write_bytes(OLD)
-    request = EncodeRequest(source=str(clips / "film.mp4"), output=str(output))
-    with pytest.raises(EncodingError, match=sentence):
-        encode(request, roots=[library], ffmpeg=_stub(tmp_path, body))
-    assert output.read_bytes() == OLD
-    assert names(library) == ["out.mkv"]
-
-
-def test_ffmpeg_is_given_what_the_report_says(clips: Path, library: Path, tmp_path: Path) -> None:
-    import imageio_ffmpeg
-
     record = tmp_path / "given"
     body = (
         f"open({str(record)!r}, 'w').write('\\0'.join(sys.argv[1:]) + '\\0\\0'"
         " + '\\0'.join(os.environ))\n"
-        f"os.execv({imageio_ffmpeg.get_ffmpeg_exe()!r}, sys.argv)\n"
+        "os.execv(ffmpeg, sys.argv)"
     )
-    os.environ["HAAS_TMDB_TOKEN"] = "secret"
-    try:
-        report = encode(
-            EncodeRequest(source=str(clips / "film.mp4"), output=str(library / "out.mkv")),
-            roots=[library],
-            ffmpeg=_stub(tmp_path, body),
-        )
-    finally:
-        del os.environ["HAAS_TMDB_TOKEN"]
+    monkeypatch.setenv("HAAS_TMDB_TOKEN", "secret")
+    report = studio.encode("film.mp4", how={"ffmpeg": make_program(tmp_path / "honest", body)})
     arguments, environment = record.read_text().split("\0\0")
     assert arguments.split("\0") == list(report.argv[1:])
     assert "HAAS_TMDB_TOKEN" not in environment.split("\0")
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
 from typing import TYPE_CHECKING
 
 import av
-import imageio_ffmpeg
 import pytest
 
-from haas_media.encoding import EncodeRequest, encode
 from haas_media.encoding.probe import probe
+from tests.haas_media.encoding.conftest import PICTURE, TONE, X264, make_clips
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PICTURE = "-f lavfi -i testsrc2=s=160x120:r=25:d=2"
-TONE = "-f lavfi -i sine=d=2"
-H264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
+    from tests.haas_media.encoding.conftest import Studio
 
 # How each is made, and how long it is.
 SOURCES = {
-    "stream.ts": (f"{PICTURE} {TONE} {H264} -c:a mp2", 2),
-    "late.ts": (f"{PICTURE} {TONE} {H264} -c:a mp2 -output_ts_offset 5000", 2),
-    "late.mkv": (f"{PICTURE} {TONE} {H264} -c:a aac -output_ts_offset 5", 2),
+    "stream.ts": (f"{PICTURE} {TONE} {X264} -c:a mp2", 2),
+    "late.ts": (f"{PICTURE} {TONE} {X264} -c:a mp2 -output_ts_offset 5000", 2),
+    "late.mkv": (f"{PICTURE} {TONE} {X264} -c:a aac -output_ts_offset 5", 2),
     "old.avi": (f"{PICTURE} {TONE} -c:v mpeg4 -c:a libmp3lame", 2),
     "disc.vob": (f"{PICTURE} {TONE} -c:v mpeg2video -c:a ac3", 2),
     "windows.wmv": (f"{PICTURE} {TONE} -c:v wmv2 -c:a wmav2", 2),
     "flash.flv": (f"{PICTURE} {TONE} -c:v flv -c:a libmp3lame -ar 44100", 2),
     "free.ogv": (f"{PICTURE} {TONE} -c:v libtheora -c:a libvorbis", 2),
     "telephone.3gp": (f"{PICTURE} {TONE} -c:v mpeg4 -c:a aac", 2),
-    "fragments.mp4": (f"{PICTURE} {TONE} {H264} -c:a aac -movflags frag_keyframe+empty_moov", 2),
-    "no-length.mkv": (f"{PICTURE} {TONE} {H264} -c:a aac -live 1", 2),
-    "raw.h264": (f"{PICTURE} {H264}", 2),
-    "long-sound.mp4": (f"{PICTURE} -f lavfi -i sine=d=4 {H264} -c:a aac", 4),
-    "short-sound.mkv": (f"{PICTURE} -f lavfi -i sine=d=1 {H264} -c:a aac", 2),
-    "slides.mkv": (f"-f lavfi -i testsrc2=s=160x120:r=1/4:d=12 {H264}", 12),
-    "gap.mkv": (f"{PICTURE} -vf 'select=lt(n\\,10)+gt(n\\,40)' -fps_mode vfr {H264}", 2),
+    "fragments.mp4": (f"{PICTURE} {TONE} {X264} -c:a aac -movflags frag_keyframe+empty_moov", 2),
+    "no-length.mkv": (f"{PICTURE} {TONE} {X264} -c:a aac -live 1", 2),
+    "raw.h264": (f"{PICTURE} {X264}", 2),
+    "long-sound.mp4": (f"{PICTURE} -f lavfi -i sine=d=4 {X264} -c:a aac", 4),
+    "short-sound.mkv": (f"{PICTURE} -f lavfi -i sine=d=1 {X264} -c:a aac", 2),
+    "slides.mkv": (f"-f lavfi -i testsrc2=s=160x120:r=1/4:d=12 {X264}", 12),
+    "gap.mkv": (f"{PICTURE} -vf 'select=lt(n\\,10)+gt(n\\,40)' -fps_mode vfr {X264}", 2),
     "reordered.mp4": (f"{PICTURE} -c:v libx264 -bf 8 -x264-params b-adapt=0:bframes=8", 2),
     "fields.mkv": (f"{PICTURE} {TONE} -vf interlace -c:v libx264 -flags +ilme+ildct -c:a ac3", 2),
 }
@@ -46,59 +41,42 @@ SOURCES = {
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sources")
-    for name, (arguments, _) in SOURCES.items():
-        _ffmpeg(*shlex.split(arguments), folder / name)
+    made = {name: arguments for name, (arguments, _) in SOURCES.items()}
     # Four seconds, of which an edit list shows the last two and a half.
-    whole = f"-f lavfi -i testsrc2=s=160x120:r=25:d=4 {H264} -g 250"
-    _ffmpeg(*whole.split(), folder / "whole.mp4")
-    _ffmpeg("-ss", "1.5", "-i", folder / "whole.mp4", "-c", "copy", folder / "trimmed.mp4")
+    made["whole.mp4"] = f"-f lavfi -i testsrc2=s=160x120:r=25:d=4 {X264} -g 250"
+    made["trimmed.mp4"] = "-ss 1.5 -i whole.mp4 -c copy"
+    make_clips(folder, made)
     return folder
 
 
-def _ffmpeg(*arguments: object) -> None:
-    subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *map(str, arguments)],
-        check=True,
-        timeout=60,
-    )
-
-
 @pytest.mark.parametrize("name", [*SOURCES, "trimmed.mp4"])
-@pytest.mark.parametrize(("codec", "ending"), [("h264", "mp4"), ("copy", "mkv")])
-def test_a_whole_source_is_taken(
-    name: str, codec: str, ending: str, sources: Path, library: Path
-) -> None:
-    request = EncodeRequest(
-        source=str(sources / name), output=str(library / f"out.{ending}"), video_codec=codec
-    )
-    report = encode(request, roots=[library])
+def test_a_whole_source_is_taken(name: str, sources: Path, studio: Studio) -> None:
     seconds = 2.5 if name == "trimmed.mp4" else SOURCES[name][1]
-    if (name, codec) == ("trimmed.mp4", "copy"):
-        # Matroska has no edit lists, so what was hidden shows, and the report says so.
-        assert "long, but the source says that it has 2.5 s" in report.warnings[0]
-        return
+    report = studio.encode(sources / name, "out.mp4")
     assert report.duration.total_seconds() == pytest.approx(seconds, abs=0.2)
     assert report.warnings == ()
+    report = studio.copy(sources / name, "out.mkv")
+    if name == "trimmed.mp4":
+        # Matroska has no edit lists, so what was hidden shows, and the report says so.
+        assert "long, but the source says that it has 2.5 s" in report.warnings[0]
+    else:
+        assert report.duration.total_seconds() == pytest.approx(seconds, abs=0.2)
+        assert report.warnings == ()
 
 
-@pytest.mark.parametrize(
-    ("name", "seconds"), [("late.mkv", 2), ("late.ts", 2), ("trimmed.mp4", 2.5)]
-)
-def test_a_duration_is_that_of_the_content(name: str, seconds: float, sources: Path) -> None:
-    media = probe(sources / name)
-    assert media.duration == pytest.approx(seconds, abs=0.1)
-    for stream in media.streams:
-        assert stream.duration == pytest.approx(seconds, abs=0.15)
+def test_a_duration_is_that_of_the_content(sources: Path) -> None:
+    for name, seconds in {"late.mkv": 2, "late.ts": 2, "trimmed.mp4": 2.5}.items():
+        media = probe(sources / name)
+        assert media.duration == pytest.approx(seconds, abs=0.1)
+        for stream in media.streams:
+            assert stream.duration == pytest.approx(seconds, abs=0.15)
 
 
 @pytest.mark.parametrize(("codec", "ending"), [("hevc", "mkv"), ("hevc", "mp4"), ("av1", "mp4")])
-def test_hdr_stays_hdr(codec: str, ending: str, clips: Path, library: Path) -> None:
-    output = library / f"out.{ending}"
-    request = EncodeRequest(
-        source=str(clips / "hdr.mkv"), output=str(output), video_codec=codec, crf=30
-    )
-    assert encode(request, roots=[library]).warnings == ()
-    with av.open(str(output)) as container:
+def test_hdr_stays_hdr(codec: str, ending: str, studio: Studio) -> None:
+    report = studio.encode("hdr.mkv", f"out.{ending}", video_codec=codec, crf=30)
+    assert report.warnings == ()
+    with av.open(str(report.output)) as container:
         frame = next(container.decode(video=0))
         context = container.streams.video[0].codec_context
         kept = {side.type.name for side in frame.side_data}
@@ -107,32 +85,25 @@ def test_hdr_stays_hdr(codec: str, ending: str, clips: Path, library: Path) -> N
         assert {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"} <= kept
 
 
-def test_hdr_in_h264_is_warned_of(clips: Path, library: Path) -> None:
-    request = EncodeRequest(source=str(clips / "hdr.mkv"), output=str(library / "out.mkv"))
-    (warning,) = encode(request, roots=[library]).warnings
+def test_hdr_in_h264_is_warned_of(studio: Studio) -> None:
+    (warning,) = studio.encode("hdr.mkv").warnings
     assert warning.startswith("Video 0 is HDR (PQ); H.264 at 8 bits shows bands in it.")
 
 
-def test_chapters_titles_and_languages_go_along(clips: Path, library: Path, tmp_path: Path) -> None:
+def test_chapters_titles_and_languages_go_along(studio: Studio, tmp_path: Path) -> None:
     (tmp_path / "chapters").write_text(
         ";FFMETADATA1\ntitle=The Film\n"
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=One\n"
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n"
     )
-    source = tmp_path / "chapters.mkv"
-    _ffmpeg(
-        *("-i", clips / "film.mkv", "-i", tmp_path / "chapters", "-map", "0"),
-        *("-map_metadata", "1", "-map_chapters", "1", "-c", "copy", source),
-    )
+    read = f"-i {studio.clips / 'film.mkv'} -i chapters -map 0 -map_metadata 1 -map_chapters 1"
+    make_clips(tmp_path, {"chapters.mkv": f"{read} -c copy"})
     for ending in ("mkv", "mp4"):
-        output = library / f"out.{ending}"
-        encode(EncodeRequest(source=str(source), output=str(output)), roots=[library])
+        output = studio.encode(tmp_path / "chapters.mkv", f"out.{ending}").output
         with av.open(str(output)) as container:
             assert container.metadata["title"] == "The Film"
-            assert [chapter["metadata"]["title"] for chapter in container.chapters()] == [
-                "One",
-                "Two",
-            ]
+            titles = [chapter["metadata"]["title"] for chapter in container.chapters()]
+            assert titles == ["One", "Two"]
             assert container.streams.audio[0].language == "eng"
 
 
@@ -161,11 +132,9 @@ def test_what_a_probe_tells(clips: Path) -> None:
     assert upright.shown_size == (960, 540)
 
 
-def test_titles_in_an_encoding_that_nobody_knows(
-    clips: Path, library: Path, tmp_path: Path
-) -> None:
-    source = tmp_path / "old.mkv"
-    _ffmpeg("-i", clips / "film.mkv", "-c", "copy", "-metadata:s:0", "title=<track>", source)
-    source.write_bytes(source.read_bytes().replace(b"<track>", b"<tr\xe4ck>"))
-    request = EncodeRequest(source=str(source), output=str(library / "out.mkv"), video_codec="copy")
-    assert len(encode(request, roots=[library]).streams) == 3
+def test_titles_in_an_encoding_that_nobody_knows(studio: Studio, tmp_path: Path) -> None:
+    film = studio.clips / "film.mkv"
+    make_clips(tmp_path, {"old.mkv": f"-i {film} -c copy -metadata:s:0 'title=<track>'"})
+    old = tmp_path / "old.mkv"
+    old.write_bytes(old.read_bytes().replace(b"<track>", b"<tr\xe4ck>"))
+    assert len(studio.copy(old).streams) == 3

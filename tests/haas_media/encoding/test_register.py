@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_media.encoding import EncodeRequest, encode
 from haas_media.encoding.register import sweep_noted
-from tests.haas_media.encoding.processes import Run, hidden, names, wait_until_gone
+from tests.haas_media.encoding.conftest import Studio, make_program
+from tests.haas_media.encoding.processes import Run, hidden, names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,35 +24,18 @@ def register(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(clips: Path, library: Path, register: Path, tmp_path: Path) -> Run:
     """A run in a film's own folder whose ffmpeg takes for ever, and is under way."""
-    stub = tmp_path / "ffmpeg-stub"
-    stub.write_text(
-        f"#!{sys.executable} -S\n"
-        "import sys, time\n"
-        "if '-encoders' in sys.argv:\n"
-        "    print(' V....D libx264  H.264')\n"
-        "    sys.exit()\n"
-        "open(sys.argv[-1].removeprefix('file:'), 'wb').write(b'half')\n"
-        "time.sleep(60)\n"
-    )
-    stub.chmod(0o755)
+    body = "open(target, 'wb').write(b'half')\ntime.sleep(3600)"
+    endless = make_program(tmp_path / "endless", body)
     (library / "Film A").mkdir()
-    run = Run(
-        clips / "film.mkv", library / "Film A" / "out.mkv", ffmpeg=str(stub), register=register
-    )
-    deadline = time.monotonic() + 30
-    while len(hidden(library / "Film A")) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    output = library / "Film A" / "out.mkv"
+    run = Run(clips / "film.mkv", output, ffmpeg=endless, register=register)
+    run.wait_until_at_work()
     return run
 
 
 def encode_another(clips: Path, library: Path, register: Path) -> None:
     (library / "Film B").mkdir(exist_ok=True)
-    request = EncodeRequest(
-        source=str(clips / "film.mkv"),
-        output=str(library / "Film B" / "out.mkv"),
-        video_codec="copy",
-    )
-    encode(request, roots=[library], register=register)
+    Studio(library / "Film B", clips).copy("film.mkv", how={"register": register})
     assert names(library / "Film B") == ["out.mkv"]
 
 
@@ -65,9 +46,7 @@ def test_the_next_run_clears_up_in_another_films_folder(
     encode_another(clips, library, register)
     assert len(hidden(library / "Film A")) == 2  # it lives
     assert len(names(register)) == 1
-    sent = run.signal_after(0, signal.SIGKILL)
-    run.finish()
-    wait_until_gone(str(library), sent, seconds=30)
+    run.end(signal.SIGKILL)
     assert len(hidden(library / "Film A")) == 2
     encode_another(clips, library, register)
     assert names(library / "Film A") == []
@@ -77,17 +56,14 @@ def test_the_next_run_clears_up_in_another_films_folder(
 def test_a_run_that_ends_leaves_no_entry(
     run: Run, clips: Path, library: Path, register: Path
 ) -> None:
-    run.signal_after(0, signal.SIGTERM)
-    assert run.finish() == "terminated\n"
+    assert run.end(signal.SIGTERM) == "terminated\n"
     assert names(register) == []
     encode_another(clips, library, register)
     assert names(register) == []
 
 
 def test_an_entry_waits_for_its_disk(run: Run, library: Path, register: Path) -> None:
-    sent = run.signal_after(0, signal.SIGKILL)
-    run.finish()
-    wait_until_gone(str(library), sent, seconds=30)
+    run.end(signal.SIGKILL)
     folder, away = library / "Film A", library.parent / "away"
     folder.rename(away)
     assert sweep_noted(register) == []

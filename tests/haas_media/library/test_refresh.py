@@ -278,7 +278,7 @@ def test_titles_nobody_has_read_or_long_ago_are_read_whatever_the_lists_say(
 def test_a_new_season_is_read_of_a_show_that_is_there_as_a_whole(
     librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
-    # Of show 12 the librarian.catalog has what its files needed: one season.
+    # Of show 12 the catalog has what its files needed: one season.
     with librarian.catalog.session() as session:
         show = session.query(Show).filter_by(tmdb_id=12).one()
         session.query(Season).filter_by(show_id=show.id, number=2).delete()
