@@ -1,8 +1,8 @@
 """Scans in processes of their own, which can be killed at any statement to the database.
 
 ``python -m tests.haas_media.scan.scanning`` reads a JSON object a line from standard input (see
-``Scanner.begin``), forks for each, and prints the process's id, then what became of it. Forking
-spares each scan the time that imports take.
+``Scanner.begin``), forks for each scan, and prints the processes' ids, then what became of them.
+Forking spares each scan the time that imports take.
 """
 
 from __future__ import annotations
@@ -65,43 +65,56 @@ class Scanner:
         self._process.stdin.close()
         self._process.wait(30)
 
-    def begin(self, database_url: str, kill_at: int = 0) -> int:
-        """Begin a scan; return its process id.
+    def begin(self, database_url: str, *, kill_at: int = 0, at_once: int = 1) -> list[int]:
+        """Begin scans; return their process ids.
 
         Args:
             database_url: the catalog.
-            kill_at: the number of the statement at which it kills itself; 0 for none.
+            kill_at: the number of the statement at which they kill themselves; 0 for none.
+            at_once: how many of them begin at the same time.
         """
         assert self._process.stdin
         what = {**self._what, "database_url": database_url, "kill_at": kill_at}
-        print(json.dumps(what), file=self._process.stdin, flush=True)
-        return int(self._line())
+        print(json.dumps([what] * at_once), file=self._process.stdin, flush=True)
+        processes: list[int] = self._line()
+        return processes
 
-    def end(self) -> dict[str, Any]:
+    def end(self) -> list[dict[str, Any]]:
         """Wait for the end: ``signal``, or else ``error`` or ``counts`` and ``statements``."""
-        ended: dict[str, Any] = json.loads(self._line())
+        ended: list[dict[str, Any]] = self._line()
         return ended
 
-    def _line(self) -> str:
+    def _line(self) -> Any:
         assert self._process.stdout
-        return self._process.stdout.readline()
+        return json.loads(self._process.stdout.readline())
 
 
 def main() -> None:
     for line in sys.stdin:
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            with os.fdopen(writing, "w") as out:
-                json.dump(_run(**json.loads(line)), out)
-            os._exit(0)
-        os.close(writing)
-        print(child, flush=True)
-        with os.fdopen(reading) as said:
-            told = said.read()
-        status = os.waitpid(child, 0)[1]
-        killed = {"signal": os.WTERMSIG(status)} if os.WIFSIGNALED(status) else {}
-        print(json.dumps(killed or json.loads(told)), flush=True)
+        begun = [_fork(what) for what in json.loads(line)]
+        print(json.dumps([child for child, _ in begun]), flush=True)
+        print(json.dumps([_ended(child, reading) for child, reading in begun]), flush=True)
+
+
+def _fork(what: dict[str, Any]) -> tuple[int, int]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(writing, "w") as out:
+            json.dump(_run(**what), out)
+        os._exit(0)
+    os.close(writing)
+    return child, reading
+
+
+def _ended(child: int, reading: int) -> dict[str, Any]:
+    with os.fdopen(reading) as said:
+        told = said.read()
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        return {"signal": os.WTERMSIG(status)}
+    ended: dict[str, Any] = json.loads(told)
+    return ended
 
 
 def _run(base: str, database_url: str, tmdb_url: str, kill_at: int) -> dict[str, Any]:
