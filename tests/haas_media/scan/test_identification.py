@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.databases import on_both_databases
+
 if TYPE_CHECKING:
     from haas_media.scan import ScanReport
     from tests.haas_media.scan.shelf import House
@@ -82,6 +84,7 @@ def test_movie_nfo_is_taken_for_all_versions_of_one_film(house: House) -> None:
     assert house.titles()["S/Stlkr (1979) 1080p.mkv"] == "Stalker (1979)"
 
 
+@on_both_databases
 @pytest.mark.parametrize("disc", ["VIDEO_TS/VTS_01_1.VOB", "BDMV/STREAM/00001.m2ts", "CD1/a.avi"])
 def test_movie_nfo_is_taken_for_the_discs_below_it(house: House, disc: str) -> None:
     house.films.put(f"S/{disc}", "S/Other/x.mkv")
@@ -115,6 +118,7 @@ def test_what_an_nfo_file_tells_is_kept_without_a_provider(house: House) -> None
         assert (str(movie.release_date), movie.source) == ("1979-05-25", "nfo")
 
 
+@on_both_databases
 def test_a_show_by_its_nfo_file(house: House) -> None:
     house.shows.put("drk/Season 1/drk.S01E01.mkv", "drk/Season 1/drk.S01E02.mkv")
     house.shows.put("drk/tvshow.nfo", text=DARK.format("<uniqueid type='tmdb'>70523</uniqueid>"))
@@ -205,6 +209,7 @@ def test_an_nfo_file_that_is_corrected_is_read_again(house: House, before: str, 
     assert house.known() == ["Heat (1995)", "Stalker (1979)"]
 
 
+@on_both_databases
 def test_a_show_nfo_that_is_corrected_is_read_again_for_every_season(house: House) -> None:
     house.shows.put("x/Season 1/x S01E01.mkv", "x/Season 2/x S02E01.mkv", "Lost/Lost S01E01.mkv")
     house.shows.put("x/tvshow.nfo", text="<tvshow><title>Drk</title></tvshow>")
@@ -223,6 +228,7 @@ def test_an_nfo_file_that_is_gone_is_no_longer_believed(house: House) -> None:
     assert house.known() == ["Heat (1995)"]
 
 
+@on_both_databases
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_title_known_by_id_and_by_name_is_one(house: House, order: int) -> None:
     names = ["A/Heat (1995) {tmdb-949}.mkv", "B/Heat (1995).mkv"][::order]

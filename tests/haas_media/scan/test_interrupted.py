@@ -12,6 +12,7 @@ import pytest
 
 from haas_media.scan.pool import map_unordered
 from haas_media.tmdb import RetryPolicy, TmdbClient
+from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault
 from tests.haas_media.scan.scanning import contents
 
@@ -60,6 +61,7 @@ def test_interrupted_in_any_phase_the_next_scan_carries_on(
     assert {person[-1] for person in interrupted["people"]} == {"0"}
 
 
+@on_both_databases
 def test_interrupted_within_a_large_folder_nothing_of_it_is_taken_for_unchanged(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.databases import on_both_databases
+
 if TYPE_CHECKING:
     from haas_media.scan import ScanReport
     from tests.haas_media.scan.shelf import House
@@ -56,6 +58,7 @@ def test_an_id_tag_in_the_new_name_wins(house: House) -> None:
     assert house.files()["Heat {tmdb-949}/Heat (1995).mkv"]["tmdb_id"] == 949
 
 
+@on_both_databases
 def test_a_name_that_is_corrected_wins(house: House) -> None:
     house.films.put("Haet (1994).mkv", "Ran (1985).mkv")
     scan_moved(house, "Haet (1994).mkv", "Heat (1995).mkv")
@@ -77,6 +80,7 @@ def test_an_episode_whose_number_is_corrected_is_that_episode(house: House) -> N
     assert house.titles() == {"Dark/Dark S01E02.mkv": "Dark S01E02"}
 
 
+@on_both_databases
 def test_a_whole_folder_that_is_renamed_moves_every_file(house: House) -> None:
     house.shows.put(*(f"Dark/Season 1/Dark S01E{number:02d}.mkv" for number in range(1, 11)))
     house.scan()
@@ -138,6 +142,7 @@ def test_a_file_that_moved_to_a_library_of_the_other_kind_is_identified_anew(hou
     assert house.titles()["Dark S01E01.mkv"] == "Dark S01E01"
 
 
+@on_both_databases
 @pytest.mark.parametrize("swap", [True, False])
 def test_names_that_are_swapped_or_handed_on(house: House, swap: bool) -> None:
     house.films.put("Heat (1995).mkv")

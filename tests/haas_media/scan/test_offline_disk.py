@@ -15,6 +15,7 @@ import pytest
 
 from haas_media.catalog.models import Library
 from haas_media.scan import walk as walking
+from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,7 @@ def is_online(house: House, title: str = "Films") -> bool:
         return session.query(Library.online).filter_by(title=title).one()[0]
 
 
+@on_both_databases
 def test_offline_disk_root_missing_keeps_every_record(filled: House) -> None:
     before = filled.files()
     filled.films.root.rename(filled.films.root.with_name("away"))
@@ -80,6 +82,7 @@ def test_offline_disk_root_that_cannot_be_followed_keeps_every_record(filled: Ho
     assert filled.files() == before
 
 
+@on_both_databases
 def test_offline_disk_that_comes_back_is_as_it_was(filled: House) -> None:
     before = filled.files()
     away = filled.films.root.with_name("away")
@@ -122,6 +125,7 @@ def test_an_empty_library_that_never_held_anything_is_online(house: House) -> No
     assert films(house.scan()).online
 
 
+@on_both_databases
 def test_a_healthy_root_loses_only_what_is_gone(filled: House) -> None:
     filled.films.remove("Heat (1995)")
     report = filled.scan()

@@ -13,6 +13,7 @@ from haas_media.catalog.models import Folder, MediaFile
 from haas_media.library.remove import remove_from_library
 from haas_media.scan import walk as walking
 from haas_media.settings import Library, SettingsError
+from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
     from haas_media.scan import ScanReport
@@ -41,6 +42,7 @@ def fill(house: House) -> None:
     )
 
 
+@on_both_databases
 def test_films_and_episodes_are_known_by_their_names(house: House) -> None:
     fill(house)
     report = house.scan()
@@ -62,6 +64,7 @@ def test_films_and_episodes_are_known_by_their_names(house: House) -> None:
     assert "Rename the file" in unmatched.reason
 
 
+@on_both_databases
 def test_an_unchanged_library_is_neither_parsed_nor_probed_again(house: House) -> None:
     fill(house)
     house.scan()
@@ -118,6 +121,7 @@ def test_a_file_of_the_same_size_with_another_time_has_changed(house: House) -> 
     assert did(house.scan()) == NOTHING | {"changed": 1, "parsed": 1, "probed": 1}
 
 
+@on_both_databases
 def test_a_file_that_is_gone_loses_its_record_and_the_title_stays(house: House) -> None:
     fill(house)
     house.scan()
@@ -313,6 +317,7 @@ def test_hidden_and_system_folders_and_those_with_an_ignore_mark_are_left_out(
     assert list(house.titles()) == ["Ran (1985)/Ran (1985).mkv"]
 
 
+@on_both_databases
 def test_a_library_that_changes_its_kind_is_identified_anew(house: House) -> None:
     house.films.put("Dark/Dark S01E01.mkv")
     house.scan()
@@ -323,6 +328,7 @@ def test_a_library_that_changes_its_kind_is_identified_anew(house: House) -> Non
     assert list(house.titles().values()) == ["Dark S01E01"]
 
 
+@on_both_databases
 def test_a_removed_titles_file_in_a_library_that_changes_its_kind_is_identified_anew(
     house: House,
 ) -> None:
@@ -390,6 +396,7 @@ def test_no_libraries_make_an_empty_report(house: House) -> None:
     assert "No library is set." in report.to_markdown()
 
 
+@on_both_databases
 def test_a_record_that_was_lost_is_made_again(house: House) -> None:
     fill(house)
     house.scan()
