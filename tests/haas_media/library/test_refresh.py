@@ -217,18 +217,22 @@ def test_everything_is_read_when_it_is_asked_for(librarian: Librarian, tmdb: Fak
     assert (librarian.rows(), librarian.credits()) == before
 
 
-@pytest.mark.parametrize("gap", [None, {}, "?", {"success": False, "status_code": 34}])
+@on_both_databases
 def test_an_answer_with_a_gap_leaves_what_is_on_record(
-    librarian: Librarian, tmdb: FakeTmdb, gap: Any
+    librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
     """Else the next cleanup would delete everybody who had a part in it."""
     before = librarian.rows(), librarian.credits()
-    tmdb.catalogue.update("movie", 1, title="New", credits=gap)
-    tmdb.catalogue.update("tv", 11, name="New", credits=gap, aggregate_credits=gap)
-    tmdb.catalogue.seasons[11, 1]["episodes"] = gap
-    assert librarian.refresh().total("refreshed") == 2
-    assert librarian.one(Movie, tmdb_id=1).title == librarian.one(Show, tmdb_id=11).title == "New"
-    assert (librarian.rows(), librarian.credits()) == before
+    gaps: list[Any] = [None, {}, "?", {"success": False, "status_code": 34}]
+    for number, gap in enumerate(gaps):
+        title = f"New {number}"
+        tmdb.catalogue.update("movie", 1, title=title, credits=gap)
+        tmdb.catalogue.update("tv", 11, name=title, credits=gap, aggregate_credits=gap)
+        tmdb.catalogue.seasons[11, 1]["episodes"] = gap
+        assert librarian.refresh().total("refreshed") == 2
+        assert librarian.one(Movie, tmdb_id=1).title == title
+        assert librarian.one(Show, tmdb_id=11).title == title
+        assert (librarian.rows(), librarian.credits()) == before
 
 
 def test_an_answer_that_says_nobody_is_believed(librarian: Librarian, tmdb: FakeTmdb) -> None:
@@ -248,17 +252,17 @@ def test_a_list_longer_than_reading_everything_is_not_read(
     assert "longer than reading everything" in report.to_markdown()
 
 
-@pytest.mark.parametrize("status", [404, 422])
 def test_a_list_of_changes_that_is_refused_leaves_everything_to_be_read(
-    librarian: Librarian, tmdb: FakeTmdb, status: int
+    librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
     """A proxy may know records only."""
-    tmdb.fail(Fault("status", status), "/tv/changes")
-    report = librarian.refresh()
-    _, shows, people_of_them = report.kinds
-    assert (shows.known, shows.refreshed) == (2, 2)
-    assert people_of_them.unchanged == 5
-    assert "The list of changes cannot be had" in report.to_markdown()
+    for status in (404, 422):
+        tmdb.fail(Fault("status", status), "/tv/changes")
+        report = librarian.refresh()
+        _, shows, people_of_them = report.kinds
+        assert (shows.known, shows.refreshed) == (2, 2)
+        assert people_of_them.unchanged == 5
+        assert "The list of changes cannot be had" in report.to_markdown()
 
 
 def test_titles_nobody_has_read_or_long_ago_are_read_whatever_the_lists_say(

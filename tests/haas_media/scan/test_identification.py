@@ -105,6 +105,7 @@ def test_the_parts_of_a_film_are_one_title(house: House) -> None:
     assert house.known() == ["Heat (1995)", "Ran (1985)"]
 
 
+@on_both_databases
 def test_what_an_nfo_file_tells_is_kept_without_a_provider(house: House) -> None:
     from haas_media.catalog.models import Movie
 
@@ -127,6 +128,7 @@ def test_a_show_by_its_nfo_file(house: House) -> None:
     assert {file["tmdb_id"] for file in house.files().values()} == {70523}
 
 
+@on_both_databases
 def test_an_episode_by_its_nfo_file(house: House) -> None:
     house.shows.put("Dark/pilot.mkv")
     house.shows.put("Dark/pilot.nfo", text=episode(1, 1, "<title>Secrets</title>"))

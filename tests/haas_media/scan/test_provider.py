@@ -217,6 +217,7 @@ def test_a_daily_episode_is_found_by_its_date(online: Online) -> None:
     assert online.asked()["/tv/2224/season/2010"] == 1
 
 
+@on_both_databases
 def test_an_id_tag_costs_no_search(online: Online) -> None:
     online.films.put("Nonsense {tmdb-949}.mkv", "Nonsense {imdb-tt0113277} 2.mkv")
     online.shows.put("Nonsense {tvdb-334824}/S01E01.mkv")
@@ -249,13 +250,19 @@ def test_two_names_of_one_film_are_one_title(online: Online) -> None:
     assert online.known() == ["La Haine (1995)"]
 
 
+@on_both_databases
 def test_what_is_not_found_is_unmatched_with_its_reason(online: Online) -> None:
     online.films.put("Nothing Known (1901).mkv", MATRIX)
+    online.shows.put("Nobody Knows/Nobody Knows S01E01.mkv")
     report = online.scan()
-    (unmatched,) = report.libraries[0].unmatched_files
-    assert unmatched.path == "Nothing Known (1901).mkv"
-    assert "Nothing Known" in unmatched.reason
-    assert unmatched.reason.endswith(".")
+    films, shows = (library.unmatched_files[0] for library in report.libraries)
+    assert (films.path, shows.path) == (
+        "Nothing Known (1901).mkv",
+        "Nobody Knows/Nobody Knows S01E01.mkv",
+    )
+    for unmatched, title in ((films, "Nothing Known"), (shows, "Nobody Knows")):
+        assert title in unmatched.reason
+        assert unmatched.reason.endswith(".")
     assert online.known() == ["The Matrix (1999)"]
 
 

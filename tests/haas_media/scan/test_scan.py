@@ -356,6 +356,7 @@ def test_a_library_whose_kind_changes_while_it_is_offline_keeps_its_records(hous
     assert list(house.titles().values()) == ["unmatched"]
 
 
+@on_both_databases
 def test_a_library_that_is_given_another_title_keeps_its_records(house: House) -> None:
     fill(house)
     house.scan()
