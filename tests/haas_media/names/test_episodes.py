@@ -263,45 +263,39 @@ def test_years_of_shows() -> None:
     assert misread(YEARS, "tv", "title", "year") == []
 
 
-# path, show, date
+# The Daily Show of the 22nd of July 2015
 DAILY = [
-    ("The Daily Show/The Daily Show - 2015-07-22 - Guest.mkv", "The Daily Show", (2015, 7, 22)),
-    (
-        "The Daily Show/Season 20/The.Daily.Show.2015.07.22.720p.mkv",
-        "The Daily Show",
-        (2015, 7, 22),
-    ),
-    ("The.Daily.Show.2015.07.22.Guest.720p.HDTV.x264-GRP.mkv", "The Daily Show", (2015, 7, 22)),
-    ("The Daily Show 20150722.mkv", "The Daily Show", (2015, 7, 22)),
-    ("The Daily Show (2015_07_22).mkv", "The Daily Show", (2015, 7, 22)),
-    ("The Daily Show 22.07.2015.mkv", "The Daily Show", (2015, 7, 22)),
-    (
-        "The.Daily.Show.2015.07.22.720p.HDTV.x264-GRP/42e7e8a48eb7454aaebebcf49705ce41.mkv",
-        "The Daily Show",
-        (2015, 7, 22),
-    ),
-    ("The Daily Show/2015-07-22.mkv", "The Daily Show", (2015, 7, 22)),
+    "The Daily Show/The Daily Show - 2015-07-22 - Guest.mkv",
+    "The Daily Show/Season 20/The.Daily.Show.2015.07.22.720p.mkv",
+    "The.Daily.Show.2015.07.22.Guest.720p.HDTV.x264-GRP.mkv",
+    "The Daily Show 20150722.mkv",
+    "The Daily Show (2015_07_22).mkv",
+    "The Daily Show 22.07.2015.mkv",
+    "The.Daily.Show.2015.07.22.720p.HDTV.x264-GRP/42e7e8a48eb7454aaebebcf49705ce41.mkv",
+    "The Daily Show/2015-07-22.mkv",
     # the day or the month in one digit, the month in words
-    ("The Daily Show 22.7.2015.mkv", "The Daily Show", (2015, 7, 22)),
-    ("The.Daily.Show.2.7.2015.720p.mkv", "The Daily Show", (2015, 7, 2)),
-    ("The Daily Show - 22 Jul 2015.mkv", "The Daily Show", (2015, 7, 22)),
-    ("The.Daily.Show.22nd.July.2015.WS.PDTV.avi", "The Daily Show", (2015, 7, 22)),
-    ("The Daily Show - July 22, 2015.mkv", "The Daily Show", (2015, 7, 22)),
-    ("The Daily Show - Wednesday, July 22, 2015.mkv", "The Daily Show", (2015, 7, 22)),
-    ("The Daily Show 2015 Jul 22.mkv", "The Daily Show", (2015, 7, 22)),
-    ("番組 2015年7月22日.mkv", "番組", (2015, 7, 22)),
+    "The Daily Show 22.7.2015.mkv",
+    "The Daily Show - 22 Jul 2015.mkv",
+    "The.Daily.Show.22nd.July.2015.WS.PDTV.avi",
+    "The Daily Show - July 22, 2015.mkv",
+    "The Daily Show - Wednesday, July 22, 2015.mkv",
+    "The Daily Show 2015 Jul 22.mkv",
     # sorted by date, the show after it
-    ("2015.07.22.The.Daily.Show.720p.HDTV.mkv", "The Daily Show", (2015, 7, 22)),
-    ("2015-07-22 - The Daily Show.mkv", "The Daily Show", (2015, 7, 22)),
-    ("The Daily Show/2015/2015-07-22.mkv", "The Daily Show", (2015, 7, 22)),
-    ("The Daily Show/2015/07/The Daily Show 2015-07-22.mkv", "The Daily Show", (2015, 7, 22)),
-    ("The Daily Show/2015-07-22 - Guest.mkv", "The Daily Show", (2015, 7, 22)),
+    "2015.07.22.The.Daily.Show.720p.HDTV.mkv",
+    "2015-07-22 - The Daily Show.mkv",
+    "The Daily Show/2015/2015-07-22.mkv",
+    "The Daily Show/2015/07/The Daily Show 2015-07-22.mkv",
+    "The Daily Show/2015-07-22 - Guest.mkv",
 ]
 
 
 def test_dates_of_daily_shows() -> None:
-    rows = [(path, title, datetime.date(*day), None, None, ()) for path, title, day in DAILY]
-    assert misread(rows, "tv", "title", "date", "year", "season", "episodes") == []
+    told = ("title", "date", "year", "season", "episodes")
+    that_day, early = datetime.date(2015, 7, 22), datetime.date(2015, 7, 2)
+    rows = [(path, "The Daily Show", that_day, None, None, ()) for path in DAILY]
+    rows += [("The.Daily.Show.2.7.2015.720p.mkv", "The Daily Show", early, None, None, ())]
+    rows += [("番組 2015年7月22日.mkv", "番組", that_day, None, None, ())]
+    assert misread(rows, "tv", *told) == []
 
 
 def test_number_beside_a_date_counts() -> None:
