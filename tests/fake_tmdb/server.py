@@ -11,14 +11,11 @@ import threading
 import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.fake_tmdb.catalogue import Catalogue
 from tests.fake_tmdb.faults import MESSAGES, Fault, Script
-
-if TYPE_CHECKING:
-    from tests.fake_tmdb.recorded import Recorded
 
 Answer = tuple[int, Any]
 
@@ -40,7 +37,6 @@ class FakeTmdb:
 
     Args:
         catalogue: what it knows; empty by default.
-        recorded: TMDb's own answers, taken for what the catalogue does not know.
         token: refuse any other with 401; by default any is taken, but there has to be one.
         latency: seconds before each answer.
         port: a free one by default.
@@ -50,13 +46,11 @@ class FakeTmdb:
         self,
         catalogue: Catalogue | None = None,
         *,
-        recorded: Recorded | None = None,
         token: str | None = None,
         latency: float = 0.0,
         port: int = 0,
     ) -> None:
         self.catalogue = catalogue or Catalogue()
-        self.recorded = recorded
         self.token = token
         self.latency = latency
         self.faults = Script()
@@ -112,25 +106,11 @@ class FakeTmdb:
 
     def answer(self, path: str, query: dict[str, str]) -> Answer:
         """Return status and body for a path that begins with ``/3``."""
-        parts = path.removeprefix("/3").strip("/").split("/")
-        recorded = self.recorded.answer(path, query) if self.recorded is not None else None
-        if recorded is not None and recorded[0] == 200 and not self._is_added(parts):
-            return recorded
-        return self._from_catalogue(parts, query) or recorded or error(404)
-
-    def _is_added(self, parts: list[str]) -> bool:
-        """Say whether a test has added this record itself; a search is the catalogue's first."""
-        if parts[0] in {"search", "find"} or parts[-1] == "changes":
-            return True
-        return len(parts) > 1 and any(parts[1] == str(i) for _, i in self.catalogue.added)
-
-    def _from_catalogue(self, parts: list[str], query: dict[str, str]) -> Answer | None:
-        match parts:
+        match path.removeprefix("/3").strip("/").split("/"):
             case ["search", "movie" | "tv" as kind]:
                 return self._search(kind, query)
             case ["find", value]:
-                found = self.catalogue.find(query.get("external_source", ""), value)
-                return (200, found) if any(found.values()) or not self.recorded else None
+                return 200, self.catalogue.find(query.get("external_source", ""), value)
             case ["movie" | "tv" | "person" as kind, "changes"]:
                 return self._changes(kind, query)
             case ["movie" | "tv" | "person" as kind, number] if number.isdigit():
@@ -138,7 +118,7 @@ class FakeTmdb:
             case ["tv", number, "season", season] if number.isdigit() and season.isdigit():
                 body = self.catalogue.season(int(number), int(season))
                 return (200, body) if body else error(404)
-        return None
+        return error(404)
 
     def _details(self, kind: str, tmdb_id: int, query: dict[str, str]) -> Answer:
         record = self.catalogue.read(kind, tmdb_id)
@@ -153,10 +133,6 @@ class FakeTmdb:
             return 200, paged([], 1, 20)
         year = query.get("year" if kind == "movie" else "first_air_date_year", "")
         found = self.catalogue.search(kind, query["query"], int(year) if year.isdigit() else None)
-        if not found and self.recorded is not None:
-            recorded = self.recorded.answer(f"/3/search/{kind}", query)
-            if recorded is not None:
-                return recorded
         return 200, paged(found, int(query.get("page", 1)), 20)
 
     def _changes(self, kind: str, query: dict[str, str]) -> Answer:

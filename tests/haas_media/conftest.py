@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.databases import catalog, database_url, databases, new_postgres, postgres, sqlite
+from tests.fake_tmdb import FakeTmdb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["catalog", "database_url", "databases", "new_postgres", "postgres", "sqlite"]
 
@@ -20,3 +26,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("haas")
+
+
+@pytest.fixture
+def tmdb() -> Iterator[FakeTmdb]:
+    with FakeTmdb() as fake:
+        yield fake

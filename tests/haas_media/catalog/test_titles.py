@@ -113,16 +113,6 @@ def test_a_movie_is_stored_with_its_credits_and_people(catalog: Catalog) -> None
     assert len(found["credits"]) == 3
 
 
-def test_storing_again_changes_nothing(catalog: Catalog) -> None:
-    states = []
-    for _ in range(2):
-        with catalog.session() as session:
-            store_movie(session, MATRIX)
-            store_show(session, DARK, [season(1, "Secrets", "Lies", guests=(cast(7, "Guest"),))])
-        states.append(state(catalog))
-    assert states[0] == states[1]
-
-
 def test_credits_that_are_gone_go_and_people_stay(catalog: Catalog) -> None:
     with catalog.session() as session:
         store_movie(session, MATRIX)

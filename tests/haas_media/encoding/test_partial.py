@@ -75,16 +75,6 @@ def interrupted(partial: Partial) -> None:
     raise KeyboardInterrupt
 
 
-def test_publishing_replaces_at_once(tmp_path: Path) -> None:
-    target = tmp_path / "Film.mkv"
-    target.write_bytes(b"old")
-    with Partial(target) as partial:
-        partial.path.write_bytes(b"new")
-        partial.publish()
-    assert target.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [target]
-
-
 def test_the_data_is_on_the_disk_before_the_name_is_changed(tmp_path: Path) -> None:
     """Seen from outside: the order of the system calls."""
     log = tmp_path / "log"
@@ -128,12 +118,6 @@ def test_an_unwritable_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_dead_runs_files_are_swept(tmp_path: Path) -> None:
-    files = leftover(tmp_path)
-    assert sweep_folder(tmp_path) == files
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_live_runs_files_are_not_swept(tmp_path: Path) -> None:
     with Partial(tmp_path / "Film.mkv") as partial:
         partial.path.write_bytes(b"x")
@@ -142,20 +126,6 @@ def test_a_live_runs_files_are_not_swept(tmp_path: Path) -> None:
         os.utime(partial.descriptor, (0, 0))
         assert sweep_folder(tmp_path) == [], "a lock that is held says more than a date"
         assert partial.path.exists()
-
-
-def test_a_run_lives_as_long_as_its_ffmpeg(tmp_path: Path) -> None:
-    """Whoever was given the lock's descriptor holds the lock too."""
-    reader, writer = os.pipe()
-    partial = Partial(tmp_path / "Film.mkv").__enter__()
-    partial.path.write_bytes(b"x")
-    ffmpeg = subprocess.Popen(["cat"], stdin=reader, pass_fds=(partial.descriptor,))
-    os.close(partial.descriptor)  # what the kernel does when the run is killed
-    assert sweep_folder(tmp_path) == []
-    os.close(writer)
-    ffmpeg.wait()
-    os.close(reader)
-    assert len(sweep_folder(tmp_path)) == 2
 
 
 def test_the_sweep_waits_for_a_run_that_is_just_dying(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.tmdb import RetryPolicy, TmdbClient
-from tests.fake_tmdb import Catalogue, FakeTmdb
 
 from .contents import Librarian
 
@@ -14,14 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from haas_media.catalog.opening import Catalog
+    from tests.fake_tmdb import FakeTmdb
 
 QUICK = RetryPolicy(first_wait=dt.timedelta(milliseconds=2), longest_wait=dt.timedelta(0, 0.02))
-
-
-@pytest.fixture
-def tmdb() -> Iterator[FakeTmdb]:
-    with FakeTmdb(Catalogue()) as fake:
-        yield fake
 
 
 @pytest.fixture

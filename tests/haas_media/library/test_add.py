@@ -73,6 +73,7 @@ def test_a_show_with_all_its_seasons_and_episodes(librarian: Librarian, tmdb: Fa
     assert "/person/999" not in tmdb.paths(), "details of an episode's guests are not read"
 
 
+@on_both_databases
 @pytest.mark.parametrize(("kind", "tmdb_id"), [("movie", 603), ("tv", 1396)])
 def test_adding_again_changes_nothing(librarian: Librarian, kind, tmdb_id: int) -> None:
     librarian.add(kind, tmdb_id)

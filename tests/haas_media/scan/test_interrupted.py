@@ -29,12 +29,10 @@ class Terminated(BaseException):
     """As a signal handler raises it."""
 
 
-@pytest.fixture
-def tmdb() -> Iterator[FakeTmdb]:
-    with FakeTmdb() as fake:
-        fake.catalogue.add_movie(603, "The Matrix", "1999-03-31", cast=[(64, "Keanu", "Neo")])
-        fake.catalogue.add_movie(949, "Heat", "1995-12-15", cast=[(65, "Al", "Vincent")])
-        yield fake
+@pytest.fixture(autouse=True)
+def _films(tmdb: FakeTmdb) -> None:
+    tmdb.catalogue.add_movie(603, "The Matrix", "1999-03-31", cast=[(64, "Keanu", "Neo")])
+    tmdb.catalogue.add_movie(949, "Heat", "1995-12-15", cast=[(65, "Al", "Vincent")])
 
 
 @pytest.mark.parametrize("phase", ["walking", "identifying", "probing", "looking up", "people"])

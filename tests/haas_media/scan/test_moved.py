@@ -21,8 +21,24 @@ def moved(report: ScanReport) -> tuple[int, int, int, int]:
     return counts["moved"], counts["new"], counts["removed"], counts["probed"]
 
 
-def scan_moved(house: House, old: str, new: str) -> None:
-    """Scan, move, and scan again: the same record, under its new path, unprobed."""
+@on_both_databases
+@pytest.mark.parametrize(
+    ("old", "new", "title"),
+    [
+        (HEAT, "Crime/Heat (1995).mkv", "Heat (1995)"),
+        (HEAT, "4f3a9c1b2d.mkv", "Heat (1995)"),  # says nothing
+        ("x/y.mkv", "z/y.mkv", "Stalker (1979)"),  # without its NFO file
+        (HEAT, "Heat {tmdb-949}/Heat (1995).mkv", "Heat (1995)"),
+        ("Haet (1994).mkv", "Heat (1995).mkv", "Heat (1995)"),  # a correction
+        ("4f3a9c1b2d.mkv", "Heat (1995).mkv", "Heat (1995)"),  # unmatched so far
+    ],
+)
+def test_a_file_that_moved_keeps_its_record(house: House, old: str, new: str, title: str) -> None:
+    """The same record, under its new path, unprobed."""
+    house.films.put(old, "Ran (1985).mkv")
+    if old == "x/y.mkv":
+        nfo = "<movie><title>Stalker</title><year>1979</year></movie>"
+        house.films.put("x/y.nfo", text=nfo)
     house.scan()
     before = house.files()[old]
     house.films.move(old, new)
@@ -31,45 +47,9 @@ def scan_moved(house: House, old: str, new: str) -> None:
     assert old not in after
     assert after[new]["id"] == before["id"]
     assert after[new]["streams"] == before["streams"] != None  # noqa: E711
-
-
-def test_a_file_that_moved_keeps_its_record(house: House) -> None:
-    house.films.put(HEAT, "Ran (1985).mkv")
-    scan_moved(house, HEAT, "Crime/Heat (1995).mkv")
-    assert house.titles()["Crime/Heat (1995).mkv"] == "Heat (1995)"
-
-
-def test_a_file_that_moved_to_where_its_name_says_nothing_keeps_its_title(house: House) -> None:
-    house.films.put(HEAT, "Ran (1985).mkv")
-    scan_moved(house, HEAT, "4f3a9c1b2d.mkv")
-    assert house.titles()["4f3a9c1b2d.mkv"] == "Heat (1995)"
-
-
-def test_a_file_that_moved_without_its_nfo_keeps_its_title(house: House) -> None:
-    house.films.put("x/y.mkv", "Ran (1985).mkv")
-    house.films.put("x/y.nfo", text="<movie><title>Stalker</title><year>1979</year></movie>")
-    scan_moved(house, "x/y.mkv", "z/y.mkv")
-    assert house.titles()["z/y.mkv"] == "Stalker (1979)"
-
-
-def test_an_id_tag_in_the_new_name_wins(house: House) -> None:
-    house.films.put(HEAT, "Ran (1985).mkv")
-    scan_moved(house, HEAT, "Heat {tmdb-949}/Heat (1995).mkv")
-    assert house.files()["Heat {tmdb-949}/Heat (1995).mkv"]["tmdb_id"] == 949
-
-
-@on_both_databases
-def test_a_name_that_is_corrected_wins(house: House) -> None:
-    house.films.put("Haet (1994).mkv", "Ran (1985).mkv")
-    scan_moved(house, "Haet (1994).mkv", "Heat (1995).mkv")
-    assert house.titles()["Heat (1995).mkv"] == "Heat (1995)"
-    assert house.known() == ["Heat (1995)", "Ran (1985)"]
-
-
-def test_an_unmatched_file_that_is_renamed_is_identified(house: House) -> None:
-    house.films.put("4f3a9c1b2d.mkv", "Ran (1985).mkv")
-    scan_moved(house, "4f3a9c1b2d.mkv", "Heat (1995).mkv")
-    assert house.titles()["Heat (1995).mkv"] == "Heat (1995)"
+    assert after[new]["is"] == title
+    assert after[new]["tmdb_id"] == (949 if "tmdb" in new else None)
+    assert house.known() == sorted(["Ran (1985)", title])
 
 
 def test_an_episode_whose_number_is_corrected_is_that_episode(house: House) -> None:

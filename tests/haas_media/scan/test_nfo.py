@@ -76,24 +76,20 @@ def test_several_roots_are_several_episodes() -> None:
     assert [nfo.episode for nfo in nfos] == [1, 2]
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "ids"),
-    [
-        ("https://www.themoviedb.org/movie/603-the-matrix", "movie", {"tmdb": "603"}),
-        ("https://www.themoviedb.org/tv/70523-dark?language=de", "tvshow", {"tmdb": "70523"}),
-        ("http://www.imdb.com/title/tt0133093/", None, {"imdb": "tt0133093"}),
-        ("https://m.imdb.com/de/title/tt0133093/?ref_=x", None, {"imdb": "tt0133093"}),
-        ("https://thetvdb.com/?tab=series&id=81189&lid=7", "tvshow", {"tvdb": "81189"}),
-        ("https://thetvdb.com/dereferrer/series/81189", "tvshow", {"tvdb": "81189"}),
-        (
-            "▄▄ R E L E A S E ▄▄ <3\niMDB....: http://www.imdb.com/title/tt0133093\n&c",
-            None,
-            {"imdb": "tt0133093"},
+def test_a_bare_address() -> None:
+    page = "▄▄ R E L E A S E ▄▄ <3\niMDB....: http://www.imdb.com/title/tt0133093\n&c"
+    told: dict[str, Nfo] = {
+        "https://www.themoviedb.org/movie/603-the-matrix": Nfo("movie", ids={"tmdb": "603"}),
+        "https://www.themoviedb.org/tv/70523-dark?language=de": Nfo(
+            "tvshow", ids={"tmdb": "70523"}
         ),
-    ],
-)
-def test_a_bare_address(text: str, kind: str | None, ids: dict[str, str]) -> None:
-    assert one(text) == Nfo(kind, ids=ids)  # type: ignore[arg-type]
+        "http://www.imdb.com/title/tt0133093/": Nfo(None, ids={"imdb": "tt0133093"}),
+        "https://m.imdb.com/de/title/tt0133093/?ref_=x": Nfo(None, ids={"imdb": "tt0133093"}),
+        "https://thetvdb.com/?tab=series&id=81189&lid=7": Nfo("tvshow", ids={"tvdb": "81189"}),
+        "https://thetvdb.com/dereferrer/series/81189": Nfo("tvshow", ids={"tvdb": "81189"}),
+        page: Nfo(None, ids={"imdb": "tt0133093"}),
+    }
+    assert {text: one(text) for text in told} == told
 
 
 def test_an_address_behind_the_xml_adds_its_id() -> None:
@@ -115,9 +111,8 @@ def test_an_address_of_another_kind_adds_nothing() -> None:
     assert nfo.ids == {}
 
 
-@pytest.mark.parametrize(
-    "nothing",
-    [
+def test_what_tells_nothing_is_nothing() -> None:
+    for nothing in (
         b"",
         b"   \n",
         b"release notes, no address",
@@ -125,131 +120,106 @@ def test_an_address_of_another_kind_adds_nothing() -> None:
         b"<html><body>not found</body></html>",
         b"<musicvideo><title>x</title></musicvideo>",
         b"\x00" * 100,
-    ],
-)
-def test_what_tells_nothing_is_nothing(nothing: bytes) -> None:
-    assert parse_nfo(nothing) == ()
+    ):
+        assert parse_nfo(nothing) == (), nothing
 
 
-@pytest.mark.parametrize(
-    "encoded",
-    [
-        "<movie><title>Amélie</title></movie>".encode(),
-        codecs.BOM_UTF8 + "<movie><title>Amélie</title></movie>".encode(),
-        codecs.BOM_UTF16_LE + "<movie><title>Amélie</title></movie>".encode("utf-16-le"),
-        codecs.BOM_UTF16_BE + "<movie><title>Amélie</title></movie>".encode("utf-16-be"),
-        "<movie><title>Amélie</title></movie>".encode("utf-16-le"),
-        "<movie><title>Amélie</title></movie>".encode("cp1252"),
-        '<?xml version="1.0" encoding="ISO-8859-1"?><movie><title>Amélie</title></movie>'.encode(
-            "latin-1"
-        ),
+def test_whatever_its_encoding() -> None:
+    text = "<movie><title>Amélie</title></movie>"
+    declared = '<?xml version="1.0" encoding="{}"?>' + text
+    for encoded in (
+        text.encode(),
+        codecs.BOM_UTF8 + text.encode(),
+        codecs.BOM_UTF16_LE + text.encode("utf-16-le"),
+        codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+        text.encode("utf-16-le"),
+        text.encode("cp1252"),
+        declared.format("ISO-8859-1").encode("latin-1"),
         # What the declaration says is wrong.
-        '<?xml version="1.0" encoding="ascii"?><movie><title>Amélie</title></movie>'.encode(),
-        '<?xml version="1.0" encoding="utf-16"?><movie><title>Amélie</title></movie>'.encode(),
-        '<?xml version="1.0" encoding="no-such"?><movie><title>Amélie</title></movie>'.encode(),
-        '<?xml version="1.0" encoding="utf-8"?><movie><title>Amélie</title></movie>'.encode(
-            "latin-1"
-        ),
-    ],
-)
-def test_whatever_its_encoding(encoded: bytes) -> None:
-    assert one(encoded).title == "Amélie"
+        declared.format("ascii").encode(),
+        declared.format("utf-16").encode(),
+        declared.format("no-such").encode(),
+        declared.format("utf-8").encode("latin-1"),
+    ):
+        assert one(encoded).title == "Amélie", encoded
 
 
-@pytest.mark.parametrize(
-    ("inner", "title"),
-    [
-        ("<title>Tom & Jerry</title>", "Tom & Jerry"),
-        ("<title>Tom &amp; Jerry</title>", "Tom & Jerry"),
-        ("<title>Am&eacute;lie&nbsp;!</title>", "Amélie\xa0!"),
-        ("<title>R&D; x</title>", "R&D; x"),
-        ("<title>a &lt; b &#38; c &#x26; d</title>", "a < b & c & d"),
-        ("<title>bell\x07</title>", "bell"),
-        ("<title><![CDATA[Am & Bm]]></title>", "Am & Bm"),
-        ("<Title>Upper</Title>", "Upper"),
-        ("<title></title><title>Second</title>", "Second"),
-    ],
-)
-def test_small_errors_are_forgiven(inner: str, title: str) -> None:
-    assert one(f"<movie>{inner}</movie>").title == title
+def test_small_errors_are_forgiven() -> None:
+    titles = {
+        "<title>Tom & Jerry</title>": "Tom & Jerry",
+        "<title>Tom &amp; Jerry</title>": "Tom & Jerry",
+        "<title>Am&eacute;lie&nbsp;!</title>": "Amélie\xa0!",
+        "<title>R&D; x</title>": "R&D; x",
+        "<title>a &lt; b &#38; c &#x26; d</title>": "a < b & c & d",
+        "<title>bell\x07</title>": "bell",
+        "<title><![CDATA[Am & Bm]]></title>": "Am & Bm",
+        "<Title>Upper</Title>": "Upper",
+        "<title></title><title>Second</title>": "Second",
+    }
+    assert {inner: one(f"<movie>{inner}</movie>").title for inner in titles} == titles
 
 
-@pytest.mark.parametrize(
-    ("inner", "ids"),
-    [
-        ("<tmdbid>603</tmdbid><imdbid>tt0133093</imdbid>", {"tmdb": "603", "imdb": "tt0133093"}),
-        ("<id>tt0133093</id>", {"imdb": "tt0133093"}),
-        ('<id TMDB="603" IMDB="tt0133093"/>', {"tmdb": "603", "imdb": "tt0133093"}),
-        ('<uniqueid type="TMDB">603</uniqueid>', {"tmdb": "603"}),
-        ('<uniqueid type="tmdb">0</uniqueid>', {}),
-        ('<uniqueid type="tmdb">many</uniqueid>', {}),
-        ('<uniqueid type="tmdb"/><uniqueid>12</uniqueid>', {}),
-        ("<tmdbid>-1</tmdbid><imdbid>603</imdbid>", {}),
-        ("<id>603</id>", {}),
-        ("<tmdbid>99999999999999999999</tmdbid>", {}),
-    ],
-)
-def test_ids_of_a_movie(inner: str, ids: dict[str, str]) -> None:
-    assert one(f"<movie><title>x</title>{inner}</movie>").ids == ids
+def test_ids_of_a_movie() -> None:
+    ids: dict[str, dict[str, str]] = {
+        "<tmdbid>603</tmdbid><imdbid>tt0133093</imdbid>": {"tmdb": "603", "imdb": "tt0133093"},
+        "<id>tt0133093</id>": {"imdb": "tt0133093"},
+        '<id TMDB="603" IMDB="tt0133093"/>': {"tmdb": "603", "imdb": "tt0133093"},
+        '<uniqueid type="TMDB">603</uniqueid>': {"tmdb": "603"},
+        '<uniqueid type="tmdb">0</uniqueid>': {},
+        '<uniqueid type="tmdb">many</uniqueid>': {},
+        '<uniqueid type="tmdb"/><uniqueid>12</uniqueid>': {},
+        "<tmdbid>-1</tmdbid><imdbid>603</imdbid>": {},
+        "<id>603</id>": {},
+        "<tmdbid>99999999999999999999</tmdbid>": {},
+    }
+    told = {inner: one(f"<movie><title>x</title>{inner}</movie>").ids for inner in ids}
+    assert told == ids
 
 
 def test_a_plain_id_of_a_show_is_thetvdbs() -> None:
     assert one("<tvshow><title>x</title><id>81189</id></tvshow>").ids == {"tvdb": "81189"}
 
 
-@pytest.mark.parametrize(
-    ("inner", "expected"),
-    [
-        ("<year>soon</year>", {"year": None}),
-        ("<year>0</year>", {"year": None}),
-        ("<year/><premiered>1979-05-25</premiered>", {"year": 1979}),
-        ("<premiered>1979-13-45</premiered>", {"date": None, "year": None}),
-        ("<runtime>162 min</runtime>", {"runtime": 162}),
-        ("<runtime>long</runtime>", {"runtime": None}),
-        ("<season>-1</season><episode>x</episode>", {"season": None, "episode": None}),
-        ("<rating>8,5</rating>", {"vote_average": 8.5}),
-        ("<rating>nan</rating>", {"vote_average": None}),
-        ("<plot></plot><outline>Short.</outline>", {"overview": "Short."}),
-    ],
-)
-def test_odd_values(inner: str, expected: dict[str, Any]) -> None:
-    nfo = one(f"<movie><title>x</title>{inner}</movie>")
-    assert {name: getattr(nfo, name) for name in expected} == expected
+def test_odd_values() -> None:
+    expected: dict[str, dict[str, Any]] = {
+        "<year>soon</year>": {"year": None},
+        "<year>0</year>": {"year": None},
+        "<year/><premiered>1979-05-25</premiered>": {"year": 1979},
+        "<premiered>1979-13-45</premiered>": {"date": None, "year": None},
+        "<runtime>162 min</runtime>": {"runtime": 162},
+        "<runtime>long</runtime>": {"runtime": None},
+        "<season>-1</season><episode>x</episode>": {"season": None, "episode": None},
+        "<rating>8,5</rating>": {"vote_average": 8.5},
+        "<rating>nan</rating>": {"vote_average": None},
+        "<plot></plot><outline>Short.</outline>": {"overview": "Short."},
+    }
+    for inner, values in expected.items():
+        nfo = one(f"<movie><title>x</title>{inner}</movie>")
+        assert {name: getattr(nfo, name) for name in values} == values, inner
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_is_malformed_is_refused_with_the_line() -> None:
+    for text in (
         "<movie><title>Stalker</title>",
         "<movie><title>Stalker</movie>",
         "<movie><title>Stalker</title></movie",
         "<movie attribute><title>x</title></movie>",
         "<movie><title>a < b</title></movie>",
-    ],
-)
-def test_what_is_malformed_is_refused_with_the_line(text: str) -> None:
-    with pytest.raises(NfoError, match=r"malformed XML \(line \d+: .*Mend or remove it"):
-        parse_nfo(text.encode())
+    ):
+        with pytest.raises(NfoError, match=r"malformed XML \(line \d+: .*Mend or remove it"):
+            parse_nfo(text.encode())
 
 
-@pytest.mark.parametrize(
-    "doctype",
-    [
+def test_entities_are_not_defined_by_strangers() -> None:
+    title = "<title>&b;&secret;</title>"
+    for doctype in (
         '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>',
         '<!DOCTYPE x [<!ENTITY secret SYSTEM "file:///etc/passwd">]>',
         '<!DOCTYPE x [<!ENTITY % remote SYSTEM "http://127.0.0.1:1/x"> %remote;]>',
-    ],
-)
-@pytest.mark.parametrize("where", ["before", "within"])
-def test_entities_are_not_defined_by_strangers(doctype: str, where: str) -> None:
-    title = "<title>&b;&secret;</title>"
-    text = (
-        f"{doctype}<movie>{title}</movie>"
-        if where == "before"
-        else f"<movie>{doctype}{title}</movie>"
-    )
-    with pytest.raises(NfoError):
-        parse_nfo(text.encode())
+    ):
+        for text in (f"{doctype}<movie>{title}</movie>", f"<movie>{doctype}{title}</movie>"):
+            with pytest.raises(NfoError):
+                parse_nfo(text.encode())
 
 
 def test_what_is_too_large_is_refused(tmp_path: Path) -> None:

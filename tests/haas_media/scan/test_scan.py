@@ -27,7 +27,9 @@ def did(report: ScanReport) -> dict[str, int]:
     return {name: counts[name] for name in NOTHING}
 
 
-def fill(house: House) -> None:
+@pytest.fixture
+def filled(house: House) -> House:
+    """Two libraries that hold something."""
     house.films.put(
         "The Matrix (1999)/The Matrix (1999).mkv",
         "Heat.1995.1080p.BluRay.x264-GRP.mkv",
@@ -40,13 +42,20 @@ def fill(house: House) -> None:
         "Dark/Specials/Dark S00E01.mkv",
         "The Daily Show/The Daily Show 2010-05-23.mkv",
     )
+    return house
+
+
+@pytest.fixture
+def scanned(filled: House) -> House:
+    """The same, after a first scan."""
+    filled.scan()
+    return filled
 
 
 @on_both_databases
-def test_films_and_episodes_are_known_by_their_names(house: House) -> None:
-    fill(house)
-    report = house.scan()
-    assert house.titles() == {
+def test_films_and_episodes_are_known_by_their_names(filled: House) -> None:
+    report = filled.scan()
+    assert filled.titles() == {
         "4f3a9c1b2d.mkv": "unmatched",
         "Dark/Season 1/Dark S01E01.mkv": "Dark S01E01",
         "Dark/Season 1/Dark S01E02-E03.mkv": "Dark S01E02 S01E03",
@@ -65,20 +74,17 @@ def test_films_and_episodes_are_known_by_their_names(house: House) -> None:
 
 
 @on_both_databases
-def test_an_unchanged_library_is_neither_parsed_nor_probed_again(house: House) -> None:
-    fill(house)
-    house.scan()
-    before = house.files()
-    report = house.scan()
+def test_an_unchanged_library_is_neither_parsed_nor_probed_again(scanned: House) -> None:
+    before = scanned.files()
+    report = scanned.scan()
     assert did(report) == NOTHING
     assert report.counts()["unchanged"] == report.counts()["found"] == 8
     assert "0 parsed, 0 probed" in report.to_markdown()
-    assert house.files() == before
+    assert scanned.files() == before
 
 
-def test_every_folder_is_walked_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(house)
-    roots = house.films.root, house.shows.root
+def test_every_folder_is_walked_once(filled: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = filled.films.root, filled.shows.root
     folders = {str(path) for root in roots for path in (root, *root.rglob("*")) if path.is_dir()}
     real, walked = os.scandir, Counter[str]()
 
@@ -89,54 +95,44 @@ def test_every_folder_is_walked_once(house: House, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(walking.os, "scandir", counted)
     for what in ("first", "again"):
         walked.clear()
-        house.scan()
+        filled.scan()
         assert walked == dict.fromkeys(folders, 1), what
 
 
-def test_only_what_is_new_is_looked_at(house: House) -> None:
-    fill(house)
-    house.scan()
-    house.films.put("The Matrix (1999)/The Matrix (1999) - 2160p.mkv")
-    assert did(house.scan()) == NOTHING | {"new": 1, "parsed": 1, "probed": 1}
+def test_only_what_is_new_is_looked_at(scanned: House) -> None:
+    scanned.films.put("The Matrix (1999)/The Matrix (1999) - 2160p.mkv")
+    assert did(scanned.scan()) == NOTHING | {"new": 1, "parsed": 1, "probed": 1}
 
 
-def test_a_changed_file_is_probed_again_and_keeps_its_place(house: House) -> None:
-    fill(house)
-    house.scan()
+def test_a_changed_file_is_probed_again_and_keeps_its_place(scanned: House) -> None:
     path = "The Matrix (1999)/The Matrix (1999).mkv"
-    before = house.files()[path]
-    house.films.put(path, text=b"no longer a film")
-    assert did(house.scan()) == NOTHING | {"changed": 1, "parsed": 1, "probed": 1}
-    after = house.files()[path]
+    before = scanned.files()[path]
+    scanned.films.put(path, text=b"no longer a film")
+    assert did(scanned.scan()) == NOTHING | {"changed": 1, "parsed": 1, "probed": 1}
+    after = scanned.files()[path]
     assert (after["id"], after["title_id"]) == (before["id"], before["title_id"])
     assert before["streams"]
     assert after["streams"] is None
     assert "cannot be read as media" in after["probe_error"]
 
 
-def test_a_file_of_the_same_size_with_another_time_has_changed(house: House) -> None:
-    fill(house)
-    house.scan()
-    os.utime(house.films.root / "Heat.1995.1080p.BluRay.x264-GRP.mkv", ns=(1, 1))
-    assert did(house.scan()) == NOTHING | {"changed": 1, "parsed": 1, "probed": 1}
+def test_a_file_of_the_same_size_with_another_time_has_changed(scanned: House) -> None:
+    os.utime(scanned.films.root / "Heat.1995.1080p.BluRay.x264-GRP.mkv", ns=(1, 1))
+    assert did(scanned.scan()) == NOTHING | {"changed": 1, "parsed": 1, "probed": 1}
 
 
 @on_both_databases
-def test_a_file_that_is_gone_loses_its_record_and_the_title_stays(house: House) -> None:
-    fill(house)
-    house.scan()
-    house.films.remove("The Matrix (1999)")
-    assert did(house.scan()) == NOTHING | {"removed": 1}
-    assert "The Matrix (1999)/The Matrix (1999).mkv" not in house.files()
-    assert "The Matrix (1999)" in house.known()
+def test_a_file_that_is_gone_loses_its_record_and_the_title_stays(scanned: House) -> None:
+    scanned.films.remove("The Matrix (1999)")
+    assert did(scanned.scan()) == NOTHING | {"removed": 1}
+    assert "The Matrix (1999)/The Matrix (1999).mkv" not in scanned.files()
+    assert "The Matrix (1999)" in scanned.known()
 
 
-def test_a_file_that_is_gone_beside_others_loses_its_record(house: House) -> None:
-    fill(house)
-    house.scan()
-    house.shows.remove("Dark/Season 1/Dark S01E01.mkv")
-    assert did(house.scan()) == NOTHING | {"removed": 1}
-    assert did(house.scan()) == NOTHING
+def test_a_file_that_is_gone_beside_others_loses_its_record(scanned: House) -> None:
+    scanned.shows.remove("Dark/Season 1/Dark S01E01.mkv")
+    assert did(scanned.scan()) == NOTHING | {"removed": 1}
+    assert did(scanned.scan()) == NOTHING
 
 
 def test_several_files_of_one_film_are_versions_of_one_title(house: House) -> None:
@@ -221,19 +217,15 @@ def test_sidecars_go_to_the_video_whose_name_they_begin_with(house: House) -> No
     assert files["Dark/Dark S01E10.mkv"]["sidecars"] == {"Dark S01E10.srt": "subtitle"}
 
 
-def test_a_new_sidecar_is_noticed_without_parsing_or_probing(house: House) -> None:
-    fill(house)
-    house.scan()
-    house.films.put("The Matrix (1999)/The Matrix (1999).srt", text="x")
-    assert did(house.scan()) == NOTHING
-    sidecars = house.files()["The Matrix (1999)/The Matrix (1999).mkv"]["sidecars"]
+def test_a_new_sidecar_is_noticed_without_parsing_or_probing(scanned: House) -> None:
+    scanned.films.put("The Matrix (1999)/The Matrix (1999).srt", text="x")
+    assert did(scanned.scan()) == NOTHING
+    sidecars = scanned.files()["The Matrix (1999)/The Matrix (1999).mkv"]["sidecars"]
     assert sidecars == {"The Matrix (1999).srt": "subtitle"}
 
 
-def test_probing_tells_the_streams(house: House) -> None:
-    fill(house)
-    house.scan()
-    file = house.files()["Heat.1995.1080p.BluRay.x264-GRP.mkv"]
+def test_probing_tells_the_streams(scanned: House) -> None:
+    file = scanned.files()["Heat.1995.1080p.BluRay.x264-GRP.mkv"]
     assert file["duration"] == pytest.approx(1.0, abs=0.2)
     assert [(s["index"], s["kind"], s.get("language")) for s in file["streams"]] == [
         (0, "video", None),
@@ -254,19 +246,17 @@ def test_files_that_are_no_media_are_identified_and_reported(house: House) -> No
     assert did(house.scan()) == NOTHING
 
 
-def test_probing_can_be_switched_off_and_made_up_for(house: House) -> None:
-    fill(house)
-    house.with_settings(scan=house.settings.scan.model_copy(update={"probe": False}))
-    assert house.scan().counts()["probed"] == 0
-    house.with_settings(scan=house.settings.scan.model_copy(update={"probe": True}))
-    assert did(house.scan()) == NOTHING | {"probed": 8}
+def test_probing_can_be_switched_off_and_made_up_for(filled: House) -> None:
+    filled.with_settings(scan=filled.settings.scan.model_copy(update={"probe": False}))
+    assert filled.scan().counts()["probed"] == 0
+    filled.with_settings(scan=filled.settings.scan.model_copy(update={"probe": True}))
+    assert did(filled.scan()) == NOTHING | {"probed": 8}
 
 
-def test_one_library_can_be_scanned_alone(house: House) -> None:
-    fill(house)
-    report = house.scan(library="Shows")
+def test_one_library_can_be_scanned_alone(filled: House) -> None:
+    report = filled.scan(library="Shows")
     assert [library.title for library in report.libraries] == ["Shows"]
-    assert all(path.startswith(("Dark", "The Daily")) for path in house.files())
+    assert all(path.startswith(("Dark", "The Daily")) for path in filled.files())
 
 
 def test_a_library_that_is_not_set_is_refused(house: House) -> None:
@@ -274,15 +264,14 @@ def test_a_library_that_is_not_set_is_refused(house: House) -> None:
         house.scan(library="Songs")
 
 
-def test_a_root_that_is_a_file_is_refused_before_anything_is_done(house: House) -> None:
-    fill(house)
-    house.shows.remove("Dark")
-    house.shows.remove("The Daily Show")
-    house.shows.root.rmdir()
-    house.shows.root.write_text("not a folder")
+def test_a_root_that_is_a_file_is_refused_before_anything_is_done(filled: House) -> None:
+    filled.shows.remove("Dark")
+    filled.shows.remove("The Daily Show")
+    filled.shows.root.rmdir()
+    filled.shows.root.write_text("not a folder")
     with pytest.raises(SettingsError, match=r"library 'Shows' is not a folder: .*shows"):
-        house.scan()
-    assert house.files() == {}
+        filled.scan()
+    assert filled.files() == {}
 
 
 def test_a_library_inside_another_is_scanned_once(house: House) -> None:
@@ -357,37 +346,31 @@ def test_a_library_whose_kind_changes_while_it_is_offline_keeps_its_records(hous
 
 
 @on_both_databases
-def test_a_library_that_is_given_another_title_keeps_its_records(house: House) -> None:
-    fill(house)
-    house.scan()
-    before = house.files()
-    films = house.settings.libraries[0].model_copy(update={"title": "Cinema"})
-    house.with_settings(libraries=(films, house.settings.libraries[1]))
-    report = house.scan()
+def test_a_library_that_is_given_another_title_keeps_its_records(scanned: House) -> None:
+    before = scanned.files()
+    films = scanned.settings.libraries[0].model_copy(update={"title": "Cinema"})
+    scanned.with_settings(libraries=(films, scanned.settings.libraries[1]))
+    report = scanned.scan()
     assert did(report) == NOTHING
     assert report.libraries[0].title == "Cinema"
-    assert house.files() == before
+    assert scanned.files() == before
 
 
-def test_a_library_that_is_given_another_path_keeps_its_records(house: House) -> None:
-    fill(house)
-    house.scan()
-    before = house.files()
-    new = house.films.root.with_name("new place")
-    house.films.root.rename(new)
-    films = house.settings.libraries[0].model_copy(update={"path": new})
-    house.with_settings(libraries=(films, house.settings.libraries[1]))
-    assert did(house.scan()) == NOTHING
-    assert house.files() == before
+def test_a_library_that_is_given_another_path_keeps_its_records(scanned: House) -> None:
+    before = scanned.files()
+    new = scanned.films.root.with_name("new place")
+    scanned.films.root.rename(new)
+    films = scanned.settings.libraries[0].model_copy(update={"path": new})
+    scanned.with_settings(libraries=(films, scanned.settings.libraries[1]))
+    assert did(scanned.scan()) == NOTHING
+    assert scanned.files() == before
 
 
-def test_a_library_that_is_taken_out_of_the_settings_keeps_its_records(house: House) -> None:
-    fill(house)
-    house.scan()
-    before = house.files()
-    house.with_settings(libraries=house.settings.libraries[1:])
-    house.scan()
-    assert house.files() == before
+def test_a_library_that_is_taken_out_of_the_settings_keeps_its_records(scanned: House) -> None:
+    before = scanned.files()
+    scanned.with_settings(libraries=scanned.settings.libraries[1:])
+    scanned.scan()
+    assert scanned.files() == before
 
 
 def test_no_libraries_make_an_empty_report(house: House) -> None:
@@ -398,23 +381,19 @@ def test_no_libraries_make_an_empty_report(house: House) -> None:
 
 
 @on_both_databases
-def test_a_record_that_was_lost_is_made_again(house: House) -> None:
-    fill(house)
-    house.scan()
-    before = house.titles()
-    with house.catalog.session() as session:
+def test_a_record_that_was_lost_is_made_again(scanned: House) -> None:
+    before = scanned.titles()
+    with scanned.catalog.session() as session:
         for path in ("Heat.1995.1080p.BluRay.x264-GRP.mkv", "Dark/Season 1/Dark S01E01.mkv"):
             session.execute(delete(MediaFile).where(MediaFile.path == path))
-    assert did(house.scan()) == NOTHING | {"new": 2, "parsed": 2, "probed": 2}
-    assert house.titles() == before
-    assert did(house.scan()) == NOTHING
+    assert did(scanned.scan()) == NOTHING | {"new": 2, "parsed": 2, "probed": 2}
+    assert scanned.titles() == before
+    assert did(scanned.scan()) == NOTHING
 
 
-def test_a_record_without_its_folder_is_found_again(house: House) -> None:
-    fill(house)
-    house.scan()
-    before = house.files()
-    with house.catalog.session() as session:
+def test_a_record_without_its_folder_is_found_again(scanned: House) -> None:
+    before = scanned.files()
+    with scanned.catalog.session() as session:
         session.execute(delete(Folder).where(Folder.path.in_(["", "Dark/Season 1"])))
-    assert did(house.scan()) == NOTHING
-    assert house.files() == before
+    assert did(scanned.scan()) == NOTHING
+    assert scanned.files() == before

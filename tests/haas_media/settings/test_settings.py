@@ -15,6 +15,8 @@ from haas_media.settings import Library, Settings, SettingsError, load_settings,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Write = Callable[[str], Path]
+
 EXAMPLE = """
 data_dir = "state"
 trace_url = "http://localhost:16686/trace/{trace_id}"
@@ -54,7 +56,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[[str], Path]:
+def write(tmp_path: Path) -> Write:
     def write(text: str) -> Path:
         path = tmp_path / "etc" / "haas.toml"
         path.parent.mkdir(exist_ok=True)
@@ -70,7 +72,7 @@ def error(path: Path | None = None) -> str:
     return str(caught.value)
 
 
-def test_a_file(write: Callable[[str], Path]) -> None:
+def test_a_file(write: Write) -> None:
     path = write(EXAMPLE)
     settings = load_settings(path)
     assert settings.libraries == (
@@ -93,7 +95,7 @@ def test_a_file(write: Callable[[str], Path]) -> None:
 
 @pytest.mark.parametrize("scheme", ["sqlite:///", "sqlite+pysqlite:///"])
 def test_the_file_of_a_catalog_does_not_depend_on_where_a_worker_starts(
-    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, scheme: str
+    write: Write, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     path = write(f'database_url = "{scheme}db/films.db?timeout=5"')
     assert load_settings(path).database_url == f"{scheme}{path.parent}/db/films.db?timeout=5"
@@ -118,21 +120,19 @@ def test_nothing_set_is_fine() -> None:
     assert (settings.tmdb.requests_per_second, settings.tmdb.max_concurrent) == (20, 4)
 
 
-def test_haas_toml_in_the_working_directory_is_read(write: Callable[[str], Path]) -> None:
+def test_haas_toml_in_the_working_directory_is_read(write: Write) -> None:
     write(EXAMPLE).rename("haas.toml")
     assert load_settings().data_dir == Path.cwd() / "state"
 
 
-def test_haas_config_names_the_file(
-    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_haas_config_names_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("haas.toml").write_text('data_dir = "wrong"')
     monkeypatch.setenv("HAAS_CONFIG", str(write(EXAMPLE)))
     assert load_settings().data_dir.name == "state"
 
 
 def test_every_key_has_a_variable_that_wins_over_the_file(
-    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variables = {
         "HAAS_LIBRARIES": '[{"title": "Other", "kind": "tv", "path": "relative"}]',
@@ -172,9 +172,7 @@ def test_every_key_has_a_variable_that_wins_over_the_file(
     assert settings.tmdb.token.get_secret_value() == "from the environment"
 
 
-def test_a_blank_variable_counts_as_not_set(
-    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_blank_variable_counts_as_not_set(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAAS_TMDB_TOKEN", "  ")
     monkeypatch.setenv("HAAS_TMDB_MAX_CONCURRENT", "2")
     monkeypatch.setenv("HAAS_DATA_DIR", "")
@@ -184,7 +182,7 @@ def test_a_blank_variable_counts_as_not_set(
     assert settings.tmdb.token is not None
 
 
-def test_a_blank_token_is_none(write: Callable[[str], Path]) -> None:
+def test_a_blank_token_is_none(write: Write) -> None:
     assert load_settings(write('[tmdb]\ntoken = " "')).tmdb.token is None
 
 
@@ -237,7 +235,7 @@ WRONG = [
 ]
 
 
-def test_what_is_wrong_is_said_in_a_sentence(write: Callable[[str], Path]) -> None:
+def test_what_is_wrong_is_said_in_a_sentence(write: Write) -> None:
     said = [(says, str(write(text)), error(write(text))) for text, says in WRONG]
     assert [
         (says, message)
@@ -246,13 +244,13 @@ def test_what_is_wrong_is_said_in_a_sentence(write: Callable[[str], Path]) -> No
     ] == []
 
 
-def test_all_that_is_wrong_is_said_at_once(write: Callable[[str], Path]) -> None:
+def test_all_that_is_wrong_is_said_at_once(write: Write) -> None:
     message = error(write("data_dri = 'x'\n[tmdb]\ntokn = 'y'"))
     assert len(message.splitlines()) == 2
 
 
 def test_what_is_wrong_in_the_environment_names_the_variable(
-    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HAAS_TMDB_REQUESTS_PER_SECOND", "fast")
     message = error(write(EXAMPLE))
@@ -294,9 +292,7 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     assert load_settings(tmp_path / "x.toml").data_dir == tmp_path / "x"
 
 
-def test_secrets_are_not_shown(
-    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secrets_are_not_shown(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAAS_DATABASE_URL", "postgresql://haas:pa55word@db/haas")
     settings = load_settings(write(EXAMPLE))
     for shown in (repr(settings), str(settings), repr(settings.tmdb), f"{settings.tmdb.token}"):
@@ -307,7 +303,7 @@ def test_secrets_are_not_shown(
     assert "secret-token" not in message
 
 
-def test_a_library_is_found_by_its_title(write: Callable[[str], Path]) -> None:
+def test_a_library_is_found_by_its_title(write: Write) -> None:
     settings = load_settings(write(EXAMPLE))
     assert settings.library("Shows").kind == "tv"
     with pytest.raises(SettingsError) as caught:
@@ -319,7 +315,7 @@ def test_a_library_is_found_by_its_title(write: Callable[[str], Path]) -> None:
         Settings().library("Films")
 
 
-def test_a_root_that_is_missing_is_no_error_and_a_file_is(write: Callable[[str], Path]) -> None:
+def test_a_root_that_is_missing_is_no_error_and_a_file_is(write: Write) -> None:
     settings = load_settings(write(EXAMPLE))
     settings.library("Films")
     root = settings.libraries[0].path
@@ -338,7 +334,7 @@ def test_misspelt_variables_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_settings_do_not_change_and_travel(write: Callable[[str], Path]) -> None:
+def test_settings_do_not_change_and_travel(write: Write) -> None:
     settings = load_settings(write(EXAMPLE))
     with pytest.raises(ValueError, match="frozen"):
         settings.data_dir = Path("/x")  # type: ignore[misc]

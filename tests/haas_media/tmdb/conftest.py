@@ -8,21 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from haas_media.tmdb import RetryPolicy, TmdbClient
-from tests.fake_tmdb import Catalogue, FakeTmdb, recorded_directory
+from tests.fake_tmdb import recorded_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.fake_tmdb import FakeTmdb
+
 V3_KEY = "0123456789abcdef0123456789abcdef"
 V4_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJzZWNyZXQifQ.c2VjcmV0LXNpZ25hdHVyZQ"
 QUICK = RetryPolicy(first_wait=dt.timedelta(milliseconds=5), longest_wait=dt.timedelta(0, 0.05))
-
-
-@pytest.fixture
-def tmdb() -> Iterator[FakeTmdb]:
-    with FakeTmdb(Catalogue()) as fake:
-        yield fake
 
 
 @pytest.fixture
