@@ -125,7 +125,7 @@ def _bare(provider: TracerProvider) -> Iterator[Any]:
                 "task.name": "Metadata library scan",
                 "prefect.flow_run.id": flow_id,
                 "prefect.flow_run.name": "scan of Films",
-                "prefect.flow_run.url": f"http://127.0.0.1:4200/runs/flow-run/{flow_id}",
+                "prefect.flow_run.url": f"http://127.0.0.1:4200/v2/runs/flow-run/{flow_id}",
                 "prefect.attempt": 1,
             },
         )

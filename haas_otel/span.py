@@ -296,9 +296,18 @@ def _of_flow_run(flow_run_id: UUID, name: str, deployment_id: UUID | None) -> di
     origin = {"prefect.flow_run.id": str(flow_run_id), "prefect.flow_run.name": name}
     if deployment_id:
         origin["prefect.deployment.id"] = str(deployment_id)
-    if ui := get_current_settings().ui_url:
-        origin["prefect.flow_run.url"] = f"{ui.rstrip('/')}/runs/flow-run/{flow_run_id}"
+    if pages := _pages():
+        origin["prefect.flow_run.url"] = f"{pages}/runs/flow-run/{flow_run_id}"
     return origin
+
+
+def _pages() -> str | None:
+    settings = get_current_settings()
+    if not settings.ui_url:
+        return None
+    # Prefect derives it from the API's address; a server has the pages of its older UI there.
+    derived = "ui_url" not in settings.model_fields_set and not settings.connected_to_cloud
+    return settings.ui_url.rstrip("/") + ("/v2" if derived else "")
 
 
 def _caller(task_run: TaskRun) -> Context:

@@ -106,7 +106,7 @@ def check(ending: Ending, **expected: Any) -> None:
             "task.id": str(task_run.id),
             "prefect.flow_run.id": str(flow_run.id),
             "prefect.flow_run.name": flow_run.name,
-            "prefect.flow_run.url": f"{ending.api.ui_url}/runs/flow-run/{flow_run.id}",
+            "prefect.flow_run.url": f"{ending.api.ui_url}/v2/runs/flow-run/{flow_run.id}",
             "prefect.deployment.id": str(flow_run.deployment_id),
             "prefect.attempt": 1,
             **expected["attributes"],

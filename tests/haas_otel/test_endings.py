@@ -488,20 +488,27 @@ def test_a_failing_cancellation_hook_is_logged(told: Told, caplog: LogCapture) -
 
 
 @pytest.mark.parametrize(
-    ("address", "url"),
+    ("address", "api", "url"),
     [
-        ("http://127.0.0.1:4200", "http://127.0.0.1:4200/runs/flow-run/"),
-        ("https://prefect.example/ui/", "https://prefect.example/ui/runs/flow-run/"),
-        (None, None),
+        (None, "http://127.0.0.1:4200/api", "http://127.0.0.1:4200/v2/runs/flow-run/"),
+        (
+            None,
+            "https://api.prefect.cloud/api/accounts/1/workspaces/2",
+            "https://app.prefect.cloud/account/1/workspace/2/runs/flow-run/",
+        ),
+        ("https://prefect.example/ui/", None, "https://prefect.example/ui/runs/flow-run/"),
+        (None, None, None),
     ],
 )
-def test_the_page_of_the_flow_run(told: Told, address: str | None, url: str | None) -> None:
+def test_the_page_of_the_flow_run(
+    told: Told, address: str | None, api: str | None, url: str | None
+) -> None:
     flow_run = FlowRun(flow_id=uuid4(), name="a run", run_count=1)
     task_run = TaskRun(
         task_key="a", dynamic_key="0", flow_run_id=flow_run.id, start_time=now("UTC")
     )
     span.introduce(task_run, flow_run, task_type="ScanTask", task_name="A scan")
-    with temporary_settings({PREFECT_UI_URL: address, PREFECT_API_URL: None}):
+    with temporary_settings({PREFECT_UI_URL: address, PREFECT_API_URL: api}):
         span.start(task_run, flow_run).end()
     expected = f"{url}{flow_run.id}" if url else None
     assert told.one.attributes.get("prefect.flow_run.url") == expected
