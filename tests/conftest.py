@@ -20,7 +20,25 @@ PROCESSES_PER_CORE = 2
 # What is run by one process, in this order: files that share a server or a stack. They come first,
 # as they take longest; every other file goes to whichever process is free.
 LANES = {
+    "server": [
+        "e2e/test_endings.py",
+        "e2e/test_other_ways.py",
+        "e2e/test_encoding.py",
+        "e2e/test_elsewhere.py",
+        "flows",
+    ],
+    "stack": [
+        "deployments/test_stack.py",
+        "deployments/test_deployed.py",
+        "deployments/test_traces.py",
+        "deployments/test_check.py",
+        "deployments/test_check_operations.py",
+        "deployments/test_cli.py",
+    ],
     "browser": ["browser"],
+    "chaos": ["e2e/test_chaos.py"],
+    "machines": ["e2e/test_machines.py"],
+    "demo": ["deployments/test_demo.py"],
 }
 
 
