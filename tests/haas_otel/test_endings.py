@@ -11,6 +11,7 @@ import pytest
 from opentelemetry import trace
 from prefect.cache_policies import INPUTS
 from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.exceptions import TerminationSignal
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.types._datetime import now
@@ -74,6 +75,12 @@ def test_returned(told: Told, how: str) -> None:
     state = run(lambda: learn(**{"media.files": 3}), how=how)
     assert state.is_completed()
     span = told.one
+    assert (span.kind.name, span.instrumentation_scope.name) == (
+        "INTERNAL",
+        "Haas.Media.BackgroundTasks",
+    )
+    assert span.context.trace_id == state.state_details.flow_run_id.int
+    assert span.attributes["prefect.flow_run.id"] == str(state.state_details.flow_run_id)
     assert span.status.status_code.name == "OK"
     assert span.status.description is None
     assert span.attributes["task.status"] == "Completed"
@@ -236,7 +243,10 @@ def test_cached(told: Told) -> None:
     assert [s.attributes["task.status"] for s in told.task_spans] == ["Completed"] * 2
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), asyncio.CancelledError()])
+@pytest.mark.parametrize(
+    "interruption",
+    [KeyboardInterrupt(), asyncio.CancelledError(), TerminationSignal(signal=15)],
+)
 @pytest.mark.parametrize("how", ["direct", "async"])
 def test_interrupted(told: Told, how: str, interruption: BaseException) -> None:
     called: list[tuple[str, str, str, bool]] = []
