@@ -115,7 +115,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, samples: SampleLibrary) -> I
         worker_environment={"HAAS_CONFIG": str(config)},
     ) as running:
         running.start()
-        assert wait_until(lambda: not idle(running), 180)
+        assert wait_until(lambda: not idle(running), 180, every=0.5)
         yield running
 
 

@@ -21,11 +21,6 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-ALWAYS = {
-    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-    "PREFECT_PLUGINS_ENABLED": "false",
-}
 VARIABLES = {
     defaults.TIMEZONE: "UTC",
     defaults.ENCODING_LIMIT: "1",
@@ -34,41 +29,6 @@ VARIABLES = {
     defaults.JOB_VARIABLES: "{}",
     defaults.JOB_ENV: "{}",
 }
-
-
-def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert defaults.from_environment() == {
-        "scan": {"cron": "0 * * * *", "active": True},
-        "cleanup": {"cron": "30 3 * * *", "active": True},
-        "refresh": {"cron": "0 4 * * 1", "active": True},
-        "reconcile": {"cron": "*/5 * * * *", "active": True},
-        "timezone": "UTC",
-        "code": str(tmp_path),
-        "encoding": {"limit": 1},
-        "job_variables": {"env": ALWAYS},
-    }
-
-
-def test_each_is_moved_by_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HAAS_SCAN_SCHEDULE", "15 */2 * * *")
-    monkeypatch.setenv("HAAS_CLEANUP_SCHEDULE", "off")
-    monkeypatch.setenv("HAAS_TIMEZONE", "Europe/Berlin")
-    monkeypatch.setenv("HAAS_CODE_DIR", "/opt/haas")
-    monkeypatch.setenv("HAAS_JOB_ENV", '{"HAAS_DATA_DIR": "/data", "N": 1}')
-    monkeypatch.setenv("HAAS_JOB_VARIABLES", '{"image": "haas:1", "volumes": ["/a:/b"]}')
-    monkeypatch.setenv("HAAS_ENCODING_LIMIT", "3")
-    values = defaults.from_environment()
-    assert values["scan"] == {"cron": "15 */2 * * *", "active": True}
-    assert values["cleanup"] == {"cron": "30 3 * * *", "active": False}
-    assert values["timezone"] == "Europe/Berlin"
-    assert values["code"] == "/opt/haas"
-    assert values["encoding"] == {"limit": 3}
-    assert values["job_variables"] == {
-        "env": {**ALWAYS, "HAAS_DATA_DIR": "/data", "N": "1"},
-        "image": "haas:1",
-        "volumes": ["/a:/b"],
-    }
 
 
 @pytest.mark.parametrize(
@@ -94,15 +54,12 @@ def test_what_is_wrong_is_said(
         defaults.from_environment()
 
 
-@pytest.mark.parametrize("name", ["a/b", "50%", "prefect-pool", "Prefect"])
-def test_a_work_pool_that_prefect_would_refuse_is_refused(name: str) -> None:
-    with pytest.raises(WorkPoolNameError, match=f"HAAS_WORK_POOL is '{name}': give a name without"):
-        work_pool_name({"HAAS_WORK_POOL": name})
-
-
 def test_the_work_pools_name() -> None:
     assert work_pool_name({}) == work_pool_name({"HAAS_WORK_POOL": " "}) == "haas-media"
     assert work_pool_name({"HAAS_WORK_POOL": " films on GPUs "}) == "films on GPUs"
+    for name in ("a/b", "50%", "prefect-pool", "Prefect"):
+        with pytest.raises(WorkPoolNameError, match=f"is '{name}': give a name without"):
+            work_pool_name({"HAAS_WORK_POOL": name})
 
 
 def test_banned_characters_are_prefects() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -84,7 +85,8 @@ def test_forms_describe_each_parameter(stack: Stack) -> None:
     for schema in schemas.values():
         for parameter, field in schema["properties"].items():
             assert field["title"] != parameter
-            assert len(field["description"]) > 10
+            assert field["title"][0].isupper()
+            assert re.fullmatch(r".{10,}\.", field["description"]), parameter
     assert all(each.enforce_parameter_schema for each in deployed(stack).values())
 
 
@@ -134,7 +136,8 @@ def test_after_a_time_away_each_deployment_runs_once(fresh: Stack) -> None:
         with fresh.client() as client:
             return len(client.read_flow_runs()) >= 9
 
-    assert wait_until(enough, 120)  # Prefect's scheduler stops at an error with SQLAlchemy 2.1
+    # Prefect's scheduler stops at an error with SQLAlchemy 2.1.
+    assert wait_until(enough, 120, every=0.5)
     fresh.stop()
     database_file = fresh.data_dir / "prefect" / "prefect.db"
     with contextlib.closing(sqlite3.connect(database_file)) as database:
@@ -168,24 +171,26 @@ def test_deploying_again_into_a_work_pool_for_containers(fresh: Stack, tmp_path:
         HAAS_WORK_POOL="whales",
         HAAS_CODE_DIR="/app",
         HAAS_JOB_VARIABLES=json.dumps(variables),
-        HAAS_JOB_ENV='{"HAAS_DATA_DIR": "/data"}',
+        HAAS_JOB_ENV='{"HAAS_DATA_DIR": "/data", "N": 1}',
         HAAS_ENCODING_LIMIT="3",
         HAAS_TIMEZONE="Europe/Berlin",
         HAAS_REFRESH_SCHEDULE="off",
+        HAAS_SCAN_SCHEDULE="15 */2 * * *",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "?" not in done.stdout
+    environment = {**ENV, "HAAS_DATA_DIR": "/data", "N": "1"}
     found = deployed(fresh, "whales")
     assert found.keys() == PARAMETERS.keys()
     for each in found.values():
-        assert each.job_variables == {**variables, "env": {**ENV, "HAAS_DATA_DIR": "/data"}}
+        assert each.job_variables == {**variables, "env": environment}
         assert each.pull_steps == code_in("/app")
     limit = found["encoding/on-demand"].global_concurrency_limit
     assert limit is not None
     assert limit.limit == 3
     assert [each.active for each in found["metadata-refresh/weekly"].schedules] == [False]
-    scan = found["metadata-scan/hourly"]
-    assert [each.schedule.timezone for each in scan.schedules] == ["Europe/Berlin"]
+    (scan,) = (each.schedule for each in found["metadata-scan/hourly"].schedules)
+    assert (scan.timezone, getattr(scan, "cron", None)) == ("Europe/Berlin", "15 */2 * * *")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -60,18 +61,8 @@ def test_there_is_one_for_each_backend() -> None:
 
 def test_compose_files_keep_to_the_compose_specification() -> None:
     files = [str(FOLDER / backend / "compose.yaml") for backend in BACKENDS]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "check_jsonschema",
-            "--builtin-schema",
-            "vendor.compose-spec",
-            *files,
-        ],
-        capture_output=True,
-        text=True,
-    )
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*check, *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -96,64 +87,45 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_services_are_pinned_and_reached_from_this_machine_only(backend: str) -> None:
-    taken = []
-    for service in compose(backend)["services"].values():
+def test_compose_files_are_pinned_local_and_whole(backend: str) -> None:
+    file, text = compose(backend), (FOLDER / backend / "compose.yaml").read_text()
+    taken, volumes = [], set()
+    for service in file["services"].values():
         tag = VARIABLE.sub(lambda found: found[2] or "", service["image"]).rpartition(":")[2]
         assert re.fullmatch(r"v?\d+\.\d+(\.\d+)?", tag), service["image"]
         for port in service.get("ports", []):
             host, outside, _ = VARIABLE.sub(lambda found: found[2] or "", port).split(":")
             assert host == "127.0.0.1"
             taken.append(outside)
-    assert len(taken) == len(set(taken))
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_what_a_compose_file_names_is_there(backend: str) -> None:
-    file = compose(backend)
-    used = set()
-    for service in file["services"].values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             if source.startswith("./"):
                 assert (FOLDER / backend / source).is_file(), source
             else:
-                used.add(source)
+                volumes.add(source)
         assert set(service.get("depends_on", [])) <= set(file["services"])
-    assert used == set(file.get("volumes", {}))
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_every_variable_is_stated_at_the_top(backend: str) -> None:
-    text = (FOLDER / backend / "compose.yaml").read_text()
+    assert len(taken) == len(set(taken))
+    assert volumes == set(file.get("volumes", {}))
     head = text.partition("\nname:")[0]
     for name, default in VARIABLE.findall(text):
-        assert name in head
-        if default.isdigit():
-            assert f"{name} ({default})" in head
+        assert (f"{name} ({default})" if default.isdigit() else name) in head
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_pipelines_use_what_is_defined_and_all_of_it(backend: str) -> None:
-    file = collector(backend)
+def test_a_collector_uses_what_is_defined_and_sends_to_services_of_its_file(backend: str) -> None:
+    file, services = collector(backend), compose(backend)["services"]
     pipelines = file["service"]["pipelines"]
     assert set(pipelines) == {"traces", "metrics", "logs"}
     for part in ("receivers", "processors", "exporters"):
         used = {name for pipeline in pipelines.values() for name in pipeline[part]}
         assert used == set(file[part]), part
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_collector_sends_to_services_of_its_file(backend: str) -> None:
-    file = compose(backend)
-    for name, exporter in collector(backend)["exporters"].items():
+    for name, exporter in file["exporters"].items():
         endpoint = (exporter or {}).get("endpoint", "").removeprefix("http://")
         if name != "prometheus" and endpoint:
-            assert endpoint.split(":")[0] in file["services"]
-    for variable in re.findall(
-        r"\$\{env:(\w+)\}", (FOLDER / backend / "collector.yaml").read_text()
-    ):
-        assert variable in file["services"]["collector"]["environment"]
+            assert endpoint.split(":")[0] in services
+    text = (FOLDER / backend / "collector.yaml").read_text()
+    for variable in re.findall(r"\$\{env:(\w+)\}", text):
+        assert variable in services["collector"]["environment"]
 
 
 @pytest.mark.parametrize("backend", ["aspire", "grafana"])
@@ -190,40 +162,22 @@ def test_panels_do_not_overlap() -> None:
     covered: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
         at = panel["gridPos"]
-        cells = {
-            (x, y)
-            for x in range(at["x"], at["x"] + at["w"])
-            for y in range(at["y"], at["y"] + at["h"])
-        }
+        wide, high = range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])
+        cells = set(itertools.product(wide, high))
         assert not cells & covered, panel["title"]
-        assert at["x"] + at["w"] <= 24
+        assert wide.stop <= 24
         covered |= cells
 
 
 def test_queries_ask_for_metrics_and_labels_that_are_emitted() -> None:
-    expressions = [
-        target["expr"]
-        for panel in dashboard()["panels"]
-        for target in panel["targets"]
-        if "expr" in target
-    ]
-    expressions += [rule["expr"] for rule in alerts()]
-    asked = {name for text in expressions for name in re.findall(r"\bbackground_task\w+", text)}
-    assert asked == prometheus_names()
-    labels = {
-        label
-        for text in expressions
-        for chosen in re.findall(r"\{([^}]*)\}", text)
-        for label in re.findall(r"(\w+)\s*=", chosen)
-    }
-    labels |= {
-        label
-        for text in expressions
-        for by in re.findall(r"by \(([^)]*)\)", text)
-        for label in by.split(", ")
-    }
+    targets = [target for panel in dashboard()["panels"] for target in panel["targets"]]
+    asked = "\n".join(each["expr"] for each in (*targets, *alerts()) if "expr" in each)
+    assert set(re.findall(r"\bbackground_task\w+", asked)) == prometheus_names()
+    chosen = ",".join(re.findall(r"\{([^}]*)\}", asked))
+    grouped = ", ".join(re.findall(r"by \(([^)]*)\)", asked))
+    labels = {*re.findall(r"(\w+)\s*=", chosen), *grouped.split(", ")}
     assert labels == {"task_type", "task_status", "le"}
-    statuses = {s for text in expressions for s in re.findall(r'task_status="(\w+)"', text)}
+    statuses = set(re.findall(r'task_status="(\w+)"', asked))
     assert statuses <= {"Completed", "Failed", "Cancelled"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -20,6 +19,7 @@ import pytest
 import yaml
 
 from haas_otel.delivery.metrics import BUCKETS
+from tests.parts import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,12 +32,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 def installed(program: str) -> str:
     """The path of a program of Prometheus; where it is not installed there is nothing to test."""
-    found = shutil.which(program)
-    if found is None:
-        message = f"{program} is not installed: apt-get install prometheus"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    require(program, found := shutil.which(program), "apt-get install prometheus")
     return str(found)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -78,16 +80,24 @@ class Api:
     def flow_run(self, flow_run_id: UUID) -> FlowRun:
         return self.client.read_flow_run(flow_run_id)
 
+    def process(self, flow_run_id: UUID) -> psutil.Process | None:
+        """Return the process that executes a run, if a worker has told of it and it lives."""
+        pid = self.flow_run(flow_run_id).infrastructure_pid
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(int(pid)) if pid else None
+        return None
+
     def task_runs(self, flow_run_id: UUID) -> list[TaskRun]:
         mine = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
         return self.client.read_task_runs(flow_run_filter=mine)
 
-    def wait_for_end(self, flow_run_id: UUID, timeout: float = 120) -> FlowRun:
+    def wait_for_end(self, flow_run_id: UUID, timeout: float = 240) -> FlowRun:
         def ended() -> FlowRun | None:
             run = self.flow_run(flow_run_id)
             return run if run.state and run.state.is_final() else None
 
-        run: FlowRun = wait_until(ended, timeout=timeout, what=f"the end of {flow_run_id}")
+        what = f"the end of {flow_run_id}"
+        run: FlowRun = wait_until(ended, timeout=timeout, interval=0.5, what=what)
         return run
 
 

@@ -77,7 +77,7 @@ class Collector:
         def known() -> bool:
             return any(each.state and each.state.is_running() for each in api.task_runs(run))
 
-        wait_until(known, what=f"the record that {run} has begun its task")
+        wait_until(known, interval=0.3, what=f"the record that {run} has begun its task")
         return int(mark.read_text())
 
 

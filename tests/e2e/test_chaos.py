@@ -27,7 +27,7 @@ from deployments.zombies import flag_zombies
 from tests.e2e.api import Api
 from tests.e2e.chaos import Plan, plans, right_statuses
 from tests.e2e.delivery import SCOPE
-from tests.e2e.prefect_processes import PrefectProcesses, run_process, wait_until
+from tests.e2e.prefect_processes import PrefectProcesses, wait_until
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:
@@ -96,30 +96,29 @@ class Chaos:
         self.runs[run] = plan
         began = time.time()
         try:
-            wait_until(lambda: self.has_begun(run), timeout=180, what=f"{plan} to run")
+            wait_until(lambda: self.has_begun(run), timeout=180, interval=0.3, what=str(plan))
         except AssertionError:
             self.never_began.add(run)  # its machine died while the run's process was starting
             return
+        process = persistently(lambda: self.api.process(run))
         time.sleep(plan.after)
-        self.do(plan, run)
+        self.do(plan, run, process)
         # A run whose machine died is only flagged after its heartbeats were missed.
         if plan.deed != "kill the machine":
             with contextlib.suppress(AssertionError):
-                wait_until(lambda: self.has_ended(run), timeout=180)
+                wait_until(lambda: self.has_ended(run), timeout=180, interval=0.5)
         self.lifetimes[run] = (began, time.time())
 
-    def do(self, plan: Plan, run: UUID) -> None:
+    def do(self, plan: Plan, run: UUID, process: psutil.Process | None) -> None:
         if plan.deed == "cancel":
             with contextlib.suppress(*TRANSIENT):
                 self.api.cancel(run)
         elif plan.deed == "kill the machine":
             self.kill_machine(plan.worker)
-        elif plan.deed in ("terminate", "kill"):
-            process = run_process(str(run))
+        elif plan.deed in ("terminate", "kill") and process is not None:
             number = signal.SIGTERM if plan.deed == "terminate" else signal.SIGKILL
-            if process is not None:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def kill_machine(self, pool: str) -> None:
         """SIGKILL a worker and all that it runs; another one takes its place."""

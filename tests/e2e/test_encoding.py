@@ -20,7 +20,7 @@ import pytest
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from tests.e2e.conftest import POOL
-from tests.e2e.prefect_processes import run_process, wait_until
+from tests.e2e.prefect_processes import wait_until
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -106,7 +106,8 @@ def interrupt(studio: Studio, how: str, number: int, after: float) -> Interrupte
     output = studio.films / f"{how}-{number}.mkv"
     output.write_bytes(PRECIOUS)
     run = studio.encode(output.name, source="long.mkv", video_codec="av1")
-    process = wait_until(lambda: run_process(str(run)), timeout=240, interval=0.2, what="a process")
+    started = lambda: studio.api.process(run)  # noqa: E731
+    process = wait_until(started, timeout=240, interval=0.3, what="a process")
     # Count from when there is something to interrupt, mostly; at times before.
     if number % 4 != 0:
         wait_until(lambda: encoders(output), timeout=240, interval=0.2, what="an encoder")

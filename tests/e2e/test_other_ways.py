@@ -136,7 +136,8 @@ def test_retried_flow_run_tells_the_old_task_run_once(ways: Ways, api: Api) -> N
             api.client.set_flow_run_state(run, Scheduled(name="AwaitingRetry"), force=True)
         return name == "Completed"
 
-    wait_until(lambda: {retried(run, how) for run, how, _ in told} == {True}, timeout=180)
+    both = lambda: {retried(run, ended_as) for run, ended_as, _ in told} == {True}  # noqa: E731
+    wait_until(both, timeout=240, interval=0.5, what="the retries")
     for run, _, status in told:
         first, second = ways.collector.wait_for_spans(run, 2)
         assert (first.attributes["task.status"], first.attributes["prefect.attempt"]) == (status, 1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,10 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.e2e.api import Api
-
-ROOT = Path(__file__).parent.parent.parent
-NOT_TASKS = {"__init__", "catalog", "forms", "point_of_no_return", "reporting", "retrying", "tmdb"}
-FLOWS = sorted(path.stem for path in (ROOT / "flows").glob("*.py") if path.stem not in NOT_TASKS)
 
 
 class Clock:
@@ -117,14 +111,3 @@ def test_a_report_that_cannot_be_kept_does_not_fail_what_is_done(
 
 def test_a_sentence_leaves_names_as_they_are() -> None:
     assert sentence("encode to HEVC: Heat.mkv") == "Encode to HEVC: Heat.mkv"
-
-
-@pytest.mark.parametrize("module", FLOWS)
-def test_each_parameter_has_a_title_and_a_description(module: str) -> None:
-    from prefect.utilities.callables import parameter_schema
-
-    flow = getattr(importlib.import_module(f"flows.{module}"), f"{module}_flow")
-    for name, told in parameter_schema(flow).properties.items():
-        assert told.get("description", "").endswith("."), name
-        assert told["title"] != name, name
-        assert told["title"][0].isupper(), name
