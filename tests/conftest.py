@@ -8,38 +8,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.chaos import CHAOS
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
 
 # Tests wait for servers, workers and signals more than they compute.
 PROCESSES_PER_CORE = 2
 
-# What is run by one process, in this order: files that share a server or a stack. They come first,
-# as they take longest; every other file goes to whichever process is free.
+# What one process runs: files that share a server or a stack, or that a core has enough to do with.
+# The lanes come first, as they take longest; any other file goes to whichever process is free.
 LANES = {
-    "server": [
-        "e2e/test_endings.py",
-        "e2e/test_other_ways.py",
-        "e2e/test_encoding.py",
-        "e2e/test_elsewhere.py",
-        "flows",
-    ],
-    "stack": [
-        "deployments/test_stack.py",
-        "deployments/test_deployed.py",
-        "deployments/test_traces.py",
-        "deployments/test_check.py",
-        "deployments/test_check_operations.py",
-        "deployments/test_cli.py",
-    ],
+    "server": ["e2e/test_endings", "e2e/test_other", "e2e/test_encoding", "e2e/test_else", "flows"],
+    "stack": ["deployments"],
     "browser": ["browser"],
-    "chaos": ["e2e/test_chaos.py"],
-    "machines": ["e2e/test_machines.py"],
-    "demo": ["deployments/test_demo.py"],
+    "machines": ["e2e/test_chaos", "e2e/test_machines"],
 }
+
+settings.register_profile(
+    "haas",
+    max_examples=2000 if CHAOS else 30,
+    # Neither says anything but how busy the machine is.
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("haas")
+
+
+def _lane_of(file: str) -> str:
+    """Return the lane of a file, whose name is relative to this folder."""
+    lanes = (name for name, members in LANES.items() if file.startswith(tuple(members)))
+    return next(lanes, file)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -47,21 +52,26 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(8, PROCESSES_PER_CORE * (os.cpu_count() or 1))
 
 
-def _lane_of(path: Path) -> tuple[int, str]:
-    """Return the place in the order and the name of the lane to which a file belongs."""
-    file = path.relative_to(HERE).as_posix()
-    for place, (name, members) in enumerate(LANES.items()):
-        if any(file == member or file.startswith(f"{member}/") for member in members):
-            return place, name
-    return len(LANES), file
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Have each lane run by one process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByLane(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _lane_of(nodeid.partition("::")[0].removeprefix(f"{HERE.name}/"))
+
+    config.option.loadscopereorder = False
+    return ByLane(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its lane, and put the lanes first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_lane_of(item.path)[1]))
-    items.sort(key=lambda item: _lane_of(item.path)[0])
+    """Put the lanes first."""
+    order = {name: place for place, name in enumerate(LANES)}
+
+    def place(item: pytest.Item) -> int:
+        return order.get(_lane_of(item.path.relative_to(HERE).as_posix()), len(LANES))
+
+    items.sort(key=place)
 
 
 def _left_out(reporter: TerminalReporter) -> Counter[str]:

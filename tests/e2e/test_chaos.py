@@ -6,7 +6,6 @@ A short form runs with the other tests; ``make chaos`` is the long one.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -24,9 +23,10 @@ import pytest
 from prefect.client.schemas.objects import StateType
 
 from deployments.zombies import flag_zombies
+from tests.chaos import CHAOS
 from tests.e2e.api import Api
-from tests.e2e.chaos import Plan, plans, right_statuses
 from tests.e2e.delivery import SCOPE
+from tests.e2e.fates import Plan, plans, right_statuses
 from tests.e2e.prefect_processes import PrefectProcesses, wait_until
 from tests.receiver import Receiver
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 ROOT = Path(__file__).parent.parent.parent
-CHAOS = os.environ.get("HAAS_CHAOS") == "1"
 SEED = 20251017
 RUNS, AT_ONCE, FILES = (60, 5, 1500) if CHAOS else (6, 3, 500)
 LONGEST = FILES / 250  # seconds; about as long as a run takes

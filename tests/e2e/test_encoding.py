@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import psutil
 import pytest
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
+from tests.chaos import CHAOS
 from tests.e2e.conftest import POOL
 from tests.e2e.prefect_processes import wait_until
 
@@ -32,7 +32,6 @@ pytestmark = pytest.mark.timeout(1500)
 
 ROOT = Path(__file__).parent.parent.parent
 PRECIOUS = b"the only copy of something"
-CHAOS = os.environ.get("HAAS_CHAOS") == "1"
 INSTANTS = 20 if CHAOS else 1
 AT_ONCE = 2  # each of them could use every core
 

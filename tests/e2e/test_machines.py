@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import imageio_ffmpeg
 import pytest
 
+from tests.chaos import CHAOS
 from tests.e2e.delivery import SCOPE
 from tests.e2e.machines import Machines, require_servers
 from tests.e2e.prefect_processes import wait_until
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(900)
 
-CHAOS = os.environ.get("HAAS_CHAOS") == "1"
 AT_ONCE = 2 if CHAOS else 1  # runs of a worker
 REMOVED, ENCODED, CLEANED, ADDED = (6, 6, 5, 14) if CHAOS else (2, 1, 1, 2)
 RUNS = 3 + 2 * REMOVED + ENCODED + CLEANED + ADDED

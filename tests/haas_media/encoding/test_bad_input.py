@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from haas_media.encoding import EncodingError
-from tests.haas_media.conftest import CHAOS
+from tests.chaos import CHAOS
 from tests.haas_media.encoding.conftest import X264, Studio, make_clips, make_program
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 
-from tests.haas_media.conftest import CHAOS
+from tests.chaos import CHAOS
 from tests.haas_media.encoding.conftest import OLD, make_program
 from tests.haas_media.encoding.processes import (
     Run,

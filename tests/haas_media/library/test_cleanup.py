@@ -14,8 +14,8 @@ from haas_media.catalog.models import Credit, Person
 from haas_media.catalog.titles import store_movie
 from haas_media.library.cleanup import cleanup_people
 from haas_media.providers import CreditRecord, MovieRecord
+from tests.chaos import CHAOS
 from tests.databases import on_both_databases, on_postgresql
-from tests.haas_media.conftest import CHAOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

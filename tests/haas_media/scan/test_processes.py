@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.catalog import open_catalog
+from tests.chaos import CHAOS
 from tests.databases import on_both_databases
-from tests.haas_media.conftest import CHAOS
 from tests.haas_media.scan.scanning import Scanner, contents
 from tests.haas_media.scan.world import World, change, make_world
 

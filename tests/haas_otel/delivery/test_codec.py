@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import UserDict
 from typing import Any
 
@@ -21,7 +20,6 @@ from opentelemetry.trace.span import TraceState
 
 from haas_otel.delivery.codec import SpanDecoder, SpanEncoder
 
-CHAOS = os.environ.get("HAAS_CHAOS") == "1"
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 keys = text.filter(bool)
 int64 = st.integers(-(2**63), 2**63 - 1)

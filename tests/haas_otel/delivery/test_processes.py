@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_otel.delivery import TraceStore
+from tests.chaos import CHAOS
 from tests.haas_otel.waits import wait_until, waiting
 from tests.receiver import Fault, Receiver
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from tests.haas_otel.programs import Programs
 
-CHAOS = os.environ.get("HAAS_CHAOS") == "1"
 FAULTS: list[Fault] = ["refuse", "silent", "hang", "503", "drop"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections import Counter
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.chaos import CHAOS
 from tests.haas_otel.waits import wait_until, waiting
 from tests.received import _attributes
 from tests.receiver import Protocol, Receiver
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.haas_otel.programs import Programs, Started
-
-CHAOS = os.environ.get("HAAS_CHAOS") == "1"
 
 
 @pytest.fixture(params=["grpc", "http/protobuf"])
