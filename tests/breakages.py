@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,9 +21,32 @@ from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 
+from tests.warm import Warm
+
 ROOT = Path(__file__).parents[1]
 LIST = Path(__file__).with_suffix(".txt")
 AT_ONCE = 2
+# What a copy's tests import, but for what is broken, is imported once; then pytest is forked.
+MODULES = [
+    "pytest",
+    "hypothesis",
+    "prefect.main",
+    "prefect.flow_engine",
+    "prefect.task_engine",
+    "opentelemetry.sdk._configuration",
+    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "sqlalchemy.orm",
+    "alembic.command",
+    "guessit",
+    "av",
+]
+PYTEST = """
+import sys
+del sys.modules["tests"]
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
 # A test that does not notice at once may wait for what never comes.
 SECONDS_FOR_A_TEST, SECONDS = 120, 300
 
@@ -93,16 +116,17 @@ def main() -> None:
     if wrong := problems(breakages):
         sys.exit("\n".join(wrong))
     chosen = _chosen(breakages, sys.argv[1:])
-    unnoticed = 0
+    unnoticed, warm = 0, Warm(*MODULES)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as threads:
         copies: SimpleQueue[Path] = SimpleQueue()
         for number in range(AT_ONCE):
             copies.put(_copy(Path(folder) / f"copy{number}"))
-        tried = {threads.submit(_try, copies, each): each for each in chosen}
+        tried = {threads.submit(_try, warm, copies, each): each for each in chosen}
         for done in as_completed(tried):
             each, verdict = tried[done], done.result()
             unnoticed += not verdict.startswith("red")
             print(f"{each.number:3} {each.promise}: {verdict}", flush=True)
+    warm.close()
     if unnoticed:
         sys.exit(f"{unnoticed} of {len(chosen)} not noticed by any test")
 
@@ -125,41 +149,44 @@ def _copy(folder: Path) -> Path:
     return folder
 
 
-def _try(copies: SimpleQueue[Path], breakage: Breakage) -> str:
+def _try(warm: Warm, copies: SimpleQueue[Path], breakage: Breakage) -> str:
     copy = copies.get()
     file = copy / breakage.file
     whole = file.read_text()
     file.write_text(whole.replace(breakage.code, breakage.broken))
     try:
-        return _verdict(copy, breakage.tests)
+        return _verdict(warm, copy, breakage.tests)
     finally:
         file.write_text(whole)
         copies.put(copy)
 
 
-def _verdict(copy: Path, tests: tuple[str, ...]) -> str:
+def _verdict(warm: Warm, copy: Path, tests: tuple[str, ...]) -> str:
     """Run the tests and say how they ended; only what begins with "red" is right."""
     options = ["-q", "-x", "-n0", f"--timeout={SECONDS_FOR_A_TEST}"]
     # What the tests keep from one run to the next serves these runs as well.
     options += ["-o", f"cache_dir={ROOT / '.pytest_cache' / 'breakages'}"]
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *tests],
-            cwd=copy,
+    with tempfile.TemporaryFile("w+") as out:
+        program = warm.start(
+            "-c",
+            PYTEST,
+            *options,
+            *tests,
             env={**os.environ, "PYTHONPATH": str(copy)},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
+            cwd=copy,
+            files=(out, out, out),
         )
-    except subprocess.TimeoutExpired:
-        return "red: no end"
-    failed = [line for line in ended.stdout.splitlines() if line.startswith("FAILED")]
+        try:
+            code = program.wait(SECONDS)
+        except TimeoutError:
+            program.send_signal(signal.SIGKILL)
+            return "red: no end"
+        out.seek(0)
+        told = out.read()
+    failed = [line for line in told.splitlines() if line.startswith("FAILED")]
     if failed:
         return "red: " + failed[0].partition("::")[2][:80]
-    if ended.returncode == 0:
-        return "NOT NOTICED"
-    return f"THE TESTS DO NOT RUN\n{ended.stdout[-3000:]}{ended.stderr[-3000:]}"
+    return "NOT NOTICED" if code == 0 else f"THE TESTS DO NOT RUN\n{told[-3000:]}"
 
 
 if __name__ == "__main__":

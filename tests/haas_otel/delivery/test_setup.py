@@ -85,15 +85,6 @@ def end_a_span(name: str = "told") -> None:
     trace.get_tracer("Haas.Media.BackgroundTasks").start_span(name).end()
 
 
-def test_with_nothing_set_spans_are_stored_and_sent_nowhere(directory: Path) -> None:
-    delivery.configure()
-    end_a_span()
-
-    assert delivery.flush(SOON)
-    assert (directory / "traces.db").exists()
-    assert delivery.deliver_pending(SOON) == 0
-
-
 def test_what_was_only_stored_is_not_sent_by_a_later_process(
     processes: Programs, directory: Path
 ) -> None:
