@@ -7,7 +7,7 @@ from collections import UserDict
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -129,7 +129,6 @@ def typed(value: Any) -> Any:
     return (type(value).__name__, value)
 
 
-@settings(max_examples=3000 if CHAOS else 60, deadline=None)
 @given(span=spans)
 def test_a_span_comes_back_as_it_was(span: ReadableSpan) -> None:
     line = SpanEncoder().encode(span)
