@@ -95,6 +95,6 @@ def test_every_deployment_is_whole() -> None:
         assert deployment["work_pool"]["name"] == f"{{{{ ${VARIABLE} }}}}"
         assert "haas-media" in deployment["tags"]
         assert len(deployment["description"]) > 80
-        for schedule in deployment.get("schedules", ()):
+        for schedule in deployment["schedules"] or ():
             assert schedule["timezone"] == "{{ haas.timezone }}"
             assert schedule["slug"] == deployment["name"]

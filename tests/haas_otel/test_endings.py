@@ -11,7 +11,6 @@ import pytest
 from opentelemetry import trace
 from prefect.cache_policies import INPUTS
 from prefect.client.schemas.objects import FlowRun, TaskRun
-from prefect.exceptions import TerminationSignal
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.types._datetime import now
@@ -243,10 +242,7 @@ def test_cached(told: Told) -> None:
     assert [s.attributes["task.status"] for s in told.task_spans] == ["Completed"] * 2
 
 
-@pytest.mark.parametrize(
-    "interruption",
-    [KeyboardInterrupt(), asyncio.CancelledError(), TerminationSignal(signal=15)],
-)
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), asyncio.CancelledError()])
 @pytest.mark.parametrize("how", ["direct", "async"])
 def test_interrupted(told: Told, how: str, interruption: BaseException) -> None:
     called: list[tuple[str, str, str, bool]] = []

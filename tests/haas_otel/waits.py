@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,5 +21,18 @@ def wait_until(true: Callable[[], object], timeout: float = 120) -> None:
 
 def waiting(directory: Path) -> int:
     """Return for how many deliveries the spans of a trace store wait."""
-    with closing(sqlite3.connect(directory / "traces.db")) as connection:
-        return int(connection.execute("SELECT count(*) FROM pending").fetchone()[0])
+    return _count(directory, "tried_at >= 0")
+
+
+def has_failed(directory: Path) -> bool:
+    """Say whether a delivery failed for which the spans of a trace store wait."""
+    with suppress(sqlite3.OperationalError):  # it is not made yet
+        return _count(directory, "tried_at > 0") > 0
+    return False
+
+
+def _count(directory: Path, condition: str) -> int:
+    address = f"file:{directory}/traces.db?mode=ro"
+    with closing(sqlite3.connect(address, uri=True)) as connection:
+        query = f"SELECT count(*) FROM pending WHERE {condition}"
+        return int(connection.execute(query).fetchone()[0])

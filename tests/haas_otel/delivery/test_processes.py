@@ -13,7 +13,7 @@ import pytest
 
 from haas_otel.delivery import TraceStore
 from tests.chaos import CHAOS
-from tests.haas_otel.waits import wait_until, waiting
+from tests.haas_otel.waits import has_failed, wait_until, waiting
 from tests.receiver import Fault, Receiver
 
 if TYPE_CHECKING:
@@ -135,12 +135,11 @@ def test_a_faulty_collector_neither_holds_up_the_end_nor_loses_a_span(
 def test_a_process_that_lives_on_delivers_when_the_collector_is_back(
     faulty: list[Faulty], processes: Programs, tmp_path: Path
 ) -> None:
-    quick = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2"}
+    quick = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     started = [processes.start("make-and-wait", "5", **each.variables, **quick) for each in faulty]
     for each, process in zip(faulty, started, strict=True):
         assert process.stdout.readline() == "made\n", each.fault
-        if each.fault != "refuse":
-            wait_until(lambda receiver=each.receiver: receiver.connections)
+        wait_until(lambda fault=each.fault: has_failed(tmp_path / fault))
         assert each.receiver.spans == [], each.fault
 
     for each in faulty:
@@ -221,6 +220,18 @@ def test_on_a_full_disk_without_a_collector_the_task_goes_on(
 
     assert "Traceback" not in ended.stderr
     assert ended.stderr.count("kept in memory only") == 1
+
+
+def test_a_flow_run_that_is_terminated_ends_the_span_of_its_task(
+    runs: Programs, directory: Path
+) -> None:
+    process = runs.start("wait")
+    assert process.stdout.readline() == "running\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == -signal.SIGTERM
+
+    (span,) = TraceStore(directory).tasks()
+    assert span.task_status == "Cancelled"
 
 
 def test_the_embedded_store_shows_what_a_killed_process_had_ended(
