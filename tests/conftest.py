@@ -26,8 +26,8 @@ PROCESSES_PER_CORE = 2
 # The lanes come first, as they take longest; any other file goes to whichever process is free.
 LANES = {
     "server": ["e2e/test_endings", "e2e/test_other", "e2e/test_encoding", "e2e/test_else", "flows"],
+    "browser": ["browser", "deployments/test_demo"],
     "stack": ["deployments"],
-    "browser": ["browser"],
     "machines": ["e2e/test_chaos", "e2e/test_machines"],
 }
 
