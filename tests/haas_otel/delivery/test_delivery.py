@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tests.haas_otel.given import LogCapture, MakeLine, MakeSpan, MonkeyPatch, Warnings
+    from tests.haas_otel.given import LogCapture, MakeLine, MonkeyPatch, Warnings
     from tests.haas_otel.programs import Programs
 
 QUICK = Limits(
@@ -406,16 +406,6 @@ def test_without_a_usable_folder_spans_go_out_from_memory(
 
     assert delivery.flush()
     assert len([w for w in warnings() if "kept in memory only" in w]) == 1
-
-
-def test_without_a_usable_folder_and_exporter_a_task_goes_on(
-    directory: Path, make_span: MakeSpan
-) -> None:
-    directory.write_text("a file where the folder should be")
-    processor = DurableSpanProcessor(directory, (), QUICK)
-    processor.on_end(make_span())
-    assert not processor.force_flush(1000)
-    processor.shutdown()
 
 
 def test_when_the_trace_store_cannot_be_used_spans_go_out_from_the_journal(

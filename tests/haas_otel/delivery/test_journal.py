@@ -72,14 +72,6 @@ def test_a_closed_journal_leaves_its_lines_to_others(directory: Path) -> None:
     assert left_by_the_dead(directory) == ["one"]
 
 
-def test_a_line_after_closing_is_kept_too(directory: Path) -> None:
-    journal = Journal(directory)
-    journal.close()
-    journal.append(b"late")
-
-    assert kept(journal) == ["late"]
-
-
 def test_the_file_of_a_killed_process_is_an_orphan(directory: Path, processes: Programs) -> None:
     program = (
         "import sys, os, signal; from pathlib import Path;"

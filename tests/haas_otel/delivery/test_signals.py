@@ -225,7 +225,8 @@ def test_many_runs_make_no_series_of_their_own_and_none_is_lost(
 
 def test_counts_wait_for_a_collector_that_is_down(http: Receiver, processes: Programs) -> None:
     http.set_fault("503")
-    processes.run("make", "5", **http.environment)
+    # With time for a request that fails.
+    processes.run("make-and-flush", "5", OTEL_EXPORTER_OTLP_TIMEOUT="1", **http.environment)
     assert http.metrics == []
 
     http.set_fault(None)
