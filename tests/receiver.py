@@ -310,6 +310,8 @@ class _GrpcServer:
         }
 
         def export(message: Any, context: grpc.ServicerContext) -> Any:
+            if not context.is_active():  # who sent it has given up: on a busy machine we are late
+                context.abort(*errors["cut"])
             headers = {k: str(v) for k, v in context.invocation_metadata()}
             answer = handle(signal, headers, message)
             if answer != "ok":

@@ -130,7 +130,7 @@ class Machines:
         """Start a worker on a machine of that name; return the worker's name."""
         self.processes[name] = self._child("worker", machine=name)
         worker = f"worker-{name}"
-        wait_until(lambda: worker in self.online(), timeout=90, what=f"{worker} to come online")
+        wait_until(lambda: worker in self.online(), timeout=240, what=f"{worker} to come online")
         return worker
 
     def stop_worker(self, name: str) -> None:
@@ -284,7 +284,7 @@ class Machines:
                 return bool(list(self._sql(admin, "SELECT 1")))
             return False
 
-        wait_until(ready, timeout=60, what="PostgreSQL")
+        wait_until(ready, timeout=120, what="PostgreSQL")
         script = (COMPOSE / "databases.sql").read_text()
         named = self.compose["services"]["postgres"]["environment"]["POSTGRES_DB"]
         list(self._sql(admin, f"CREATE DATABASE {named}"))
