@@ -22,8 +22,8 @@ from pathlib import Path
 import psutil
 
 from tests.e2e.machines import Machines, postgres_programs
-from tests.e2e.prefect_processes import wait_until
 from tests.fake_tmdb import Catalogue, FakeTmdb
+from tests.waits import wait_until
 
 OFF = {f"HAAS_{name}_SCHEDULE": "off" for name in ("SCAN", "CLEANUP", "REFRESH", "RECONCILE")}
 SERVICES = ("server", "background", "postgres", "redis")

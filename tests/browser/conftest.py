@@ -20,6 +20,7 @@ from deployments.demo import make_long_film
 from deployments.stack import Stack
 from haas_media.encoding import find_ffmpeg
 from tests.deployments.conftest import clean_environment
+from tests.parts import require
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:
@@ -105,15 +106,9 @@ def _behind_everybody(ffmpeg: Path, home: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    for name in CHROMIUM:
-        if found := shutil.which(name):
-            return found
-    missing = (
-        f"There is no browser to test with: none of {', '.join(CHROMIUM)} is on PATH. Install one."
-    )
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    require("a browser", found, "apt-get install chromium")
+    return str(found)
 
 
 @pytest.fixture(scope="module")

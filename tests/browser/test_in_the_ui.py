@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.conftest import TRACE_URL
 from tests.browser.prefect_ui import PrefectUi
-from tests.e2e.prefect_processes import wait_until
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Cancelling
 
-from tests.e2e.prefect_processes import wait_until
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

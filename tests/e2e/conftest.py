@@ -10,7 +10,8 @@ import pytest
 
 from tests.e2e.api import Api
 from tests.e2e.delivery import Collector, collecting
-from tests.e2e.prefect_processes import PrefectProcesses, wait_until
+from tests.e2e.prefect_processes import PrefectProcesses
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

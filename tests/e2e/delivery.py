@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.e2e.prefect_processes import wait_until
 from tests.receiver import Receiver
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,8 +24,9 @@ import yaml
 from deployments.process import Child
 from deployments.work_pool import online_workers, work_pool_name
 from tests.e2e.api import Api
-from tests.e2e.prefect_processes import end, free_port, wait_until
+from tests.e2e.prefect_processes import end, free_port
 from tests.parts import require
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,33 +11,22 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import psutil
 
+from tests.waits import wait_until
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pytest
 
 PREFECT = [sys.executable, "-m", "prefect"]
-
-
-def wait_until(
-    predicate: Callable[[], Any], *, timeout: float = 60, interval: float = 0.1, what: str = ""
-) -> Any:
-    """Return the predicate's first true value; fail after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
-    while not (value := predicate()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout} s in vain for {what or predicate}")
-        time.sleep(interval)
-    return value
 
 
 def free_port() -> int:

@@ -27,8 +27,9 @@ from tests.chaos import CHAOS
 from tests.e2e.api import Api
 from tests.e2e.delivery import SCOPE
 from tests.e2e.fates import Plan, plans, right_statuses
-from tests.e2e.prefect_processes import PrefectProcesses, wait_until
+from tests.e2e.prefect_processes import PrefectProcesses
 from tests.receiver import Receiver
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from tests.chaos import CHAOS
 from tests.e2e.conftest import POOL
-from tests.e2e.prefect_processes import wait_until
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from uuid import UUID

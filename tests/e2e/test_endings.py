@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import POOL, PROJECT
 from tests.e2e.delivery import SCOPE, Collector, collecting
-from tests.e2e.prefect_processes import wait_until
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,9 +23,9 @@ import pytest
 from tests.chaos import CHAOS
 from tests.e2e.delivery import SCOPE
 from tests.e2e.machines import Machines, require_servers
-from tests.e2e.prefect_processes import wait_until
 from tests.fake_tmdb import Catalogue, FakeTmdb
 from tests.receiver import Receiver
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

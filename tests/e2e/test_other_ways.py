@@ -14,7 +14,8 @@ import pytest
 from prefect.states import Scheduled
 
 from tests.e2e.conftest import POOL, PROJECT
-from tests.e2e.prefect_processes import end, start, wait_until
+from tests.e2e.prefect_processes import end, start
+from tests.waits import wait_until
 from tests.warm import warm
 
 if TYPE_CHECKING:

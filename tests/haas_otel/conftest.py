@@ -37,7 +37,7 @@ from haas_otel.delivery.logs import LOGGERS, SpanLogHandler
 from haas_otel.ids import TaskRunIdGenerator
 from tests.haas_otel.programs import MODULES, Programs, Started
 from tests.haas_otel.records import is_killed, task_runs
-from tests.haas_otel.waits import wait_until
+from tests.waits import wait_until
 from tests.warm import Warm
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from prefect.states import Cancelled, Cancelling, Crashed, Paused, Running
 from haas_otel import flow, hooks, labels, settling, span, task
 from tests.haas_otel.dies import ends_well
 from tests.haas_otel.records import ALedger, kept_by, task_runs
-from tests.haas_otel.waits import wait_until
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

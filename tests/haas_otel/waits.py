@@ -1,22 +1,13 @@
-"""What tests wait for. A time-out is only there for what never comes to be."""
+"""What waits in a trace store for its delivery."""
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-
-def wait_until(true: Callable[[], object], timeout: float = 120) -> None:
-    deadline = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to be in time"
-        time.sleep(0.02)
 
 
 def waiting(directory: Path) -> int:

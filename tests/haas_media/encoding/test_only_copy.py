@@ -12,6 +12,7 @@ import pytest
 from haas_media.encoding import EncodingError
 from haas_media.encoding.runner import run
 from tests.haas_media.encoding.conftest import X264, Studio, make_clips, make_program
+from tests.parts import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,11 +78,10 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def strace() -> str:
     """Give the tool that makes a good disk fail."""
     found = shutil.which("strace")
-    if found is None and os.environ.get("CI") == "true":
-        pytest.fail("strace is missing")
-    if found is None or subprocess.run([found, "-o", os.devnull, "true"], check=False).returncode:
-        pytest.skip("strace is not there, or may trace nothing: apt-get install strace")
-    return found
+    require("strace", found, "apt-get install strace")
+    traces = subprocess.run([str(found), "-o", os.devnull, "true"], check=False)
+    require("the right to trace", traces.returncode == 0, "run as a user who may use ptrace")
+    return str(found)
 
 
 @pytest.mark.parametrize("name", ["bare.h264", "recording.mkv"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from haas_media.names import Identity, fallback, identify
+from tests.parts import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,11 +32,8 @@ def sets_of_names() -> Path:
     """Return the folder with sets of names that other parsers are measured by."""
     root = os.environ.get("HAAS_TEST_DATA") or Path(__file__).parents[4] / "shared"
     folder = Path(root) / "names"
-    if not folder.is_dir():
-        message = f"no sets of names in {folder}: set HAAS_TEST_DATA to the folder that has names/"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    how = "set HAAS_TEST_DATA to the folder that has names/"
+    require("a collection of names of other parsers", folder.is_dir(), how)
     return folder
 
 

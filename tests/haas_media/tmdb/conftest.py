@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from haas_media.tmdb import RetryPolicy, TmdbClient
 from tests.fake_tmdb import recorded_directory
+from tests.parts import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,11 +37,6 @@ def connect(tmdb: FakeTmdb) -> Iterator[Callable[..., TmdbClient]]:
 def recordings() -> Path:
     """Where TMDb's recorded answers are; without them the test is skipped, but not in CI."""
     directory = recorded_directory()
-    if directory is None:
-        missing = (
-            "TMDb's recorded answers are absent: set HAAS_TEST_DATA to the folder of test data"
-        )
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    require("a record of TMDb's answers", directory, "set HAAS_TEST_DATA to the folder with tmdb/")
+    assert directory is not None
     return directory

@@ -20,8 +20,9 @@ from tests.backends import (
     environment_of_zipkin,
     zipkin,
 )
-from tests.haas_otel.waits import wait_until, waiting
+from tests.haas_otel.waits import waiting
 from tests.receiver import Receiver
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,8 +18,9 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from haas_otel.delivery.exporters import Target, chosen_targets
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.processor import DurableSpanProcessor
-from tests.haas_otel.waits import wait_until, waiting
+from tests.haas_otel.waits import waiting
 from tests.receiver import Receiver
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

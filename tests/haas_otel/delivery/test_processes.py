@@ -13,8 +13,9 @@ import pytest
 
 from haas_otel.delivery import TraceStore
 from tests.chaos import CHAOS
-from tests.haas_otel.waits import has_failed, wait_until, waiting
+from tests.haas_otel.waits import has_failed, waiting
 from tests.receiver import Fault, Receiver
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,10 @@ import pytest
 
 from haas_otel.delivery import TraceStore
 from tests.chaos import CHAOS
-from tests.haas_otel.waits import wait_until, waiting
+from tests.haas_otel.waits import waiting
 from tests.received import _attributes
 from tests.receiver import Protocol, Receiver
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,21 @@
+"""Waiting for what a test is about, in place of sleeping."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def wait_until(
+    predicate: Callable[[], Any], *, timeout: float = 120, interval: float = 0.1, what: str = ""
+) -> Any:
+    """Return the predicate's first true value; fail after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout} s in vain for {what or predicate}")
+        time.sleep(interval)
+    return value
