@@ -50,7 +50,11 @@ class Api:
             flow_id,
             name=name,
             entrypoint=entrypoint,
-            path=str(project),
+            # As in prefect.yaml. With a path, a worker copies the whole folder for each run and
+            # deletes it after, during which it does nothing else: minutes, where .venv is in it.
+            pull_steps=[
+                {"prefect.deployments.steps.set_working_directory": {"directory": str(project)}}
+            ],
             work_pool_name=pool,
             tags=tags or [],
             parameter_openapi_schema=_schema(flow),
