@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from tests.waits import wait_until
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -87,9 +89,25 @@ class PrefectUi:
     def artifact(self, key: str) -> Locator:
         return self.page.locator("a[href*='/artifacts/artifact/']").filter(has_text=key)
 
-    def open_artifact(self, key: str) -> None:
+    def wait_for_artifact(self, key: str) -> Locator:
+        """Open the tab of artifacts, and load it again: the list does not grow by itself."""
+        from playwright.sync_api import TimeoutError as NotThere
+
         self.open_tab("Artifacts")
-        self.artifact(key).click()
+
+        def listed() -> bool:
+            try:
+                self.artifact(key).wait_for(timeout=5_000)
+            except NotThere:
+                self.page.reload()
+                return False
+            return True
+
+        wait_until(listed, timeout=90, what=f"the artifact {key}")
+        return self.artifact(key)
+
+    def open_artifact(self, key: str) -> None:
+        self.wait_for_artifact(key).click()
         self.page.wait_for_url("**/artifacts/artifact/**")
 
     def progress(self) -> float:

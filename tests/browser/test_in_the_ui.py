@@ -85,8 +85,7 @@ def test_an_encoding_is_filled_in_watched_and_cancelled(ui: PrefectUi, stage: St
 
     back.click()
     ui.wait_for_state("Running")
-    ui.open_tab("Artifacts")
-    ui.artifact("encoding-progress").wait_for()
+    ui.wait_for_artifact("encoding-progress")
     ui.picture("running", height=850)
     ui.cancel_run()
     ui.wait_for_state("Cancelled")
@@ -114,8 +113,6 @@ def test_a_scan_leaves_its_report_and_a_link_to_its_trace(ui: PrefectUi, stage: 
     ui.wait_for_state("Completed")
     ui.page.get_by_text("scan of Films").first.wait_for()
 
-    ui.open_tab("Artifacts")
-    ui.artifact("metadata-scan-report").wait_for()
     ui.open_artifact("metadata-scan-report")
     ui.page.get_by_role("heading", name="Library scan").wait_for()
     ui.page.go_back()
