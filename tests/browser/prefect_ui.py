@@ -65,6 +65,21 @@ class PrefectUi:
             field.get_by_role("tab", name=kind, exact=True).click()
         field.locator("textarea, input").fill(value)
 
+    def correct(self, title: str, value: str, refusal: Locator) -> None:
+        """Fill a field anew until what was said of it is gone: a late answer brings it back."""
+        from playwright.sync_api import TimeoutError as StillThere
+
+        def taken() -> bool:
+            self.fill(title, value)
+            try:
+                refusal.wait_for(state="hidden", timeout=5_000)
+            except StillThere:
+                self.fill(title, value[:1])
+                return False
+            return True
+
+        wait_until(taken, timeout=90, what=f"{title} to be taken")
+
     def choose(self, title: str, value: str) -> None:
         self.page.get_by_role("button", name=f"Select {title}").click()
         self.page.get_by_role("option", name=value, exact=True).click()
