@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -250,8 +251,10 @@ class Outbox:
                 return self._connection
             self.close()
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._path.touch(mode=0o600)
-            inode = self._path.stat().st_ino
+            # By one descriptor: another process may put the file aside at any moment.
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            inode = os.fstat(descriptor).st_ino
+            os.close(descriptor)
         except OSError as error:
             self.close()
             raise OutboxUnusable(f"{self._path}: {error}") from error
