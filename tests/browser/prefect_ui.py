@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from tests.waits import wait_until
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 STANDS_STILL = "document.getAnimations().every((each) => !(each instanceof CSSTransition))"
+
+
+def _becomes(what: Locator, state: Literal["hidden", "visible"]) -> bool:
+    """Say whether something is shown, or hidden, within some seconds."""
+    from playwright.sync_api import TimeoutError as NotInTime
+
+    try:
+        what.wait_for(state=state, timeout=5_000)
+    except NotInTime:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -67,16 +78,13 @@ class PrefectUi:
 
     def correct(self, title: str, value: str, refusal: Locator) -> None:
         """Fill a field anew until what was said of it is gone: a late answer brings it back."""
-        from playwright.sync_api import TimeoutError as StillThere
 
         def taken() -> bool:
             self.fill(title, value)
-            try:
-                refusal.wait_for(state="hidden", timeout=5_000)
-            except StillThere:
-                self.fill(title, value[:1])
-                return False
-            return True
+            if _becomes(refusal, "hidden"):
+                return True
+            self.fill(title, value[:1])
+            return False
 
         wait_until(taken, timeout=90, what=f"{title} to be taken")
 
@@ -106,20 +114,17 @@ class PrefectUi:
 
     def wait_for_artifact(self, key: str) -> Locator:
         """Open the tab of artifacts, and load it again: the list does not grow by itself."""
-        from playwright.sync_api import TimeoutError as NotThere
-
         self.open_tab("Artifacts")
+        artifact = self.artifact(key)
 
         def listed() -> bool:
-            try:
-                self.artifact(key).wait_for(timeout=5_000)
-            except NotThere:
-                self.page.reload()
-                return False
-            return True
+            if _becomes(artifact, "visible"):
+                return True
+            self.page.reload()
+            return False
 
         wait_until(listed, timeout=90, what=f"the artifact {key}")
-        return self.artifact(key)
+        return artifact
 
     def open_artifact(self, key: str) -> None:
         self.wait_for_artifact(key).click()
