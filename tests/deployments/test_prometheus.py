@@ -20,6 +20,7 @@ import yaml
 
 from haas_otel.delivery.metrics import BUCKETS
 from tests.parts import require
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -316,11 +317,13 @@ def prometheus(files: Path, collector_port: int) -> Iterator[Prometheus]:
     )
     server = Prometheus(port)
     try:
-        wait_until(lambda: server.has(f"count_over_time({DURATION}_count[1m]) > 4"), files / "log")
+        scraped = f"count_over_time({DURATION}_count[1m]) > 4"
+        wait_until(lambda: server.has(scraped), timeout=60, what="five scrapes")
         yield server
     finally:
         process.terminate()
         process.wait(timeout=30)
+        print((files / "log").read_text())  # shown with what fails
 
 
 def compose_flags() -> list[str]:
@@ -329,15 +332,8 @@ def compose_flags() -> list[str]:
     return [flag for flag in services["prometheus"]["command"] if "config.file" not in flag]
 
 
-def wait_until(true: Any, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-
-
 def test_a_running_prometheus_answers_the_dashboard_and_raises_the_alert(
-    prometheus: Prometheus, files: Path
+    prometheus: Prometheus,
 ) -> None:
     queries = dashboard_queries()
     assert len(queries) == 8
@@ -373,4 +369,4 @@ def test_a_running_prometheus_answers_the_dashboard_and_raises_the_alert(
         alerts = prometheus.ask("alerts")["alerts"]
         return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
 
-    wait_until(lambda: "BackgroundTaskFailed" in firing(), files / "log")
+    wait_until(lambda: "BackgroundTaskFailed" in firing(), timeout=60, what="the alert")
