@@ -5,10 +5,12 @@
 Everything else comes from the standard ``OTEL_*`` variables.
 """
 
-from haas_otel import settling as _settling
+from haas_otel import hooks as _hooks
+from haas_otel import records as _records
 from haas_otel import span as _span
 from haas_otel.decorators import BackgroundFlow, BackgroundTask, flow, task
-from haas_otel.reconciler import Reconciled, reconcile
+from haas_otel.reconcile import Reconciled, reconcile
+from haas_otel.reconcile import settle_here as _settle_here
 
 __all__ = [
     "BackgroundFlow",
@@ -32,11 +34,11 @@ def configure() -> None:
     set_up()
 
 
-def _find_ledger() -> _settling.Ledger | None:
-    from haas_otel.delivery import find_ledger
+def _find_disk() -> _records.Disk | None:
+    from haas_otel.delivery import find_disk
 
-    return find_ledger()
+    return find_disk(_settle_here)
 
 
-_span.prepare_with(configure)
-_settling.ledger_with(_find_ledger)
+_span.set_up_with(configure, _hooks.end_left_at_exit)
+_records.find_with(_find_disk)

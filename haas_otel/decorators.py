@@ -14,7 +14,7 @@ from prefect.settings import get_current_settings
 from prefect.tasks import Task
 from prefect.utilities.annotations import NotSet
 
-from haas_otel import hooks, settling, span
+from haas_otel import flow_hooks, hooks, reconcile, records, span
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -75,7 +75,7 @@ class BackgroundTask(Task[P, R]):
         self.on_running_hooks = [hooks.haas_otel_on_running, *_users(self.on_running_hooks)]
         self.on_completion_hooks = [hooks.haas_otel_on_end, *_users(self.on_completion_hooks)]
         self.on_failure_hooks = [hooks.haas_otel_on_end, *_users(self.on_failure_hooks)]
-        settling.remember(self)
+        reconcile.remember(self)
 
     def on_cancellation(self, fn: StateHookCallable) -> StateHookCallable:
         """Add a hook, called with (task, task_run, state) when a run is cancelled."""
@@ -116,7 +116,7 @@ class BackgroundTask(Task[P, R]):
                 flow_context.flow_run if flow_context else None,
                 task_type=self.task_type,
                 task_name=self.name,
-                ledger=settling.ledger_id(),
+                machine=disk.machine if (disk := records.disk()) else None,
             )
 
 
@@ -153,9 +153,10 @@ class BackgroundFlow(Flow[P, R]):
     """
 
     def __init__(self, fn: Callable[P, R], **options: Any) -> None:
-        super().__init__(fn, **_with_own_hooks(options, settling.FLOW_HOOKS))
+        super().__init__(fn, **_with_own_hooks(options, flow_hooks.FLOW_HOOKS))
         if "PREFECT__FLOW_RUN_ID" in environ:  # an engine's process: no application sets it up
             _prepare_for_prefects_spans()
+            flow_hooks.note_process()
 
     if TYPE_CHECKING:
         pass  # what a call takes and returns is told by Prefect's overloads
@@ -168,7 +169,7 @@ class BackgroundFlow(Flow[P, R]):
 
     def with_options(self, **options: Any) -> BackgroundFlow[P, R]:
         """Return this flow with other options."""
-        given = {name: hook for name, hook in settling.FLOW_HOOKS.items() if options.get(name)}
+        given = {name: hook for name, hook in flow_hooks.FLOW_HOOKS.items() if options.get(name)}
         changed = super().with_options(**_with_own_hooks(options, given))
         changed.__class__ = BackgroundFlow  # it has no state of its own
         return cast("BackgroundFlow[P, R]", changed)
@@ -277,9 +278,14 @@ def _prepare_for_prefects_spans() -> None:
 def _run_name(chosen: Any, parameters: dict[str, Any]) -> str | None:
     if chosen is None or isinstance(chosen, str):
         return chosen.format(**parameters) if chosen else None
-    if "parameters" in inspect.signature(chosen).parameters:
-        return str(chosen(parameters=parameters))
-    return str(chosen())
+    named = "parameters" in inspect.signature(chosen).parameters
+    name = chosen(parameters=parameters) if named else chosen()
+    if not isinstance(name, str):  # as Prefect says it
+        kind = type(name).__name__
+        raise TypeError(
+            f"Callable {chosen} for 'task_run_name' returned type {kind} but a string is required."
+        )
+    return name
 
 
 def _noting_retries(condition: Any) -> Callable[..., Any]:

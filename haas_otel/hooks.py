@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import sys
 import time
-from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from anyio import CancelScope, to_thread
 from opentelemetry import context, trace
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import Abort, Pause, TerminationSignal
@@ -26,20 +26,27 @@ from prefect.logging.loggers import task_run_logger
 from prefect.states import Cancelled
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from haas_otel import labels, span
+from haas_otel import decision, labels, records, server, span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Coroutine, Iterator, Mapping
     from uuid import UUID
 
     from opentelemetry.trace import Span
     from prefect.client.schemas.objects import TaskRun
     from prefect.tasks import StateHookCallable, Task
 
+    from haas_otel.span import Run
+
 # What stops a task from outside. Anything else that is raised, SystemExit too, is its own failure.
 INTERRUPTIONS = (KeyboardInterrupt, TerminationSignal, asyncio.CancelledError, Pause, Abort)
 # After these Prefect gives the task run no state any more: the server shows it Running for ever.
 _WITHOUT_A_STATE = (Exception, Pause, Abort, GeneratorExit)
+
+_logger = logging.getLogger(__name__)
+
+# What is left to do of an end, for Prefect to wait for.
+Later: TypeAlias = "Coroutine[Any, Any, None]"
 
 
 @dataclass(slots=True)
@@ -47,37 +54,44 @@ class LiveSpan:
     """A span whose task run this process runs."""
 
     span: Span
+    run: Run
     task: Task[..., Any]
     task_run: TaskRun
     attempt: UUID  # the id of the Running state
+    pid: int
     in_body: bool = False
 
 
+# The one registry. A forked child has its parent's entries, and leaves them alone.
 live: dict[UUID, LiveSpan] = {}
-# The last task runs that this process has told. The server's records of them may lag behind.
-told: deque[UUID] = deque(maxlen=1000)
 
 
-def haas_otel_on_running(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> None:
+def haas_otel_on_running(
+    task: Task[..., Any], task_run: TaskRun, state: State[Any]
+) -> Later | None:
     """Start the span on the first attempt; end it when the run is being interrupted."""
     if labels.TASK_TYPE not in task_run.labels:
-        return  # switched off when the run was introduced
+        return None  # switched off when the run was introduced
     running = live.get(task_run.id)
     if running is None:
         flow_context = FlowRunContext.get()
-        started = span.start(task_run, flow_context.flow_run if flow_context else None)
-        live[task_run.id] = LiveSpan(started, task, task_run, state.id)
+        run = span.run_of(task_run, flow_context.flow_run if flow_context else None)
+        if disk := records.disk():
+            disk.begin(key_of(run), records.of_task(run))
+        live[task_run.id] = LiveSpan(span.start(run), run, task, task_run, state.id, os.getpid())
+    elif running.pid != os.getpid():
+        return None
     elif running.attempt != state.id:
         running.attempt = state.id
     else:
-        _interrupted(running, sys.exception())
+        return _interrupted(running, sys.exception())
+    return None
 
 
-def haas_otel_on_end(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> None:
+def haas_otel_on_end(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> Later | None:
     """End the span when the run is Completed or Failed."""
     running = live.get(task_run.id)
-    if running is not None:
-        _end(running, task_run, span.ending_of(state))
+    return None if running is None else _end(running, span.ending_of(state))
 
 
 @contextmanager
@@ -89,7 +103,7 @@ def current() -> Iterator[LiveSpan | None]:
         yield None
         return
     running.in_body = True
-    token = context.attach(trace.set_span_in_context(running.span))
+    token = context.attach(trace.set_span_in_context(span.BodySpan(running.span)))
     try:
         yield running
     finally:
@@ -98,53 +112,58 @@ def current() -> Iterator[LiveSpan | None]:
 
 
 def note_result(running: LiveSpan | None, result: object) -> None:
-    """End the span of a run whose body returns a Cancelled or Crashed state: no hook will."""
+    """End the span of a run whose body returns a state after which Prefect calls no hook."""
     if running is None or not isinstance(result, State):
         return
-    if result.is_cancelled() or result.is_crashed():
+    if not (result.is_completed() or result.is_failed()):
         with span.never_failing():
-            _stopped(running, span.ending_of(result))
+            if (later := _stopped(running, span.ending_of(result))) is not None:
+                run_coro_as_sync(later)
 
 
 def note_retry(task_run: TaskRun, state: State[Any]) -> None:
-    """Note a failed attempt that another will follow, on the span and on the run's labels."""
+    """Note a failed attempt that another will follow: on the span, on disk, on the labels."""
     running = live.get(task_run.id)
     if running is None:
         return
-    exception = span.exception_in(state)
+    failure = span.failed(span.exception_in(state), time.time_ns(), state.message)
     retry = labels.Retry(
         attempt=task_run.run_count,
-        at=time.time_ns(),
-        exception_type=span.type_name(exception) if exception else "prefect.exceptions.FailedRun",
-        exception_message=(str(exception) if exception else state.message) or "",
+        at=failure.at,
+        exception_type=failure.exception_type or "",
+        exception_message=failure.message,
     )
-    span.retrying(running.span, retry)
-    earlier = labels.read_learnt(task_run.labels)
-    labels.write_learnt(
-        task_run.labels, labels.Learnt((*earlier.retries, retry), body_attributes(running.span))
-    )
+    span.retrying(running.span, running.run, retry)
+    retries = (*labels.read_learnt(task_run.labels).retries, retry)
+    learnt = labels.Learnt(retries, body_attributes(running.span))
+    if disk := records.disk():
+        disk.begin(key_of(running.run), records.of_task(running.run, learnt))
+    labels.write_learnt(task_run.labels, learnt)
 
 
-def settle_live(flow_run_id: UUID | None = None) -> list[UUID]:
-    """End the spans of ended task runs for which Prefect called no hook; return their ids.
+def end_left(flow_run_id: UUID | None = None) -> list[Later]:
+    """End the spans of ended task runs for which Prefect called no hook.
 
-    Such are runs interrupted while they waited for a retry. Runs that still go on, in threads, are
-    left alone. What a flow run leaves when its process exits is left to whoever settles that: the
-    records hold all that there is to tell.
+    Such are runs interrupted while they waited for a retry, and generators that nobody exhausted.
+    Runs that still go on, in threads, are left alone: when the process exits, the disk has them.
 
     Args:
-        flow_run_id: settle this flow run's task runs; by default those without a flow.
+        flow_run_id: of this flow run's task runs; by default of those without a flow.
     """
-    ended = []
+    later = []
     for running in list(live.values()):
         state = running.task_run.state
-        if running.task_run.flow_run_id == flow_run_id and state is not None and state.is_final():
-            _stopped(running, span.ending_of(state))
-            ended.append(running.task_run.id)
-    return ended
+        if running.task_run.flow_run_id != flow_run_id or running.pid != os.getpid():
+            continue
+        if state is not None and (state.is_final() or running.task.isgenerator):
+            later.append(_stopped(running, span.ending_of(state)))
+    return [each for each in later if each is not None]
 
 
-span.at_exit(settle_live)
+def end_left_at_exit() -> None:
+    """End what task runs without a flow have left, when the process exits."""
+    for later in end_left():
+        run_coro_as_sync(later)
 
 
 def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> None:
@@ -157,45 +176,77 @@ def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> None:
 def body_attributes(running: Span) -> Mapping[str, Any]:
     """Return what the body set on the span: all but the contract's own and Prefect's."""
     attributes: Mapping[str, Any] = getattr(running, "attributes", None) or {}
-    return {
-        key: value
-        for key, value in attributes.items()
-        if not key.startswith(("task.", "prefect.", "exception."))
-    }
+    return {key: value for key, value in attributes.items() if not span.is_ours(key)}
 
 
-def _end(running: LiveSpan, task_run: TaskRun, ending: span.Ending) -> None:
-    if live.pop(task_run.id, None) is not None:
-        span.end(running.span, task_run, ending)
-        told.append(task_run.id)
+def key_of(run: Run) -> str:
+    """Return the key of a task run's start record."""
+    return f"{run.span_id:016x}"
 
 
-def _interrupted(running: LiveSpan, exception: BaseException | None) -> None:
+def _end(running: LiveSpan, ending: span.Ending) -> Later | None:
+    if running.pid != os.getpid() or live.pop(running.task_run.id, None) is None:
+        return None
+    # Silent for so long, its machine may have been given up, and its span ended by another.
+    if running.run.flow_run_id and ending.at - running.run.start > decision.silence():
+        return _end_unless_spoken_for(running, ending)
+    _write(running, ending)
+    return None
+
+
+async def _end_unless_spoken_for(running: LiveSpan, ending: span.Ending) -> None:
+    with CancelScope(shield=True):
+        other = await to_thread.run_sync(server.who_spoke_for, running.run)
+    evidence = decision.Evidence(now=time.time_ns(), own=ending, spoken_for=bool(other))
+    if isinstance(decision.decide(evidence), decision.End):
+        _write(running, ending)
+        return
+    _logger.warning(
+        "The span of task run %s was ended by machine %s, which took this one for gone; here it"
+        " ended as %s at %s ns, and no second span is made",
+        *(running.task_run.id, other, ending.status, ending.at),
+    )
+    if disk := records.disk():
+        disk.end(key_of(running.run))
+
+
+def _write(running: LiveSpan, ending: span.Ending) -> None:
+    span.end(running.span, running.run, ending)
+    if disk := records.disk():
+        disk.end(key_of(running.run))
+
+
+def _interrupted(running: LiveSpan, exception: BaseException | None) -> Later | None:
     now = time.time_ns()
-    if exception is None or isinstance(exception, INTERRUPTIONS):
-        _stopped(running, span.cancelled(now))
+    if isinstance(exception, GeneratorExit):  # its consumer wants no more of it
+        later = _stopped(running, span.Ending("Completed", now))
+    elif exception is None or isinstance(exception, INTERRUPTIONS):
+        later = _stopped(running, span.cancelled(now))
     else:
-        _stopped(running, span.failed(exception, now))
+        later = _stopped(running, span.failed(exception, now))
     if exception is None or isinstance(exception, _WITHOUT_A_STATE):
-        with span.never_failing():
-            _mark_on_the_flow_run(running.task_run)
+        return _mark(running.task_run, later)
+    return later
 
 
-def _stopped(running: LiveSpan, ending: span.Ending) -> None:
-    _end(running, running.task_run, ending)
-    # Leaves with the state that follows: whoever reads the run knows it is told.
-    running.task_run.labels[labels.SETTLED] = ending.status
+def _stopped(running: LiveSpan, ending: span.Ending) -> Later | None:
+    later = _end(running, ending)
+    # Leaves with the state that follows: whoever reads the run knows that its span is ended.
+    running.task_run.labels[labels.ENDED] = ending.status
     if ending.status == "Cancelled":
         call_cancellation_hooks(running.task, running.task_run)
+    return later
 
 
-def _mark_on_the_flow_run(task_run: TaskRun) -> None:
+async def _mark(task_run: TaskRun, first: Later | None) -> None:
+    """Mark on the flow run what no state of the task run can carry to the server."""
+    if first is not None:
+        await first
+    disk = records.disk()
     if task_run.flow_run_id is not None:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run_labels(
-                task_run.flow_run_id,
-                labels.told([task_run.id], task_run.labels.get(labels.LEDGER)),
-            )
+        mark = {f"{labels.SETTLED}.{task_run.id}": disk.machine if disk else ""}
+        with CancelScope(shield=True):
+            await to_thread.run_sync(server.mark_flow_run, task_run.flow_run_id, mark)
 
 
 def _call_hook(

@@ -1,4 +1,4 @@
-"""Labels: what a run carries through Prefect, so that another process can tell its span.
+"""Labels: what a run carries through Prefect, for machines that cannot read this one's disk.
 
 Labels set before a task run enters Running arrive at the server with that state; later ones with
 the next state. They hold ids, names and numbers of the span only, never parameters.
@@ -7,26 +7,28 @@ the next state. They hold ids, names and numbers of the span only, never paramet
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, MutableMapping
-    from uuid import UUID
+    from collections.abc import Mapping, MutableMapping
 
 # Prefect's own label for the trace context of a run's caller.
 TRACEPARENT = "__OTEL_TRACEPARENT"
+# On a task run.
 TASK_TYPE = "haas_otel.task.type"
 TASK_NAME = "haas_otel.task.name"
-# On a task run: the ledger that its process writes to. On a flow run: the last settled attempt.
-LEDGER = "haas_otel.ledger"
-SETTLED = "haas_otel.settled"
-# On a flow run, followed by the id of one of its task runs: its span is told. The value is the
-# ledger of who told it, or True where there is none.
-TOLD = "haas_otel.told."
+MACHINE = "haas_otel.ledger"  # whose disk has the start record
+ENDED = "haas_otel.ended"  # its own process has ended the span, with this status
 _LEARNT = "haas_otel.learnt"
+# On a flow run. Alone, the mark holds "<attempt> <machine>": every span of the attempt is ended by
+# that machine. Followed by the id of a task run, it holds the machine that ended this one span.
+SETTLED = "haas_otel.settled"
+SUSPECTED = "haas_otel.suspected"  # when it was first found silent, in ns since the epoch
 
-AttributeValue = str | bool | int | float
+# Prefect refuses an event that is too large, and with it the run's next state.
+MAX_BYTES = 12_000  # of what was learnt; with the names at most 16 kB
+MAX_MESSAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +43,77 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What the finished attempts of a task run told: retries, and attributes that bodies set."""
+    """What the finished attempts of a task run left: retries, and attributes that bodies set.
+
+    ``left_out`` counts those for which there was no room.
+    """
 
     retries: tuple[Retry, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    left_out: int = 0
+
+    def to_json(self) -> str:
+        """Return it as JSON on one line."""
+        content = {
+            "retries": [asdict(retry) for retry in self.retries],
+            "attributes": dict(self.attributes),
+            "left_out": self.left_out,
+        }
+        return json.dumps(content, default=str)
+
+    @classmethod
+    def from_json(cls, text: object) -> Learnt:
+        """Return what JSON holds; nothing where it cannot be read."""
+        try:
+            content = json.loads(str(text))
+            retries = tuple(Retry(**retry) for retry in content.get("retries", ()))
+            attributes = dict(content.get("attributes", {}))
+            return cls(retries, attributes, int(content.get("left_out", 0)))
+        except (ValueError, TypeError, AttributeError):
+            return cls()
 
 
 def read_learnt(labels: Mapping[str, Any]) -> Learnt:
-    """Return what the labels hold; nothing where they hold none or it cannot be read."""
-    try:
-        content = json.loads(labels.get(_LEARNT, "{}"))
-        retries = tuple(Retry(**retry) for retry in content.get("retries", ()))
-        return Learnt(retries, dict(content.get("attributes", {})))
-    except (ValueError, TypeError, AttributeError):
-        return Learnt()
+    """Return what the labels of a task run hold."""
+    return Learnt.from_json(labels.get(_LEARNT, "{}"))
 
 
 def write_learnt(labels: MutableMapping[str, Any], learnt: Learnt) -> None:
-    """Put it on the labels, to leave with the run's next state."""
-    content = {
-        "retries": [asdict(retry) for retry in learnt.retries],
-        "attributes": dict(learnt.attributes),
-    }
-    labels[_LEARNT] = json.dumps(content, default=str)
+    """Put it on the labels, to leave with the run's next state; what does not fit is left out.
+
+    Attributes go first, the largest before the others, then the oldest retries.
+    """
+    retries = [
+        replace(
+            each,
+            exception_type=each.exception_type[:200],
+            exception_message=each.exception_message[:MAX_MESSAGE],
+        )
+        for each in learnt.retries
+    ]
+    attributes = dict(learnt.attributes)
+    largest_last = sorted(attributes, key=lambda name: len(str(attributes[name])))
+    left_out = learnt.left_out
+    text = Learnt(tuple(retries), attributes, left_out).to_json()
+    while len(text) > MAX_BYTES and (attributes or retries):
+        left_out += 1
+        if attributes:
+            del attributes[largest_last.pop()]
+        else:
+            del retries[0]
+        text = Learnt(tuple(retries), attributes, left_out).to_json()
+    labels[_LEARNT] = text
 
 
-def told(task_run_ids: Iterable[UUID], ledger: object) -> dict[str, Any]:
-    """Return the labels of a flow run that say who has told these task runs."""
-    return {TOLD + str(each): ledger or True for each in task_run_ids}
+def settled_by(labels: Mapping[str, Any], attempt: int, task_run_id: object) -> str | None:
+    """Return the machine that ended the span of a task run, by the marks on its flow run."""
+    alone = labels.get(f"{SETTLED}.{task_run_id}")
+    if alone is not None:
+        return str(alone)
+    until, _, machine = str(labels.get(SETTLED, "0")).partition(" ")
+    return machine if until.isdigit() and int(until) >= max(attempt, 1) else None
+
+
+def settled(attempt: int, machine: str | None) -> dict[str, Any]:
+    """Return the mark of a flow run whose spans, up to this attempt, are ended by a machine."""
+    return {SETTLED: f"{attempt} {machine or ''}"}

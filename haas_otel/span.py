@@ -7,15 +7,17 @@ import logging
 import threading
 import traceback
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from os import environ
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from uuid import UUID
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prefect.settings import get_current_settings
 
@@ -23,21 +25,22 @@ from haas_otel import ids, labels
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterator
-    from uuid import UUID
+    from collections.abc import Callable, Iterator, Mapping
 
     from opentelemetry.trace import Span, Tracer
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
 
 SCOPE = "Haas.Media.BackgroundTasks"
 CANCELLED_MESSAGE = "Task was cancelled"
+MAX_MESSAGE = 8_000
+MAX_STACKTRACE = 32_000
 
 _logger = logging.getLogger(__name__)
 _OK = Status(StatusCode.OK)
 _EPOCH = date(1970, 1, 1).toordinal()
 _propagator = TraceContextTextMapPropagator()
 _prepare: Callable[[], object] = lambda: None  # noqa: E731
-_last_duties: list[Callable[[], object]] = []
+_before_exit: Callable[[], object] = lambda: None  # noqa: E731
 _tracer: Tracer | None = None
 _tracer_lock = threading.Lock()
 
@@ -52,15 +55,39 @@ class Ending(NamedTuple):
     stacktrace: str | None = None
 
 
-def prepare_with(configure: Callable[[], object]) -> None:
-    """Have ``configure`` called once in a process, before its first span."""
-    global _prepare
-    _prepare = configure
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the span of a started task run says from its start on; ``start`` in ns since the epoch.
+
+    ``root_id`` is the outermost flow run of its process, ``caller`` a W3C traceparent.
+    """
+
+    task_run_id: UUID
+    flow_run_id: UUID | None
+    root_id: UUID | None
+    task_key: str
+    caller: str | None
+    start: int
+    attributes: dict[str, Any]
+
+    @property
+    def trace_id(self) -> int:
+        """The trace that the span is in."""
+        caller = trace.get_current_span(_context(self.caller)).get_span_context()
+        if caller.is_valid:
+            return caller.trace_id
+        return ids.trace_id_of(self.task_run_id, self.flow_run_id)
+
+    @property
+    def span_id(self) -> int:
+        """The id that the span has in every process."""
+        return ids.span_id_of(self.task_run_id)
 
 
-def at_exit(duty: Callable[[], object]) -> None:
-    """Have ``duty`` called when a process that made spans exits, while spans can still be ended."""
-    _last_duties.append(duty)
+def set_up_with(prepare: Callable[[], object], before_exit: Callable[[], object]) -> None:
+    """Have ``prepare`` called before the first span of a process, ``before_exit`` at its end."""
+    global _prepare, _before_exit
+    _prepare, _before_exit = prepare, before_exit
 
 
 @contextmanager
@@ -92,8 +119,7 @@ def tracer() -> Tracer:
                 _prepare()
                 _tracer = trace.get_tracer(SCOPE, package_version())
                 # After the set-up, so that it runs before the provider's own shutdown.
-                for last_duty in _last_duties:
-                    atexit.register(last_duty)
+                atexit.register(_before_exit)
     return _tracer
 
 
@@ -111,14 +137,14 @@ def introduce(
     *,
     task_type: str,
     task_name: str,
-    ledger: str | None = None,
+    machine: str | None = None,
 ) -> None:
     """Put on a task run's labels what its span needs, before it enters Running."""
     own = task_run.labels
     own[labels.TASK_TYPE] = task_type
-    own[labels.TASK_NAME] = task_name
-    if ledger:
-        own[labels.LEDGER] = ledger
+    own[labels.TASK_NAME] = task_name[: labels.MAX_MESSAGE]
+    if machine:
+        own[labels.MACHINE] = machine
     if flow_run is not None and not isinstance(flow_run.labels, CallerLabels):
         flow_run.labels = CallerLabels(flow_run.labels)
     # Where the label is there already, Prefect's own span of this run is the caller.
@@ -150,28 +176,46 @@ def traceparent() -> str | None:
     return carrier.get("traceparent")
 
 
-def start(task_run: TaskRun, flow_run: FlowRun | None) -> Span:
-    """Start the span of a started task run, as its record tells it."""
-    started = nanoseconds(task_run.start_time)
-    task_run_id = task_run.id
-    attributes = _identity(task_run)
+def run_of(task_run: TaskRun, flow_run: FlowRun | None) -> Run:
+    """Return what the record of a started task run says of its span."""
+    own = task_run.labels
+    attributes = {
+        "task.id": str(task_run.id),
+        "task.type": own[labels.TASK_TYPE],
+        "task.name": own[labels.TASK_NAME],
+    }
     if flow_run is not None:
         attributes.update(_of_flow_run(flow_run.id, flow_run.name, flow_run.deployment_id))
         attributes["prefect.attempt"] = task_run.flow_run_run_count or flow_run.run_count
-    trace_id = ids.trace_id_of(task_run_id, task_run.flow_run_id)
-    with ids.chosen(trace_id, ids.span_id_of(task_run_id)):
+    caller = own.get(labels.TRACEPARENT)
+    return Run(
+        task_run.id,
+        task_run.flow_run_id,
+        _outermost(task_run.flow_run_id),
+        task_run.task_key,
+        str(caller) if caller else None,
+        nanoseconds(task_run.start_time),
+        attributes,
+    )
+
+
+def start(run: Run) -> Span:
+    """Start the span of a task run."""
+    trace_id = ids.trace_id_of(run.task_run_id, run.flow_run_id)
+    with ids.chosen(trace_id, ids.span_id_of(run.task_run_id)):
         span = tracer().start_span(
-            f"BackgroundTask.{attributes['task.type']}",
-            context=_caller(task_run),
+            f"BackgroundTask.{run.attributes['task.type']}",
+            # Not the current context: the caller on record alone decides, in every process alike.
+            context=_context(run.caller),
             kind=SpanKind.INTERNAL,
-            attributes=attributes,
-            start_time=started,
+            attributes=run.attributes,
+            start_time=run.start,
         )
-    span.add_event("task.started", timestamp=started)
+    span.add_event("task.started", timestamp=run.start)
     return span
 
 
-def retrying(span: Span, retry: labels.Retry) -> None:
+def retrying(span: Span, run: Run, retry: labels.Retry) -> None:
     """Note on the span that an attempt failed and another follows."""
     span.add_event(
         "task.retrying",
@@ -180,14 +224,14 @@ def retrying(span: Span, retry: labels.Retry) -> None:
             "exception.type": retry.exception_type,
             "exception.message": retry.exception_message,
         },
-        timestamp=retry.at,
+        timestamp=max(retry.at, run.start),  # the clock may have been set back
     )
 
 
-def end(span: Span, task_run: TaskRun, ending: Ending) -> None:
+def end(span: Span, run: Run, ending: Ending) -> None:
     """End the span: status, tags and the closing event, by the contract."""
-    started = getattr(span, "start_time", None) or nanoseconds(task_run.start_time)
-    at = max(ending.at, started)
+    started = run.start
+    at = max(ending.at, started, *(event.timestamp for event in getattr(span, "events", ())))
     tags: dict[str, Any] = {
         "task.status": ending.status,
         "task.duration_ms": (at - started) / 1e6,
@@ -197,13 +241,15 @@ def end(span: Span, task_run: TaskRun, ending: Ending) -> None:
         tags["exception.message"] = ending.message
         if ending.stacktrace:
             tags["exception.stacktrace"] = ending.stacktrace
-    attributes_full, events_full = _is_full(span, len(tags))
-    span.set_attributes(_identity(task_run) | tags if attributes_full else tags)
+    attributes_full, events_full = _is_full(span, run.attributes, tags)
+    span.set_attributes(run.attributes | tags if attributes_full else tags)
     if ending.status == "Completed":
         span.set_status(_OK)
     else:
+        # The SDK may have cut it, by the limit that is set for values.
+        message = (getattr(span, "attributes", None) or {}).get("exception.message")
         _forget_status(span)
-        span.set_status(Status(StatusCode.ERROR, ending.message))
+        span.set_status(Status(StatusCode.ERROR, str(message or ending.message)))
     if events_full:
         span.add_event("task.started", timestamp=started)
     span.add_event(f"task.{ending.status.lower()}", timestamp=at)
@@ -211,13 +257,16 @@ def end(span: Span, task_run: TaskRun, ending: Ending) -> None:
 
 
 def ending_of(state: State[Any]) -> Ending:
-    """Return the ending that a terminal state tells: Completed, Failed or Cancelled."""
+    """Return the ending that a state tells: Completed, Failed, or Cancelled for what was stopped.
+
+    A body that returns a state which is not final has done what it wanted: Completed.
+    """
     at = nanoseconds(state.timestamp)
-    if state.is_completed():
-        return Ending("Completed", at)
     if state.is_failed():
         return failed(exception_in(state), at, state.message)
-    return cancelled(at)
+    if state.is_cancelled() or state.is_crashed():
+        return cancelled(at)
+    return Ending("Completed", at)
 
 
 def cancelled(at: int) -> Ending:
@@ -228,15 +277,33 @@ def cancelled(at: int) -> Ending:
 def failed(exception: BaseException | None, at: int, message: str | None = None) -> Ending:
     """Return the ending of a task run that failed; ``message`` where there is no exception."""
     if exception is None:
-        return Ending("Failed", at, message or "Run failed.", "prefect.exceptions.FailedRun")
-    name = type_name(exception)
+        said = shortened(message or "Run failed.", MAX_MESSAGE)
+        return Ending("Failed", at, said, "prefect.exceptions.FailedRun")
+    name, whole = type_name(exception), str(exception)
+    said = shortened(whole, MAX_MESSAGE)
     stacktrace = "".join(traceback.format_exception(exception))
-    return Ending("Failed", at, str(exception) or name, name, stacktrace)
+    if said != whole:
+        stacktrace = stacktrace.replace(whole, said)
+    # Its end is where the cause is.
+    return Ending("Failed", at, said or name, name, shortened(stacktrace, -MAX_STACKTRACE))
 
 
 def crashed(at: int, message: str | None) -> Ending:
     """Return the ending of a task run whose process died; Prefect's message tells how."""
-    return Ending("Failed", at, message or "Run crashed.", "prefect.exceptions.CrashedRun")
+    said = shortened(message or "The run's process died.", MAX_MESSAGE)
+    return Ending("Failed", at, said, "prefect.exceptions.CrashedRun")
+
+
+def shortened(text: str, most: int) -> str:
+    """Return text of at most so many bytes: the beginning of it, or the end if negative."""
+    if len(text) * 4 <= abs(most):
+        return text
+    raw = text.encode("utf-8", "surrogatepass")
+    if len(raw) <= abs(most):
+        return text
+    kept = raw[: most - 3] if most > 0 else raw[most + 3 :]
+    shown = kept.decode("utf-8", "ignore")
+    return f"{shown}…" if most > 0 else f"…{shown}"
 
 
 def exception_in(state: State[Any]) -> BaseException | None:
@@ -264,29 +331,80 @@ def nanoseconds(moment: dt.datetime | None) -> int:
     return (minutes * 60 + moment.second) * 1_000_000_000 + moment.microsecond * 1_000
 
 
-def _identity(task_run: TaskRun) -> dict[str, Any]:
-    own = task_run.labels
-    return {
-        "task.id": str(task_run.id),
-        "task.type": own[labels.TASK_TYPE],
-        "task.name": own[labels.TASK_NAME],
-    }
+def is_ours(attribute: str) -> bool:
+    """Say whether an attribute is the contract's, or one of Prefect's: not for bodies to set."""
+    return attribute.startswith(("task.", "prefect.", "exception."))
 
 
-def _is_full(span: Any, tags: int) -> tuple[bool, bool]:
-    """Say whether so many tags, and an event, take the place of the oldest: those of the start."""
+class BodySpan(trace.Span):
+    """The span as a task's body meets it: it can add to it, and not undo the contract.
+
+    Its name, status, end and the contract's attributes are not the body's.
+    """
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._span, name)
+
+    def get_span_context(self) -> trace.SpanContext:
+        """Return the span's ids."""
+        return self._span.get_span_context()
+
+    def is_recording(self) -> bool:
+        """Say whether what is added is kept."""
+        return self._span.is_recording()
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set an attribute that is not the contract's."""
+        if not is_ours(key):
+            self._span.set_attribute(key, value)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set attributes that are not the contract's."""
+        self._span.set_attributes({k: v for k, v in attributes.items() if not is_ours(k)})
+
+    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
+        """Add an event that is not the contract's."""
+        if not name.startswith("task."):
+            self._span.add_event(name, attributes, timestamp)
+
+    def add_link(self, context: Any, attributes: Any = None) -> None:
+        """Add a link."""
+        self._span.add_link(context, attributes)
+
+    def record_exception(self, exception: BaseException, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: what fails the task is on the span as the contract has it."""
+
+    def update_name(self, name: str) -> None:
+        """Do nothing."""
+
+    def set_status(self, status: Any, description: str | None = None) -> None:
+        """Do nothing: the end decides."""
+
+    def end(self, end_time: int | None = None) -> None:
+        """Do nothing: the task run goes on."""
+
+
+def _is_full(span: Any, own: dict[str, Any], tags: dict[str, Any]) -> tuple[bool, bool]:
+    """Say whether tags, and an event, take the place of the oldest: those of the start.
+
+    There is room for the contract's at least, whatever the SDK's limit. What is used here of the
+    SDK is private.
+    """
     limits = getattr(span, "_limits", None)
     if limits is None:  # not the SDK's
         return False, False
-    attributes, events = limits.max_span_attributes, limits.max_events
-    return (
-        attributes is not None and len(span._attributes) + tags > attributes,
-        events is not None and len(span._events) >= events,
-    )
+    attributes, most = span._attributes, span._attributes.maxlen
+    full = most is not None and len(attributes) + len(tags) > most
+    if full:
+        attributes.maxlen = max(most, len(own) + len(tags))
+    return full, limits.max_events is not None and len(span._events) >= limits.max_events
 
 
 def _forget_status(span: Span) -> None:
-    # The SDK keeps the first Ok for ever, and a body may set one before its run fails.
+    # The SDK keeps the first Ok for ever, and who holds the span itself may have set one.
     if hasattr(span, "_status"):
         span._status = Status(StatusCode.UNSET)
 
@@ -310,18 +428,10 @@ def _pages() -> str | None:
     return settings.ui_url.rstrip("/") + ("/v2" if derived else "")
 
 
-def _caller(task_run: TaskRun) -> Context:
-    # An empty context, not the current one: the labels alone decide, so that every process agrees.
-    caller = task_run.labels.get(labels.TRACEPARENT)
-    if not caller:
-        return Context()
-    return _propagator.extract({"traceparent": str(caller)}, context=Context())
+def _outermost(flow_run_id: UUID | None) -> UUID | None:
+    own = environ.get("PREFECT__FLOW_RUN_ID")
+    return UUID(own) if own and flow_run_id else flow_run_id
 
 
-def context_of(task_run: TaskRun) -> SpanContext:
-    """Return the ids that the span of a task run has."""
-    caller = trace.get_current_span(_caller(task_run)).get_span_context()
-    trace_id = (
-        caller.trace_id if caller.is_valid else ids.trace_id_of(task_run.id, task_run.flow_run_id)
-    )
-    return SpanContext(trace_id, ids.span_id_of(task_run.id), is_remote=False)
+def _context(caller: str | None) -> Context:
+    return _propagator.extract({"traceparent": caller}, context=Context()) if caller else Context()

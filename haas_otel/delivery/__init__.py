@@ -2,7 +2,8 @@
 
 The life of a span here::
 
-    ends -> journal   a line in this process's own file, before `end` returns
+    starts -> journal   a start record in this process's own file
+    ends -> journal   the span, before `end` returns
          -> outbox    one SQLite file for all processes, each span once
          -> exporter  once the collector answers; from a later process, if not from this one
 
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from haas_otel.span import enabled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
 
-    from haas_otel.delivery.ledger import DiskLedger
+    from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.store import TraceStore
     from haas_otel.delivery.waterfall import render_waterfall
 
@@ -27,7 +29,7 @@ __all__ = [
     "TraceStore",
     "configure",
     "deliver_pending",
-    "find_ledger",
+    "find_disk",
     "flush",
     "render_waterfall",
     "shutdown",
@@ -47,18 +49,18 @@ def configure() -> None:
         setup.configure()
 
 
-def find_ledger() -> DiskLedger | None:
-    """Return what the processes of this machine have written down; None where nothing is.
+def find_disk(settle: Callable[[], object]) -> SharedDisk | None:
+    """Return what the processes of this machine have written down; None while it cannot be used.
 
-    Sets up first. There is none when telemetry is off, when the application has a provider of its
-    own, or while the disk cannot be used.
+    Sets up first. ``settle`` is called now and then for what processes left that died. None too
+    when telemetry is off.
     """
     if not enabled():
         return None
     from haas_otel.delivery import setup
 
     setup.configure()
-    return setup.ledger()
+    return setup.disk(settle)
 
 
 def flush(timeout: timedelta) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
 
-from haas_otel.delivery.owner import Owner, is_alive
+from haas_otel.delivery.owner import is_alive, lock_of, owners
 from haas_otel.span import SCOPE
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
+    from haas_otel.delivery.journal import Journal
+
 _logger = logging.getLogger(__name__)
 
 
@@ -30,11 +32,15 @@ class ActiveTasks(SpanProcessor):
 
     Args:
         directory: the folder that this machine's processes share.
+        journal: this process's, whose lock file tells others the number.
         wake: called when a task span starts, to have the new number told.
     """
 
-    def __init__(self, directory: Path, wake: Callable[[], None] = lambda: None) -> None:
-        self._directory = directory / "active"
+    def __init__(
+        self, directory: Path, journal: Journal, wake: Callable[[], None] = lambda: None
+    ) -> None:
+        self._directory = directory
+        self._journal = journal
         self.wake = wake
         self._begin()
 
@@ -43,7 +49,6 @@ class ActiveTasks(SpanProcessor):
         self._lock = threading.Lock()
         self._own: Counter[str] = Counter()
         self._written: dict[str, int] = {}
-        self._owner: Owner | None = None
         self._seen: set[str] = set()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
@@ -81,8 +86,6 @@ class ActiveTasks(SpanProcessor):
         if kind is None:
             return False
         if os.getpid() != self._pid:  # a forked child runs none of its parent's tasks
-            if self._owner is not None:
-                self._owner.forget_after_fork()
             self._begin()
         with self._lock:
             # A span that a child ends though its parent started it is none of the child's.
@@ -90,34 +93,16 @@ class ActiveTasks(SpanProcessor):
         return True
 
     def _write(self, own: dict[str, int]) -> None:
-        if own == self._written:
-            return
-        if self._owner is None:
-            self._owner = Owner(self._directory)
-        path = self._directory / self._owner.id
-        if own:
-            draft = path.with_name(f".{path.name}")
-            draft.write_text(json.dumps(own))
-            draft.rename(path)
-        else:
-            path.unlink(missing_ok=True)
-        self._written = own
+        if own != self._written:
+            self._journal.note(json.dumps(own).encode())
+            self._written = own
 
     def _others(self) -> Counter[str]:
         total: Counter[str] = Counter()
-        if not self._directory.exists():
-            return total
-        mine = self._owner.id if self._owner else None
-        for path in self._directory.iterdir():
-            if path.name in ("owners", mine):
-                continue
-            name = path.name.lstrip(".")
-            if name == mine:
-                continue
-            if not is_alive(self._directory, name):
-                path.unlink(missing_ok=True)
-            elif not path.name.startswith("."):
-                # Gone or not JSON: its process has just ended its last task.
+        mine = self._journal.owner_id
+        for owner_id in owners(self._directory):
+            if owner_id != mine and is_alive(self._directory, owner_id):
+                # Gone or not JSON: its process has just ended, or has noted nothing yet.
                 with contextlib.suppress(OSError, ValueError):
-                    total.update(json.loads(path.read_text()))
+                    total.update(json.loads(lock_of(self._directory, owner_id).read_text()))
         return total

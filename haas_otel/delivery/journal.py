@@ -1,8 +1,12 @@
-"""What keeps a finished span from dying with its process: one line in a file, one system call.
+r"""What keeps a run and its span from dying with their process: lines in a file, one call each.
 
 Every process appends to a file of its own, so that no span waits for a lock, for another process or
 for a disk. A line is in the kernel's hands when `Journal.append` returns: SIGKILL does not lose it.
-A thread moves the lines to the outbox; the files of processes that are gone are moved by any other.
+A thread moves the spans to the outbox; the files of processes that are gone are moved by any other.
+
+    >KEY\tJSON      a run has begun: its start record, or a newer one with the same key
+    <KEY            it has ended
+    NAMES\tJSON     a span, and the exporters that it has to go to
 """
 
 from __future__ import annotations
@@ -14,15 +18,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from haas_otel.delivery.owner import Owner, is_alive
+from haas_otel.delivery.owner import FOLDER, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _logger = logging.getLogger(__name__)
 
-_FOLDER = "journal"
 _SUFFIX = ".jsonl"
 _READ_BYTES = 4 * 1024 * 1024
 # Above this a file whose lines have all been moved makes room for a new one.
@@ -62,6 +65,12 @@ class Journal:
         self._memory: deque[str] = deque()
         self._dropped = 0
         self._warned = False
+        self._starts: dict[str, bytes] = {}
+
+    @property
+    def running(self) -> bool:
+        """Whether a run of this process goes on."""
+        return bool(self._starts)
 
     @property
     def owner_id(self) -> str:
@@ -71,7 +80,7 @@ class Journal:
 
     @property
     def empty(self) -> bool:
-        """Whether every line has been forgotten."""
+        """Whether every span has been forgotten."""
         with self._lock:
             return self._size() == self._start and not self._memory
 
@@ -80,16 +89,51 @@ class Journal:
         """Whether no line is held in memory alone."""
         return not self._memory
 
-    def append(self, line: bytes) -> None:
-        """Keep one line of UTF-8, which must hold no line end. Never raises."""
+    def start(self, key: str, record: bytes) -> None:
+        """Keep the start record of a run, as JSON on one line. Never raises."""
         with self._lock:
+            line = b">%b\t%b\n" % (key.encode(), record)
             try:
-                written = self._write(line + b"\n")
+                if self._write(line):
+                    self._starts[key] = line
+            except OSError as error:
+                self._warn(error)
+
+    def end(self, key: str) -> None:
+        """Note that a run has ended, unless its span has said so. Never raises."""
+        with self._lock:
+            if self._starts.pop(key, None) is not None:
+                try:
+                    self._write(b"<%b\n" % key.encode())
+                except OSError as error:
+                    self._warn(error)
+
+    def append(self, line: bytes, key: str = "") -> None:
+        """Keep one line of UTF-8, which must hold no line end. Never raises.
+
+        ``key`` is that of the run that ends with this line.
+        """
+        with self._lock:
+            text = line + b"\n"
+            if self._starts.pop(key, None) is not None:
+                text += b"<%b\n" % key.encode()
+            try:
+                written = self._write(text)
             except OSError as error:
                 self._keep_in_memory(line, error)
                 return
             if not written:
                 self._keep_in_memory(line, None)
+
+    def stamp(self) -> None:
+        """Give a sign of life. Raises OSError without a disk."""
+        with self._lock:
+            self._own().stamp()
+
+    def note(self, content: bytes) -> None:
+        """Let other processes read something of this one. Raises OSError without a disk."""
+        with self._lock:
+            self._own().note(content)
 
     def read(self) -> Lines:
         """Return lines that are not forgotten yet, some megabytes at most.
@@ -102,8 +146,8 @@ class Journal:
             self._full = size - start > _MOST_BYTES
         if path is None or start == size:
             return Lines(memory, from_memory=len(memory))
-        texts, end = _read_lines(path, start, size)
-        return Lines((*texts, *memory), path, end, len(memory))
+        texts, end = read_lines(path, start, size)
+        return Lines((*filter(is_span, texts), *memory), path, end, len(memory))
 
     def forget(self, lines: Lines) -> None:
         """Let go of lines that are safe elsewhere."""
@@ -115,18 +159,20 @@ class Journal:
             self._start = lines.end
             self._full = False
             if self._start == self._size() >= _ROTATE_BYTES:
-                self._retire(self._path)
+                self._rotate(self._path)
 
     def close(self) -> None:
         """Remove the file if all its lines are forgotten, else leave it to other processes."""
         with self._lock:
+            left: object = False
             if self._path is not None:
-                if self._start == self._size():
-                    self._retire(self._path)
+                if left := self._start < self._size() or self._starts:
+                    self._abandon()
                 else:
+                    self._path.unlink(missing_ok=True)
                     self._abandon()
             if self._owner is not None:
-                self._owner.resign()
+                self._owner.resign(remove=not left)
                 self._owner = None
 
     def forget_after_fork(self) -> None:
@@ -137,6 +183,7 @@ class Journal:
             self._owner = None
         self._abandon()
         self._memory.clear()
+        self._starts = {}
         self._torn = False
 
     def _write(self, line: bytes) -> bool:
@@ -163,17 +210,24 @@ class Journal:
 
     def _open(self) -> None:
         owner = self._own()
-        folder = self._directory / _FOLDER
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._count += 1
-        path = folder / f"{owner.id}-{self._count}{_SUFFIX}"
+        path = self._directory / FOLDER / f"{owner.id}-{self._count}{_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
         self._path, self._start, self._torn, self._full = path, 0, False, False
 
-    def _retire(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
+    def _rotate(self, path: Path) -> None:
+        """Go on in a new file, which begins with the runs that go on."""
         self._abandon()
+        starts = b"".join(self._starts.values())
+        try:
+            if starts:
+                self._write(starts)
+                self._start = self._size()
+        except OSError as error:
+            self._warn(error)
+        else:
+            path.unlink(missing_ok=True)
 
     def _abandon(self) -> None:
         if self._path is not None:
@@ -187,31 +241,46 @@ class Journal:
             self._dropped += 1
             if self._dropped & (self._dropped - 1) == 0:  # 1, 2, 4, 8 ...
                 _logger.warning("%d spans dropped: no disk, no collector takes them", self._dropped)
+        self._warn(error)
+
+    def _warn(self, error: OSError | None) -> None:
         if not self._warned:
             self._warned = True
             reason = error or "the file is full"
             _logger.warning("spans are kept in memory only: %s: %s", self._directory, reason)
 
 
-def orphans(directory: Path) -> Iterator[Path]:
-    """Yield the files of processes that are gone, oldest first."""
-    # Listed before their owners are looked at: a process that begins now is not taken for dead.
-    for path in sorted((directory / _FOLDER).glob(f"*{_SUFFIX}"), key=_modified):
-        owner_id = path.name.removesuffix(_SUFFIX).rpartition("-")[0]
-        if not is_alive(directory, owner_id):
-            yield path
+def segments(directory: Path, owner_id: str) -> list[Path]:
+    """Return the files of a process, oldest first."""
+    found = (directory / FOLDER).glob(f"{owner_id}-*{_SUFFIX}")
+    return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]))
 
 
-def read_orphan(path: Path) -> Iterator[Lines]:
-    """Yield all whole lines of the file of a process that is gone, some megabytes at a time."""
+def read_all(path: Path) -> Iterator[tuple[str, ...]]:
+    """Yield all whole lines of a file that is written no more, some megabytes at a time."""
     size = path.stat().st_size
     start = 0
     while start < size:
-        texts, end = _read_lines(path, start, size)
+        texts, end = read_lines(path, start, size)
         if end == start:
             return
-        yield Lines(texts, path, end)
+        yield texts
         start = end
+
+
+def is_span(line: str) -> bool:
+    """Say whether a line is that of a span."""
+    return not line.startswith((">", "<"))
+
+
+def still_open(lines: Iterable[str], starts: dict[str, str]) -> None:
+    """Bring up to date what of some runs began and has not ended, as JSON by key."""
+    for line in lines:
+        if line.startswith(">"):
+            key, _, record = line[1:].partition("\t")
+            starts[key] = record
+        elif line.startswith("<"):
+            starts.pop(line[1:], None)
 
 
 def put_aside(path: Path) -> Path:
@@ -221,7 +290,7 @@ def put_aside(path: Path) -> Path:
     return target
 
 
-def _read_lines(path: Path, start: int, size: int) -> tuple[tuple[str, ...], int]:
+def read_lines(path: Path, start: int, size: int) -> tuple[tuple[str, ...], int]:
     """Return the whole lines from ``start`` and where the last of them ends."""
     with path.open("rb") as file:
         file.seek(start)
@@ -232,10 +301,3 @@ def _read_lines(path: Path, start: int, size: int) -> tuple[tuple[str, ...], int
             end = len(data)
     lines = data[:end].decode("utf-8", "replace").split("\n")
     return tuple(line for line in lines if line), start + end
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

@@ -35,12 +35,16 @@ class DurableSpanProcessor(SpanProcessor):
     """
 
     def __init__(
-        self, directory: Path, targets: Sequence[Target | MetricsTarget], limits: Limits
+        self,
+        directory: Path,
+        targets: Sequence[Target | MetricsTarget],
+        limits: Limits,
+        journal: Journal | None = None,
     ) -> None:
         self._names = tuple(target.key for target in targets)
         self._limits = limits
         self._encoder = SpanEncoder()
-        self._journal = Journal(directory)
+        self._journal = journal or Journal(directory)
         self._sender = Sender(directory, targets, limits, self._journal)
         # os keeps what is registered for ever: it is not to keep this processor alive.
         forget = weakref.WeakMethod(self._forget_after_fork)
@@ -56,7 +60,8 @@ class DurableSpanProcessor(SpanProcessor):
         if span.context is None or not span.context.trace_flags.sampled:
             return
         try:
-            self._journal.append(line_of(self._names, self._encoder.encode(span)))
+            line = line_of(self._names, self._encoder.encode(span))
+            self._journal.append(line, f"{span.context.span_id:016x}")
             self._sender.wake()
         except Exception:
             _logger.exception("a span is lost: %s", span.name)

@@ -8,13 +8,15 @@ import os
 import threading
 import time
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import _configuration as sdk_configuration
 
 from haas_otel.delivery.active import ActiveTasks
+from haas_otel.delivery.disk import SharedDisk
 from haas_otel.delivery.exporters import chosen_targets
-from haas_otel.delivery.ledger import DiskLedger
+from haas_otel.delivery.journal import Journal
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.location import telemetry_directory
 from haas_otel.delivery.logs import LogSender
@@ -24,6 +26,8 @@ from haas_otel.delivery.processor import DurableSpanProcessor
 from haas_otel.ids import TaskRunIdGenerator, deciding_on_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
@@ -33,7 +37,8 @@ DEFAULT_SERVICE_NAME = "haas-media"
 _lock = threading.Lock()
 _configured = False
 _processor: DurableSpanProcessor | None = None
-_ledger: DiskLedger | None = None
+_journal: Journal | None = None
+_disk: SharedDisk | None = None
 _logs: LogSender | None = None
 _exit_began = 0.0
 
@@ -47,16 +52,18 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
     """
 
     def _configure(self, **kwargs: Any) -> None:
-        global _processor, _logs
+        global _processor, _journal, _logs
         if os.environ.get("OTEL_CONFIG_FILE"):
             super()._configure(**kwargs)  # type: ignore[no-untyped-call]
             _adopt_provider()
             return
         resource = _resource(kwargs.get("auto_instrumentation_version"))
-        active = ActiveTasks(telemetry_directory())
+        journal = Journal(telemetry_directory())
+        active = ActiveTasks(telemetry_directory(), journal)
         metrics = chosen_metrics(resource, active)
+        limits = Limits.from_environment()
         processor = DurableSpanProcessor(
-            telemetry_directory(), (*chosen_targets(), *metrics), Limits.from_environment()
+            telemetry_directory(), (*chosen_targets(), *metrics), limits, journal
         )
         active.wake = processor.wake
         sdk_configuration._init_tracing(
@@ -71,7 +78,7 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
             ),
         )
         _adopt_provider()
-        _processor = processor
+        _processor, _journal = processor, journal
         _logs = install_logs(resource)
 
 
@@ -94,15 +101,29 @@ def configure() -> None:
         _configured = True
 
 
-def ledger() -> DiskLedger | None:
-    """Return the ledger of what our processor writes down; None without processor or disk."""
-    global _ledger
-    if _processor is not None and _ledger is None:
+def disk(settle: Callable[[], object]) -> SharedDisk | None:
+    """Return the disk that this process shares with others; None while it cannot be used.
+
+    With an application's own provider there are start records on it, and no spans.
+    """
+    global _disk, _journal
+    if _disk is None:
+        directory = telemetry_directory()
+        with _lock:
+            if _journal is None:
+                _journal = Journal(directory)
+                os.register_at_fork(after_in_child=_journal.forget_after_fork)
+                atexit.register(_journal.close)
         try:
-            _ledger = DiskLedger(telemetry_directory(), Limits.from_environment())
-        except OSError:
-            _logger.warning("spans are not written down: %s", telemetry_directory(), exc_info=True)
-    return _ledger
+            _disk = SharedDisk(directory, Limits.from_environment(), _journal, settle)
+        except OSError as error:
+            _warn_once(f"runs are not written down in {directory}: {error}")
+    return _disk
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _logger.warning(text)
 
 
 def flush(timeout: timedelta) -> bool:

@@ -32,7 +32,7 @@ from prefect.settings import (
 )
 from prefect.task_engine import SyncTaskRunEngine
 
-from haas_otel import hooks, settling, span
+from haas_otel import hooks, records, span
 from haas_otel.delivery.logs import LOGGERS, SpanLogHandler
 from haas_otel.ids import TaskRunIdGenerator
 from tests.haas_otel.programs import MODULES, Programs, Started
@@ -173,9 +173,7 @@ def told(
     processor = SimpleSpanProcessor(exporter)
     provider.add_span_processor(processor)
     monkeypatch.setattr(span, "_tracer", provider.get_tracer(span.SCOPE, span.package_version()))
-    monkeypatch.setattr(settling, "_ledger", lambda: None)
-    looks = tuple(pause / 100 for pause in settling.SECOND_LOOKS)
-    monkeypatch.setattr(settling, "SECOND_LOOKS", looks)
+    monkeypatch.setattr(records, "_find", lambda: None)
     yield Told(exporter)
     processors = provider._active_span_processor
     processors._span_processors = tuple(

@@ -23,7 +23,17 @@ from prefect.tasks import Task
 from prefect.utilities.annotations import NotSet
 
 import haas_otel
-from haas_otel import BackgroundFlow, BackgroundTask, flow, hooks, labels, settling, span, task
+from haas_otel import (
+    BackgroundFlow,
+    BackgroundTask,
+    flow,
+    flow_hooks,
+    hooks,
+    labels,
+    records,
+    span,
+    task,
+)
 from haas_otel.decorators import _RENAMED, type_of
 from haas_otel.ids import TaskRunIdGenerator
 
@@ -185,9 +195,9 @@ def test_flows_keep_their_hooks_with_options() -> None:
     second = first.with_options(name="second", on_cancellation=[hook])
     assert isinstance(second, BackgroundFlow)
     assert second.name == "second"
-    assert second.on_cancellation_hooks == [settling.haas_otel_on_stopped, hook]
-    assert second.on_crashed_hooks == [settling.haas_otel_on_stopped, hook]
-    assert second.on_failure_hooks == [settling.haas_otel_on_ended]
+    assert second.on_cancellation_hooks == [flow_hooks.haas_otel_on_stopped, hook]
+    assert second.on_crashed_hooks == [flow_hooks.haas_otel_on_stopped, hook]
+    assert second.on_failure_hooks == [flow_hooks.haas_otel_on_ended]
 
 
 def test_a_flow_is_loaded_from_its_source(tmp_path: Path, prefect_server: str) -> None:
@@ -197,7 +207,7 @@ def test_a_flow_is_loaded_from_its_source(tmp_path: Path, prefect_server: str) -
     loaded = flow.from_source(source=str(tmp_path), entrypoint="theirs.py:top")
     assert isinstance(loaded, BackgroundFlow)
     assert loaded.name == "from a file"
-    assert loaded.on_crashed_hooks == [settling.haas_otel_on_stopped]
+    assert loaded.on_crashed_hooks == [flow_hooks.haas_otel_on_stopped]
 
 
 def test_calls_are_typed_as_prefects() -> None:
@@ -341,7 +351,7 @@ def test_telemetry_never_fails_a_task(told: Told, monkeypatch: MonkeyPatch) -> N
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(settling, "_ledger", broken)
+    monkeypatch.setattr(records, "_find", broken)
     monkeypatch.setattr(span, "start", broken)
     monkeypatch.setattr(hooks, "note_retry", broken)
     attempts: list[int] = []

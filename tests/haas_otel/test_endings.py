@@ -131,7 +131,7 @@ def test_cancelled_state_returned(told: Told, how: str, state: Callable[[], Any]
     called: list[tuple[str, bool]] = []
 
     def hook(task: Any, task_run: Any, state: Any) -> None:
-        called.append((state.name, labels.SETTLED in task_run.labels))
+        called.append((state.name, labels.ENDED in task_run.labels))
 
     run(state, how=how, on_cancellation=[hook])
     assert told.one.attributes["task.status"] == "Cancelled"
@@ -252,7 +252,7 @@ def test_interrupted(told: Told, how: str, interruption: BaseException) -> None:
         raise interruption
 
     def hook(task: Any, task_run: Any, state: Any) -> None:
-        shown = labels.SETTLED in task_run.labels
+        shown = labels.ENDED in task_run.labels
         called.append((task.name, task_run.name[:8], state.name, shown))
 
     with pytest.raises(BaseException):  # noqa: B017, PT011 - each engine re-raises in its own way
@@ -515,7 +515,7 @@ def test_the_page_of_the_flow_run(
     )
     span.introduce(task_run, flow_run, task_type="ScanTask", task_name="A scan")
     with temporary_settings({PREFECT_UI_URL: address, PREFECT_API_URL: api}):
-        span.start(task_run, flow_run).end()
+        span.start(span.run_of(task_run, flow_run)).end()
     expected = f"{url}{flow_run.id}" if url else None
     assert told.one.attributes.get("prefect.flow_run.url") == expected
 

@@ -1,0 +1,350 @@
+"""Reconciling: ending the spans of task runs whose process cannot do it any more.
+
+Dead processes of this machine leave start records; machines that are gone leave a record at the
+server that nobody brings up to date. For each the evidence is gathered, and the answer is acted
+on: first marked at the server, so that no other machine does the same, then told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from haas_otel import decision, hooks, labels, records, server, span
+from haas_otel.decision import AlreadyEnded, End, Evidence, NotYet, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from prefect.client.schemas.objects import FlowRun, TaskRun
+    from prefect.tasks import Task
+
+    from haas_otel.decision import Decision, FlowEnd
+    from haas_otel.records import Disk, Process, Record
+    from haas_otel.server import Server
+
+WORKER_NAME = "prefect.worker.name"  # Prefect's own label, by the worker that took a run
+LATE = 60 * decision.SECOND  # the server writes task runs down from a stream of events
+_logger = logging.getLogger(__name__)
+_tasks: WeakValueDictionary[str, Task[..., Any]] = WeakValueDictionary()
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What a pass did: flow runs settled, task runs whose spans it ended, flow runs suspected."""
+
+    flow_runs: list[UUID] = field(default_factory=list)
+    task_runs: list[UUID] = field(default_factory=list)
+    suspected: list[UUID] = field(default_factory=list)
+
+
+def remember(task: Task[..., Any]) -> None:
+    """Remember a task, so that a process which only imported it can call its hooks."""
+    _tasks[task.task_key] = task
+
+
+def reconcile(*, lookback: timedelta = timedelta(days=7), tags: Collection[str] = ()) -> Reconciled:
+    """End the spans of all runs that nobody is left to end, here and on machines that are gone.
+
+    Args:
+        lookback: how long ago a flow run may have ended to be looked at.
+        tags: flow runs with one of these are set Crashed, or Cancelled, when their machine is
+            gone, even if no task of theirs has begun.
+
+    Idempotent, and cheap when there is nothing to do. A machine that has been silent is only
+    suspected by the first pass; one at least a minute later ends what it left.
+    """
+    result = Reconciled()
+    if not span.enabled():
+        return result
+    with server.connected() as connected:
+        disk = records.disk()
+        if disk is not None:
+            settle_machine(connected, disk, result)
+        settle_gone(connected, disk, result, lookback=lookback, tags=tags)
+    return result
+
+
+def settle_here(disk: Disk | None = None) -> Reconciled:
+    """Settle what dead processes of this machine left, if there are any and the server answers."""
+    result = Reconciled()
+    disk = disk or records.disk()
+    if disk is None or not any(True for _ in disk.dead()):
+        return result
+    try:
+        with server.connected() as connected:
+            settle_machine(connected, disk, result)
+    except Exception as error:  # noqa: BLE001 - a server that does not answer ends nothing
+        _logger.debug("what processes left that died is not settled yet: %s", error)
+    return result
+
+
+def settle_stopped(flow_run_id: UUID) -> None:
+    """Settle a flow run whose process has just ended, from a hook: for a moment at most."""
+    disk = records.disk()
+
+    def is_left() -> bool:
+        found = disk.dead() if disk else ()
+        return any(r.root_id == flow_run_id for process in found for r in process.records)
+
+    def attempt() -> None:
+        assert disk is not None  # noqa: S101 - something is left on it
+        with server.connected() as connected:
+            while is_left():  # another process may have it in hand
+                settle_machine(connected, disk, Reconciled(), root_id=flow_run_id)
+                time.sleep(0.1)
+
+    if is_left():
+        server.within_bound(attempt)
+
+
+def settle_machine(
+    asked: Server, disk: Disk, result: Reconciled, *, root_id: UUID | None = None
+) -> None:
+    """Settle what dead processes of this machine left.
+
+    Args:
+        asked: the server, for its part of the evidence.
+        disk: this machine's.
+        result: takes what is done.
+        root_id: only this flow run, which has just been stopped: it is its hook that asks.
+    """
+    living = {record.key for process in disk.living() for record in process.records}
+    for process in disk.dead():
+        mine = [
+            record
+            for record in process.records
+            if record.api == records.api() and root_id in (None, record.root_id)
+        ]
+        left = {record.key for record in mine if record.run is not None}
+        for record in mine:
+            if record.run is not None:
+                answer = decide(_of_the_dead(asked, disk, process, record, hook=bool(root_id)))
+                if isinstance(answer, End):
+                    _mark_one(asked, disk, record.run, alone=_flow_key(record) in living)
+                    _end(record.run, record.learnt, answer.ending)
+                    result.task_runs.append(record.run.task_run_id)
+                if isinstance(answer, End | AlreadyEnded):
+                    process.close(record)
+                    left.discard(record.key)
+        for record in mine:
+            # A flow run is stopped after its spans are told: they say how it was until then.
+            if record.run is None and not left and not root_id:
+                _stop_left(asked, process, record, living, result)
+
+
+def settle_gone(
+    asked: Server,
+    disk: Disk | None,
+    result: Reconciled,
+    *,
+    lookback: timedelta,
+    tags: Collection[str],
+) -> None:
+    """Settle what machines left that are gone, by the server's records alone."""
+    here: set[UUID | None] = set()
+    if disk is not None:
+        processes = [*disk.living(), *disk.dead()]
+        here = {r.root_id for process in processes for r in process.records}
+    for flow_run in [*asked.open_flow_runs(), *asked.ended_flow_runs(lookback)]:
+        settled = labels.settled_by(flow_run.labels, flow_run.run_count, "")
+        if flow_run.id not in here and settled is None and flow_run.state is not None:
+            _Gone(asked, disk, flow_run, result).settle(set(tags))
+
+
+class _Gone:
+    """A flow run whose processes are none of this machine's."""
+
+    def __init__(
+        self, asked: Server, disk: Disk | None, flow_run: FlowRun, result: Reconciled
+    ) -> None:
+        self._asked = asked
+        self._disk = disk
+        self._flow_run = flow_run
+        self._result = result
+        self._sign: tuple[int, bool] | None = None
+
+    def settle(self, tags: set[str]) -> None:
+        flow_run, state = self._flow_run, self._flow_run.state
+        assert state is not None  # noqa: S101 - a flow run without one is left out
+        if flow_run.parent_task_run_id is not None and flow_run.deployment_id is None:
+            return  # settled with the outermost
+        found = [
+            (owner, task_run)
+            for owner in self._asked.nested(flow_run)
+            for task_run in self._asked.task_runs(owner)
+        ]
+        ours = bool(found) or bool(tags & set(flow_run.tags))
+        answers: list[tuple[FlowRun, TaskRun | None, Decision]] = [
+            (owner, task_run, self._decide(owner, task_run)) for owner, task_run in found
+        ]
+        if not state.is_final() and ours and not found:
+            answers.append((flow_run, None, self._decide(flow_run, None)))
+        if any(isinstance(answer, NotYet) and answer.suspect for *_, answer in answers):
+            self._asked.mark(flow_run.id, {labels.SUSPECTED: time.time_ns()})
+            self._result.suspected.append(flow_run.id)
+        ends = [(o, t, a.ending) for o, t, a in answers if isinstance(a, End)]
+        for owner in {owner.id: owner for owner, *_ in ends}.values():
+            self._asked.mark(owner.id, labels.settled(owner.run_count, self._machine))
+        for owner, task_run, ending in ends:
+            if task_run is not None:
+                learnt = labels.read_learnt(task_run.labels)
+                _end(span.run_of(task_run, owner), learnt, ending)
+                self._result.task_runs.append(task_run.id)
+        if any(not isinstance(answer, End | AlreadyEnded) for *_, answer in answers):
+            return
+        late = time.time_ns() - span.nanoseconds(state.timestamp) < LATE
+        if not state.is_final():
+            if ends and self._asked.stop(flow_run, decision.reason(self._last_sign[0])):
+                self._result.flow_runs.append(flow_run.id)
+        elif not late:
+            self._asked.mark(flow_run.id, labels.settled(flow_run.run_count, self._machine))
+            self._result.flow_runs.append(flow_run.id)
+
+    @property
+    def _machine(self) -> str | None:
+        return self._disk.machine if self._disk else None
+
+    @property
+    def _last_sign(self) -> tuple[int, bool]:
+        if self._sign is None:
+            self._sign = self._asked.last_sign(self._flow_run)
+        return self._sign
+
+    def _decide(self, owner: FlowRun, task_run: TaskRun | None) -> Decision:
+        suspected = self._flow_run.labels.get(labels.SUSPECTED)
+        flow, reported, here, spoken_for = None, None, False, None
+        ended_there = written = False
+        if task_run is not None:
+            attempt = task_run.flow_run_run_count or owner.run_count
+            reported = _reported(task_run)
+            ended_there = labels.ENDED in task_run.labels
+            here = task_run.id in hooks.live
+            spoken_for = labels.settled_by(owner.labels, attempt, task_run.id)
+            run = span.run_of(task_run, owner)
+            written = self._disk is not None and self._disk.has(run.trace_id, run.span_id)
+            if ended_there or reported or here or written:
+                return decide(
+                    Evidence(
+                        now=time.time_ns(),
+                        written=written,
+                        process="lives" if here else None,
+                        reported=reported,
+                        ended_there=ended_there,
+                    )
+                )
+            flow = self._asked.flow_end(self._flow_run.id, run.start)
+        sign, heartbeats = self._last_sign
+        return decide(
+            Evidence(
+                now=time.time_ns(),
+                spoken_for=spoken_for not in (None, self._machine),
+                last_sign=sign,
+                flow=flow,
+                heartbeats=heartbeats,
+                suspected=suspected if isinstance(suspected, int) else None,
+                silence=decision.silence(),
+            )
+        )
+
+
+def _of_the_dead(
+    asked: Server, disk: Disk, process: Process, record: Record, *, hook: bool
+) -> Evidence:
+    """Gather what is known of a task run whose process has died on this machine."""
+    run = record.run
+    assert run is not None  # noqa: S101 - it is a task run's record
+    flow: FlowEnd | None = None
+    spoken_for = reported = None
+    if not (written := disk.has(run.trace_id, run.span_id)):
+        task_run = asked.task_run(run.task_run_id)
+        reported = _reported(task_run) if task_run else None
+        if run.flow_run_id is not None and run.root_id is not None:
+            flow = asked.flow_end(run.root_id, run.start)
+            owner = asked.flow_run(run.flow_run_id)
+            if owner is not None:
+                attempt = int(run.attributes.get("prefect.attempt") or 1)
+                spoken_for = labels.settled_by(owner.labels, attempt, run.task_run_id)
+    return Evidence(
+        now=time.time_ns(),
+        written=written,
+        process="dead",
+        last_sign=process.last_sign,
+        hook=hook,
+        reported=reported,
+        flow=flow,
+        spoken_for=spoken_for not in (None, disk.machine),
+    )
+
+
+def _stop_left(
+    asked: Server, process: Process, record: Record, living: set[str], result: Reconciled
+) -> None:
+    """Stop what a dead process left at the server: its flow run, or those of its worker."""
+    if time.time_ns() - process.last_sign < decision.GRACE:
+        return  # its worker may do it
+    if record.worker is not None:
+        left = [r for r in asked.open_flow_runs() if r.labels.get(WORKER_NAME) == record.worker]
+    else:
+        assert record.flow_run_id is not None  # noqa: S101 - it is a flow run's record
+        found = asked.flow_run(record.flow_run_id)
+        left = [found] if found else []
+    for flow_run in left:
+        state = flow_run.state
+        if state is None or f"flow {flow_run.id}" in living:
+            continue
+        changed = span.nanoseconds(state.timestamp)
+        if decision.is_left(
+            state.type, changed, process.last_sign, attempt=None, attempts=flow_run.run_count
+        ) and asked.stop(flow_run, decision.reason(process.last_sign)):
+            result.flow_runs.append(flow_run.id)
+    process.close(record)
+
+
+def _flow_key(record: Record) -> str:
+    return f"flow {record.flow_run_id}"
+
+
+def _reported(task_run: TaskRun) -> span.Ending | None:
+    """Return the end that a task run's own process gave it: anybody can cancel or crash one."""
+    state = task_run.state
+    if state is None or not (state.is_completed() or state.is_failed()):
+        return None
+    return span.ending_of(state)
+
+
+def _mark_one(asked: Server, disk: Disk, run: span.Run, *, alone: bool) -> None:
+    """Mark a span as ended by this machine: alone, or with all of an attempt that has ended."""
+    if run.flow_run_id is None:
+        return
+    attempt = int(run.attributes.get("prefect.attempt") or 1)
+    whole = labels.settled(attempt, disk.machine)
+    one = {f"{labels.SETTLED}.{run.task_run_id}": disk.machine}
+    asked.mark(run.flow_run_id, one if alone else whole)
+
+
+def _end(run: span.Run, learnt: labels.Learnt, ending: span.Ending) -> None:
+    started = span.start(run)
+    for retry in learnt.retries:
+        span.retrying(started, run, retry)
+    for key, value in learnt.attributes.items():
+        started.set_attribute(key, value)
+    if learnt.left_out:
+        started.set_attribute("haas_otel.left_out", learnt.left_out)
+    span.end(started, run, ending)
+    task = _tasks.get(run.task_key)
+    if ending.status == "Cancelled" and task is not None:
+        with contextlib.suppress(Exception):
+            _call_hooks(task, run)
+
+
+def _call_hooks(task: Task[..., Any], run: span.Run) -> None:
+    with server.connected() as connected:
+        if task_run := connected.task_run(run.task_run_id):
+            hooks.call_cancellation_hooks(task, task_run)
