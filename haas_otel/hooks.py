@@ -150,14 +150,15 @@ def end_left(flow_run_id: UUID | None = None) -> list[Later]:
     Args:
         flow_run_id: of this flow run's task runs; by default of those without a flow.
     """
-    later = []
+    later: list[Later] = []
     for running in list(live.values()):
         state = running.task_run.state
         if running.task_run.flow_run_id != flow_run_id or running.pid != os.getpid():
             continue
         if state is not None and (state.is_final() or running.task.isgenerator):
-            later.append(_stopped(running, span.ending_of(state)))
-    return [each for each in later if each is not None]
+            # Its last state has left without a word of this.
+            later.append(_mark(running.task_run, _stopped(running, span.ending_of(state))))
+    return later
 
 
 def end_left_at_exit() -> None:

@@ -49,11 +49,12 @@ class Journal:
     """The journal of this process in ``directory``. Safe for threads; see `forget_after_fork`.
 
     When the disk does not take a line, it is kept in memory instead: at most 2048 lines, the oldest
-    dropped first.
+    dropped first. With ``spans`` False it is for start records alone, which nobody moves.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, spans: bool = True) -> None:
         self._directory = directory
+        self._spans = spans
         self._lock = threading.Lock()
         self._owner: Owner | None = None
         self._path: Path | None = None
@@ -105,6 +106,8 @@ class Journal:
             if self._starts.pop(key, None) is not None:
                 try:
                     self._write(b"<%b\n" % key.encode())
+                    if not self._spans and self._path and self._size() >= _ROTATE_BYTES:
+                        self._rotate(self._path)
                 except OSError as error:
                     self._warn(error)
 
@@ -166,7 +169,7 @@ class Journal:
         with self._lock:
             left: object = False
             if self._path is not None:
-                if left := self._start < self._size() or self._starts:
+                if left := self._starts or (self._spans and self._start < self._size()):
                     self._abandon()
                 else:
                     self._path.unlink(missing_ok=True)

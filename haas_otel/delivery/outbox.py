@@ -198,11 +198,6 @@ class Outbox:
         found = self._transact(lambda c: c.execute(query, (trace_id, span_id)).fetchone())
         return found is not None
 
-    def remembers(self, moment_ns: int) -> bool:
-        """Say whether every task span that ended since then, and was here, still is."""
-        query = "SELECT 1 FROM facts WHERE key = 'forgotten_until_ns' AND value >= ?"
-        return self._transact(lambda c: c.execute(query, (moment_ns,)).fetchone()) is None
-
     def prune(self) -> None:
         """Remove delivered spans that are too old or too many; cheap when done lately."""
         now = time.time()
@@ -230,7 +225,6 @@ class Outbox:
                 raise OutboxUnusable(f"{self._path}: {error}") from error
             self._put_aside(error)
         try:
-            self._transact_once(lambda connection: _forget(connection, time.time_ns()))
             return self._transact_once(work)
         except sqlite3.Error as error:
             raise OutboxUnusable(f"{self._path}: {error}") from error
@@ -436,23 +430,13 @@ def _claim_pruning(connection: sqlite3.Connection, now: float, limits: Limits) -
 def _prune(connection: sqlite3.Connection, now: float, limits: Limits) -> bool:
     """Remove some of what is not kept any longer, and say whether there may be more."""
     doomed = connection.execute(
-        "SELECT id, task_id, end_ns FROM spans"
+        "SELECT id FROM spans"
         " WHERE (stored_at < ? OR id <= (SELECT max(id) FROM spans) - ?)"
         " AND id NOT IN (SELECT span FROM pending) ORDER BY id LIMIT ?",
         (now - limits.kept_for.total_seconds(), limits.kept_spans, _PRUNE_AT_ONCE),
     ).fetchall()
-    connection.executemany("DELETE FROM spans WHERE id = ?", [(row,) for row, _, _ in doomed])
-    _forget(connection, max((end for _, task_id, end in doomed if task_id), default=0))
+    connection.executemany("DELETE FROM spans WHERE id = ?", doomed)
     return len(doomed) == _PRUNE_AT_ONCE
-
-
-def _forget(connection: sqlite3.Connection, until_ns: int) -> None:
-    """Note that task spans which ended till then may be here no more."""
-    connection.execute(
-        "INSERT INTO facts VALUES ('forgotten_until_ns', ?)"
-        " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
-        (until_ns,),
-    )
 
 
 def _is_corrupt(error: sqlite3.Error) -> bool:

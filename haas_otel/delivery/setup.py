@@ -111,7 +111,7 @@ def disk(settle: Callable[[], object]) -> SharedDisk | None:
         directory = telemetry_directory()
         with _lock:
             if _journal is None:
-                _journal = Journal(directory)
+                _journal = Journal(directory, spans=False)
                 os.register_at_fork(after_in_child=_journal.forget_after_fork)
                 atexit.register(_journal.close)
         try:

@@ -33,6 +33,9 @@ from prefect.settings import (
 from prefect.task_engine import SyncTaskRunEngine
 
 from haas_otel import hooks, records, span
+from haas_otel.delivery.disk import SharedDisk
+from haas_otel.delivery.journal import Journal
+from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.logs import LOGGERS, SpanLogHandler
 from haas_otel.ids import TaskRunIdGenerator
 from tests.haas_otel.programs import MODULES, Programs, Started
@@ -207,7 +210,8 @@ class Killed:
 
     AT_ONCE = 4
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, folder: Path) -> None:
+        self.folder = folder
         self._programs = programs
         self._runs: dict[str, list[UUID]] = defaultdict(list)
 
@@ -250,8 +254,18 @@ def killed_runs(
         OTEL_TRACES_EXPORTER="none",
         HAAS_OTEL_DIR=str(folder),
     )
-    yield Killed(programs)
+    yield Killed(programs, folder)
     programs.end()
+
+
+@pytest.fixture
+def disk(told: Told, killed_runs: Killed, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedDisk]:
+    """This process is on the machine of the killed ones."""
+    journal = Journal(killed_runs.folder, spans=False)
+    disk = SharedDisk(killed_runs.folder, Limits(), journal)
+    monkeypatch.setattr(records, "_find", lambda: disk)
+    yield disk
+    journal.close()
 
 
 @pytest.fixture

@@ -371,7 +371,6 @@ def test_an_applications_provider_is_used_as_it_is(told: Told, provider: TracerP
     haas_otel.configure()
     assert trace.get_tracer_provider() is provider
     assert isinstance(provider.id_generator, TaskRunIdGenerator)
-    assert haas_otel._find_ledger() is None
 
 
 @pytest.mark.parametrize("prefects_spans", [True, False])

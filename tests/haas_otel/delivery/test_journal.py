@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_otel.delivery import journal as journal_module
-from haas_otel.delivery.journal import Journal, orphans, put_aside, read_orphan
-from haas_otel.delivery.owner import Owner, is_alive, sweep
+from haas_otel.delivery.adoption import open_records
+from haas_otel.delivery.journal import Journal, put_aside, read_all, segments
+from haas_otel.delivery.owner import Owner, is_alive, owners
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def files(directory: Path) -> list[Path]:
-    return sorted((directory / "journal").glob("*"))
+    return sorted((directory / "journal").glob("*.jsonl"))
 
 
 def kept(journal: Journal) -> list[str]:
@@ -30,7 +32,12 @@ def kept(journal: Journal) -> list[str]:
 
 def left_by_the_dead(directory: Path) -> list[str]:
     return [
-        text for path in orphans(directory) for lines in read_orphan(path) for text in lines.texts
+        text
+        for owner_id in owners(directory)
+        if not is_alive(directory, owner_id)
+        for path in segments(directory, owner_id)
+        for lines in read_all(path)
+        for text in lines
     ]
 
 
@@ -65,7 +72,7 @@ def test_nobody_else_may_read_what_spans_tell(directory: Path) -> None:
 def test_a_closed_journal_leaves_its_lines_to_others(directory: Path) -> None:
     journal = Journal(directory)
     journal.append(b"one")
-    assert list(orphans(directory)) == []
+    assert left_by_the_dead(directory) == []
 
     journal.close()
 
@@ -81,33 +88,60 @@ def test_the_file_of_a_killed_process_is_an_orphan(directory: Path, processes: P
     processes.run(program, str(directory), program="-c", code=-signal.SIGKILL)
 
     assert left_by_the_dead(directory) == ["told"]
-    # Its lock's file is of no more use.
-    assert list((directory / "owners").iterdir()) == []
 
 
 def test_the_owner_of_a_lock_is_alive_until_it_resigns(directory: Path) -> None:
     owner = Owner(directory)
     assert is_alive(directory, owner.id)
 
-    owner.resign()
+    owner.resign(remove=True)
 
     assert not is_alive(directory, owner.id)
 
 
-def test_a_sweep_spares_the_living_and_those_who_begin(directory: Path) -> None:
-    sweep(directory)  # of nothing
-    owner = Owner(directory)
-    dead = directory / "owners" / "1-dead"
-    beginning = directory / "owners" / ".2-beginning"
-    stale = directory / "owners" / ".3-stale"
-    for path in (dead, beginning, stale):
-        path.touch()
-    os.utime(stale, (0, 0))
+def test_a_process_of_a_version_before_is_alive_by_the_lock_that_it_holds(directory: Path) -> None:
+    folder = directory / "owners"
+    folder.mkdir(parents=True)
+    with (folder / "1-before").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert is_alive(directory, "1-before")
+    assert not is_alive(directory, "1-before")
 
-    sweep(directory)
 
-    names = {path.name for path in (directory / "owners").iterdir()}
-    assert names == {owner.id, ".2-beginning"}
+def test_runs_that_go_on_are_known_until_they_end(
+    directory: Path, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_ROTATE_BYTES", 10)
+    journal = Journal(directory)
+    for key in ("a", "b", "c"):
+        journal.start(key, b'{"number": 1}')
+    journal.start("b", b'{"number": 2}')
+    journal.append(b"a span", "a")
+    journal.end("c")
+    journal.end("c")
+    owner_id = journal.owner_id
+    assert open_records(directory, owner_id) == {"b": {"number": 2}}
+    assert kept(journal) == ["a span"]
+
+    # A new file begins with what goes on.
+    before = files(directory)
+    journal.forget(journal.read())
+    assert files(directory) != before
+    assert open_records(directory, owner_id) == {"b": {"number": 2}}
+    assert journal.empty
+
+    journal.close()
+    assert open_records(directory, owner_id) == {"b": {"number": 2}}
+    assert not is_alive(directory, owner_id)
+
+
+def test_a_journal_in_which_all_has_ended_is_removed(directory: Path) -> None:
+    journal = Journal(directory)
+    journal.start("a", b"{}")
+    journal.end("a")
+    journal.forget(journal.read())
+    journal.close()
+    assert list((directory / "journal").iterdir()) == []
 
 
 def test_a_full_file_makes_room_for_a_new_one(directory: Path, monkeypatch: MonkeyPatch) -> None:
@@ -166,7 +200,7 @@ def test_an_orphan_is_read_in_parts_and_without_its_torn_end(
     path = directory / "1-dead-1.jsonl"
     path.write_text("one\ntwo\nthree\nto")
 
-    assert [lines.texts for lines in read_orphan(path)] == [("one", "two"), ("three",)]
+    assert list(read_all(path)) == [("one", "two"), ("three",)]
 
 
 def test_what_is_put_aside_is_no_orphan(directory: Path) -> None:
@@ -177,7 +211,7 @@ def test_what_is_put_aside_is_no_orphan(directory: Path) -> None:
     kept_as = put_aside(path)
 
     assert kept_as.read_text() == "rubbish\n"
-    assert list(orphans(directory)) == []
+    assert owners(directory) == []
 
 
 @pytest.mark.parametrize("small_disk", [64], indirect=True)
@@ -316,7 +350,3 @@ def test_a_journal_without_a_file_forks(directory: Path) -> None:
     journal.forget_after_fork()
     journal.append(b"one")
     assert kept(journal) == ["one"]
-
-
-def test_a_file_that_vanishes_while_orphans_are_listed_is_no_error(directory: Path) -> None:
-    assert journal_module._modified(directory / "gone") == 0.0

@@ -7,24 +7,21 @@ import os
 import signal
 import sqlite3
 import threading
-import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_otel.delivery.codec import SpanEncoder
-from haas_otel.delivery.ledger import DiskLedger
 from haas_otel.delivery.limits import Limits
-from haas_otel.delivery.outbox import Added, Outbox, OutboxUnusable, line_of, parts_of
+from haas_otel.delivery.outbox import Added, Outbox, OutboxUnusable, parts_of
 from haas_otel.delivery.owner import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.haas_otel.given import MakeLine, MakeSpan, MonkeyPatch, Warnings
+    from tests.haas_otel.given import MakeLine, MonkeyPatch, Warnings
     from tests.haas_otel.programs import Programs
 
 LIMITS = Limits()
@@ -232,35 +229,6 @@ def test_the_latest_delivered_spans_are_kept_up_to_a_number(
     outbox.prune()
 
     assert stored(directory) == 3
-
-
-def test_it_remembers_how_far_back_it_remembers(directory: Path, make_span: MakeSpan) -> None:
-    spans = [make_span() for _ in range(3)]
-    ends = [made.end_time or 0 for made in spans]
-    limits = replace(LIMITS, kept_spans=1, prune_every=timedelta(0))
-    outbox = Outbox(directory, limits)
-    assert outbox.remembers(0)
-    outbox.add([line_of((), SpanEncoder().encode(made)).decode() for made in spans])
-    outbox.prune()
-    outbox.prune()
-
-    millisecond = 1_000_000
-    assert not outbox.remembers(ends[0])
-    assert not outbox.remembers(ends[1] - millisecond)
-    assert outbox.remembers(ends[1] + millisecond)
-
-
-def test_a_file_that_was_put_aside_is_remembered_no_more(
-    directory: Path, make_line: MakeLine
-) -> None:
-    directory.mkdir()
-    (directory / "traces.db").write_bytes(b"not a database, and long enough to be one" * 100)
-    before = time.time_ns()
-    ledger = DiskLedger(directory, LIMITS)
-
-    assert not ledger.has(1, 1)
-    assert not ledger.remembers(before)
-    assert ledger.remembers(time.time_ns() + 1_000_000_000)
 
 
 def test_pruning_is_done_once_in_a_while_by_one_process(

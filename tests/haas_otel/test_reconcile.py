@@ -1,0 +1,406 @@
+"""What a process left that died, settled by another: on its machine, or from one far away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import Pause
+from prefect.states import Cancelled, Cancelling, Crashed, Failed, Paused, Pending, Running
+
+import haas_otel
+from haas_otel import decision, flow, flow_hooks, hooks, labels, reconcile, records, span, task
+from haas_otel.reconcile import _tasks
+from tests.haas_otel.dies import ends_well, killed
+from tests.haas_otel.records import task_runs
+from tests.waits import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from opentelemetry.sdk.trace import ReadableSpan
+    from prefect.client.schemas.objects import FlowRun
+
+    from haas_otel.delivery.disk import SharedDisk
+    from tests.haas_otel.conftest import Told
+    from tests.haas_otel.given import Client, Kill, LogCapture, MonkeyPatch
+
+SECOND = 1_000_000_000
+
+
+def events(told: ReadableSpan) -> list[str]:
+    return [event.name for event in told.events]
+
+
+def stopped(client: Client, run: FlowRun, state: Any) -> FlowRun:
+    """Give a flow run its last state, and call the hook that Prefect calls then."""
+    client.set_flow_run_state(run.id, state, force=True)
+    flow_hooks.haas_otel_on_stopped(ends_well, client.read_flow_run(run.id), state)
+    return client.read_flow_run(run.id)
+
+
+def long_ago(folder: Path, seconds: float = 60) -> None:
+    """Have the dead processes of a folder be dead for longer."""
+    for path in (folder / "journal").iterdir():
+        moment = path.stat().st_mtime - seconds
+        os.utime(path, (moment, moment))
+
+
+@pytest.fixture
+def folder(killed_runs: Any, disk: SharedDisk) -> Path:
+    return killed_runs.folder  # type: ignore[no-any-return]
+
+
+@pytest.mark.usefixtures("disk")
+def test_killed_run_that_crashed(told: Told, client: Client, killed_run: FlowRun) -> None:
+    """Its task run is in a nested flow run."""
+    stopped(client, killed_run, Crashed(message="Process exited with status code: -9."))
+    one = told.one
+    assert one.attributes["task.name"] == "Killed in the third attempt"
+    assert one.attributes["task.type"] == "KilledTask"
+    assert one.attributes["task.status"] == "Failed"
+    assert one.attributes["exception.type"] == "prefect.exceptions.CrashedRun"
+    assert one.status.description == "Process exited with status code: -9."
+    # What earlier attempts had told is on the disk.
+    assert one.attributes["media.attempt"] == 2
+    assert events(one) == ["task.started", "task.retrying", "task.retrying", "task.failed"]
+    assert one.start_time <= one.end_time <= time.time_ns()
+
+
+@pytest.mark.usefixtures("disk")
+@pytest.mark.parametrize("state", [Cancelling(), Cancelled()])
+def test_killed_run_that_was_cancelled(
+    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch, state: Any
+) -> None:
+    run = kill("alone")
+    calls: list[str] = []
+    monkeypatch.setattr(
+        killed, "on_cancellation_hooks", [lambda t, r, s: calls.append(f"{t.name} {s.name}")]
+    )
+    monkeypatch.setitem(_tasks, task_runs(client, run)[0].task_key, killed)
+    stopped(client, run, state)
+    assert told.one.attributes["task.status"] == "Cancelled"
+    assert told.one.status.description == "Task was cancelled"
+    assert calls == ["Killed in the third attempt Cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "last"), [(Crashed, "task.failed"), (Cancelled, "task.cancelled")]
+)
+@pytest.mark.usefixtures("disk")
+def test_killed_while_it_waits_for_a_retry(
+    told: Told, client: Client, kill: Kill, ended_by: Any, last: str
+) -> None:
+    run, state = kill("waiting"), ended_by()
+    stopped(client, run, state)
+    assert told.one.attributes["media.attempt"] == 1
+    assert events(told.one) == ["task.started", "task.retrying", last]
+    stopped(client, run, state)
+    assert len(told.task_spans) == 1
+
+
+def test_what_one_machine_has_ended_no_other_ends(
+    told: Told, client: Client, kill: Kill, disk: SharedDisk, monkeypatch: MonkeyPatch
+) -> None:
+    run = stopped(client, kill("alone"), Crashed(message="killed"))
+    assert run.labels[labels.SETTLED] == f"1 {disk.machine}"
+    monkeypatch.setattr(records, "_find", lambda: None)  # another machine's
+    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
+    monkeypatch.setattr(decision, "HEARTBEAT", 0)
+    time.sleep(1.1)
+    assert run.id not in reconcile.reconcile().suspected
+    assert reconcile.reconcile().task_runs == []
+    assert len(told.task_spans) == 1
+
+
+def test_a_run_that_died_unseen_is_found_by_its_machine(
+    told: Told, client: Client, kill: Kill, folder: Path
+) -> None:
+    """Its worker died with it: no state, no hook. A worker that lives is waited for."""
+    run = kill("alone")
+    died = time.time_ns()
+    assert haas_otel.reconcile().task_runs == []
+    long_ago(folder)
+    result = haas_otel.reconcile()
+    assert run.id in result.flow_runs
+    (one,) = [s for s in told.task_spans if s.attributes["prefect.flow_run.id"] == str(run.id)]
+    assert one.attributes["task.status"] == "Failed"
+    assert one.end_time < died
+    after = client.read_flow_run(run.id)
+    assert after.state.is_crashed()
+    assert "The run's process died" in after.state.message
+    assert one.status.description == after.state.message
+    assert haas_otel.reconcile().task_runs == []
+
+
+@pytest.mark.parametrize("state", [Cancelling(), Pending(), Running()])
+def test_a_flow_run_that_no_process_goes_on_with_frees_its_slot(
+    told: Told, client: Client, disk: SharedDisk, folder: Path, state: Any
+) -> None:
+    """It died before its first task, or its worker before it had begun."""
+    by_itself = client.create_flow_run(ends_well, state=state)
+    of_a_worker = client.create_flow_run(ends_well, state=state)
+    client.update_flow_run_labels(of_a_worker.id, {"prefect.worker.name": "a worker"})
+    left = folder / "journal" / "1-dead-1.jsonl"
+    left.write_text(
+        f'>flow {by_itself.id}\t{{"flow":"{by_itself.id}","root":"{by_itself.id}",'
+        f'"start":1,"api":"{records.api()}"}}\n'
+        f'>worker\t{{"worker":"a worker","start":1,"api":"{records.api()}"}}\n'
+    )
+    os.utime(left, ns=(time.time_ns() + SECOND - 30 * SECOND,) * 2)
+    haas_otel.reconcile()
+    for run in (by_itself, of_a_worker):
+        after = client.read_flow_run(run.id).state
+        assert after is not None
+        if state.is_cancelling():
+            assert after.is_cancelled()
+        else:  # since the death it has another process
+            assert after.type == state.type
+
+    assert told.task_spans == []
+
+
+def test_a_click_ends_nothing_while_the_process_lives(
+    told: Told, client: Client, kill: Kill, killed_runs: Any, folder: Path
+) -> None:
+    process = killed_runs._programs.start("alone", "1")
+    run_id = UUID(process.stdout.readline().strip())
+    wait_until(lambda: [r for r in task_runs(client, client.read_flow_run(run_id)) if r.state])
+    for state in (Failed(), Cancelled(), Crashed(message="a click")):
+        run = client.read_flow_run(run_id)
+        stopped(client, run, state)
+        long_ago(folder)
+        haas_otel.reconcile()
+    assert [s for s in told.task_spans if s.attributes["prefect.flow_run.id"] == str(run_id)] == []
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    stopped(client, client.read_flow_run(run_id), Crashed(message="a click"))
+    assert told.task_spans[-1].attributes["prefect.flow_run.id"] == str(run_id)
+
+
+@pytest.mark.usefixtures("disk")
+def test_a_server_that_refuses_ends_nothing(
+    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch
+) -> None:
+    """The mark goes first: what it cannot be put on is left to who comes next."""
+    run = kill("alone")
+    with monkeypatch.context() as broken:
+
+        def gone(*args: Any, **kwargs: Any) -> None:
+            raise ConnectionError("the server is gone")
+
+        broken.setattr(SyncPrefectClient, "update_flow_run_labels", gone)
+        stopped(client, run, Crashed(message="killed"))
+    assert told.task_spans == []
+    stopped(client, run, Crashed(message="killed"))
+    assert told.one.status.description == "killed"
+
+
+def test_a_mark_without_its_span_is_made_good(
+    told: Told, client: Client, kill: Kill, disk: SharedDisk
+) -> None:
+    """Who put it on died before the span was written down."""
+    run = kill("alone")
+    client.update_flow_run_labels(run.id, labels.settled(1, disk.machine))
+    stopped(client, run, Crashed(message="killed"))
+    assert told.one.status.description == "killed"
+
+
+@pytest.mark.usefixtures("disk")
+def test_what_another_machine_spoke_for_stays_so(told: Told, client: Client, kill: Kill) -> None:
+    run = kill("alone")
+    client.update_flow_run_labels(run.id, labels.settled(1, "another"))
+    stopped(client, run, Crashed())
+    assert told.task_spans == []
+
+
+@pytest.mark.usefixtures("disk")
+@pytest.mark.parametrize(
+    ("first", "status", "description"),
+    [
+        (Crashed(message="killed at first"), "Failed", "killed at first"),
+        (Cancelled(), "Cancelled", "Task was cancelled"),
+    ],
+)
+def test_what_an_attempt_left_is_told_by_how_that_ended(
+    told: Told, client: Client, kill: Kill, first: Any, status: str, description: str
+) -> None:
+    run = kill("alone")
+    client.set_flow_run_state(run.id, first, force=True)
+    client.set_flow_run_state(run.id, Running(name="Retrying"), force=True)
+    stopped(client, run, Cancelling())
+    assert told.one.attributes["task.status"] == status
+    assert told.one.attributes["prefect.attempt"] == 1
+    assert told.one.status.description == description
+    # The second has ended nothing yet.
+    assert labels.settled_by(client.read_flow_run(run.id).labels, 2, uuid4()) is None
+
+
+@pytest.mark.usefixtures("disk")
+def test_a_pause_does_not_end_an_attempt(told: Told, client: Client, kill: Kill) -> None:
+    """Though the server counts another run of a flow run that is resumed in its process."""
+    run = kill("alone")
+    client.set_flow_run_state(run.id, Paused(timeout_seconds=300), force=True)
+    client.resume_flow_run(run.id)
+    assert client.read_flow_run(run.id).run_count == 2
+    stopped(client, run, Cancelling())
+    assert told.one.attributes["task.status"] == "Cancelled"
+
+
+def test_a_machine_that_is_gone_is_spoken_for_by_a_second_pass(
+    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch
+) -> None:
+    """By records alone; one that sends no heartbeats only when its flow run is final."""
+    run = kill("top")
+    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "2")
+    monkeypatch.setattr(decision, "HEARTBEAT", SECOND)
+
+    def mine(ids: list[UUID]) -> list[ReadableSpan]:
+        found = [s for s in told.task_spans if s.attributes["task.name"].startswith("Killed in")]
+        return [s for s in found if UUID(str(s.attributes["task.id"])) in ids]
+
+    time.sleep(2.1)
+    assert run.id not in haas_otel.reconcile().suspected
+    client.set_flow_run_state(run.id, Crashed(message="flagged"), force=True)
+    assert run.id not in haas_otel.reconcile().suspected  # a sign lately
+    time.sleep(2.1)
+    assert run.id in haas_otel.reconcile().suspected
+    assert mine(haas_otel.reconcile().task_runs) == []  # suspected a moment ago
+    time.sleep(2.1)
+    (one,) = mine(haas_otel.reconcile().task_runs)
+    assert one.attributes["task.status"] == "Failed"
+    assert one.status.description == "flagged"
+    assert events(one) == ["task.started", "task.retrying", "task.retrying", "task.failed"]
+    assert labels.SETTLED in client.read_flow_run(run.id).labels
+
+    requests = []
+    send = SyncPrefectClient.request
+    monkeypatch.setattr(
+        SyncPrefectClient,
+        "request",
+        lambda self, *a, **k: requests.append(a[:2]) or send(self, *a, **k),
+    )
+    assert run.id not in haas_otel.reconcile().flow_runs
+    assert str(run.id) not in str(requests)
+
+
+def test_who_was_out_of_touch_for_too_long_stays_silent(
+    told: Told, client: Client, disk: SharedDisk, monkeypatch: MonkeyPatch, caplog: LogCapture
+) -> None:
+    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
+
+    @task
+    def frozen(spoken_for: bool) -> None:
+        time.sleep(1.1)
+        if spoken_for:
+            context = haas_otel.decorators.FlowRunContext.get()
+            client.update_flow_run_labels(context.flow_run.id, labels.settled(1, "another"))
+
+    @flow
+    def thaws(spoken_for: bool) -> None:
+        frozen(spoken_for)
+
+    thaws(True)
+    assert told.task_spans == []
+    assert "took this one for gone" in caplog.text
+    thaws(False)
+    assert told.one.attributes["task.status"] == "Completed"
+    assert [r for p in disk.living() for r in p.records] == []
+
+
+def test_a_forked_child_ends_nothing_of_its_parents(told: Told, disk: SharedDisk) -> None:
+    @task
+    def forks() -> str:
+        child = os.fork()
+        if child == 0:
+            task_run = haas_otel.decorators.TaskRunContext.get().task_run
+            hooks.haas_otel_on_end(forks, task_run, Failed())
+            hooks.haas_otel_on_running(forks, task_run, task_run.state)
+            hooks.end_left_at_exit()
+            os._exit(len(told.spans))
+        return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    assert forks() == "0"
+    assert told.one.attributes["task.status"] == "Completed"
+
+
+def test_what_is_left_without_a_state_is_marked(told: Told, client: Client) -> None:
+    """A suspended flow run: Prefect leaves the task run in whose body it was noticed Running."""
+
+    @task
+    def outer() -> None:
+        raise Pause(state=Paused(name="Suspended"))
+
+    @flow
+    def suspended() -> None:
+        outer()
+
+    with pytest.raises(Pause):
+        suspended()
+    run = client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))
+    assert f"{labels.SETTLED}.{told.one.attributes['task.id']}" in run.labels
+
+
+@pytest.mark.usefixtures("interrupted_while_it_waits")
+def test_what_the_hook_of_an_ending_flow_run_tells_is_marked(told: Told, client: Client) -> None:
+    @task(retries=1, retry_delay_seconds=60)
+    def waits() -> None:
+        raise ConnectionError("refused")
+
+    @flow
+    def catches() -> None:
+        try:
+            waits()
+        except KeyboardInterrupt:
+            raise ValueError("as a failure") from None
+
+    assert catches(return_state=True).is_failed()
+    run = client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))
+    assert f"{labels.SETTLED}.{told.one.attributes['task.id']}" in run.labels
+
+
+@pytest.mark.usefixtures("interrupted_while_it_waits")
+def test_at_the_end_of_a_process_only_runs_without_a_flow_are_ended(told: Told) -> None:
+    """Those of a flow run are told by its hooks, in whatever process, or by the reconciler."""
+    called: list[str] = []
+
+    @task(
+        retries=1, retry_delay_seconds=60, on_cancellation=[lambda t, r, s: called.append(s.name)]
+    )
+    def waits() -> None:
+        raise ConnectionError("refused")
+
+    with pytest.raises(KeyboardInterrupt):
+        waits()
+    (running,) = hooks.live.values()
+    running.task_run.flow_run_id = running.task_run.id
+    hooks.end_left_at_exit()
+    assert told.task_spans == []
+    running.task_run.flow_run_id = None
+    hooks.end_left_at_exit()
+    assert told.one.attributes["task.status"] == "Cancelled"
+    assert called == ["Cancelled"]
+
+
+def test_switched_off(told: Told, client: Client, monkeypatch: MonkeyPatch) -> None:
+    run = client.create_flow_run(ends_well)
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    monkeypatch.setattr("haas_otel.server.get_client", None)
+    flow_hooks.haas_otel_on_begun(ends_well, run, Running())
+    flow_hooks.haas_otel_on_stopped(ends_well, run, Crashed())
+    assert haas_otel.reconcile().flow_runs == []
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
+def test_moments_are_exact_to_their_microsecond(zone: str) -> None:
+    moment = datetime(2111, 4, 13, 16, 22, 54, 605861, tzinfo=ZoneInfo(zone))
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    assert span.nanoseconds(moment) == since // timedelta(microseconds=1) * 1000
+    assert span.nanoseconds(moment.astimezone(UTC)) == span.nanoseconds(moment)
