@@ -9,8 +9,8 @@ from haas_otel import hooks as _hooks
 from haas_otel import records as _records
 from haas_otel import span as _span
 from haas_otel.decorators import BackgroundFlow, BackgroundTask, flow, task
-from haas_otel.reconcile import Reconciled, reconcile
-from haas_otel.reconcile import settle_here as _settle_here
+from haas_otel.reconciler import Reconciled, reconcile
+from haas_otel.reconciler import settle_here as _settle_here
 
 __all__ = [
     "BackgroundFlow",

@@ -14,7 +14,7 @@ from prefect.settings import get_current_settings
 from prefect.tasks import Task
 from prefect.utilities.annotations import NotSet
 
-from haas_otel import flow_hooks, hooks, reconcile, records, span
+from haas_otel import flow_hooks, hooks, reconciler, records, span
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -75,7 +75,7 @@ class BackgroundTask(Task[P, R]):
         self.on_running_hooks = [hooks.haas_otel_on_running, *_users(self.on_running_hooks)]
         self.on_completion_hooks = [hooks.haas_otel_on_end, *_users(self.on_completion_hooks)]
         self.on_failure_hooks = [hooks.haas_otel_on_end, *_users(self.on_failure_hooks)]
-        reconcile.remember(self)
+        reconciler.remember(self)
 
     def on_cancellation(self, fn: StateHookCallable) -> StateHookCallable:
         """Add a hook, called with (task, task_run, state) when a run is cancelled."""

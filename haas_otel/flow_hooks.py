@@ -14,7 +14,7 @@ from uuid import UUID
 
 from prefect.context import FlowRunContext
 
-from haas_otel import hooks, reconcile, records, span
+from haas_otel import hooks, reconciler, records, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # The modules by which Prefect starts a flow run's own process, and no other.
 _ENGINES = {"prefect.engine", "prefect.flow_engine"}
-# The flow runs that this process runs, with the outermost of each, and its process id.
-_begun: dict[UUID, tuple[UUID, int]] = {}
+# The flow runs that this process runs, with its id: a forked child has its parent's.
+_begun: dict[UUID, int] = {}
 
 
 def note_process() -> None:
@@ -43,8 +43,7 @@ def haas_otel_on_begun(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
         span.tracer()  # the first task would do it: now, what is logged before is sent, too
     outer = FlowRunContext.get()
     parent = outer.flow_run if outer and outer.flow_run else flow_run
-    root, _ = _begun.get(parent.id, (parent.id, 0))
-    _begin(flow_run.id, root)
+    _begin(flow_run.id, span.outermost(parent.id))
 
 
 def haas_otel_on_ended(
@@ -65,7 +64,7 @@ def haas_otel_on_stopped(
     later = hooks.end_left(flow_run.id)
     if _end(flow_run.id):  # what its own process has ended needs no request
         return _all(later) if later else None
-    reconcile.settle_stopped(flow_run.id)
+    reconciler.settle_stopped(flow_run.id)
     return None
 
 
@@ -79,16 +78,18 @@ FLOW_HOOKS: dict[str, Callable[..., Any]] = {
 
 
 def _begin(flow_run_id: UUID, root: UUID) -> None:
-    _begun[flow_run_id] = (root, os.getpid())
+    _begun[flow_run_id] = os.getpid()
+    span.outermost_of[flow_run_id] = root
     if disk := records.disk():
         disk.begin(_key(flow_run_id), records.of_flow(flow_run_id, root, time.time_ns()))
 
 
 def _end(flow_run_id: UUID) -> bool:
     """Close a flow run's start record, and say whether it was this process's."""
-    mine = _begun.get(flow_run_id, (None, 0))[1] == os.getpid()
+    mine = _begun.get(flow_run_id) == os.getpid()
     if mine:
         del _begun[flow_run_id]
+        span.outermost_of.pop(flow_run_id, None)
         if disk := records.disk():
             disk.end(_key(flow_run_id))
     return mine

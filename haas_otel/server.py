@@ -180,7 +180,7 @@ def connected() -> Iterator[Server]:
         yield Server(client)
 
 
-def within_bound(work: Callable[[], Any], seconds: float = BOUND) -> Any:
+def within_bound(work: Callable[[], Any]) -> Any:
     """Do something with the server, and return its result; None if it fails or takes too long.
 
     What takes too long goes on in the background, until the process ends.
@@ -195,7 +195,7 @@ def within_bound(work: Callable[[], Any], seconds: float = BOUND) -> Any:
     run = contextvars.copy_context().run
     thread = threading.Thread(target=run, args=(attempt,), name="haas-otel-ask", daemon=True)
     thread.start()
-    thread.join(seconds)
+    thread.join(BOUND)
     return result[0] if result else None
 
 

@@ -35,6 +35,9 @@ CANCELLED_MESSAGE = "Task was cancelled"
 MAX_MESSAGE = 8_000
 MAX_STACKTRACE = 32_000
 
+# By the ids of the flow runs that go on in this process.
+outermost_of: dict[UUID, UUID] = {}
+
 _logger = logging.getLogger(__name__)
 _OK = Status(StatusCode.OK)
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -191,12 +194,18 @@ def run_of(task_run: TaskRun, flow_run: FlowRun | None) -> Run:
     return Run(
         task_run.id,
         task_run.flow_run_id,
-        _outermost(task_run.flow_run_id),
+        outermost(task_run.flow_run_id) if task_run.flow_run_id else None,
         task_run.task_key,
         str(caller) if caller else None,
         nanoseconds(task_run.start_time),
         attributes,
     )
+
+
+def outermost(flow_run_id: UUID) -> UUID:
+    """Return the outermost flow run of this process in which a flow run goes on."""
+    own = environ.get("PREFECT__FLOW_RUN_ID")
+    return UUID(own) if own else outermost_of.get(flow_run_id, flow_run_id)
 
 
 def start(run: Run) -> Span:
@@ -426,11 +435,6 @@ def _pages() -> str | None:
     # Prefect derives it from the API's address; a server has the pages of its older UI there.
     derived = "ui_url" not in settings.model_fields_set and not settings.connected_to_cloud
     return settings.ui_url.rstrip("/") + ("/v2" if derived else "")
-
-
-def _outermost(flow_run_id: UUID | None) -> UUID | None:
-    own = environ.get("PREFECT__FLOW_RUN_ID")
-    return UUID(own) if own and flow_run_id else flow_run_id
 
 
 def _context(caller: str | None) -> Context:

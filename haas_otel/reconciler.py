@@ -96,8 +96,10 @@ def settle_stopped(flow_run_id: UUID) -> None:
     def attempt() -> None:
         assert disk is not None  # noqa: S101 - something is left on it
         with server.connected() as connected:
-            while is_left():  # another process may have it in hand
-                settle_machine(connected, disk, Reconciled(), root_id=flow_run_id)
+            # Another process may have it in hand.
+            while is_left() and not settle_machine(
+                connected, disk, Reconciled(), root_id=flow_run_id
+            ):
                 time.sleep(0.1)
 
     if is_left():
@@ -106,8 +108,8 @@ def settle_stopped(flow_run_id: UUID) -> None:
 
 def settle_machine(
     asked: Server, disk: Disk, result: Reconciled, *, root_id: UUID | None = None
-) -> None:
-    """Settle what dead processes of this machine left.
+) -> bool:
+    """Settle what dead processes of this machine left, and say whether there was anything.
 
     Args:
         asked: the server, for its part of the evidence.
@@ -116,12 +118,14 @@ def settle_machine(
         root_id: only this flow run, which has just been stopped: it is its hook that asks.
     """
     living = {record.key for process in disk.living() for record in process.records}
+    found = False
     for process in disk.dead():
         mine = [
             record
             for record in process.records
             if record.api == records.api() and root_id in (None, record.root_id)
         ]
+        found = found or bool(mine)
         left = {record.key for record in mine if record.run is not None}
         for record in mine:
             if record.run is not None:
@@ -135,8 +139,9 @@ def settle_machine(
                     left.discard(record.key)
         for record in mine:
             # A flow run is stopped after its spans are told: they say how it was until then.
-            if record.run is None and not left and not root_id:
+            if record.run is None and not left:
                 _stop_left(asked, process, record, living, result)
+    return found
 
 
 def settle_gone(
@@ -287,14 +292,16 @@ def _stop_left(
     asked: Server, process: Process, record: Record, living: set[str], result: Reconciled
 ) -> None:
     """Stop what a dead process left at the server: its flow run, or those of its worker."""
-    if time.time_ns() - process.last_sign < decision.GRACE:
-        return  # its worker may do it
     if record.worker is not None:
-        left = [r for r in asked.open_flow_runs() if r.labels.get(WORKER_NAME) == record.worker]
+        taken = [r for r in asked.open_flow_runs() if r.labels.get(WORKER_NAME) == record.worker]
+        # Those that are Running outlive their worker, or have left a record of their own.
+        left = [r for r in taken if r.state is not None and not r.state.is_running()]
     else:
         assert record.flow_run_id is not None  # noqa: S101 - it is a flow run's record
         found = asked.flow_run(record.flow_run_id)
         left = [found] if found else []
+    if time.time_ns() - process.last_sign < decision.GRACE and any(map(_goes_on, left)):
+        return  # its worker may do it; of a worker's runs, one may just have begun
     for flow_run in left:
         state = flow_run.state
         if state is None or f"flow {flow_run.id}" in living:
@@ -305,6 +312,10 @@ def _stop_left(
         ) and asked.stop(flow_run, decision.reason(process.last_sign)):
             result.flow_runs.append(flow_run.id)
     process.close(record)
+
+
+def _goes_on(flow_run: FlowRun) -> bool:
+    return flow_run.state is not None and not flow_run.state.is_final()
 
 
 def _flow_key(record: Record) -> str:
