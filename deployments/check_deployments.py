@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployments import check_mistakes as mistakes
+from deployments import earlier
 from deployments.check_mistakes import Finding
+from deployments.defaults import ENVIRONMENT
 from deployments.work_pool import deployments_of
 
 if TYPE_CHECKING:
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import WorkPool
     from prefect.client.schemas.responses import DeploymentResponse
 
-RECONCILER = "reconcile-spans/every-5-minutes"
+RECONCILER = "reconcile-spans/hourly"
+TAG = "haas-media"
 HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 FILE = Path(__file__).resolve().parent.parent / "prefect.yaml"
 
@@ -41,8 +44,9 @@ def deployment_findings(
         *(_without_code(found) if pool.type == "process" else ()),  # else it is in an image
     ]
     yield from wrong or [Finding("deployments", "right", f"{len(found)} in the work pool")]
-    yield from _reconciler(found.get(RECONCILER))
-    yield from _zombies(client, found)
+    yield from _reconciler(client, found)
+    yield from _false_alarms(client)
+    yield from _heartbeats(found)
 
 
 def queue_findings(client: SyncPrefectClient, pool: WorkPool) -> Iterator[Finding]:
@@ -96,26 +100,38 @@ def _folders(steps: list[dict[str, Any]]) -> Iterator[str]:
             yield str(inputs["directory"])
 
 
-def _reconciler(found: DeploymentResponse | None) -> Iterator[Finding]:
-    if found is None:
+def _reconciler(
+    client: SyncPrefectClient, found: dict[str, DeploymentResponse]
+) -> Iterator[Finding]:
+    if earlier.RECONCILER in found:
+        yield mistakes.TWO_RECONCILERS.found(name=earlier.RECONCILER)
+    ours = found.get(RECONCILER)
+    if ours is None:
         yield mistakes.NO_RECONCILER.found(name=RECONCILER)
-    elif found.paused or not any(schedule.active for schedule in found.schedules):
+    elif ours.paused or not any(schedule.active for schedule in ours.schedules):
         yield mistakes.RECONCILER_PAUSED.found(name=RECONCILER)
+    elif not any(
+        each.enabled
+        for each in client.read_resource_related_automations(f"prefect.deployment.{ours.id}")
+    ):
+        yield mistakes.RECONCILER_UNTRIGGERED.found(name=RECONCILER)
 
 
-def _zombies(client: SyncPrefectClient, found: dict[str, DeploymentResponse]) -> Iterator[Finding]:
-    from deployments.zombies import NAME, TAG
+def _false_alarms(client: SyncPrefectClient) -> Iterator[Finding]:
+    if client.read_automations_by_name(earlier.AUTOMATION):
+        yield mistakes.FALSE_ALARMS.found(name=earlier.AUTOMATION)
 
-    automations = client.read_automations_by_name(NAME)
-    if not automations:
-        yield mistakes.NO_ZOMBIE_AUTOMATION.found()
-        return
-    if not any(each.enabled for each in automations):
-        yield mistakes.ZOMBIE_AUTOMATION_OFF.found(name=NAME)
-    silent = [
-        name
-        for name, each in sorted(found.items())
-        if TAG in each.tags and HEARTBEAT not in (each.job_variables.get("env") or {})
-    ]
-    if silent:
-        yield mistakes.NO_HEARTBEATS.found(names=", ".join(silent))
+
+def _heartbeats(found: dict[str, DeploymentResponse]) -> Iterator[Finding]:
+    seconds = {name: _heartbeat(each) for name, each in sorted(found.items())}
+    waited_for = seconds.get(RECONCILER, int(ENVIRONMENT[HEARTBEAT]))
+    rare = [name for name in seconds if TAG in found[name].tags and seconds[name] > waited_for]
+    if rare:
+        yield mistakes.RARE_HEARTBEATS.found(names=", ".join(rare), seconds=waited_for)
+
+
+def _heartbeat(deployment: DeploymentResponse) -> int:
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
+
+    given = (deployment.job_variables.get("env") or {}).get(HEARTBEAT)
+    return int(given or PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value())

@@ -93,22 +93,23 @@ MEMORY_MESSAGING = Mistake(
     "{count} workers are online and the server keeps its events in its own memory: right for one "
     "server process. For more, give it PostgreSQL and Redis.",
 )
-NO_ZOMBIE_AUTOMATION = Mistake(
-    "zombies",
+FALSE_ALARMS = Mistake(
+    "automations",
     "wrong",
-    "Runs that die with their worker are never flagged. Run `python -m deployments.zombies`.",
+    "{name!r} is of an earlier version: after an outage of the server it has living runs Crashed. "
+    "Run `prefect deploy --all`, or delete it in the UI, under Automations.",
 )
-ZOMBIE_AUTOMATION_OFF = Mistake(
-    "zombies",
+RARE_HEARTBEATS = Mistake(
+    "heartbeats",
     "wrong",
-    "The automation {name!r} is switched off: runs that die with their worker are never flagged. "
-    "Switch it on in the UI, under Automations.",
+    "{names}: rarer than every {seconds} seconds, so that living runs are taken for dead after an "
+    "outage of the server. Run `prefect deploy --all` again.",
 )
-NO_HEARTBEATS = Mistake(
-    "zombies",
+TWO_RECONCILERS = Mistake(
+    "reconciler",
     "wrong",
-    "{names}: sends no heartbeats, so that its runs are taken for dead. "
-    "Run `prefect deploy --all` again.",
+    "{name} is of an earlier version; beside the one of now, spans can be told twice. "
+    "Run `prefect deploy --all`.",
 )
 NO_RECONCILER = Mistake(
     "reconciler",
@@ -121,6 +122,12 @@ RECONCILER_PAUSED = Mistake(
     "wrong",
     "No schedule of {name} is active: spans of runs that died with their worker wait for ever. "
     "Switch it on in the UI, or set HAAS_RECONCILE_SCHEDULE and run `prefect deploy --all`.",
+)
+RECONCILER_UNTRIGGERED = Mistake(
+    "reconciler",
+    "note",
+    "No automation runs {name} when runs crash: their spans are told within the hour. "
+    "Switch it on in the UI, under Automations, or run `prefect deploy --all`.",
 )
 NOT_DEPLOYED = Mistake(
     "deployments",

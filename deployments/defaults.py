@@ -26,7 +26,7 @@ SCHEDULES = {
     "scan": Schedule("HAAS_SCAN_SCHEDULE", "0 * * * *"),
     "cleanup": Schedule("HAAS_CLEANUP_SCHEDULE", "30 3 * * *"),
     "refresh": Schedule("HAAS_REFRESH_SCHEDULE", "0 4 * * 1"),
-    "reconcile": Schedule("HAAS_RECONCILE_SCHEDULE", "*/5 * * * *"),
+    "reconcile": Schedule("HAAS_RECONCILE_SCHEDULE", "17 * * * *"),
 }
 NO_SCHEDULES = {each.variable: "off" for each in SCHEDULES.values()}
 TIMEZONE = "HAAS_TIMEZONE"
@@ -38,7 +38,8 @@ JOB_VARIABLES = "HAAS_JOB_VARIABLES"
 ENVIRONMENT = {
     # Prefect's own spans would double ours.
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
-    # Seconds; what deployments/zombies.py goes by. Prefect takes no less.
+    # Seconds; Prefect takes no less. After HAAS_OTEL_SILENCE_SECONDS without one the reconciler
+    # suspects a run, and waits for two more: a rarer one would make it wait longer.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # prefect.toml switches plugins on for `prefect deploy`; a run starts faster without.
     "PREFECT_PLUGINS_ENABLED": "false",

@@ -3,7 +3,8 @@
 A plugin of Prefect's own kind (``prefect.plugins`` entry point, switched on in ``prefect.toml``).
 When `prefect deploy` begins it checks the variables of ``prefect.yaml``, gives that of the work
 pool its default, and creates the pool, because Prefect refuses to deploy to one that is not there
-and offers no step before that. In any other process it does nothing.
+and offers no step before that; and it takes away what earlier versions left on the server. In any
+other process it does nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
     import httpx
 
     from deployments.defaults import from_environment
+    from deployments.earlier import take_away
     from deployments.work_pool import VARIABLE, create_work_pool, work_pool_name
 
     try:
@@ -51,6 +53,8 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
         try:
             with get_client(sync_client=True) as client:
                 create_work_pool(client, name)
+                for sentence in take_away(client, deployments="--all" in _command_line()):
+                    sys.stderr.write(f"{sentence}\n")
         except httpx.TransportError:
             text = f"{ctx.api_url} does not answer. Start it, or correct PREFECT_API_URL."
             raise SystemExit(text) from None

@@ -142,7 +142,6 @@ class Stack:
         """Bring everything up: server, work pool, deployments, worker."""
         self.start_server()
         self.create_work_pool()
-        self.flag_zombies()
         self.start_worker()
         self.deploy()
         self.wait_for_workers()
@@ -229,22 +228,6 @@ class Stack:
                 f"The work pool {self.work_pool} at {self.address.ui} is of type {kind}: start a "
                 f"worker of that type yourself: `prefect worker start --pool {self.work_pool}`."
             )
-
-    def flag_zombies(self) -> None:
-        """Have the server flag runs whose process and worker died together.
-
-        A server that was given may not let us; then runs of that kind wait for somebody to look.
-        """
-        from prefect.exceptions import PrefectHTTPStatusError
-
-        from deployments.zombies import flag_zombies
-
-        with self.client() as client:
-            try:
-                flag_zombies(client)
-            except PrefectHTTPStatusError:
-                if not self._given:
-                    raise
 
     def deploy(self) -> list[str]:
         """Deploy everything in ``prefect.yaml``; return the names, as ``flow/deployment``.

@@ -101,7 +101,6 @@ def bring_up(stack: Stack, terminal: Terminal) -> None:
         step.done(given.ui + _taken(stack))
     with terminal.step("Work pool") as step:
         stack.create_work_pool()
-        stack.flag_zombies()
         step.done(f"{stack.work_pool} (process)")
     stack.start_worker()
     with terminal.step("Deployments") as step:

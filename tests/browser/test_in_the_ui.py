@@ -139,7 +139,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("metadata-refresh/weekly", {"movies": "some"}, "'some' is not of type 'boolean'"),
     ("metadata-scan/hourly", {"refresh_existing": 3}, "3 is not of type 'boolean'"),
     ("person-cleanup/nightly", {"person_ids": [0]}, "0 is less than the minimum of 1"),
-    ("reconcile-spans/every-5-minutes", {"lookback_days": 0}, "equal to the minimum of 0"),
+    ("reconcile-spans/hourly", {"lookback_days": 0}, "equal to the minimum of 0"),
 ]
 
 

@@ -22,6 +22,8 @@ from tests.warm import warm
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from deployments.check_mistakes import Mistake
+
 ROOT = Path(__file__).parent.parent.parent
 FOREIGN = ("HAAS_", "PREFECT_", "OTEL_")
 MARKS = {"✓": "right", "·": "note", "✗": "wrong"}
@@ -89,6 +91,10 @@ def lines(shown: Finished) -> list[Line]:
         found.append(Line(rest[:12].strip(), MARKS[mark], rest[12:].strip()))
     assert shown.code == (1 if "wrong" in {line.how for line in found} else 0)
     return found
+
+
+def line_of(mistake: Mistake, **values: object) -> Line:
+    return Line(mistake.what, mistake.how, mistake.text.format(**values))
 
 
 def libraries(**paths: Path) -> str:

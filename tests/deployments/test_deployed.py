@@ -8,23 +8,40 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.events import EventTrigger, Posture, ResourceSpecification
+from prefect.events.actions import DoNothing
+from prefect.events.schemas.automations import AutomationCore
+from prefect.states import Cancelled, Cancelling, Crashed, Failed
 
+from deployments import check_mistakes as mistakes
+from deployments import earlier
+from deployments.check_deployments import RECONCILER
 from deployments.prefect_plugin import is_deploying
 from deployments.process import wait_until
+from deployments.stack import Stack
 from deployments.work_pool import deployments_of
-from tests.deployments.conftest import ROOT, clean_environment
+from tests.deployments.conftest import ROOT, Command, clean_environment, line_of
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.responses import DeploymentResponse
+    from collections.abc import Iterator
+    from uuid import UUID
 
-    from deployments.stack import Stack
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun, State
+    from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.events import Automation
 
 pytestmark = pytest.mark.e2e
 
@@ -45,21 +62,22 @@ PARAMETERS = {
         "hardware_acceleration",
         "device",
     ],
-    "reconcile-spans/every-5-minutes": ["lookback_days", "quiet_seconds"],
+    "reconcile-spans/hourly": ["lookback_days", "quiet_seconds"],
 }
 LIMITS = {
     "metadata-scan/hourly": (1, "CANCEL_NEW"),
     "metadata-refresh/weekly": (1, "CANCEL_NEW"),
     "person-cleanup/nightly": (1, "ENQUEUE"),
     "encoding/on-demand": (1, "ENQUEUE"),
-    "reconcile-spans/every-5-minutes": (1, "CANCEL_NEW"),
+    "reconcile-spans/hourly": (1, "ENQUEUE"),
 }
 SCHEDULES = {
     "metadata-scan/hourly": "0 * * * *",
     "metadata-refresh/weekly": "0 4 * * 1",
     "person-cleanup/nightly": "30 3 * * *",
-    "reconcile-spans/every-5-minutes": "*/5 * * * *",
+    "reconcile-spans/hourly": "17 * * * *",
 }
+WINDOW = 60  # seconds in which bad ends are taken together
 
 ENV = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
@@ -155,6 +173,172 @@ def test_after_a_time_away_each_deployment_runs_once(fresh: Stack) -> None:
         "nightly": 1,
         "weekly": 1,
     }
+
+
+def ended(client: SyncPrefectClient, deployment: UUID, state: State) -> datetime:
+    """Start a run that gets no further than to this state; return when it had it."""
+    run = client.create_flow_run_from_deployment(deployment)
+    client.set_flow_run_state(run.id, state, force=True)
+    return state.timestamp
+
+
+def acted(client: SyncPrefectClient, automation: UUID) -> int:
+    """Return how many times an automation has acted."""
+    which = {
+        "event": {"name": ["prefect.automation.action.executed"]},
+        "resource": {"id": [f"prefect.automation.{automation}"]},
+    }
+    found = client.request("POST", "/events/filter", json={"filter": which})
+    return int(found.json()["total"])
+
+
+def started_by_hand(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
+    """Return the runs of a deployment that are not of its schedule, the last first."""
+    runs = client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+    )
+    return [run for run in runs if not run.auto_scheduled]
+
+
+def test_a_burst_of_bad_ends_runs_the_reconciler_once(fresh: Stack, tmp_path: Path) -> None:
+    """After the burst. Its own ends run nothing, nor do runs of others."""
+    assert prefect_deploy(fresh.address.api, tmp_path).returncode == 0
+    states = (Cancelling, Cancelled, Crashed, Failed, lambda: Failed(name="TimedOut"))
+    with fresh.client() as client:
+        reconciler = client.read_deployment_by_name(RECONCILER)
+        ours = client.read_deployment_by_name("person-cleanup/nightly").id
+        theirs = client.create_deployment(client.create_flow_from_name("theirs"), name="it")
+        # Acts on every such end at once: what it has acted on, the reconciler's trigger has seen.
+        witness = client.create_automation(
+            AutomationCore(
+                name="witness",
+                trigger=EventTrigger(
+                    match=ResourceSpecification(
+                        {"prefect.state-type": ["CANCELLING", "CANCELLED", "CRASHED", "FAILED"]}
+                    ),
+                    expect={"prefect.flow-run.*"},
+                    posture=Posture.Reactive,
+                    threshold=1,
+                ),
+                actions=[DoNothing()],
+            )
+        )
+        for each in states:
+            ended(client, reconciler.id, each())
+            ended(client, theirs, each())
+        assert wait_until(lambda: acted(client, witness) == 10, 90, every=0.5)
+        own = started_by_hand(client, reconciler.id)
+        times = [ended(client, ours, each()) for each in states]
+        assert wait_until(lambda: acted(client, witness) == 15, 90, every=0.5)
+        runs = started_by_hand(client, reconciler.id)
+        client.delete_automation(witness)
+        client.delete_deployment(theirs)
+    assert len(own) == len(states)
+    [run] = [run for run in runs if run not in own]
+    quiet = reconciler.parameter_openapi_schema["properties"]["quiet_seconds"]["default"]
+    assert run.state_name == "Scheduled"
+    assert run.expected_start_time is not None
+    # The window is over, and whoever ended in it is no longer left alone.
+    assert run.expected_start_time >= min(times) + timedelta(seconds=WINDOW + quiet)
+    assert run.expected_start_time < min(times) + timedelta(seconds=WINDOW + quiet + 30)
+
+
+def triggers_of(stack: Stack) -> list[Automation]:
+    with stack.client() as client:
+        found = client.read_deployment_by_name(RECONCILER).id
+        return client.read_resource_related_automations(f"prefect.deployment.{found}")
+
+
+def test_deploying_again_leaves_one_trigger_as_it_is(fresh: Stack, tmp_path: Path) -> None:
+    """Prefect makes it anew each time: its id is another."""
+    [before] = triggers_of(fresh)
+    assert prefect_deploy(fresh.address.api, tmp_path).returncode == 0
+    [after] = triggers_of(fresh)
+    assert after.model_dump(exclude={"id"}) == before.model_dump(exclude={"id"})
+    assert after.enabled
+    off = {"HAAS_RECONCILE_SCHEDULE": "off"}
+    assert prefect_deploy(fresh.address.api, tmp_path, **off).returncode == 0
+    assert [each.enabled for each in triggers_of(fresh)] == [False]
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Passes on to a Prefect server what deletes nothing by its id."""
+
+    server: RefusingServer
+
+    def pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.command == "DELETE" and re.fullmatch(r"/api/\w+/[\w-]+", self.path):
+            self.answer(403, b"{}")
+            return
+        headers = {"Content-Type": self.headers.get("Content-Type", "application/json")}
+        url = f"{self.server.target}{self.path}"
+        found = httpx.request(self.command, url, content=body, headers=headers, timeout=60)
+        self.answer(found.status_code, found.content)
+
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = pass_on  # noqa: N815 - as it is called
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+class RefusingServer(ThreadingHTTPServer):
+    def __init__(self, target: str) -> None:
+        super().__init__(("127.0.0.1", 0), Refusing)
+        self.target = target
+
+
+@contextlib.contextmanager
+def refusing(stack: Stack) -> Iterator[str]:
+    """Give the API of a server where nobody may delete anything."""
+    with RefusingServer(stack.address.ui) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+
+
+def test_what_earlier_versions_left_is_told_and_taken_away(
+    fresh: Stack, haas: Command, tmp_path: Path
+) -> None:
+    """What the server does not let go stops nobody."""
+    haas.environment["PREFECT_API_URL"] = fresh.address.api
+    with fresh.client() as client:
+        flow = client.create_flow_from_name("reconcile-spans")
+        pool = "haas-media"
+        client.create_deployment(flow, name="every-5-minutes", work_pool_name=pool)
+        client.create_automation(
+            AutomationCore(
+                name=earlier.AUTOMATION,
+                trigger=EventTrigger(posture=Posture.Proactive, within=timedelta(seconds=90)),
+                actions=[DoNothing()],
+            )
+        )
+        told = [
+            line_of(mistakes.FALSE_ALARMS, name=earlier.AUTOMATION),
+            line_of(mistakes.TWO_RECONCILERS, name=earlier.RECONCILER),
+        ]
+        assert [line for line in haas.check() if line in told] == told[::-1]
+
+        with refusing(fresh) as api_url:
+            environment = clean_environment(tmp_path / "home")
+            given = Stack(tmp_path / "data", api_url=api_url, environment=environment)
+            assert given.deploy() == sorted([*PARAMETERS, earlier.RECONCILER])
+        said = (given.logs / "deploy.log").read_text()
+        for each in (f"automation {earlier.AUTOMATION!r}", f"deployment {earlier.RECONCILER}"):
+            assert f"The server refuses to delete the {each} of an earlier version.\n" in said
+        assert [line for line in haas.check() if line in told] == told[::-1]
+
+        assert prefect_deploy(fresh.address.api, tmp_path).returncode == 0
+        assert [line for line in haas.check() if line in told] == []
+        assert client.read_automations_by_name(earlier.AUTOMATION) == []
 
 
 def test_deploying_again_into_a_work_pool_for_containers(fresh: Stack, tmp_path: Path) -> None:

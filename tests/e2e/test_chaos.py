@@ -13,7 +13,6 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,8 @@ import httpx
 import psutil
 import pytest
 from prefect.client.schemas.objects import StateType
+from prefect.states import Crashed
 
-from deployments.zombies import flag_zombies
 from tests.chaos import CHAOS
 from tests.e2e.api import Api
 from tests.e2e.delivery import SCOPE
@@ -40,7 +39,6 @@ SEED = 20251017
 RUNS, AT_ONCE, FILES = (60, 5, 1500) if CHAOS else (6, 3, 500)
 LONGEST = FILES / 250  # seconds; about as long as a run takes
 HEARTBEAT = 30  # seconds, the least that Prefect allows
-SILENCE = 60 if CHAOS else 45  # seconds after which a run without heartbeat is a zombie
 TRANSIENT = (httpx.HTTPError, OSError)
 
 
@@ -74,7 +72,6 @@ class Chaos:
         for pool in ("one", "two"):
             self.api.make_pool(pool)
             self.start_worker(pool)
-        flag_zombies(self.api.client, timedelta(seconds=SILENCE))
         flow = "flows/metadata_scan.py:metadata_scan_flow"
         self.deployments = {
             pool: self.api.deploy(ROOT, flow, pool, pool, tags=["haas-media"])
@@ -103,7 +100,7 @@ class Chaos:
         process = persistently(lambda: self.api.process(run))
         time.sleep(plan.after)
         self.do(plan, run, process)
-        # A run whose machine died is only flagged after its heartbeats were missed.
+        # A run whose machine died is only flagged when all has been done.
         if plan.deed != "kill the machine":
             with contextlib.suppress(AssertionError):
                 wait_until(lambda: self.has_ended(run), timeout=180, interval=0.5)
@@ -130,6 +127,15 @@ class Chaos:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.kill()
             self.start_worker(pool)
+
+    def flag_the_lost(self) -> None:
+        """Say of runs that machines took along that they crashed, as somebody would who knows."""
+        living = {f"{pool}-{number}" for pool, number in self.births.items()}
+        for run in set(self.runs) - self.never_began:
+            found = self.api.flow_run(run)
+            if found.labels.get("prefect.worker.name") not in living and not self.has_ended(run):
+                lost = Crashed(message="Its machine is gone.")
+                self.api.client.set_flow_run_state(run, lost, force=True)
 
     def restart_server(self) -> None:
         began = time.time()
@@ -223,6 +229,7 @@ def _wreak(chaos: Chaos) -> None:
 
 
 def _let_it_settle(chaos: Chaos) -> None:
+    chaos.flag_the_lost()
     unended = set(chaos.runs) - chaos.never_began
 
     def all_ended() -> bool:
