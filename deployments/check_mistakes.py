@@ -93,6 +93,18 @@ MEMORY_MESSAGING = Mistake(
     "{count} workers are online and the server keeps its events in its own memory: right for one "
     "server process. For more, give it PostgreSQL and Redis.",
 )
+MEMORY_LEASES = Mistake(
+    "Prefect",
+    "wrong",
+    "The server keeps leases in its own memory: a restart of it ends the runs of {names}. "
+    "Set PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE={storage} for it.",
+)
+MEMORY_LEASES_UNUSED = Mistake(
+    "Prefect",
+    "note",
+    "The server keeps leases in its own memory: a restart of it ends runs that have a limit. "
+    "Before you deploy any, set PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE={storage} for it.",
+)
 FALSE_ALARMS = Mistake(
     "automations",
     "wrong",

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 from deployments import check_mistakes as mistakes
 from deployments.check_mistakes import Finding
 from deployments.claim import address_of
-from deployments.server import answers
-from deployments.work_pool import WorkPoolNameError, online_workers, work_pool_name
+from deployments.server import KEPT_LEASES, answers
+from deployments.work_pool import (
+    WorkPoolNameError,
+    deployments_of,
+    online_workers,
+    work_pool_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,13 +108,30 @@ def _work_pool(client: SyncPrefectClient, settings: Settings | None) -> Iterator
         yield Finding("work pool", "wrong", text)
     else:
         yield Finding("work pool", "right", f"{name} ({pool.type})")
+    server = client.request("GET", "/admin/settings").json()["server"]
+    yield from _leases(client, pool, server["concurrency"]["lease_storage"])
     yield from queue_findings(client, pool)
     online = sorted(online_workers(client, pool.name))
     yield from deployment_findings(client, pool, working=bool(online))
     yield _workers(online, pool)
     yield from _late(client, pool)
     if len(online) > 1:
-        yield from _several(client, len(online), settings)
+        yield from _several(len(online), settings, server["events"]["messaging_broker"])
+
+
+def _leases(client: SyncPrefectClient, pool: WorkPool, storage: str) -> Iterator[Finding]:
+    """Look at what a restart of the server does to runs that hold a lease for their limit."""
+    if not storage.endswith(".memory"):
+        return
+    limited = [
+        name
+        for name, each in sorted(deployments_of(client, pool.name).items())
+        if each.global_concurrency_limit
+    ]
+    if limited:
+        yield mistakes.MEMORY_LEASES.found(names=", ".join(limited), storage=KEPT_LEASES)
+    else:
+        yield mistakes.MEMORY_LEASES_UNUSED.found(storage=KEPT_LEASES)
 
 
 def _workers(online: list[str], pool: WorkPool) -> Finding:
@@ -135,7 +157,7 @@ def _late(client: SyncPrefectClient, pool: WorkPool) -> Iterator[Finding]:
         yield mistakes.LATE_RUNS.found(count=len(found))
 
 
-def _several(client: SyncPrefectClient, count: int, settings: Settings | None) -> Iterator[Finding]:
+def _several(count: int, settings: Settings | None, broker: str) -> Iterator[Finding]:
     """Look at what only matters with more than one worker."""
     if settings is not None and settings.database_url.startswith("sqlite"):
         yield mistakes.SHARED_SQLITE.found(count=count)
@@ -145,6 +167,5 @@ def _several(client: SyncPrefectClient, count: int, settings: Settings | None) -
             yield mistakes.TOO_MANY_REQUESTS.found(
                 count=count, rate=rate, most=TMDB_ALLOWS, share=TMDB_ALLOWS // count or 1
             )
-    broker = client.request("GET", "/admin/settings").json()["server"]["events"]["messaging_broker"]
     if broker.endswith(".memory"):
         yield mistakes.MEMORY_MESSAGING.found(count=count)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deployments.claim import Claim, Claimed
 from deployments.process import Child, wait_until
-from deployments.server import HOST, Address, free_port, home_of
+from deployments.server import HOST, KEPT_LEASES, LEASE_STORAGE, Address, free_port, home_of
 from deployments.work_pool import (
     create_work_pool,
     deployments_of,
@@ -200,7 +200,11 @@ class Stack:
         """Start the server on a port; return False when somebody took the port meanwhile."""
         self._api_url = f"http://{HOST}:{port}/api"
         argv = ["server", "start", "--host", HOST, "--port", str(port)]
-        environment = self._environment() | {"PREFECT_UI_API_URL": self._api_url}
+        environment = (
+            {LEASE_STORAGE: KEPT_LEASES}
+            | self._environment()
+            | {"PREFECT_UI_API_URL": self._api_url}
+        )
         environment |= self._server_environment
         child = self.server = self._child("Prefect server", argv, environment, "server.log")
 

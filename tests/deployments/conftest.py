@@ -14,6 +14,7 @@ import pytest
 
 from deployments.process import wait_until
 from deployments.samples import SampleLibrary, make_samples
+from deployments.server import LEASE_STORAGE
 from deployments.stack import Stack
 from deployments.work_pool import deployments_of
 from haas_media.encoding import find_ffmpeg
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 FOREIGN = ("HAAS_", "PREFECT_", "OTEL_")
+DEFAULT_LEASES = "prefect.server.concurrency.lease_storage.memory"
 MARKS = {"✓": "right", "·": "note", "✗": "wrong"}
 
 
@@ -158,10 +160,14 @@ def other_server() -> Iterator[ThreadingHTTPServer]:
 def fresh(
     tmp_path_factory: pytest.TempPathFactory, other_server: ThreadingHTTPServer
 ) -> Iterator[Stack]:
-    """A server with nothing on it, whose port was taken by another one while it started."""
+    """A server with nothing on it, whose port was taken by another one while it started.
+
+    Its leases are kept as Prefect does by default, not as `haas up` does.
+    """
     home = tmp_path_factory.mktemp("fresh")
     port = other_server.server_port
-    with Stack(home, port=port, environment=clean_environment(home)) as stack:
+    environment = clean_environment(home) | {LEASE_STORAGE: DEFAULT_LEASES}
+    with Stack(home, port=port, environment=environment) as stack:
 
         def take_the_port() -> None:
             wait_until(lambda: stack.server is not None, 60, every=0.01)

@@ -30,6 +30,7 @@ from deployments import earlier
 from deployments.check_deployments import RECONCILER
 from deployments.prefect_plugin import is_deploying
 from deployments.process import wait_until
+from deployments.server import KEPT_LEASES
 from deployments.stack import Stack
 from deployments.work_pool import deployments_of
 from tests.deployments.conftest import ROOT, Command, clean_environment, line_of
@@ -339,6 +340,17 @@ def test_what_earlier_versions_left_is_told_and_taken_away(
         assert prefect_deploy(fresh.address.api, tmp_path).returncode == 0
         assert [line for line in haas.check() if line in told] == []
         assert client.read_automations_by_name(earlier.AUTOMATION) == []
+
+
+def test_leases_that_a_restart_of_the_server_forgets_are_told(fresh: Stack, haas: Command) -> None:
+    """As they are with Prefect's own defaults."""
+    haas.environment["PREFECT_API_URL"] = fresh.address.api
+    with fresh.client() as client:
+        client.create_work_pool(WorkPoolCreate(name="unused", type="process"))
+    limited = ", ".join(sorted(LIMITS))
+    assert line_of(mistakes.MEMORY_LEASES, names=limited, storage=KEPT_LEASES) in haas.check()
+    unused = haas.check(HAAS_WORK_POOL="unused")
+    assert line_of(mistakes.MEMORY_LEASES_UNUSED, storage=KEPT_LEASES) in unused
 
 
 def test_deploying_again_into_a_work_pool_for_containers(fresh: Stack, tmp_path: Path) -> None:
