@@ -37,11 +37,23 @@ _tasks: WeakValueDictionary[str, Task[..., Any]] = WeakValueDictionary()
 
 @dataclass(slots=True)
 class Reconciled:
-    """What a pass did: flow runs settled, task runs whose spans it ended, flow runs suspected."""
+    """What a pass did: flow runs settled, task runs whose spans it ended, flow runs suspected.
+
+    ``look_again`` is in how many seconds, a minute at most, another pass can say more; 0 if none
+    can soon.
+    """
 
     flow_runs: list[UUID] = field(default_factory=list)
     task_runs: list[UUID] = field(default_factory=list)
     suspected: list[UUID] = field(default_factory=list)
+    look_again: float = 0.0
+
+    def note(self, answer: Decision) -> None:
+        """Note what cannot be said yet."""
+        if isinstance(answer, NotYet):
+            seconds = max(0.1, (answer.until - time.time_ns()) / decision.SECOND)
+            if seconds <= 2 * decision.HEARTBEAT / decision.SECOND:
+                self.look_again = max(self.look_again, seconds)
 
 
 def remember(task: Task[..., Any]) -> None:
@@ -130,6 +142,7 @@ def settle_machine(
         for record in mine:
             if record.run is not None:
                 answer = decide(_of_the_dead(asked, disk, process, record, hook=bool(root_id)))
+                result.note(answer)
                 if isinstance(answer, End):
                     _mark_one(asked, disk, record.run, alone=_flow_key(record) in living)
                     _end(record.run, record.learnt, answer.ending)
@@ -191,6 +204,8 @@ class _Gone:
         ]
         if not state.is_final() and ours and not found:
             answers.append((flow_run, None, self._decide(flow_run, None)))
+        for *_, answer in answers:
+            self._result.note(answer)
         if any(isinstance(answer, NotYet) and answer.suspect for *_, answer in answers):
             self._asked.mark(flow_run.id, {labels.SUSPECTED: time.time_ns()})
             self._result.suspected.append(flow_run.id)
