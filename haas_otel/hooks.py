@@ -59,6 +59,7 @@ class LiveSpan:
     task_run: TaskRun
     attempt: UUID  # the id of the Running state
     pid: int
+    retries: tuple[labels.Retry, ...] = ()
     in_body: bool = False
 
 
@@ -134,8 +135,8 @@ def note_retry(task_run: TaskRun, state: State[Any]) -> None:
         exception_message=failure.message,
     )
     span.retrying(running.span, running.run, retry)
-    retries = (*labels.read_learnt(task_run.labels).retries, retry)
-    learnt = labels.Learnt(retries, body_attributes(running.span))
+    running.retries += (retry,)
+    learnt = labels.Learnt(running.retries, body_attributes(running.span))
     if disk := records.disk():
         disk.begin(key_of(running.run), records.of_task(running.run, learnt))
     labels.write_learnt(task_run.labels, learnt)

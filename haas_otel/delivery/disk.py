@@ -39,7 +39,8 @@ class SharedDisk:
     """What the processes that share ``directory`` have written down; see `haas_otel.records.Disk`.
 
     ``settle`` is called now and then, in a thread of its own, while a run of this process goes on:
-    to settle what other processes left that died. Raises OSError when the directory cannot be used.
+    to settle what other processes left that died. ``exporters`` are those that spans of this
+    process go to, whoever ends them. Raises OSError when the directory cannot be used.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class SharedDisk:
         limits: Limits,
         journal: Journal,
         settle: Callable[[], object] | None = None,
+        exporters: tuple[str, ...] = (),
     ) -> None:
         self._directory = directory
         self._limits = limits
         self._journal = journal
         self._settle = settle
+        self._exporters = list(exporters)
         self._pid = 0
         self._settling: threading.Thread | None = None
         _ = self.machine
@@ -64,7 +67,7 @@ class SharedDisk:
 
     def begin(self, key: str, record: Mapping[str, Any]) -> None:
         """Write a start record down, or a newer one with the same key. Never raises."""
-        self._journal.start(key, dump(record))
+        self._journal.start(key, dump({**record, "exporters": self._exporters}))
         if self._pid != os.getpid():
             self._pid = os.getpid()
             with suppress(RuntimeError):  # the interpreter is ending
@@ -108,9 +111,17 @@ class SharedDisk:
                 if not mine:
                     continue
                 closed: set[str] = set()
+                chosen = {
+                    key: tuple(content.get("exporters", ()))
+                    for key, content in open_records(self._directory, owner_id).items()
+                }
+                # They go where their own process would have sent them.
+                self._journal.exporters.update(chosen)
                 try:
                     yield self._process(owner_id, _collecting(closed))
                 finally:
+                    for key in chosen:
+                        self._journal.exporters.pop(key, None)
                     if closed:
                         close_records(self._directory, owner_id, closed)
 

@@ -67,6 +67,8 @@ class Journal:
         self._dropped = 0
         self._warned = False
         self._starts: dict[str, bytes] = {}
+        # Of runs of dead processes that this one ends: the exporters that those had chosen.
+        self.exporters: dict[str, tuple[str, ...]] = {}
 
     @property
     def running(self) -> bool:

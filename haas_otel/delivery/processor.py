@@ -41,7 +41,7 @@ class DurableSpanProcessor(SpanProcessor):
         limits: Limits,
         journal: Journal | None = None,
     ) -> None:
-        self._names = tuple(target.key for target in targets)
+        self.names = tuple(target.key for target in targets)
         self._limits = limits
         self._encoder = SpanEncoder()
         self._journal = journal or Journal(directory)
@@ -60,8 +60,9 @@ class DurableSpanProcessor(SpanProcessor):
         if span.context is None or not span.context.trace_flags.sampled:
             return
         try:
-            line = line_of(self._names, self._encoder.encode(span))
-            self._journal.append(line, f"{span.context.span_id:016x}")
+            key = f"{span.context.span_id:016x}"
+            names = self._journal.exporters.pop(key, self.names)
+            self._journal.append(line_of(names, self._encoder.encode(span)), key)
             self._sender.wake()
         except Exception:
             _logger.exception("a span is lost: %s", span.name)

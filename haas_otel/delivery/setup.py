@@ -115,7 +115,8 @@ def disk(settle: Callable[[], object]) -> SharedDisk | None:
                 os.register_at_fork(after_in_child=_journal.forget_after_fork)
                 atexit.register(_journal.close)
         try:
-            _disk = SharedDisk(directory, Limits.from_environment(), _journal, settle)
+            names = _processor.names if _processor is not None else ()
+            _disk = SharedDisk(directory, Limits.from_environment(), _journal, settle, names)
         except OSError as error:
             _warn_once(f"runs are not written down in {directory}: {error}")
     return _disk

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanLimits
 from prefect.cache_policies import INPUTS
 from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
-from prefect.states import Cancelled, Completed, Crashed, Failed
+from prefect.states import Cancelled, Completed, Crashed, Failed, Paused, Pending
 from prefect.types._datetime import now
 
 from haas_otel import flow, hooks, labels, span, task
@@ -20,10 +23,10 @@ from haas_otel import flow, hooks, labels, span, task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
     from tests.haas_otel.conftest import Told
-    from tests.haas_otel.given import LogCapture
+    from tests.haas_otel.given import LogCapture, MonkeyPatch
 
 
 def learn(**attributes: Any) -> None:
@@ -525,3 +528,178 @@ def test_our_own_hooks_are_not_logged(told: Told, caplog: LogCapture) -> None:
     said = [r.getMessage() for r in caplog.records if r.name.startswith("prefect.task_runs")]
     assert any("Running hook '<lambda>'" in line for line in said)
     assert not any("haas_otel" in line for line in said)
+
+
+def test_a_body_cannot_undo_the_contract(told: Told) -> None:
+    """It ends, renames and tags the current span, as instrumentation of its own would."""
+
+    def body() -> None:
+        current = trace.get_current_span()
+        with trace.use_span(current, end_on_exit=True), suppress(ValueError):
+            raise ValueError("handled")
+        current.update_name("GET /films")
+        current.set_attributes({"exception.type": "ValueError", "media.files": 3})
+        current.set_attribute("task.status", "Failed")
+        current.record_exception(ValueError("handled"))
+        current.add_event("task.failed")
+        current.add_event("media.found", {"media.files": 3})
+        assert current.is_recording()
+        learn(**{"media.late": True})
+
+    state = run(body, how="direct")
+    assert told.one.name == "BackgroundTask.TheTaskSyncTask"
+    assert told.one.attributes["task.status"] == "Completed"
+    assert told.one.attributes["media.files"] == 3
+    assert told.one.attributes["media.late"] is True
+    assert not [key for key in told.one.attributes if key.startswith("exception")]
+    assert events(told.one) == ["task.started", "media.found", "task.completed"]
+    assert state.is_completed()
+
+
+@pytest.mark.parametrize("state", [Pending, Paused])
+@HOW
+def test_a_state_returned_that_is_not_final(told: Told, how: str, state: Any) -> None:
+    """Its body has done what it wanted; Prefect calls no hook."""
+    run(lambda: state(), how=how)
+    assert told.one.attributes["task.status"] == "Completed"
+
+
+@pytest.mark.parametrize(("is_async", "kept"), [(False, True), (False, False), (True, True)])
+def test_a_generator_that_nobody_exhausts(told: Told, is_async: bool, kept: bool) -> None:
+    held: list[Any] = []
+    if is_async:
+
+        @task
+        async def frames() -> Any:
+            yield 1
+            yield 2
+
+        @flow
+        async def looks_at_one_later() -> None:
+            found = frames()
+            held.append(found)
+            assert await anext(found) == 1
+
+        asyncio.run(looks_at_one_later())
+    else:
+
+        @task
+        def frames_sync() -> Any:
+            yield 1
+            yield 2
+
+        @flow
+        def looks_at_one() -> None:
+            found = frames_sync()
+            held.append(found)
+            assert next(found) == 1
+            if not kept:
+                held.pop().close()
+
+        looks_at_one()
+    assert told.one.attributes["task.status"] == "Completed"
+
+
+def test_a_clock_that_is_set_back(told: Told, monkeypatch: MonkeyPatch) -> None:
+    attempts: list[int] = []
+
+    def body() -> None:
+        attempts.append(1)
+        if len(attempts) == 1:
+            before = time.time_ns()
+            monkeypatch.setattr(time, "time_ns", lambda: before - 3600 * 1_000_000_000)
+            raise ConnectionError("refused")
+
+    run(body, how="direct", retries=1)
+    assert events(told.one) == ["task.started", "task.retrying", "task.completed"]
+    moments = [event.timestamp for event in told.one.events]
+    assert [told.one.start_time, told.one.end_time] == [moments[0], moments[-1]]
+    assert moments == sorted(moments)
+
+
+def test_what_is_said_of_a_failure_is_bounded(told: Told) -> None:
+    message = "the beginning " + "x" * 1_500_000
+
+    def body() -> None:
+        raise ValueError(message)
+
+    run(body, how="direct")
+    span = told.one
+    said = str(span.attributes["exception.message"])
+    assert span.status.description == said
+    assert said.startswith("the beginning")
+    assert len(said.encode()) <= 8_000
+    stacktrace = str(span.attributes["exception.stacktrace"])
+    assert len(stacktrace.encode()) <= 32_000
+    assert "raise ValueError(message)" in stacktrace
+
+
+def test_of_a_long_stack_trace_the_end_is_kept(told: Told) -> None:
+    def body(depth: int = 500) -> None:
+        if depth:
+            # A longer line than most.
+            body(depth - 1 if depth is not None and depth > 0 and isinstance(depth, int) else 0)
+        raise ValueError("the cause")
+
+    run(body, how="direct")
+    stacktrace = str(told.one.attributes["exception.stacktrace"])
+    assert len(stacktrace.encode()) <= 32_000
+    assert stacktrace.endswith("ValueError: the cause\n")
+
+
+@pytest.mark.parametrize(
+    ("messages", "attribute"),
+    [(["x" * 2_000_000], ""), (["y" * 84_000] * 25, ""), (["z"], "w")],
+    ids=["a long message", "many retries", "a large attribute"],
+)
+def test_what_travels_on_labels_is_bounded(told: Told, messages: list[str], attribute: str) -> None:
+    """Prefect refuses an event that is too large, and the task would fail for it."""
+    left = list(messages)
+    runs = []
+
+    def body() -> None:
+        runs.append(TaskRunContext.get().task_run)
+        if attribute:
+            trace.get_current_span().set_attribute("media.text", attribute * 1_600_000)
+        trace.get_current_span().set_attribute("media.files", 3)
+        if left:
+            raise ValueError(left.pop())
+
+    assert run(body, how="direct", retries=len(messages)).is_completed()
+    assert told.one.attributes["task.status"] == "Completed"
+    assert events(told.one).count("task.retrying") == len(messages)
+    ours = {key: value for key, value in runs[-1].labels.items() if key.startswith("haas_otel")}
+    assert len(str(ours).encode()) <= 16_000
+    learnt = labels.read_learnt(runs[-1].labels)
+    assert len(learnt.retries) + learnt.left_out == len(messages) + bool(attribute)
+    assert learnt.retries
+    assert "media.text" not in learnt.attributes
+
+
+@pytest.mark.parametrize("limit", [1, 5, 12])
+def test_limits_of_the_sdk_take_no_field_of_the_contract_away(
+    told: Told, provider: TracerProvider, monkeypatch: MonkeyPatch, limit: int
+) -> None:
+    limits = SpanLimits(max_span_attributes=limit, max_attribute_length=60)
+    monkeypatch.setattr(provider, "_span_limits", limits)
+    monkeypatch.setattr(
+        span, "_tracer", provider.get_tracer(span.SCOPE, span.package_version(), str(limit))
+    )
+
+    def body() -> None:
+        learn(**{f"media.{number}": number for number in range(20)})
+        raise ValueError("m" * 100)
+
+    run(body, how="direct")
+    one = told.one
+    assert one.attributes["task.status"] == "Failed"
+    assert {"task.id", "task.type", "task.name", "task.duration_ms"} <= set(one.attributes)
+    assert one.attributes["exception.message"] == one.status.description == "m" * 60
+
+
+@pytest.mark.parametrize("name", [None, 3])
+def test_a_run_name_that_is_none_is_refused_as_prefect_refuses_it(told: Told, name: Any) -> None:
+    state = run(lambda: None, how="direct", task_run_name=lambda: name)
+    assert state.is_failed()
+    assert f"returned type {type(name).__name__} but a string is required" in str(state.message)
+    assert told.task_spans == []
