@@ -671,7 +671,8 @@ def test_what_travels_on_labels_is_bounded(told: Told, messages: list[str], attr
     ours = {key: value for key, value in runs[-1].labels.items() if key.startswith("haas_otel")}
     assert len(str(ours).encode()) <= 16_000
     learnt = labels.read_learnt(runs[-1].labels)
-    assert len(learnt.retries) + learnt.left_out == len(messages) + bool(attribute)
+    carried = len(learnt.retries) + len(learnt.attributes)
+    assert carried + learnt.left_out == len(messages) + 1 + bool(attribute)
     assert learnt.retries
     assert "media.text" not in learnt.attributes
 
