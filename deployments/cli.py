@@ -139,6 +139,9 @@ def traces(
     type: Annotated[  # noqa: A002 - the option's name
         str | None, Parameter(help="Only tasks of this type, such as MetadataScanTask.")
     ] = None,
+    running: Annotated[
+        bool, Parameter(negative="", help="What runs now on this machine, and what was killed.")
+    ] = False,
     limit: Annotated[int, Parameter(help="At most this many, newest first.")] = 50,
     json: Json = False,
     config: ConfigFile = None,
@@ -147,11 +150,13 @@ def traces(
 
     The store is kept where no collector is configured through OTEL_... variables.
     """
-    from deployments.traces import print_tasks, print_trace, trace_directory
+    from deployments.traces import print_running, print_tasks, print_trace, trace_directory
 
     directory = trace_directory(_settings(config))
     if trace_id is not None:
         print_trace(directory, trace_id, as_json=json)
+    elif running:
+        print_running(directory, as_json=json)
     else:
         print_tasks(
             directory,

@@ -13,6 +13,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
+    from haas_otel.delivery.disk import SharedDisk
+
 DEFAULT_PORT = 4200
+RECONCILER = "reconcile-spans/hourly"
 ROOT = Path(__file__).resolve().parent.parent
 
 SERVER_START_SECONDS = 120.0  # the first start makes the database and unpacks the UI
@@ -97,6 +101,7 @@ class Stack:
         self._server_environment = dict(server_environment or {})
         self._worker_environment = dict(worker_environment or {})
         self._claim: Claim | None = None
+        self._disk: SharedDisk | None = None
         self.work_pool = work_pool_name(self._inherited)
 
     def __enter__(self) -> Self:
@@ -145,6 +150,7 @@ class Stack:
         self.start_worker()
         self.deploy()
         self.wait_for_workers()
+        self.reconcile()
 
     @property
     def address(self) -> Address:
@@ -265,13 +271,31 @@ class Stack:
             name: its name; unique on the server. By default made of host and process id.
             environment: further variables for it and its runs.
         """
+        from haas_otel.records import of_worker
+
         name = name or f"haas-{socket.gethostname()}-{os.getpid()}-{len(self.workers) + 1}"
         argv = ["worker", "start", "--pool", self.work_pool, "--type", "process", "--name", name]
         self.traces.mkdir(parents=True, exist_ok=True)  # so that `haas traces` looks there
         full = self._environment() | self._for_runs() | dict(environment or {})
         # A working directory of its own: flows are found through the deployment's pull step.
         self.workers[name] = self._child("worker", argv, full, f"{name}.log", cwd=self.data_dir)
+        # Should this machine lose power, whoever is up next knows whose runs nobody goes on with.
+        record = of_worker(name, time.time_ns(), self.address.api)
+        self._traces_on_disk().begin(f"worker {name}", record)
         return self.workers[name]
+
+    def reconcile(self) -> None:
+        """Have what runs left that died on this machine settled, by a run of the reconciler."""
+        if any(True for _ in self._traces_on_disk().dead()):
+            with self.client() as client:
+                deployment = client.read_deployment_by_name(RECONCILER)
+                client.create_flow_run_from_deployment(deployment.id)
+
+    def _traces_on_disk(self) -> SharedDisk:
+        from haas_otel.delivery import open_disk
+
+        self._disk = self._disk or open_disk(self.traces)
+        return self._disk
 
     def wait_for_workers(self) -> None:
         """Wait until the server sees every worker of this stack online.
@@ -317,6 +341,11 @@ class Stack:
                 self.cancel_runs()
         for child in running:
             child.stop(PROCESS_STOP_SECONDS)
+        if self._disk is not None:
+            for name in self.workers:
+                self._disk.end(f"worker {name}")
+            self._disk.close()
+            self._disk = None
         self.workers.clear()
         if self.server is not None:
             self.server.stop(PROCESS_STOP_SECONDS)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from haas_otel.delivery import TraceStore, render_waterfall
+from haas_otel.delivery import TraceStore, open_disk, render_waterfall
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from haas_media.settings import Settings
+    from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.store import StoredSpan
+    from haas_otel.records import Process
 
 DIRECTORY_NAME = "telemetry"  # in the data directory of a stack
 UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -82,6 +85,7 @@ def print_tasks(
     """
     if limit < 1:
         raise TracesError("--limit takes a number from 1.")
+    settle_lost(directory)
     spans = TraceStore(directory).tasks(
         failed=failed,
         slower_than=parse_duration(slower_than) if slower_than else None,
@@ -95,6 +99,99 @@ def print_tasks(
     else:
         what = "matches" if failed or slower_than or task_type else "has left a trace"
         print_plain(f"No task {what} in {directory}.")
+    _say_what_is_lost(_lost(directory))
+
+
+def print_running(directory: Path, *, as_json: bool) -> None:
+    """Print the tasks that go on, on this machine, and those whose process has died.
+
+    Args:
+        directory: the trace store.
+        as_json: a JSON array rather than a table.
+    """
+    settle_lost(directory)
+    disk = _disk(directory)
+    rows = [*_rows(disk.living() if disk else (), "running"), *_lost(directory)]
+    if as_json:
+        print_plain(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    if not rows:
+        print_plain(f"No task runs on this machine, by {directory}.")
+        return
+    console = Console(highlight=False)
+    widest = max(len(row["type"]) for row in rows)
+    console.print(
+        f"[dim]{'since (UTC)':<19}  {'task':<{widest}}  {'state':<7}  {'for':>10}  run[/]",
+        soft_wrap=True,
+    )
+    for row in rows:
+        since = datetime.fromisoformat(row["since"])
+        took = _shown(datetime.now(UTC) - since)
+        line = Text(f"{since:%Y-%m-%d %H:%M:%S}  {row['type']:<{widest}}  ")
+        line.append(f"{row['state']:<7}", "red" if row["state"] == "lost" else "cyan")
+        line.append(f"  {took:>10}  {row['flow_run_name'] or row['task_id']}")
+        console.print(line, soft_wrap=True)
+    _say_what_is_lost(rows)
+
+
+def settle_lost(directory: Path) -> None:
+    """End the spans of runs on this machine whose process died, where their server answers."""
+    disk = _disk(directory)
+    servers = {record.api for process in disk.dead() for record in process.records} if disk else ()
+    if not servers:
+        return
+    os.environ["HAAS_OTEL_DIR"] = str(directory)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from deployments.server import answers
+    from haas_otel.reconciler import settle_here
+
+    for address in servers:
+        if address and answers(address):
+            with temporary_settings({PREFECT_API_URL: address}):
+                settle_here()
+
+
+def _disk(directory: Path) -> SharedDisk | None:
+    try:
+        return open_disk(directory) if directory.exists() else None
+    except OSError:  # somebody else's
+        return None
+
+
+def _lost(directory: Path) -> list[dict[str, Any]]:
+    disk = _disk(directory)
+    return _rows(disk.dead(), "lost") if disk else []
+
+
+def _rows(processes: Iterable[Process], state: str) -> list[dict[str, Any]]:
+    found = [
+        {
+            "type": record.run.attributes["task.type"],
+            "name": record.run.attributes["task.name"],
+            "state": state,
+            "since": datetime.fromtimestamp(record.start / 1e9, UTC).isoformat(),
+            "task_id": str(record.run.task_run_id),
+            "flow_run_id": str(record.flow_run_id) if record.flow_run_id else None,
+            "flow_run_name": record.run.attributes.get("prefect.flow_run.name"),
+            "server": record.api,
+        }
+        for process in processes
+        for record in process.records
+        if record.run is not None
+    ]
+    return sorted(found, key=lambda row: str(row["since"]))
+
+
+def _say_what_is_lost(rows: Sequence[dict[str, Any]]) -> None:
+    lost = [row for row in rows if row["state"] == "lost"]
+    if lost:
+        servers = ", ".join(sorted({row["server"] or "Prefect's own" for row in lost}))
+        tasks = "1 task is" if len(lost) == 1 else f"{len(lost)} tasks are"
+        sys.stderr.write(
+            f"{tasks} lost: the process died. How it ended is asked of Prefect ({servers}), by the"
+            " next run on this machine, or here once that answers.\n"
+        )
 
 
 def print_trace(directory: Path, trace_id: str, *, as_json: bool) -> None:

@@ -108,6 +108,7 @@ def bring_up(stack: Stack, terminal: Terminal) -> None:
     with terminal.step("Worker") as step:
         stack.wait_for_workers()
         step.done(", ".join(stack.workers) + " is online")
+    stack.reconcile()
 
 
 def watch(stack: Stack) -> None:

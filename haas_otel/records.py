@@ -106,9 +106,9 @@ def of_flow(flow_run_id: UUID, root_id: UUID, start: int) -> dict[str, Any]:
     return {"flow": flow_run_id, "root": root_id, "start": start, "api": api()}
 
 
-def of_worker(name: str, start: int) -> dict[str, Any]:
-    """Return the start record of a worker, for JSON."""
-    return {"worker": name, "start": start, "api": api()}
+def of_worker(name: str, start: int, api_url: str) -> dict[str, Any]:
+    """Return the start record of a worker of the server at this address, for JSON."""
+    return {"worker": name, "start": start, "api": _without_credentials(api_url)}
 
 
 def read(key: str, content: Mapping[str, Any]) -> Record:

@@ -20,6 +20,7 @@ from haas_otel.span import enabled
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
+    from pathlib import Path
 
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.store import TraceStore
@@ -31,6 +32,7 @@ __all__ = [
     "deliver_pending",
     "find_disk",
     "flush",
+    "open_disk",
     "render_waterfall",
     "shutdown",
 ]
@@ -61,6 +63,18 @@ def find_disk(settle: Callable[[], object]) -> SharedDisk | None:
 
     setup.configure()
     return setup.disk(settle)
+
+
+def open_disk(directory: Path) -> SharedDisk:
+    """Return a folder of spans, to read who runs there, or to leave start records of one's own.
+
+    Raises OSError when it cannot be used.
+    """
+    from haas_otel.delivery.disk import SharedDisk
+    from haas_otel.delivery.journal import Journal
+    from haas_otel.delivery.limits import Limits
+
+    return SharedDisk(directory, Limits.from_environment(), Journal(directory, spans=False))
 
 
 def flush(timeout: timedelta) -> bool:

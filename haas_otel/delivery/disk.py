@@ -90,6 +90,10 @@ class SharedDisk:
             _logger.warning("%s cannot be read now: %s", self._directory, error)
             return False
 
+    def close(self) -> None:
+        """Let go of the journal: what has not ended is left by a process that died."""
+        self._journal.close()
+
     def living(self) -> list[records.Process]:
         """Return the processes that live and have runs, this one among them."""
         return [
