@@ -77,6 +77,7 @@ def haas_otel_on_running(
     if running is None:
         flow_context = FlowRunContext.get()
         run = span.run_of(task_run, flow_context.flow_run if flow_context else None)
+        span.tracer()  # the record names the exporters, which the set-up chooses
         if disk := records.disk():
             disk.begin(key_of(run), records.of_task(run))
         live[task_run.id] = LiveSpan(span.start(run), run, task, task_run, state.id, os.getpid())

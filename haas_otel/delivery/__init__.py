@@ -54,14 +54,13 @@ def configure() -> None:
 def find_disk(settle: Callable[[], object]) -> SharedDisk | None:
     """Return what the processes of this machine have written down; None while it cannot be used.
 
-    Sets up first. ``settle`` is called now and then for what processes left that died. None too
-    when telemetry is off.
+    ``settle`` is called now and then for what processes left that died. None too when telemetry is
+    off.
     """
     if not enabled():
         return None
     from haas_otel.delivery import setup
 
-    setup.configure()
     return setup.disk(settle)
 
 

@@ -39,8 +39,8 @@ class SharedDisk:
     """What the processes that share ``directory`` have written down; see `haas_otel.records.Disk`.
 
     ``settle`` is called now and then, in a thread of its own, while a run of this process goes on:
-    to settle what other processes left that died. ``exporters`` are those that spans of this
-    process go to, whoever ends them. Raises OSError when the directory cannot be used.
+    to settle what other processes left that died. ``exporters`` returns those that spans of
+    this process go to, whoever ends them. Raises OSError when the directory cannot be used.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class SharedDisk:
         limits: Limits,
         journal: Journal,
         settle: Callable[[], object] | None = None,
-        exporters: tuple[str, ...] = (),
+        exporters: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._directory = directory
         self._limits = limits
         self._journal = journal
         self._settle = settle
-        self._exporters = list(exporters)
+        self._exporters = exporters
         self._pid = 0
         self._settling: threading.Thread | None = None
         _ = self.machine
@@ -67,7 +67,7 @@ class SharedDisk:
 
     def begin(self, key: str, record: Mapping[str, Any]) -> None:
         """Write a start record down, or a newer one with the same key. Never raises."""
-        self._journal.start(key, dump({**record, "exporters": self._exporters}))
+        self._journal.start(key, dump({**record, "exporters": self._exporters()}))
         if self._pid != os.getpid():
             self._pid = os.getpid()
             with suppress(RuntimeError):  # the interpreter is ending

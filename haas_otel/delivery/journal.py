@@ -54,7 +54,7 @@ class Journal:
 
     def __init__(self, directory: Path, *, spans: bool = True) -> None:
         self._directory = directory
-        self._spans = spans
+        self.spans = spans
         self._lock = threading.Lock()
         self._owner: Owner | None = None
         self._path: Path | None = None
@@ -108,7 +108,7 @@ class Journal:
             if self._starts.pop(key, None) is not None:
                 try:
                     self._write(b"<%b\n" % key.encode())
-                    if not self._spans and self._path and self._size() >= _ROTATE_BYTES:
+                    if not self.spans and self._path and self._size() >= _ROTATE_BYTES:
                         self._rotate(self._path)
                 except OSError as error:
                     self._warn(error)
@@ -171,7 +171,7 @@ class Journal:
         with self._lock:
             left: object = False
             if self._path is not None:
-                if left := self._starts or (self._spans and self._start < self._size()):
+                if left := self._starts or (self.spans and self._start < self._size()):
                     self._abandon()
                 else:
                     self._path.unlink(missing_ok=True)

@@ -49,7 +49,7 @@ class Owner:
         os.pwrite(self._descriptor, content, 0)
         os.ftruncate(self._descriptor, len(content))
 
-    def resign(self, *, remove: bool) -> None:
+    def resign(self, *, remove: bool = True) -> None:
         """Give the lock back: what is still this owner's may be taken over by others."""
         with contextlib.suppress(OSError):
             if remove:

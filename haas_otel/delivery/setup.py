@@ -35,6 +35,7 @@ _logger = logging.getLogger(__name__)
 DEFAULT_SERVICE_NAME = "haas-media"
 
 _lock = threading.Lock()
+_journal_lock = threading.Lock()
 _configured = False
 _processor: DurableSpanProcessor | None = None
 _journal: Journal | None = None
@@ -52,13 +53,14 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
     """
 
     def _configure(self, **kwargs: Any) -> None:
-        global _processor, _journal, _logs
+        global _processor, _logs
         if os.environ.get("OTEL_CONFIG_FILE"):
             super()._configure(**kwargs)  # type: ignore[no-untyped-call]
             _adopt_provider()
             return
         resource = _resource(kwargs.get("auto_instrumentation_version"))
-        journal = Journal(telemetry_directory())
+        journal = _the_journal()
+        journal.spans = True
         active = ActiveTasks(telemetry_directory(), journal)
         metrics = chosen_metrics(resource, active)
         limits = Limits.from_environment()
@@ -78,7 +80,7 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
             ),
         )
         _adopt_provider()
-        _processor, _journal = processor, journal
+        _processor = processor
         _logs = install_logs(resource)
 
 
@@ -104,22 +106,33 @@ def configure() -> None:
 def disk(settle: Callable[[], object]) -> SharedDisk | None:
     """Return the disk that this process shares with others; None while it cannot be used.
 
-    With an application's own provider there are start records on it, and no spans.
+    It sets nothing up: an application may still do that, after its flow has begun. With its own
+    provider there are start records on the disk, and no spans.
     """
-    global _disk, _journal
+    global _disk
     if _disk is None:
         directory = telemetry_directory()
-        with _lock:
-            if _journal is None:
-                _journal = Journal(directory, spans=False)
-                os.register_at_fork(after_in_child=_journal.forget_after_fork)
-                atexit.register(_journal.close)
         try:
-            names = _processor.names if _processor is not None else ()
-            _disk = SharedDisk(directory, Limits.from_environment(), _journal, settle, names)
+            _disk = SharedDisk(
+                directory,
+                Limits.from_environment(),
+                _the_journal(),
+                settle,
+                lambda: _processor.names if _processor is not None else (),
+            )
         except OSError as error:
             _warn_once(f"runs are not written down in {directory}: {error}")
     return _disk
+
+
+def _the_journal() -> Journal:
+    global _journal
+    with _journal_lock:
+        if _journal is None:
+            _journal = Journal(telemetry_directory(), spans=False)
+            os.register_at_fork(after_in_child=_journal.forget_after_fork)
+            atexit.register(_journal.close)
+    return _journal
 
 
 @cache

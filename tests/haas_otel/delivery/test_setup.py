@@ -56,6 +56,8 @@ def _a_new_process(directory: Path, monkeypatch: MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(setup, "_configured", False)
     monkeypatch.setattr(setup, "_processor", None)
     monkeypatch.setattr(setup, "_logs", None)
+    monkeypatch.setattr(setup, "_journal", None)
+    monkeypatch.setattr(setup, "_disk", None)
     yield
     _end_logs()
     provider = trace._TRACER_PROVIDER
@@ -468,8 +470,8 @@ def test_shutdown_before_anything_is_set_up_is_no_error(make_span: Callable[...,
 @pytest.mark.parametrize(
     ("variables", "times"),
     [
-        ({"PREFECT__FLOW_RUN_ID": "a run's own process"}, 1),
-        ({"PREFECT__FLOW_RUN_ID": "off", "OTEL_SDK_DISABLED": "true"}, 0),
+        ({"PREFECT__FLOW_RUN_ID": str(uuid4())}, 1),
+        ({"PREFECT__FLOW_RUN_ID": str(uuid4()), "OTEL_SDK_DISABLED": "true"}, 0),
         ({}, 0),
     ],
 )
@@ -479,7 +481,7 @@ def test_the_process_of_a_flow_run_is_set_up_when_the_run_begins(
     from prefect.client.schemas.objects import FlowRun
     from prefect.states import Running
 
-    from haas_otel import flow, settling, span
+    from haas_otel import flow, flow_hooks, records, span
 
     made: list[bool] = []
     monkeypatch.delenv("PREFECT__FLOW_RUN_ID", raising=False)
@@ -487,6 +489,7 @@ def test_the_process_of_a_flow_run_is_set_up_when_the_run_begins(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(span, "tracer", lambda: made.append(True))
-    settling.haas_otel_on_begun(begun, FlowRun(flow_id=uuid4(), run_count=1), Running())
+    monkeypatch.setattr(records, "_find", lambda: None)
+    flow_hooks.haas_otel_on_begun(begun, FlowRun(flow_id=uuid4(), run_count=1), Running())
 
     assert len(made) == times
