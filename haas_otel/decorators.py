@@ -8,17 +8,19 @@ from functools import wraps
 from os import environ
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.flows import Flow
 from prefect.settings import get_current_settings
 from prefect.tasks import Task
 from prefect.utilities.annotations import NotSet
 
-from haas_otel import flow_hooks, hooks, reconciler, records, span
+from haas_otel import flow_hooks, hooks, labels, reconciler, records, span
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.tasks import StateHookCallable
 
@@ -98,6 +100,16 @@ class BackgroundTask(Task[P, R]):
         vars(changed.fn).update(vars(self.fn))  # there Prefect keeps the object of a method
         return changed
 
+    async def create_run(  # type: ignore[override]
+        self, client: PrefectClient | None = None, *, deferred: bool = False, **options: Any
+    ) -> TaskRun:
+        """Create a run, as Prefect does; one that is left to a task worker knows its caller."""
+        caller = _caller() if deferred and span.enabled() else None
+        if caller:
+            client = client or get_client()
+            _label(client, {labels.TRACEPARENT: caller})
+        return await super().create_run(client, deferred=deferred, **options)
+
     def _introduce(self, parameters: dict[str, Any]) -> str:
         # Prefect asks for a run's name before it enters Running, in every engine: the one moment
         # at which labels still arrive at the server with the Running state.
@@ -118,6 +130,27 @@ class BackgroundTask(Task[P, R]):
                 task_name=self.name,
                 machine=disk.machine if (disk := records.disk()) else None,
             )
+
+
+def _caller() -> str | None:
+    context = FlowRunContext.get()
+    flow_run = context.flow_run if context else None
+    given = flow_run.labels.get(labels.TRACEPARENT) if flow_run else None
+    return span.traceparent() or (str(given) if given else None)
+
+
+def _label(client: PrefectClient, given: dict[str, str]) -> None:
+    # The worker may have the run before a second request could label it, and Prefect's client has
+    # no way to create one with labels. A private name of Prefect's.
+    http = client._client
+    post = http.post
+
+    async def labelled(url: Any, *args: Any, json: Any = None, **options: Any) -> Any:
+        if url == "/task_runs/":
+            json = {**json, "labels": {**json.get("labels", {}), **given}}
+        return await post(url, *args, json=json, **options)
+
+    http.post = labelled  # type: ignore[method-assign]
 
 
 @overload

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from contextvars import Context
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from prefect.settings import (
     PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY,
     temporary_settings,
 )
+from prefect.task_engine import run_task_sync
 from prefect.tasks import Task
 from prefect.utilities.annotations import NotSet
 
@@ -38,10 +40,12 @@ from haas_otel.decorators import _RENAMED, type_of
 from haas_otel.ids import TaskRunIdGenerator
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from opentelemetry.sdk.trace import TracerProvider
 
     from tests.haas_otel.conftest import Told
-    from tests.haas_otel.given import LogCapture, MonkeyPatch
+    from tests.haas_otel.given import Client, LogCapture, MonkeyPatch
 
 
 @pytest.mark.parametrize(
@@ -396,3 +400,35 @@ def test_the_version_of_a_checkout_that_is_not_installed(monkeypatch: MonkeyPatc
 
     monkeypatch.setattr(span, "version", absent)
     assert span.package_version() == "0"
+
+
+@pytest.mark.parametrize("within", ["a web request", "a flow's task"])
+def test_a_run_that_is_left_to_a_task_worker_hangs_under_its_caller(
+    told: Told, client: Client, within: str
+) -> None:
+    @task
+    def later() -> str:
+        return "done"
+
+    @task
+    def outer() -> UUID:
+        return later.delay().task_run_id
+
+    @flow
+    def starts() -> UUID:
+        return outer()
+
+    if within == "a flow's task":
+        run_id = starts()
+        (caller,) = told.task_spans
+    else:
+        with trace.get_tracer("web").start_as_current_span("POST /films") as caller:
+            run_id = later.delay().task_run_id
+    # As a task worker does it, in a process without any context.
+    waiting = client.read_task_run(run_id)
+    done = Context().run(run_task_sync, later, task_run_id=run_id, task_run=waiting, parameters={})
+    assert done == "done"
+    span = told.task_spans[-1]
+    assert span.attributes["task.type"] == "LaterTask"
+    assert span.parent.span_id == caller.get_span_context().span_id
+    assert span.context.trace_id == caller.get_span_context().trace_id
