@@ -41,12 +41,31 @@ def silence() -> int:
 
 
 class FlowEnd(NamedTuple):
-    """How Prefect says that an attempt of a flow run ended; ``at`` in ns since the epoch."""
+    """How Prefect says that an attempt of a flow run ended; moments in ns since the epoch."""
 
     cancelled: bool
     at: int
     message: str | None
     final: bool = True
+    next_attempt: int | None = None  # when it began
+
+
+class Suspicion(NamedTuple):
+    """When a machine was found silent, and its last signs then; in ns since the epoch."""
+
+    at: int
+    last_sign: int
+    heartbeat: int
+
+    def to_label(self) -> str:
+        """Return it as the value of a label."""
+        return " ".join(map(str, self))
+
+    @classmethod
+    def from_label(cls, text: object) -> Suspicion | None:
+        """Return what a label says; None where it says nothing of the kind."""
+        parts = str(text).split()
+        return cls(*map(int, parts)) if len(parts) == 3 and all(map(str.isdigit, parts)) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +84,8 @@ class Evidence:
         reported: the end that its own process reported to Prefect.
         ended_there: its process has ended the span, or lived to see its flow run end.
         flow: how its flow run ended; None while that goes on.
-        heartbeats: its flow run has sent one.
-        suspected: when another pass found it silent.
+        heartbeat: the newest that its flow run has sent; 0 if it sends none.
+        suspected: that another pass found it silent.
         silence: how long a machine that lives may send nothing.
     """
 
@@ -81,8 +100,8 @@ class Evidence:
     reported: Ending | None = None
     ended_there: bool = False
     flow: FlowEnd | None = None
-    heartbeats: bool = True
-    suspected: int | None = None
+    heartbeat: int = 0
+    suspected: Suspicion | None = None
     silence: int = 900 * SECOND
 
     @property
@@ -92,16 +111,31 @@ class Evidence:
 
     @property
     def is_suspected(self) -> bool:
-        """Whether it was found silent before, and has given no sign since."""
-        return self.suspected is not None and self.suspected >= self.last_sign
+        """Whether it was found silent before, and has given no sign since.
+
+        Told by the signs themselves: its clock may be an hour from the one of who listens.
+        """
+        before = self.suspected
+        return (
+            before is not None
+            and before.last_sign >= self.last_sign
+            and before.heartbeat == self.heartbeat
+        )
+
+    @property
+    def suspected_until(self) -> int:
+        """Until when it has time to give a sign."""
+        return (self.suspected.at if self.suspected else self.now) + 2 * HEARTBEAT
 
     @property
     def death(self) -> Ending:
         """The end of a process that died: when its worker saw it, else its last sign of life."""
-        flow = self.flow
+        flow, last_sign = self.flow, self.last_sign
         if flow is None:
-            return crashed(self.last_sign, reason(self.last_sign))
-        at = min(max(flow.at, self.last_sign), self.last_sign + STAMP)
+            return crashed(last_sign, reason(last_sign))
+        if self.process is None and flow.next_attempt is not None:
+            last_sign = min(last_sign, flow.next_attempt)  # later ones are those of another process
+        at = min(max(flow.at, last_sign), last_sign + STAMP)
         return cancelled(at) if flow.cancelled else crashed(at, flow.message)
 
 
@@ -175,7 +209,7 @@ TABLE = (
     ),
     Row(
         "it sends no heartbeats, and its flow run goes on",
-        lambda e: not e.heartbeats and (e.flow is None or not e.flow.final),
+        lambda e: not e.heartbeat and (e.flow is None or not e.flow.final),
         lambda _: StillRunning(),
     ),
     Row(
@@ -185,8 +219,8 @@ TABLE = (
     ),
     Row(
         "it was found silent a moment ago",
-        lambda e: e.now < (e.suspected or 0) + 2 * HEARTBEAT,
-        lambda e: NotYet((e.suspected or 0) + 2 * HEARTBEAT),
+        lambda e: e.now < e.suspected_until,
+        lambda e: NotYet(e.suspected_until),
     ),
     Row("its machine is gone", lambda _: True, lambda e: End(e.death)),
 )

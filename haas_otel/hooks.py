@@ -247,7 +247,7 @@ async def _mark(task_run: TaskRun, first: Later | None) -> None:
         await first
     disk = records.disk()
     if task_run.flow_run_id is not None:
-        mark = {f"{labels.SETTLED}.{task_run.id}": disk.machine if disk else ""}
+        mark = labels.spoken_for([task_run.id], disk.machine if disk else None)
         with CancelScope(shield=True):
             await to_thread.run_sync(server.mark_flow_run, task_run.flow_run_id, mark)
 

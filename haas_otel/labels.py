@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Iterable, Mapping, MutableMapping
+    from uuid import UUID
 
 # Prefect's own label for the trace context of a run's caller.
 TRACEPARENT = "__OTEL_TRACEPARENT"
@@ -21,10 +22,11 @@ TASK_NAME = "haas_otel.task.name"
 MACHINE = "haas_otel.ledger"  # whose disk has the start record
 ENDED = "haas_otel.ended"  # its own process has ended the span, with this status
 _LEARNT = "haas_otel.learnt"
-# On a flow run. Alone, the mark holds "<attempt> <machine>": every span of the attempt is ended by
-# that machine. Followed by the id of a task run, it holds the machine that ended this one span.
+# On a flow run. Followed by the id of a task run, the mark holds the machine that ends its span.
+# Alone it holds an attempt: until then, no span of the flow run is left for other machines to end.
+# That speaks for no span: the disk of a machine may know of one that no record shows.
 SETTLED = "haas_otel.settled"
-SUSPECTED = "haas_otel.suspected"  # when it was first found silent, in ns since the epoch
+SUSPECTED = "haas_otel.suspected"  # when it was found silent, and its last signs then
 
 # Prefect refuses an event that is too large, and with it the run's next state.
 MAX_BYTES = 12_000  # of what was learnt; with the names at most 16 kB
@@ -105,15 +107,23 @@ def write_learnt(labels: MutableMapping[str, Any], learnt: Learnt) -> None:
     labels[_LEARNT] = text
 
 
-def settled_by(labels: Mapping[str, Any], attempt: int, task_run_id: object) -> str | None:
-    """Return the machine that ended the span of a task run, by the marks on its flow run."""
-    alone = labels.get(f"{SETTLED}.{task_run_id}")
-    if alone is not None:
-        return str(alone)
-    until, _, machine = str(labels.get(SETTLED, "0")).partition(" ")
-    return machine if until.isdigit() and int(until) >= max(attempt, 1) else None
+def spoken_for_by(labels: Mapping[str, Any], task_run_id: UUID) -> str | None:
+    """Return the machine that ends the span of a task run, by the marks on its flow run."""
+    machine = labels.get(f"{SETTLED}.{task_run_id}")
+    return None if machine is None else str(machine)
 
 
-def settled(attempt: int, machine: str | None) -> dict[str, Any]:
-    """Return the mark of a flow run whose spans, up to this attempt, are ended by a machine."""
-    return {SETTLED: f"{attempt} {machine or ''}"}
+def spoken_for(task_run_ids: Iterable[UUID], machine: str | None) -> dict[str, Any]:
+    """Return the marks of task runs whose spans a machine ends."""
+    return {f"{SETTLED}.{task_run_id}": machine or "" for task_run_id in task_run_ids}
+
+
+def is_settled(labels: Mapping[str, Any], attempt: int) -> bool:
+    """Say whether nothing is left of a flow run, up to this attempt."""
+    until = str(labels.get(SETTLED, "0")).partition(" ")[0]
+    return until.isdigit() and int(until) >= max(attempt, 1)
+
+
+def settled(attempt: int) -> dict[str, Any]:
+    """Return the mark of a flow run of which nothing is left, up to this attempt."""
+    return {SETTLED: str(attempt)}

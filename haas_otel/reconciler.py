@@ -19,7 +19,7 @@ from haas_otel import decision, hooks, labels, records, server, span
 from haas_otel.decision import AlreadyEnded, End, Evidence, NotYet, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from uuid import UUID
 
     from prefect.client.schemas.objects import FlowRun, TaskRun
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from haas_otel.records import Disk, Process, Record
     from haas_otel.server import Server
 
+    EndSpan = Callable[[span.Run, labels.Learnt, span.Ending], None]
+    Clock = Callable[[], int]
+
 WORKER_NAME = "prefect.worker.name"  # Prefect's own label, by the worker that took a run
-LATE = 60 * decision.SECOND  # the server writes task runs down from a stream of events
 _logger = logging.getLogger(__name__)
 _tasks: WeakValueDictionary[str, Task[..., Any]] = WeakValueDictionary()
 
@@ -48,10 +50,10 @@ class Reconciled:
     suspected: list[UUID] = field(default_factory=list)
     look_again: float = 0.0
 
-    def note(self, answer: Decision) -> None:
+    def note(self, answer: Decision, now: int) -> None:
         """Note what cannot be said yet."""
         if isinstance(answer, NotYet):
-            seconds = max(0.1, (answer.until - time.time_ns()) / decision.SECOND)
+            seconds = max(0.1, (answer.until - now) / decision.SECOND)
             if seconds <= 2 * decision.HEARTBEAT / decision.SECOND:
                 self.look_again = max(self.look_again, seconds)
 
@@ -118,8 +120,30 @@ def settle_stopped(flow_run_id: UUID) -> None:
         server.within_bound(attempt)
 
 
+def end_span(run: span.Run, learnt: labels.Learnt, ending: span.Ending) -> None:
+    """Make and end the span of a task run of another process, and call its cancellation hooks."""
+    started = span.start(run)
+    for retry in learnt.retries:
+        span.retrying(started, run, retry)
+    for key, value in learnt.attributes.items():
+        started.set_attribute(key, value)
+    if learnt.left_out:
+        started.set_attribute("haas_otel.left_out", learnt.left_out)
+    span.end(started, run, ending)
+    task = _tasks.get(run.task_key)
+    if ending.status == "Cancelled" and task is not None:
+        with contextlib.suppress(Exception):
+            _call_hooks(task, run)
+
+
 def settle_machine(
-    asked: Server, disk: Disk, result: Reconciled, *, root_id: UUID | None = None
+    asked: Server,
+    disk: Disk,
+    result: Reconciled,
+    *,
+    root_id: UUID | None = None,
+    end: EndSpan = end_span,
+    now: Clock = time.time_ns,
 ) -> bool:
     """Settle what dead processes of this machine left, and say whether there was anything.
 
@@ -128,6 +152,8 @@ def settle_machine(
         disk: this machine's.
         result: takes what is done.
         root_id: only this flow run, which has just been stopped: it is its hook that asks.
+        end: ends a span.
+        now: returns the time in ns since the epoch.
     """
     living = {record.key for process in disk.living() for record in process.records}
     found = False
@@ -141,11 +167,15 @@ def settle_machine(
         left = {record.key for record in mine if record.run is not None}
         for record in mine:
             if record.run is not None:
-                answer = decide(_of_the_dead(asked, disk, process, record, hook=bool(root_id)))
-                result.note(answer)
+                answer = decide(
+                    _of_the_dead(asked, disk, process, record, hook=bool(root_id), now=now())
+                )
+                result.note(answer, now())
                 if isinstance(answer, End):
-                    _mark_one(asked, disk, record.run, alone=_flow_key(record) in living)
-                    _end(record.run, record.learnt, answer.ending)
+                    if record.run.flow_run_id is not None:
+                        mark = labels.spoken_for([record.run.task_run_id], disk.machine)
+                        asked.mark(record.run.flow_run_id, mark)
+                    end(record.run, record.learnt, answer.ending)
                     result.task_runs.append(record.run.task_run_id)
                 if isinstance(answer, End | AlreadyEnded):
                     process.close(record)
@@ -153,7 +183,7 @@ def settle_machine(
         for record in mine:
             # A flow run is stopped after its spans are told: they say how it was until then.
             if record.run is None and not left:
-                _stop_left(asked, process, record, living, result)
+                _stop_left(asked, disk, process, record, living, result, now())
     return found
 
 
@@ -164,29 +194,40 @@ def settle_gone(
     *,
     lookback: timedelta,
     tags: Collection[str],
+    end: EndSpan = end_span,
+    now: Clock = time.time_ns,
 ) -> None:
     """Settle what machines left that are gone, by the server's records alone."""
     here: set[UUID | None] = set()
     if disk is not None:
         processes = [*disk.living(), *disk.dead()]
         here = {r.root_id for process in processes for r in process.records}
-    for flow_run in [*asked.open_flow_runs(), *asked.ended_flow_runs(lookback)]:
-        settled = labels.settled_by(flow_run.labels, flow_run.run_count, "")
-        if flow_run.id not in here and settled is None and flow_run.state is not None:
-            _Gone(asked, disk, flow_run, result).settle(set(tags))
+    ended = [*asked.ended_flow_runs(lookback), *asked.retried_flow_runs(lookback)]
+    for flow_run in [*asked.open_flow_runs(), *ended]:
+        settled = labels.is_settled(flow_run.labels, flow_run.run_count)
+        if flow_run.id not in here and not settled and flow_run.state is not None:
+            _Gone(asked, disk, flow_run, result, end, now).settle(set(tags))
 
 
 class _Gone:
     """A flow run whose processes are none of this machine's."""
 
     def __init__(
-        self, asked: Server, disk: Disk | None, flow_run: FlowRun, result: Reconciled
+        self,
+        asked: Server,
+        disk: Disk | None,
+        flow_run: FlowRun,
+        result: Reconciled,
+        end: EndSpan,
+        now: Clock,
     ) -> None:
         self._asked = asked
         self._disk = disk
         self._flow_run = flow_run
         self._result = result
-        self._sign: tuple[int, bool] | None = None
+        self._end = end
+        self._now = now
+        self._sign: tuple[int, int] | None = None
 
     def settle(self, tags: set[str]) -> None:
         flow_run, state = self._flow_run, self._flow_run.state
@@ -205,26 +246,29 @@ class _Gone:
         if not state.is_final() and ours and not found:
             answers.append((flow_run, None, self._decide(flow_run, None)))
         for *_, answer in answers:
-            self._result.note(answer)
+            self._result.note(answer, self._now())
         if any(isinstance(answer, NotYet) and answer.suspect for *_, answer in answers):
-            self._asked.mark(flow_run.id, {labels.SUSPECTED: time.time_ns()})
+            began = [span.nanoseconds(task_run.start_time) for _, task_run in found]
+            sign, heartbeat = self._last_sign
+            suspicion = decision.Suspicion(self._now(), max(sign, *began, 0), heartbeat)
+            self._asked.mark(flow_run.id, {labels.SUSPECTED: suspicion.to_label()})
             self._result.suspected.append(flow_run.id)
         ends = [(o, t, a.ending) for o, t, a in answers if isinstance(a, End)]
-        for owner in {owner.id: owner for owner, *_ in ends}.values():
-            self._asked.mark(owner.id, labels.settled(owner.run_count, self._machine))
         for owner, task_run, ending in ends:
             if task_run is not None:
+                mark = labels.spoken_for([task_run.id], self._machine)
+                self._asked.mark(owner.id, mark)
                 learnt = labels.read_learnt(task_run.labels)
-                _end(span.run_of(task_run, owner), learnt, ending)
+                self._end(span.run_of(task_run, owner), learnt, ending)
                 self._result.task_runs.append(task_run.id)
         if any(not isinstance(answer, End | AlreadyEnded) for *_, answer in answers):
             return
-        late = time.time_ns() - span.nanoseconds(state.timestamp) < LATE
         if not state.is_final():
             if ends and self._asked.stop(flow_run, decision.reason(self._last_sign[0])):
                 self._result.flow_runs.append(flow_run.id)
-        elif not late:
-            self._asked.mark(flow_run.id, labels.settled(flow_run.run_count, self._machine))
+        # While it gives signs, more of it may begin; and records of what has may be late.
+        elif self._now() - self._last_sign[0] >= decision.silence():
+            self._asked.mark(flow_run.id, labels.settled(flow_run.run_count))
             self._result.flow_runs.append(flow_run.id)
 
     @property
@@ -232,7 +276,7 @@ class _Gone:
         return self._disk.machine if self._disk else None
 
     @property
-    def _last_sign(self) -> tuple[int, bool]:
+    def _last_sign(self) -> tuple[int, int]:
         if self._sign is None:
             self._sign = self._asked.last_sign(self._flow_run)
         return self._sign
@@ -241,41 +285,42 @@ class _Gone:
         suspected = self._flow_run.labels.get(labels.SUSPECTED)
         flow, reported, here, spoken_for = None, None, False, None
         ended_there = written = False
+        began = 0
         if task_run is not None:
-            attempt = task_run.flow_run_run_count or owner.run_count
             reported = _reported(task_run)
             ended_there = labels.ENDED in task_run.labels
             here = task_run.id in hooks.live
-            spoken_for = labels.settled_by(owner.labels, attempt, task_run.id)
+            spoken_for = labels.spoken_for_by(owner.labels, task_run.id)
             run = span.run_of(task_run, owner)
             written = self._disk is not None and self._disk.has(run.trace_id, run.span_id)
             if ended_there or reported or here or written:
                 return decide(
                     Evidence(
-                        now=time.time_ns(),
+                        now=self._now(),
                         written=written,
                         process="lives" if here else None,
                         reported=reported,
                         ended_there=ended_there,
                     )
                 )
-            flow = self._asked.flow_end(self._flow_run.id, run.start)
-        sign, heartbeats = self._last_sign
+            flow, began = self._asked.flow_end(self._flow_run.id, run.start), run.start
+        sign, heartbeat = self._last_sign
         return decide(
             Evidence(
-                now=time.time_ns(),
+                now=self._now(),
                 spoken_for=spoken_for not in (None, self._machine),
-                last_sign=sign,
+                # At its start its process lived, though it may send no heartbeats.
+                last_sign=max(sign, began),
                 flow=flow,
-                heartbeats=heartbeats,
-                suspected=suspected if isinstance(suspected, int) else None,
+                heartbeat=heartbeat,
+                suspected=decision.Suspicion.from_label(suspected),
                 silence=decision.silence(),
             )
         )
 
 
 def _of_the_dead(
-    asked: Server, disk: Disk, process: Process, record: Record, *, hook: bool
+    asked: Server, disk: Disk, process: Process, record: Record, *, hook: bool, now: int
 ) -> Evidence:
     """Gather what is known of a task run whose process has died on this machine."""
     run = record.run
@@ -289,10 +334,9 @@ def _of_the_dead(
             flow = asked.flow_end(run.root_id, run.start)
             owner = asked.flow_run(run.flow_run_id)
             if owner is not None:
-                attempt = int(run.attributes.get("prefect.attempt") or 1)
-                spoken_for = labels.settled_by(owner.labels, attempt, run.task_run_id)
+                spoken_for = labels.spoken_for_by(owner.labels, run.task_run_id)
     return Evidence(
-        now=time.time_ns(),
+        now=now,
         written=written,
         process="dead",
         last_sign=process.last_sign,
@@ -304,7 +348,13 @@ def _of_the_dead(
 
 
 def _stop_left(
-    asked: Server, process: Process, record: Record, living: set[str], result: Reconciled
+    asked: Server,
+    disk: Disk,
+    process: Process,
+    record: Record,
+    living: set[str],
+    result: Reconciled,
+    now: int,
 ) -> None:
     """Stop what a dead process left at the server: its flow run, or those of its worker."""
     if record.worker is not None:
@@ -315,9 +365,10 @@ def _stop_left(
         assert record.flow_run_id is not None  # noqa: S101 - it is a flow run's record
         found = asked.flow_run(record.flow_run_id)
         left = [found] if found else []
-    if time.time_ns() - process.last_sign < decision.GRACE and any(map(_goes_on, left)):
+    if now - process.last_sign < decision.GRACE and any(map(_goes_on, left)):
         return  # its worker may do it; of a worker's runs, one may just have begun
     for flow_run in left:
+        _mark_written(asked, disk, flow_run)
         state = flow_run.state
         if state is None or f"flow {flow_run.id}" in living:
             continue
@@ -333,8 +384,17 @@ def _goes_on(flow_run: FlowRun) -> bool:
     return flow_run.state is not None and not flow_run.state.is_final()
 
 
-def _flow_key(record: Record) -> str:
-    return f"flow {record.flow_run_id}"
+def _mark_written(asked: Server, disk: Disk, flow_run: FlowRun) -> None:
+    """Mark the spans that a process has ended here and could not report before it died."""
+    written = [
+        task_run.id
+        for task_run in asked.task_runs(flow_run)
+        if not (_reported(task_run) or labels.ENDED in task_run.labels)
+        and (run := span.run_of(task_run, flow_run))
+        and disk.has(run.trace_id, run.span_id)
+    ]
+    if written:
+        asked.mark(flow_run.id, labels.spoken_for(written, disk.machine))
 
 
 def _reported(task_run: TaskRun) -> span.Ending | None:
@@ -343,31 +403,6 @@ def _reported(task_run: TaskRun) -> span.Ending | None:
     if state is None or not (state.is_completed() or state.is_failed()):
         return None
     return span.ending_of(state)
-
-
-def _mark_one(asked: Server, disk: Disk, run: span.Run, *, alone: bool) -> None:
-    """Mark a span as ended by this machine: alone, or with all of an attempt that has ended."""
-    if run.flow_run_id is None:
-        return
-    attempt = int(run.attributes.get("prefect.attempt") or 1)
-    whole = labels.settled(attempt, disk.machine)
-    one = {f"{labels.SETTLED}.{run.task_run_id}": disk.machine}
-    asked.mark(run.flow_run_id, one if alone else whole)
-
-
-def _end(run: span.Run, learnt: labels.Learnt, ending: span.Ending) -> None:
-    started = span.start(run)
-    for retry in learnt.retries:
-        span.retrying(started, run, retry)
-    for key, value in learnt.attributes.items():
-        started.set_attribute(key, value)
-    if learnt.left_out:
-        started.set_attribute("haas_otel.left_out", learnt.left_out)
-    span.end(started, run, ending)
-    task = _tasks.get(run.task_key)
-    if ending.status == "Cancelled" and task is not None:
-        with contextlib.suppress(Exception):
-            _call_hooks(task, run)
 
 
 def _call_hooks(task: Task[..., Any], run: span.Run) -> None:

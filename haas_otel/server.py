@@ -10,6 +10,7 @@ import contextvars
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -31,7 +32,6 @@ from haas_otel.span import nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from haas_otel.span import Run
 
 PAGE = 200  # the server's largest page
+EVENTS = 50  # its largest page of events
 BOUND = 2.0  # seconds that a hook may wait for the server
 # A Completed flow run saw its task runs end. The others may have left some.
 _ENDED = [StateType.CRASHED, StateType.CANCELLED, StateType.FAILED]
+_RETRIED = "prefect.flow-run.AwaitingRetry"
 _OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
@@ -66,26 +68,26 @@ class Server:
     def flow_end(self, flow_run_id: UUID, since: int) -> FlowEnd | None:
         """Return how the attempt of a flow run ended that went on at ``since``, None if it has not.
 
-        One that was paused goes on in the same attempt.
+        One that was paused goes on in the same attempt. What somebody has set by hand before
+        counts, too: the process may begin a task run after that.
         """
         history = sorted(self._client.read_flow_run_states(flow_run_id), key=_moment)
         end: FlowEnd | None = None
         for state in history:
-            if _moment(state) < since:
-                continue
             if _begins_an_attempt(state) and end is not None and end.final:
-                break
+                if _moment(state) >= since:
+                    return end._replace(next_attempt=_moment(state))
+                end = None
             if state.is_final() or state.is_cancelling() or state.name == "AwaitingRetry":
                 stopped = state.is_cancelling() or state.is_cancelled()
-                if end is None or stopped or not end.cancelled:
-                    waits = state.name == "AwaitingRetry"
-                    final = state.is_final() or waits
-                    end = FlowEnd(
-                        stopped or bool(end and end.cancelled),
-                        _moment(state),
-                        None if waits else state.message,
-                        final,
-                    )
+                waits = state.name == "AwaitingRetry"
+                # Once cancelled it is cancelled, whatever is made of it when it has ended.
+                end = FlowEnd(
+                    stopped or bool(end and end.cancelled),
+                    _moment(state),
+                    None if waits else state.message,
+                    final=state.is_final() or waits,
+                )
         return end
 
     def nested(self, flow_run: FlowRun) -> Iterator[FlowRun]:
@@ -120,6 +122,31 @@ class Server:
             sort=FlowRunSort.END_TIME_DESC,
         )
 
+    def retried_flow_runs(self, lookback: timedelta) -> list[FlowRun]:
+        """Return the flow runs that were retried lately, and completed.
+
+        No record says so but the events: an earlier attempt may have left task runs.
+        """
+        since, until = datetime.now(UTC) - lookback, datetime.now(UTC)
+        retried: set[UUID] = set()
+        events: list[Any] = [None] * EVENTS
+        while len(events) == EVENTS:
+            occurred = {"since": since.isoformat(), "until": until.isoformat()}
+            events = self._events(EVENTS, event={"name": [_RETRIED]}, occurred=occurred)
+            retried |= {UUID(each["resource"]["prefect.resource.id"][-36:]) for each in events}
+            if events:
+                until = datetime.fromisoformat(events[-1]["occurred"]) - timedelta(microseconds=1)
+        if not retried:
+            return []
+        completed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
+        return pages(
+            self._client.read_flow_runs,
+            flow_run_filter=FlowRunFilter(
+                id=FlowRunFilterId(any_=sorted(retried)), state=completed
+            ),
+            sort=FlowRunSort.END_TIME_DESC,
+        )
+
     def open_flow_runs(self) -> list[FlowRun]:
         """Return the flow runs that are Pending, Running or Cancelling."""
         going_on = FlowRunFilterState(type=FlowRunFilterStateType(any_=_OPEN))
@@ -129,12 +156,12 @@ class Server:
             sort=FlowRunSort.START_TIME_DESC,
         )
 
-    def last_sign(self, flow_run: FlowRun) -> tuple[int, bool]:
-        """Return a flow run's newest event or state in ns, and whether it sends heartbeats."""
+    def last_sign(self, flow_run: FlowRun) -> tuple[int, int]:
+        """Return a flow run's newest event or state in ns, and its newest heartbeat or 0."""
         newest = self._newest_event(flow_run.id, "prefect.flow-run.")
         heartbeat = self._newest_event(flow_run.id, "prefect.flow-run.heartbeat")
         changed = _moment(flow_run.state) if flow_run.state else 0
-        return max(newest, heartbeat, changed), bool(heartbeat)
+        return max(newest, heartbeat, changed), heartbeat
 
     def mark(self, flow_run_id: UUID, marks: dict[str, Any]) -> None:
         """Put marks on a flow run's labels."""
@@ -152,17 +179,14 @@ class Server:
         return result.status.value == "ACCEPT"
 
     def _newest_event(self, flow_run_id: UUID, name: str) -> int:
-        query = {
-            "limit": 1,
-            "filter": {
-                "resource": {"id": [f"prefect.flow-run.{flow_run_id}"]},
-                "event": {"prefix": [name]},
-                "order": "DESC",
-            },
-        }
-        response = self._client.request("POST", "/events/filter", json=query)
-        events = response.json()["events"]
+        resource = {"id": [f"prefect.flow-run.{flow_run_id}"]}
+        events = self._events(1, resource=resource, event={"prefix": [name]})
         return nanoseconds(datetime.fromisoformat(events[0]["occurred"])) if events else 0
+
+    def _events(self, limit: int, **having: Any) -> list[Any]:
+        query = {"limit": limit, "filter": {**having, "order": "DESC"}}
+        response = self._client.request("POST", "/events/filter", json=query)
+        return cast("list[Any]", response.json()["events"])
 
 
 def pages(read: Callable[..., list[Any]], **query: Any) -> list[Any]:
@@ -218,10 +242,7 @@ def who_spoke_for(run: Run) -> str | None:
     def ask() -> str | None:
         with connected() as server:
             flow_run = server.flow_run(cast("UUID", run.flow_run_id))
-            if flow_run is None:
-                return None
-            attempt = int(run.attributes.get("prefect.attempt") or 1)
-            return labels.settled_by(flow_run.labels, attempt, run.task_run_id)
+            return labels.spoken_for_by(flow_run.labels, run.task_run_id) if flow_run else None
 
     machine = within_bound(ask)
     disk = records.disk()

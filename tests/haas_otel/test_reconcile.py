@@ -7,7 +7,7 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -113,7 +113,8 @@ def test_what_one_machine_has_ended_no_other_ends(
     told: Told, client: Client, kill: Kill, disk: SharedDisk, monkeypatch: MonkeyPatch
 ) -> None:
     run = stopped(client, kill("alone"), Crashed(message="killed"))
-    assert run.labels[labels.SETTLED] == f"1 {disk.machine}"
+    marks = [value for key, value in run.labels.items() if key.startswith(f"{labels.SETTLED}.")]
+    assert marks == [disk.machine]
     monkeypatch.setattr(records, "_find", lambda: None)  # another machine's
     monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
     monkeypatch.setattr(decision, "HEARTBEAT", 0)
@@ -213,7 +214,8 @@ def test_a_mark_without_its_span_is_made_good(
 ) -> None:
     """Who put it on died before the span was written down."""
     run = kill("alone")
-    client.update_flow_run_labels(run.id, labels.settled(1, disk.machine))
+    marks = labels.spoken_for([task_run.id for task_run in task_runs(client, run)], disk.machine)
+    client.update_flow_run_labels(run.id, marks)
     stopped(client, run, Crashed(message="killed"))
     assert told.one.status.description == "killed"
 
@@ -221,7 +223,8 @@ def test_a_mark_without_its_span_is_made_good(
 @pytest.mark.usefixtures("disk")
 def test_what_another_machine_spoke_for_stays_so(told: Told, client: Client, kill: Kill) -> None:
     run = kill("alone")
-    client.update_flow_run_labels(run.id, labels.settled(1, "another"))
+    marks = labels.spoken_for([task_run.id for task_run in task_runs(client, run)], "another")
+    client.update_flow_run_labels(run.id, marks)
     stopped(client, run, Crashed())
     assert told.task_spans == []
 
@@ -245,7 +248,7 @@ def test_what_an_attempt_left_is_told_by_how_that_ended(
     assert told.one.attributes["prefect.attempt"] == 1
     assert told.one.status.description == description
     # The second has ended nothing yet.
-    assert labels.settled_by(client.read_flow_run(run.id).labels, 2, uuid4()) is None
+    assert not labels.is_settled(client.read_flow_run(run.id).labels, 2)
 
 
 @pytest.mark.usefixtures("disk")
@@ -266,7 +269,6 @@ def test_a_machine_that_is_gone_is_spoken_for_by_a_second_pass(
     run = kill("top")
     monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "2")
     monkeypatch.setattr(decision, "HEARTBEAT", SECOND)
-    monkeypatch.setattr(reconciler, "LATE", 0)
 
     def mine(ids: list[UUID]) -> list[ReadableSpan]:
         found = [s for s in told.task_spans if s.attributes["task.name"].startswith("Killed in")]
@@ -304,8 +306,9 @@ def test_who_was_out_of_touch_for_too_long_stays_silent(
     def frozen(spoken_for: bool) -> None:
         time.sleep(1.1)
         if spoken_for:
-            context = haas_otel.decorators.FlowRunContext.get()
-            client.update_flow_run_labels(context.flow_run.id, labels.settled(1, "another"))
+            task_run = haas_otel.decorators.TaskRunContext.get().task_run
+            marks = labels.spoken_for([task_run.id], "another")
+            client.update_flow_run_labels(task_run.flow_run_id, marks)
 
     @flow
     def thaws(spoken_for: bool) -> None:

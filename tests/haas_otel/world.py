@@ -1,0 +1,765 @@
+"""Two machines, a Prefect server, and what can happen to them, on a clock that a test moves.
+
+Only what is around the core is simulated: the server behind Prefect's client, the disks, and the
+processes that run tasks. What a story tells is one event a line, as in
+
+    start A, task 0, freeze 0, wait 20m, sweep B, thaw 0, end 0
+
+where 0 is the first process that was started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
+from prefect.exceptions import ObjectNotFound
+from prefect.states import (
+    AwaitingRetry,
+    Cancelled,
+    Cancelling,
+    Completed,
+    Crashed,
+    Failed,
+    Pending,
+    Running,
+)
+
+from haas_otel import decision, hooks, labels, records, span
+from haas_otel.decision import SECOND, Evidence, decide
+from haas_otel.delivery.codec import dump
+from haas_otel.reconciler import Reconciled, settle_gone, settle_machine
+from haas_otel.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from haas_otel.span import Ending, Run
+
+BEGIN = 1_900_000_000 * SECOND
+MINUTE = 60 * SECOND
+STEP = 30 * SECOND  # heartbeats
+ROUNDS = 13
+LOOKBACK = timedelta(days=7)
+STATES: dict[str, Callable[..., State[Any]]] = {
+    "cancel": Cancelling,
+    "cancelled": Cancelled,
+    "crashed": Crashed,
+    "failed": Failed,
+}
+_FLOW = UUID(int=1)
+_SENT = "prefect.flow-run.heartbeat"
+
+
+class Away(Exception):
+    """The server does not answer."""
+
+
+class Killed(BaseException):
+    """The process that reconciles is killed at this point."""
+
+
+def moment(ns: int) -> datetime:
+    return datetime.fromtimestamp(ns // SECOND, UTC) + timedelta(microseconds=ns % SECOND // 1000)
+
+
+class Client:
+    """What `Server` uses of Prefect's client, with a server behind it that may be away."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
+        self.away = False
+        self.flow_runs: dict[UUID, FlowRun] = {}
+        self.runs_of_tasks: dict[UUID, TaskRun] = {}
+        self.histories: dict[UUID, list[State[Any]]] = defaultdict(list)
+        self.parents: dict[UUID, UUID] = {}
+        self.events: dict[tuple[UUID, str], int] = {}
+        self.heard: dict[UUID, int] = defaultdict(int)  # when it had a sign of a flow run
+        self.fault: tuple[str, int] | None = None
+
+    def put(self, flow_run_id: UUID, state: State[Any]) -> None:
+        """Put a flow run into a state."""
+        state.timestamp = moment(self._now())
+        run = self.flow_runs[flow_run_id]
+        run.state, run.state_type = state, state.type
+        run.end_time = state.timestamp if state.is_final() else None
+        if state.is_running():
+            run.run_count += 1
+        self.histories[flow_run_id].append(state)
+        self.heard_of(flow_run_id, f"prefect.flow-run.{state.name}", self._now())
+
+    def heard_of(self, flow_run_id: UUID, event: str, occurred: int) -> None:
+        self.events[flow_run_id, event] = occurred
+        self.heard[flow_run_id] = self._now()
+
+    def pass_on(self, after: bool = False) -> None:
+        """Let the fault that is due happen, before or after a request or a span."""
+        if self.fault is None:
+            return
+        kind, left = self.fault
+        self.fault = (kind, left - 1)
+        if left > 0 or (kind == "lose" and not after):
+            return
+        self.fault = None
+        if kind == "kill":
+            raise Killed
+        self.away = kind == "away"
+        raise Away
+
+    @contextlib.contextmanager
+    def _request(self) -> Iterator[None]:
+        if self.away:
+            raise Away
+        self.pass_on()
+        yield
+        self.pass_on(after=True)
+
+    # As Prefect's client has them.
+
+    def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
+        with self._request():
+            return _copy(self.flow_runs[flow_run_id])
+
+    def read_task_run(self, task_run_id: UUID) -> TaskRun:
+        with self._request():
+            if task_run_id not in self.runs_of_tasks:
+                raise ObjectNotFound(KeyError(task_run_id))
+            return _copy(self.runs_of_tasks[task_run_id])
+
+    def read_flow_run_states(self, flow_run_id: UUID) -> list[State[Any]]:
+        with self._request():
+            return list(self.histories[flow_run_id])
+
+    def read_flow_runs(self, *, flow_run_filter: Any, offset: int, **_: Any) -> list[FlowRun]:
+        with self._request():
+            found = list(self.flow_runs.values())
+            if parent := flow_run_filter.parent_flow_run_id:
+                found = [run for run in found if self.parents.get(run.id) in parent.any_]
+            if flow_run_filter.id:
+                found = [run for run in found if run.id in flow_run_filter.id.any_]
+            if state := flow_run_filter.state:
+                found = [run for run in found if run.state_type in state.type.any_]
+            if ended := flow_run_filter.end_time:
+                found = [run for run in found if run.end_time and run.end_time >= ended.after_]
+            return [_copy(run) for run in found[offset:]]
+
+    def read_task_runs(self, *, flow_run_filter: Any, offset: int, **_: Any) -> list[TaskRun]:
+        with self._request():
+            (owner,) = flow_run_filter.id.any_
+            found = [run for run in self.runs_of_tasks.values() if run.flow_run_id == owner]
+            return [_copy(run) for run in found[offset:]]
+
+    def update_flow_run_labels(self, flow_run_id: UUID, marks: dict[str, Any]) -> None:
+        with self._request():
+            self.flow_runs[flow_run_id].labels.update(marks)
+
+    def set_flow_run_state(self, flow_run_id: UUID, state: State[Any], *, force: bool) -> Any:
+        with self._request():
+            now = self.flow_runs[flow_run_id].state
+            if accepted := force or not (now and now.is_final()):
+                self.put(flow_run_id, state)
+            status = "ACCEPT" if accepted else "REJECT"
+            return SimpleNamespace(status=SimpleNamespace(value=status))
+
+    def request(self, method: str, path: str, *, json: dict[str, Any]) -> Any:
+        with self._request():
+            assert (method, path) == ("POST", "/events/filter")
+            of = json["filter"].get("resource", {}).get("id")
+            names = json["filter"]["event"]
+            found = sorted(
+                (ns, f"prefect.flow-run.{run}")
+                for (run, event), ns in self.events.items()
+                if of in (None, [f"prefect.flow-run.{run}"])
+                and (event in names.get("name", ()) or event.startswith(*names.get("prefix", "?")))
+            )
+            events = [
+                {"occurred": moment(ns).isoformat(), "resource": {"prefect.resource.id": run}}
+                for ns, run in reversed(found)
+            ]
+            return SimpleNamespace(json=lambda: {"events": events[: json["limit"]]})
+
+
+def _copy(run: Any) -> Any:
+    copied = run.model_copy()
+    copied.labels = dict(run.labels)
+    return copied
+
+
+@dataclass(eq=False)
+class Task:
+    """A task run, and what is true of it."""
+
+    run: Run
+    flow_run: FlowRun
+    record: TaskRun  # as its process has it
+    process: Worked
+    open: bool = True
+    statuses: set[str] = field(default_factory=set)  # that are true
+    given_up: bool = False
+    told: list[tuple[str, Ending]] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Worked:
+    """A process that runs a flow run."""
+
+    machine: Machine
+    root: UUID
+    attempt: int
+    heartbeats: bool
+    stamp: int
+    alive: bool = True
+    frozen: bool = False
+    slow: bool = False
+    flow_run_ids: list[UUID] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    records: dict[str, bytes] = field(default_factory=dict)
+    reports: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def running(self) -> bool:
+        return self.alive and not self.frozen
+
+    def seen(self, close: Callable[[records.Record], None] = lambda _: None) -> records.Process:
+        found = [records.read(key, json.loads(text)) for key, text in self.records.items()]
+        return records.Process(str(id(self)), self.stamp, tuple(found), close)
+
+
+class Machine:
+    """A machine, which is its disk; see `haas_otel.records.Disk`."""
+
+    def __init__(self, name: str) -> None:
+        self.machine = name
+        self.up = True
+        self.behind = 0  # its clock, in ns
+        self.processes: list[Worked] = []
+        self.spans: set[tuple[int, int]] = set()
+
+    def has(self, trace_id: int, span_id: int) -> bool:
+        return (trace_id, span_id) in self.spans
+
+    def living(self) -> list[records.Process]:
+        return [process.seen() for process in self.processes if process.alive]
+
+    def dead(self) -> Iterator[records.Process]:
+        for process in self.processes:
+            if process.alive or not process.records:
+                continue
+            closed: list[str] = []
+            try:
+                yield process.seen(lambda record, closed=closed: closed.append(record.key))
+            except Killed:
+                raise
+            finally:
+                for key in closed:
+                    process.records.pop(key, None)
+
+
+class World:
+    """Machines A and B with a worker each, and a server. ``tell`` an event, then ``quiet``."""
+
+    def __init__(self) -> None:
+        self.now = BEGIN
+        self.client = Client(lambda: self.now)
+        self.server = Server(self.client)  # type: ignore[arg-type]
+        self.machines = {name: Machine(name) for name in "AB"}
+        self.processes: list[Worked] = []
+        self.tasks: list[Task] = []
+        self.clocks_right = True
+        self._ids = 1
+        self._tended = 0
+
+    def tell(self, story: str) -> World:
+        """Let events happen, by commas; those that cannot happen now do not."""
+        for event in story.split(","):
+            verb, *what = event.split()
+            self._advance(SECOND)
+            if verb in STATES:
+                self._click(verb, what[0])
+            else:
+                getattr(self, f"_{verb.replace('-', '_')}")(*what)
+        return self
+
+    def quiet(self) -> World:
+        """Have all faults end, every process end by itself, and everybody look often enough."""
+        self.client.fault = None
+        self._back()
+        if not any(machine.up for machine in self.machines.values()):
+            self._on("B")
+        for machine in self.machines.values():
+            machine.behind = 0
+        for number, process in enumerate(self.processes):
+            process.frozen = False
+            self._finish(str(number))
+        # Without heartbeats only somebody who ends a flow run can say that its machine is gone.
+        for process in self.processes:
+            state = self.client.flow_runs[process.root].state
+            if not process.heartbeats and state is not None and not state.is_final():
+                self.client.put(process.root, Crashed(message="by hand"))
+        for _ in range(ROUNDS):
+            for name in self.machines:
+                self._pass(name)
+            self._wait("9m")
+        return self
+
+    def check(self) -> None:
+        """Every task run has its one true span."""
+        for task in self.tasks:
+            machine = task.process.machine
+            known = self.client.runs_of_tasks.get(task.run.task_run_id)
+            # Limits: of what nobody was told, or that it was told nobody was.
+            gone = not machine.up and (known is None or (known.state and known.state.is_final()))
+            assert task.told or gone, f"told by nobody: {task.statuses}"
+            for by, ending in task.told:
+                late = {"Cancelled"} if self._was_cancelled(task) and "itself" not in by else set()
+                if self.clocks_right and not task.given_up:
+                    assert ending.status in task.statuses | late, f"{ending} for {task.statuses}"
+                    if by == machine.machine and ending.status != "Completed":
+                        assert ending.at <= task.process.stamp + decision.STAMP, "it ends too late"
+
+    def clock(self, machine: Machine) -> int:
+        return self.now + machine.behind
+
+    # Time.
+
+    def _wait(self, length: str) -> None:
+        left = int(length[:-1]) * {"s": SECOND, "m": MINUTE}[length[-1]]
+        while left > 0:
+            self._advance(min(left, STEP))
+            left -= STEP
+            for process in self.processes:
+                if process.running and not self.client.away:
+                    if process.heartbeats:
+                        at = self.clock(process.machine)
+                        self.client.heard_of(process.root, _SENT, at)
+                    self._report(process)
+            if self.now - self._tended >= MINUTE:
+                self._tended = self.now
+                for machine in self.machines.values():
+                    self._tend(machine)
+
+    def _advance(self, ns: int) -> None:
+        self.now += ns
+        for process in self.processes:
+            at = self.clock(process.machine)
+            if process.running and abs(at - process.stamp) >= decision.STAMP:
+                process.stamp = at
+
+    def _clock(self, name: str, seconds: str) -> None:
+        """The clock of a machine is set: by an hour only while nothing runs on it."""
+        machine, behind = self.machines[name], int(seconds) * SECOND
+        big = max(abs(behind), abs(machine.behind)) > MINUTE
+        if big and any(process.alive for process in machine.processes):
+            return
+        # A limit: what is silent for a minute is silent for an hour, for one whose clock says so.
+        if big and any(process.frozen or not process.heartbeats for process in self.processes):
+            return
+        machine.behind = behind
+        self.clocks_right = False
+
+    # The server.
+
+    def _away(self, steps: str = "") -> None:
+        if steps:
+            self.client.fault = ("away", int(steps))
+        else:
+            self.client.away = True
+
+    def _lose(self, steps: str) -> None:
+        self.client.fault = ("lose", int(steps))
+
+    def _kill_pass(self, steps: str) -> None:
+        self.client.fault = ("kill", int(steps))
+
+    def _back(self) -> None:
+        self.client.away = False
+        if self.client.fault and self.client.fault[0] == "away":
+            self.client.fault = None
+
+    def _click(self, verb: str, number: str) -> None:
+        process = self._process(number)
+        if process is None or self.client.away:
+            return
+        state = self.client.flow_runs[process.root].state
+        if state is None or state.is_completed() or (verb == "cancel" and state.is_final()):
+            return
+        self.client.put(process.root, STATES[verb](message="by hand"))
+
+    # Machines.
+
+    def _off(self, name: str) -> None:
+        """The power fails."""
+        machine = self.machines[name]
+        # A limit: what it has told and could not report, nobody else can know.
+        told = [task for p in machine.processes for task in p.tasks if task.told]
+        # A limit: what it has marked as its to tell, and did not tell before it was killed.
+        marked = [task for task in self.tasks if self._spoken_for_by(task) == name]
+        if not machine.up or not all(map(self._is_known, told)) or not all(t.told for t in marked):
+            return
+        machine.up = False
+        for process in machine.processes:
+            self._die(process)
+
+    def _on(self, name: str) -> None:
+        self.machines[name].up = True
+
+    def _pass(self, name: str) -> None:
+        """Reconcile."""
+        machine = self.machines[name]
+
+        def both() -> None:
+            settle = {"end": self._ends(machine), "now": lambda: self.clock(machine)}
+            result = Reconciled()
+            settle_machine(self.server, machine, result, **settle)  # type: ignore[arg-type]
+            settle_gone(
+                self.server,
+                machine,  # type: ignore[arg-type]
+                result,
+                lookback=LOOKBACK,
+                tags=(),
+                **settle,
+            )
+
+        self._try(machine, both)
+
+    def _sweep(self, name: str) -> None:
+        """Reconcile, and again when who was only suspected has had time to give a sign."""
+        self._pass(name)
+        self._wait("70s")
+        self._pass(name)
+
+    def _tend(self, machine: Machine, root_id: UUID | None = None) -> None:
+        """Settle what died here: as a worker does now and then, or as a hook."""
+        self._try(
+            machine,
+            lambda: settle_machine(
+                self.server,
+                machine,  # type: ignore[arg-type]
+                Reconciled(),
+                root_id=root_id,
+                end=self._ends(machine),
+                now=lambda: self.clock(machine),
+            ),
+        )
+
+    def _try(self, machine: Machine, work: Callable[[], None]) -> None:
+        if machine.up:
+            with contextlib.suppress(Away, Killed):
+                work()
+
+    # Processes.
+
+    def _start(self, name: str, heartbeats: str = "") -> None:
+        machine = self.machines[name]
+        if not machine.up or self.client.away or len(self.processes) == 4:
+            return
+        right = all(abs(other.behind) <= MINUTE for other in self.machines.values())
+        heartbeats = heartbeats if right else ""
+        root = self._make_flow_run()
+        self.client.put(root, Pending())
+        self._begin(machine, root, heartbeats != "unheard")
+
+    def _retry(self, number: str, name: str) -> None:
+        """Run a flow run again, in a new process."""
+        process, machine = self._process(number), self.machines[name]
+        if process is None or self.client.away or not machine.up or len(self.processes) == 6:
+            return
+        state = self.client.flow_runs[process.root].state
+        if state is None or not state.is_final() or state.is_completed():
+            return
+        self.client.put(process.root, AwaitingRetry())
+        self.client.put(process.root, Pending())
+        self._begin(machine, process.root, process.heartbeats)
+
+    def _begin(self, machine: Machine, root: UUID, heartbeats: bool) -> None:
+        self.client.put(root, Running())
+        attempt = self.client.flow_runs[root].run_count
+        process = Worked(machine, root, attempt, heartbeats, self.clock(machine))
+        machine.processes.append(process)
+        self.processes.append(process)
+        self._begin_flow_run(process, root)
+        if heartbeats:
+            self.client.heard_of(root, _SENT, self.clock(machine))
+
+    def _begin_flow_run(self, process: Worked, flow_run_id: UUID) -> None:
+        process.flow_run_ids.append(flow_run_id)
+        record = records.of_flow(flow_run_id, process.root, self.clock(process.machine))
+        process.records[f"flow {flow_run_id}"] = dump(record)
+
+    def _nested(self, number: str) -> None:
+        """A flow run begins in another one's process; tasks that start are its from now on."""
+        process = self._process(number)
+        if process is None or not process.running or self.client.away:
+            return
+        inner = self._make_flow_run()
+        self.client.flow_runs[inner].parent_task_run_id = self._id()
+        self.client.parents[inner] = process.flow_run_ids[-1]
+        self.client.put(inner, Running())
+        self._begin_flow_run(process, inner)
+
+    def _task(self, number: str) -> None:
+        process = self._process(number)
+        if process is None or not process.running or len(process.tasks) == 3:
+            return
+        # Limits: a process that was given up, or whose flow run is another's now, and goes on.
+        attempt = self.client.flow_runs[process.root].run_count
+        if any(task.given_up for task in process.tasks) or attempt != process.attempt:
+            return
+        flow_run = self.client.flow_runs[process.flow_run_ids[-1]]
+        at = moment(self.clock(process.machine))
+        record = TaskRun(
+            id=self._id(),
+            flow_run_id=flow_run.id,
+            flow_run_run_count=process.attempt if flow_run.id == process.root else 1,
+            task_key="work",
+            dynamic_key="0",
+            start_time=at,
+            state=State(type=StateType.RUNNING, timestamp=at),
+            labels={labels.TASK_TYPE: "WorkTask", labels.TASK_NAME: "Work"},
+        )
+        run = span.run_of(record, flow_run)
+        content = records.of_task(run) | {"root": process.root}
+        process.records[hooks.key_of(run)] = dump(content)
+        task = Task(run, flow_run, record, process)
+        process.tasks.append(task)
+        self.tasks.append(task)
+        self._say(task)
+
+    def _end(self, number: str) -> None:
+        self._end_own(number, "Completed")
+
+    def _raise(self, number: str) -> None:
+        self._end_own(number, "Failed")
+
+    def _end_own(self, number: str, status: str) -> None:
+        """The oldest task run of a process ends."""
+        process = self._process(number)
+        if process is not None and process.running and self._may_tell(process):
+            for task in [task for task in process.tasks if task.open][:1]:
+                self._told_by_itself(task, status)
+
+    def _told_by_itself(self, task: Task, status: str) -> None:
+        """Do as `haas_otel.hooks` do at the end of a task run."""
+        machine, run = task.process.machine, task.run
+        ending = span.Ending(status, self.clock(machine), "by itself")  # type: ignore[arg-type]
+        other: str | None = None
+        if ending.at - run.start > decision.silence() and not self.client.away:
+            marks = self.client.flow_runs[task.flow_run.id].labels
+            other = labels.spoken_for_by(marks, run.task_run_id)
+        spoken_for = other not in (None, machine.machine)
+        evidence = Evidence(now=self.clock(machine), own=ending, spoken_for=spoken_for)
+        if isinstance(decide(evidence), decision.End):
+            self._hear(task, machine, ending, own=True)
+        self._over(task, {status})
+        task.process.records.pop(hooks.key_of(run))
+        kind = {"Cancelled": StateType.CRASHED}.get(status) or StateType[status.upper()]
+        task.record.state = State(type=kind, timestamp=moment(ending.at))
+        if status == "Cancelled":
+            task.record.labels[labels.ENDED] = status
+        self._say(task)
+
+    def _finish(self, number: str) -> None:
+        """All of a process ends well."""
+        self._exit(number, "Completed", Completed())
+
+    def _fail(self, number: str) -> None:
+        self._exit(number, "Failed", Failed(message="by itself"))
+
+    def _exit(self, number: str, status: str, state: State[Any]) -> None:
+        process = self._process(number)
+        if process is None or not process.running or not self._may_tell(process):
+            return
+        for task in process.tasks:
+            if task.open:
+                self._told_by_itself(task, status)
+        self._report(process, lost=True)
+        now = self.client.flow_runs[process.root]
+        taken = now.run_count == process.attempt and now.state and not now.state.is_cancelled()
+        for flow_run_id in reversed(process.flow_run_ids):
+            # What the server has not taken is no end: Prefect calls no hook after it.
+            if self.client.away or not taken:
+                break
+            self.client.put(flow_run_id, state.model_copy())
+            process.records.pop(f"flow {flow_run_id}")
+        process.alive = False
+
+    def _obey(self, number: str) -> None:
+        """A flow run that is cancelled gets SIGTERM, and what it runs stops."""
+        process = self._process(number)
+        if process is None or not self._is_being_cancelled(process) or not process.running:
+            return
+        if not self._may_tell(process):
+            return
+        for task in process.tasks:
+            if task.open:
+                self._told_by_itself(task, "Cancelled")
+        self._report(process, lost=True)
+        process.alive = False
+        self._stopped(process)
+
+    def _enforce(self, number: str) -> None:
+        """A flow run that is cancelled gets SIGTERM, goes on, and is killed."""
+        process = self._process(number)
+        if process is not None and self._is_being_cancelled(process) and process.alive:
+            self._wait("30s")
+            self._die(process)
+            self._stopped(process)
+
+    def _stopped(self, process: Worked) -> None:
+        """The runner says that a flow run is cancelled, and runs its hooks."""
+        if not self.client.away and self._is_being_cancelled(process):
+            self.client.put(process.root, Cancelled())
+        self._tend(process.machine, process.root)
+
+    def _kill(self, number: str) -> None:
+        process = self._process(number)
+        if process is not None and process.alive:
+            self._advance(3 * SECOND)
+            self._die(process)
+
+    def _kill_late(self, number: str) -> None:
+        """A process is killed after its task run was reported Completed, before its span is."""
+        process = self._process(number)
+        if process is None or not process.running:
+            return
+        for task in [task for task in process.tasks if task.open and not task.given_up][:1]:
+            ended = moment(self.clock(process.machine))
+            task.record.state = State(type=StateType.COMPLETED, timestamp=ended)
+            self._say(task)
+            if self._report(process):
+                self._over(task, {"Completed"})
+        self._die(process)
+
+    def _notice(self, number: str) -> None:
+        """The worker sees that a process died, and runs the flow run's hooks."""
+        process = self._process(number)
+        if process is None or process.alive or self.client.away or not process.machine.up:
+            return
+        flow_run = self.client.flow_runs[process.root]
+        if flow_run.state and flow_run.state.is_running() and flow_run.run_count == process.attempt:
+            self.client.put(process.root, Crashed(message="killed"))
+        self._tend(process.machine, process.root)
+
+    def _freeze(self, number: str) -> None:
+        process = self._process(number)
+        # A limit: what it has told and not reported yet, nobody else can know.
+        right = all(abs(machine.behind) <= MINUTE for machine in self.machines.values())
+        if process and right and all(self._is_known(t) for t in process.tasks if t.told):
+            process.frozen = process.alive
+
+    def _thaw(self, number: str) -> None:
+        if (process := self._process(number)) is not None:
+            process.frozen = False
+
+    def _slow(self, number: str) -> None:
+        """What a process reports leaves it later."""
+        if (process := self._process(number)) is not None:
+            process.slow = True
+
+    # What these have in common.
+
+    def _process(self, number: str) -> Worked | None:
+        at = int(number)
+        return self.processes[at] if at < len(self.processes) else None
+
+    def _id(self) -> UUID:
+        self._ids += 1
+        return UUID(int=0x0190 << 112 | 7 << 76 | 2 << 62 | self._ids)
+
+    def _make_flow_run(self) -> UUID:
+        flow_run = FlowRun(id=self._id(), flow_id=_FLOW, name="run")
+        self.client.flow_runs[flow_run.id] = flow_run
+        return flow_run.id
+
+    def _say(self, task: Task) -> None:
+        """Report a task run as it is now."""
+        copied = _copy(task.record)
+
+        def arrive() -> None:
+            self.client.runs_of_tasks[copied.id] = copied
+
+        task.process.reports.append(arrive)
+        if not task.process.slow:
+            self._report(task.process)
+
+    def _report(self, process: Worked, *, lost: bool = False) -> bool:
+        arrives = not self.client.away
+        if arrives:
+            for arrive in process.reports:
+                arrive()
+        if arrives or lost:
+            process.reports.clear()
+        return arrives
+
+    def _is_being_cancelled(self, process: Worked) -> bool:
+        flow_run = self.client.flow_runs[process.root]
+        state = flow_run.state
+        return flow_run.run_count == process.attempt and state is not None and state.is_cancelling()
+
+    def _is_known(self, task: Task) -> bool:
+        """Whether the server knows that a task run's span is ended."""
+        known = self.client.runs_of_tasks.get(task.run.task_run_id)
+        if known is None:
+            return False
+        ended = known.state is not None and (known.state.is_final())
+        marks = self.client.flow_runs[task.flow_run.id].labels
+        return ended or labels.spoken_for_by(marks, task.run.task_run_id) is not None
+
+    def _spoken_for_by(self, task: Task) -> str | None:
+        marks = self.client.flow_runs[task.flow_run.id].labels
+        return labels.spoken_for_by(marks, task.run.task_run_id)
+
+    def _may_tell(self, process: Worked) -> bool:
+        """A limit: one that was given up, and cannot ask whether it was."""
+        return not (self.client.away and any(task.given_up for task in process.tasks))
+
+    def _die(self, process: Worked) -> None:
+        process.alive = process.frozen = False
+        process.reports.clear()
+        for task in process.tasks:
+            if task.open:
+                was = self._was_cancelled(task)
+                self._over(task, {"Cancelled"} if was else {"Failed"})
+
+    def _over(self, task: Task, statuses: set[str]) -> None:
+        if task.open:
+            task.open = False
+            task.statuses |= statuses
+
+    def _was_cancelled(self, task: Task) -> bool:
+        """Whether the attempt of a flow run that a task run is part of is cancelled by now."""
+        attempt, cancelled = 0, False
+        for state in self.client.histories[task.process.root]:
+            attempt += state.is_running()
+            if attempt == task.process.attempt:
+                cancelled |= state.is_cancelling() or state.is_cancelled()
+        return cancelled
+
+    def _ends(self, machine: Machine) -> Callable[[Run, Any, Ending], None]:
+        def end(run: Run, _: Any, ending: Ending) -> None:
+            self.client.pass_on()
+            (task,) = [task for task in self.tasks if task.run.task_run_id == run.task_run_id]
+            self._hear(task, machine, ending, own=False)
+            self.client.pass_on(after=True)
+
+        return end
+
+    def _hear(self, task: Task, machine: Machine, ending: Ending, *, own: bool) -> None:
+        """A span is ended on a machine: the one place where it is judged."""
+        machine.spans.add((task.run.trace_id, task.run.span_id))
+        task.told.append((f"{machine.machine}{' itself' if own else ''}", ending))
+        assert len(task.told) == 1, f"told twice: {task.told}"
+        if own:
+            return
+        if task.open:
+            assert not task.process.alive or machine is not task.process.machine, "it lives"
+            silent = self.now - self.client.heard[task.process.root]
+            assert silent >= decision.silence() - MINUTE, f"its process lives: {ending}"
+            task.given_up = True
