@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import TaskRun
     from prefect.tasks import StateHookCallable, Task
 
+    from haas_otel.records import Disk
     from haas_otel.span import Run
 
 # What stops a task from outside. Anything else that is raised, SystemExit too, is its own failure.
@@ -59,6 +60,7 @@ class LiveSpan:
     task_run: TaskRun
     attempt: UUID  # the id of the Running state
     pid: int
+    disk: Disk | None = None
     retries: tuple[labels.Retry, ...] = ()
     in_body: bool = False
 
@@ -80,7 +82,8 @@ def haas_otel_on_running(
         span.tracer()  # the record names the exporters, which the set-up chooses
         if disk := records.disk():
             disk.begin(key_of(run), records.of_task(run))
-        live[task_run.id] = LiveSpan(span.start(run), run, task, task_run, state.id, os.getpid())
+        started = span.start(run)
+        live[task_run.id] = LiveSpan(started, run, task, task_run, state.id, os.getpid(), disk)
     elif running.pid != os.getpid():
         return None
     elif running.attempt != state.id:
@@ -131,15 +134,16 @@ def note_retry(task_run: TaskRun, state: State[Any]) -> None:
     failure = span.failed(span.exception_in(state), time.time_ns(), state.message)
     retry = labels.Retry(
         attempt=task_run.run_count,
-        at=failure.at,
+        # Within the span, though the clock may have been set back.
+        at=max(failure.at, running.run.start),
         exception_type=failure.exception_type or "",
         exception_message=failure.message,
     )
-    span.retrying(running.span, running.run, retry)
+    span.retrying(running.span, retry)
     running.retries += (retry,)
     learnt = labels.Learnt(running.retries, body_attributes(running.span))
-    if disk := records.disk():
-        disk.begin(key_of(running.run), records.of_task(running.run, learnt))
+    if running.disk is not None:
+        running.disk.begin(key_of(running.run), records.of_task(running.run, learnt))
     labels.write_learnt(task_run.labels, learnt)
 
 
@@ -191,7 +195,8 @@ def _end(running: LiveSpan, ending: span.Ending) -> Later | None:
     if running.pid != os.getpid() or live.pop(running.task_run.id, None) is None:
         return None
     # Silent for so long, its machine may have been given up, and its span ended by another.
-    if running.run.flow_run_id and ending.at - running.run.start > decision.silence():
+    took = ending.at - running.run.start
+    if took > decision.SECOND and running.run.flow_run_id and took > decision.silence():
         return _end_unless_spoken_for(running, ending)
     _write(running, ending)
     return None
@@ -209,14 +214,16 @@ async def _end_unless_spoken_for(running: LiveSpan, ending: span.Ending) -> None
         " ended as %s at %s ns, and no second span is made",
         *(running.task_run.id, other, ending.status, ending.at),
     )
-    if disk := records.disk():
-        disk.end(key_of(running.run))
+    if running.disk is not None:
+        running.disk.end(key_of(running.run))
 
 
 def _write(running: LiveSpan, ending: span.Ending) -> None:
+    for retry in running.retries:
+        ending = ending._replace(at=max(ending.at, retry.at))
     span.end(running.span, running.run, ending)
-    if disk := records.disk():
-        disk.end(key_of(running.run))
+    if running.disk is not None:
+        running.disk.end(key_of(running.run))
 
 
 def _interrupted(running: LiveSpan, exception: BaseException | None) -> Later | None:

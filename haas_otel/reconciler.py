@@ -124,7 +124,8 @@ def end_span(run: span.Run, learnt: labels.Learnt, ending: span.Ending) -> None:
     """Make and end the span of a task run of another process, and call its cancellation hooks."""
     started = span.start(run)
     for retry in learnt.retries:
-        span.retrying(started, run, retry)
+        span.retrying(started, retry)
+        ending = ending._replace(at=max(ending.at, retry.at))
     for key, value in learnt.attributes.items():
         started.set_attribute(key, value)
     if learnt.left_out:

@@ -7,7 +7,6 @@ import logging
 import threading
 import traceback
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -58,8 +57,7 @@ class Ending(NamedTuple):
     stacktrace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """What the span of a started task run says from its start on; ``start`` in ns since the epoch.
 
     ``root_id`` is the outermost flow run of its process, ``caller`` a W3C traceparent.
@@ -204,8 +202,10 @@ def run_of(task_run: TaskRun, flow_run: FlowRun | None) -> Run:
 
 def outermost(flow_run_id: UUID) -> UUID:
     """Return the outermost flow run of this process in which a flow run goes on."""
+    if known := outermost_of.get(flow_run_id):
+        return known
     own = environ.get("PREFECT__FLOW_RUN_ID")
-    return UUID(own) if own else outermost_of.get(flow_run_id, flow_run_id)
+    return UUID(own) if own else flow_run_id
 
 
 def start(run: Run) -> Span:
@@ -224,7 +224,7 @@ def start(run: Run) -> Span:
     return span
 
 
-def retrying(span: Span, run: Run, retry: labels.Retry) -> None:
+def retrying(span: Span, retry: labels.Retry) -> None:
     """Note on the span that an attempt failed and another follows."""
     span.add_event(
         "task.retrying",
@@ -233,14 +233,14 @@ def retrying(span: Span, run: Run, retry: labels.Retry) -> None:
             "exception.type": retry.exception_type,
             "exception.message": retry.exception_message,
         },
-        timestamp=max(retry.at, run.start),  # the clock may have been set back
+        timestamp=retry.at,
     )
 
 
 def end(span: Span, run: Run, ending: Ending) -> None:
     """End the span: status, tags and the closing event, by the contract."""
     started = run.start
-    at = max(ending.at, started, *(event.timestamp for event in getattr(span, "events", ())))
+    at = max(ending.at, started)
     tags: dict[str, Any] = {
         "task.status": ending.status,
         "task.duration_ms": (at - started) / 1e6,
