@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect.client.schemas.objects import StateType
 
@@ -348,7 +348,32 @@ def _events(verbs: str, *arguments: st.SearchStrategy[str]) -> st.SearchStrategy
     return st.tuples(st.sampled_from(verbs.split()), *arguments).map(" ".join)
 
 
+# What belongs together is seldom met by chance.
+TURNS = st.sampled_from(
+    [
+        "freeze 0, wait 20m, sweep A",
+        "freeze 0, wait 20m, sweep B, thaw 0",
+        "off A, wait 20m, sweep B",
+        "off A, wait 20m, sweep B, on A",
+        "kill 0, wait 2m, off A",
+        "kill 0, wait 2m, wait 20m, sweep B",
+        "kill 0, notice 0",
+        "kill 0, notice 0, off A",
+        "cancel 0, kill 0",
+        "cancel 0, obey 0",
+        "cancel 0, enforce 0",
+        "crashed 0, retry 0 B, task 1",
+        "kill 0, crashed 0, retry 0 B, task 1, cancel 1",
+        "kill 0, notice 0, retry 0 A, task 1",
+        "fail 0, retry 0 A, kill 1",
+        "slow 0, end 0, kill 0",
+        "away, wait 20m, back, sweep B",
+        "away, finish 0, wait 2m, back",
+    ]
+)
 EVENTS = st.one_of(
+    TURNS,
+    TURNS,
     _events("task task task end kill", NUMBERS),
     _events("start", NAMES, st.sampled_from(["", "", "", "unheard"])),
     _events("wait", st.sampled_from(["20m", "2m", "30s"])),
@@ -388,11 +413,27 @@ REGRESSIONS = [
 
 @pytest.mark.parametrize("story", REGRESSIONS)
 def test_every_task_run_has_its_one_true_span_in_this_story(story: str) -> None:
-    World().tell(story).quiet().check()
+    for first in "AB":
+        World().tell(story).quiet(first).check()
+
+
+@pytest.mark.parametrize("fault", ["away", "lose", "kill-pass"])
+@pytest.mark.parametrize(
+    "story",
+    [
+        "start A, task 0, task 0, nested 0, task 0, kill 0, wait 30s, {fault}, pass A, {after}",
+        "start A, task 0, nested 0, task 0, off A, wait 20m, pass B, wait 2m, {fault}, pass B",
+        "start A, task 0, cancel 0, wait 30s, {fault}, enforce 0, {after}",
+    ],
+)
+def test_a_pass_may_be_broken_off_anywhere(story: str, fault: str) -> None:
+    for after in ("back", "back, off A, wait 20m, sweep B"):
+        for step in range(40):
+            told = story.format(fault=f"{fault} {step}", after=after)
+            World().tell(told).quiet("B").check()
 
 
 @settings(max_examples=10_000 if CHAOS else 500)
-@given(st.lists(EVENTS, min_size=2, max_size=40))
-@example(["start A", "task 0", "freeze 0", "wait 20m", "sweep B", "thaw 0", "end 0"])
-def test_every_task_run_has_its_one_true_span(story: list[str]) -> None:
-    World().tell(", ".join(["start A", "task 0", *story])).quiet().check()
+@given(st.lists(EVENTS, min_size=2, max_size=30), st.sampled_from("AB"))
+def test_every_task_run_has_its_one_true_span(story: list[str], first: str) -> None:
+    World().tell(", ".join(["start A, task 0", *story])).quiet(first).check()

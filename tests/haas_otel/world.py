@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import traceback
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 BEGIN = 1_900_000_000 * SECOND
 MINUTE = 60 * SECOND
 STEP = 30 * SECOND  # heartbeats
-ROUNDS = 13
+ROUNDS = 12
 LOOKBACK = timedelta(days=7)
 STATES: dict[str, Callable[..., State[Any]]] = {
     "cancel": Cancelling,
@@ -83,6 +84,7 @@ class Client:
         self.events: dict[tuple[UUID, str], int] = {}
         self.heard: dict[UUID, int] = defaultdict(int)  # when it had a sign of a flow run
         self.fault: tuple[str, int] | None = None
+        self.stopping: Callable[[UUID], None] = lambda _: None
 
     def put(self, flow_run_id: UUID, state: State[Any]) -> None:
         """Put a flow run into a state."""
@@ -163,6 +165,7 @@ class Client:
     def set_flow_run_state(self, flow_run_id: UUID, state: State[Any], *, force: bool) -> Any:
         with self._request():
             now = self.flow_runs[flow_run_id].state
+            self.stopping(flow_run_id)
             if accepted := force or not (now and now.is_final()):
                 self.put(flow_run_id, state)
             status = "ACCEPT" if accepted else "REJECT"
@@ -205,6 +208,10 @@ class Task:
     given_up: bool = False
     told: list[tuple[str, Ending]] = field(default_factory=list)
 
+    @property
+    def told_by_itself(self) -> bool:
+        return any("itself" in by for by, _ in self.told)
+
 
 @dataclass(eq=False)
 class Worked:
@@ -238,6 +245,7 @@ class Machine:
     def __init__(self, name: str) -> None:
         self.machine = name
         self.up = True
+        self.killed = False  # the process of the pass that goes on
         self.behind = 0  # its clock, in ns
         self.processes: list[Worked] = []
         self.spans: set[tuple[int, int]] = set()
@@ -255,10 +263,8 @@ class Machine:
             closed: list[str] = []
             try:
                 yield process.seen(lambda record, closed=closed: closed.append(record.key))
-            except Killed:
-                raise
-            finally:
-                for key in closed:
+            finally:  # which does not come when this process is killed
+                for key in [] if self.killed else closed:
                     process.records.pop(key, None)
 
 
@@ -268,6 +274,7 @@ class World:
     def __init__(self) -> None:
         self.now = BEGIN
         self.client = Client(lambda: self.now)
+        self.client.stopping = self._stopping
         self.server = Server(self.client)  # type: ignore[arg-type]
         self.machines = {name: Machine(name) for name in "AB"}
         self.processes: list[Worked] = []
@@ -287,8 +294,11 @@ class World:
                 getattr(self, f"_{verb.replace('-', '_')}")(*what)
         return self
 
-    def quiet(self) -> World:
-        """Have all faults end, every process end by itself, and everybody look often enough."""
+    def quiet(self, first: str = "A") -> World:
+        """Have all faults end, every process end by itself, and everybody look often enough.
+
+        For an hour and more only the ``first`` machine looks at what others left.
+        """
         self.client.fault = None
         self._back()
         if not any(machine.up for machine in self.machines.values()):
@@ -303,14 +313,28 @@ class World:
             state = self.client.flow_runs[process.root].state
             if not process.heartbeats and state is not None and not state.is_final():
                 self.client.put(process.root, Crashed(message="by hand"))
-        for _ in range(ROUNDS):
+        for round_ in range(2 * ROUNDS):
             for name in self.machines:
-                self._pass(name)
+                if name == first or round_ >= ROUNDS:
+                    self._pass(name)
             self._wait("9m")
         return self
 
     def check(self) -> None:
-        """Every task run has its one true span."""
+        """Every task run has its one true span, also when all machines are back."""
+        self._check()
+        for name in self.machines:
+            self._on(name)
+        self._wait("3m")
+        for name in self.machines:
+            self._sweep(name)
+        self._check()
+
+    def _check(self) -> None:
+        for process in self.processes:
+            state = self.client.flow_runs[process.root].state
+            assert not (process.machine.up and process.records), "a start record is left"
+            assert not process.machine.up or (state and state.is_final()), "a flow run is left"
         for task in self.tasks:
             machine = task.process.machine
             known = self.client.runs_of_tasks.get(task.run.task_run_id)
@@ -398,7 +422,7 @@ class World:
         """The power fails."""
         machine = self.machines[name]
         # A limit: what it has told and could not report, nobody else can know.
-        told = [task for p in machine.processes for task in p.tasks if task.told]
+        told = [task for p in machine.processes for task in p.tasks if task.told_by_itself]
         # A limit: what it has marked as its to tell, and did not tell before it was killed.
         marked = [task for task in self.tasks if self._spoken_for_by(task) == name]
         if not machine.up or not all(map(self._is_known, told)) or not all(t.told for t in marked):
@@ -450,9 +474,15 @@ class World:
         )
 
     def _try(self, machine: Machine, work: Callable[[], None]) -> None:
-        if machine.up:
-            with contextlib.suppress(Away, Killed):
+        if not machine.up:
+            return
+        machine.killed = False
+        with contextlib.suppress(Away):
+            try:
                 work()
+            except Killed as killed:
+                machine.killed = True
+                traceback.clear_frames(killed.__traceback__)
 
     # Processes.
 
@@ -651,7 +681,7 @@ class World:
         process = self._process(number)
         # A limit: what it has told and not reported yet, nobody else can know.
         right = all(abs(machine.behind) <= MINUTE for machine in self.machines.values())
-        if process and right and all(self._is_known(t) for t in process.tasks if t.told):
+        if process and right and all(map(self._is_known, (t for t in process.tasks if t.told))):
             process.frozen = process.alive
 
     def _thaw(self, number: str) -> None:
@@ -750,6 +780,14 @@ class World:
             self.client.pass_on(after=True)
 
         return end
+
+    def _stopping(self, flow_run_id: UUID) -> None:
+        """Who reconciles sets a flow run Crashed or Cancelled, or tries to."""
+        silent = self.now - self.client.heard[flow_run_id] >= decision.silence() - MINUTE
+        attempt = self.client.flow_runs[flow_run_id].run_count
+        for process in self.processes:
+            goes_on = process.alive and process.attempt == attempt
+            assert silent or process.root != flow_run_id or not goes_on, "its process lives"
 
     def _hear(self, task: Task, machine: Machine, ending: Ending, *, own: bool) -> None:
         """A span is ended on a machine: the one place where it is judged."""
