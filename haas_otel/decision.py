@@ -237,19 +237,16 @@ def reason(last_sign: int) -> str:
     return f"The run's process died: its last sign of life was at {moment:%Y-%m-%d %H:%M:%S} UTC."
 
 
-def is_left(
-    state: StateType, changed: int, last_sign: int, *, attempt: int | None, attempts: int
-) -> bool:
+def is_left(state: StateType, changed: int, last_sign: int, *, retried: bool) -> bool:
     """Say whether a flow run is left in a state that only its dead process could have ended.
 
     Args:
         state: the flow run's state.
         changed: since when, in ns since the epoch.
         last_sign: the process's.
-        attempt: the attempt that went on in the process, if it is known.
-        attempts: how many there have been.
+        retried: another attempt has begun since the one that went on in the process.
     """
-    if attempt is not None and attempts > attempt:
+    if retried:  # elsewhere, even while the process lived
         return False
     if state is StateType.CANCELLING:  # somebody wants it ended, before or after the death
         return True

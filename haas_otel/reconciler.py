@@ -374,9 +374,13 @@ def _stop_left(
         if state is None or f"flow {flow_run.id}" in living:
             continue
         changed = span.nanoseconds(state.timestamp)
-        if decision.is_left(
-            state.type, changed, process.last_sign, attempt=None, attempts=flow_run.run_count
-        ) and asked.stop(flow_run, decision.reason(process.last_sign)):
+        retried = False  # a worker's name is on the attempts that it took
+        if record.flow_run_id is not None:
+            end = asked.flow_end(flow_run.id, record.start)
+            retried = end is not None and end.next_attempt is not None
+        if decision.is_left(state.type, changed, process.last_sign, retried=retried) and asked.stop(
+            flow_run, decision.reason(process.last_sign)
+        ):
             result.flow_runs.append(flow_run.id)
     process.close(record)
 

@@ -74,10 +74,12 @@ class Server:
         history = sorted(self._client.read_flow_run_states(flow_run_id), key=_moment)
         end: FlowEnd | None = None
         for state in history:
-            if _begins_an_attempt(state) and end is not None and end.final:
-                if _moment(state) >= since:
-                    return end._replace(next_attempt=_moment(state))
-                end = None
+            over = end is not None and end.final
+            if _begins_an_attempt(state) and _moment(state) < since:
+                end = None if over else end
+                continue
+            if _begins_an_attempt(state) and end is not None and over:
+                return end._replace(next_attempt=_moment(state))
             if state.is_final() or state.is_cancelling() or state.name == "AwaitingRetry":
                 stopped = state.is_cancelling() or state.is_cancelled()
                 waits = state.name == "AwaitingRetry"

@@ -238,26 +238,26 @@ AFTER = LONG_AGO + STAMP
 
 
 @pytest.mark.parametrize(
-    ("state", "changed", "attempt", "attempts", "left"),
+    ("state", "changed", "retried", "left"),
     [
-        pytest.param(StateType.RUNNING, LONG_AGO, None, 1, True, id="it ran"),
-        pytest.param(StateType.PENDING, LONG_AGO, None, 0, True, id="it had not begun"),
-        pytest.param(StateType.RUNNING, AFTER, 1, 1, True, id="it began between two stamps"),
-        pytest.param(StateType.RUNNING, AFTER + 1, None, 2, False, id="another process has it"),
-        pytest.param(StateType.RUNNING, LONG_AGO, 1, 2, False, id="another attempt is on"),
-        pytest.param(StateType.CANCELLING, LONG_AGO, 1, 1, True, id="cancelled, then killed"),
-        pytest.param(StateType.CANCELLING, NOW, 1, 1, True, id="killed, then cancelled"),
-        pytest.param(StateType.CANCELLING, NOW, 1, 2, False, id="another attempt is cancelled"),
-        pytest.param(StateType.CRASHED, LONG_AGO, 1, 1, False, id="its worker has said so"),
-        pytest.param(StateType.COMPLETED, LONG_AGO, 1, 1, False, id="it has ended"),
-        pytest.param(StateType.SCHEDULED, NOW, 1, 1, False, id="it waits for another attempt"),
-        pytest.param(StateType.PAUSED, LONG_AGO, 1, 1, False, id="it is suspended"),
+        pytest.param(StateType.RUNNING, LONG_AGO, False, True, id="it ran"),
+        pytest.param(StateType.PENDING, LONG_AGO, False, True, id="it had not begun"),
+        pytest.param(StateType.RUNNING, AFTER, False, True, id="it began between two stamps"),
+        pytest.param(StateType.RUNNING, AFTER + 1, False, False, id="another process has it"),
+        pytest.param(StateType.RUNNING, LONG_AGO, True, False, id="another attempt is on"),
+        pytest.param(StateType.CANCELLING, LONG_AGO, False, True, id="cancelled, then killed"),
+        pytest.param(StateType.CANCELLING, NOW, False, True, id="killed, then cancelled"),
+        pytest.param(StateType.CANCELLING, NOW, True, False, id="another attempt is cancelled"),
+        pytest.param(StateType.CRASHED, LONG_AGO, False, False, id="its worker has said so"),
+        pytest.param(StateType.COMPLETED, LONG_AGO, False, False, id="it has ended"),
+        pytest.param(StateType.SCHEDULED, NOW, False, False, id="it waits for another attempt"),
+        pytest.param(StateType.PAUSED, LONG_AGO, False, False, id="it is suspended"),
     ],
 )
 def test_which_flow_runs_a_dead_process_has_left(
-    state: StateType, changed: int, attempt: int | None, attempts: int, left: bool
+    state: StateType, changed: int, retried: bool, left: bool
 ) -> None:
-    assert is_left(state, changed, LONG_AGO, attempt=attempt, attempts=attempts) is left
+    assert is_left(state, changed, LONG_AGO, retried=retried) is left
 
 
 MOMENTS = st.sampled_from(
@@ -406,6 +406,8 @@ REGRESSIONS = [
     "start A, task 0, off A, failed 0, retry 0 B, finish 1",
     # A flow run was set Crashed, and looked at, before its process began its first task run.
     "start A, crashed 0, wait 2m, pass B, task 0, off A",
+    # The process of an attempt died when another attempt went on elsewhere.
+    "start A, crashed 0, retry 0 B, task 1, wait 2m, kill 0, wait 2m",
     # A cancelled flow run was set Crashed.
     "start A unheard, cancel 0, task 0, off A, crashed 0",
 ]
