@@ -244,7 +244,9 @@ class _Gone:
         answers: list[tuple[FlowRun, TaskRun | None, Decision]] = [
             (owner, task_run, self._decide(owner, task_run)) for owner, task_run in found
         ]
-        if not state.is_final() and ours and not found:
+        # It may have died between its tasks, or who ended their spans before this was done.
+        ended = all(isinstance(answer, AlreadyEnded) for *_, answer in answers)
+        if not state.is_final() and ours and ended:
             answers.append((flow_run, None, self._decide(flow_run, None)))
         for *_, answer in answers:
             self._result.note(answer, self._now())

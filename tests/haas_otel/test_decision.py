@@ -408,6 +408,8 @@ REGRESSIONS = [
     "start A, crashed 0, wait 2m, pass B, task 0, off A",
     # The process of an attempt died when another attempt went on elsewhere.
     "start A, crashed 0, retry 0 B, task 1, wait 2m, kill 0, wait 2m",
+    # A machine was lost after a task run had ended, before its flow run did.
+    "start A, task 0, end 0, off A, wait 20m, sweep B",
     # A cancelled flow run was set Crashed.
     "start A unheard, cancel 0, task 0, off A, crashed 0",
 ]
