@@ -386,8 +386,8 @@ EVENTS = st.one_of(
     _events("away back back back"),
     _events("clock", NAMES, st.sampled_from(["0", "30", "-30", "3600", "-3600"])),
 )
-# Told alike in both rooms: each is a fault that was found once.
-REGRESSIONS = [
+# Faults that were found, or are easily made.
+STORIES = [
     # An attempt was marked as ended by who ended another one, or only a part of it.
     "start A, task 0, off A, crashed 0, retry 0 B, task 1, kill 1, wait 2m, on A",
     "start A, task 0, crashed 0, wait 20m, kill-late 0",
@@ -410,15 +410,24 @@ REGRESSIONS = [
     "start A, crashed 0, retry 0 B, task 1, wait 2m, kill 0, wait 2m",
     # A machine was lost after a task run had ended, before its flow run did.
     "start A, task 0, end 0, off A, wait 20m, sweep B",
+    # An attempt that was cancelled says nothing of the next one, nor that of the first.
+    "start A, task 0, cancelled 0, kill 0, retry 0 A, task 1, kill 1",
+    "start A, task 0, crashed 0, kill 0, retry 0 A, task 1, cancel 1, enforce 1",
     # A cancelled flow run was set Crashed.
     "start A unheard, cancel 0, task 0, off A, crashed 0",
 ]
 
 
-@pytest.mark.parametrize("story", REGRESSIONS)
+@pytest.mark.parametrize("story", STORIES)
 def test_every_task_run_has_its_one_true_span_in_this_story(story: str) -> None:
     for first in "AB":
         World().tell(story).quiet(first).check()
+
+
+def test_the_worker_that_saw_a_process_die_is_left_to_say_how() -> None:
+    world = World().tell("start A, task 0, kill 0, pass A, notice 0")
+    ((_, ending),) = world.tasks[0].told
+    assert ending.message == "killed"
 
 
 @pytest.mark.parametrize("fault", ["away", "lose", "kill-pass"])
