@@ -41,13 +41,18 @@ def silence() -> int:
 
 
 class FlowEnd(NamedTuple):
-    """How Prefect says that an attempt of a flow run ended; moments in ns since the epoch."""
+    """How Prefect says that an attempt of a flow run ended; moments in ns since the epoch.
+
+    Only a Crashed one says when and how its process died: another went on without a process of
+    its pool.
+    """
 
     cancelled: bool
     at: int
     message: str | None
     final: bool = True
     next_attempt: int | None = None  # when it began
+    crashed: bool = True
 
 
 class Suspicion(NamedTuple):
@@ -131,7 +136,7 @@ class Evidence:
     def death(self) -> Ending:
         """The end of a process that died: when its worker saw it, else its last sign of life."""
         flow, last_sign = self.flow, self.last_sign
-        if flow is None:
+        if flow is None or not (flow.cancelled or flow.crashed):
             return crashed(last_sign, reason(last_sign))
         if self.process is None and flow.next_attempt is not None:
             last_sign = min(last_sign, flow.next_attempt)  # later ones are those of another process

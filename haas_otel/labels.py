@@ -120,8 +120,9 @@ def spoken_for(task_run_ids: Iterable[UUID], machine: str | None) -> dict[str, A
 
 def is_settled(labels: Mapping[str, Any], attempt: int) -> bool:
     """Say whether nothing is left of a flow run, up to this attempt."""
-    until = str(labels.get(SETTLED, "0")).partition(" ")[0]
-    return until.isdigit() and int(until) >= max(attempt, 1)
+    # One that crashed before it ran has had no attempt: it is settled by a mark of "0".
+    until = str(labels.get(SETTLED, "")).partition(" ")[0]
+    return until.isdigit() and int(until) >= attempt
 
 
 def settled(attempt: int) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class Server:
                     _moment(state),
                     None if waits else state.message,
                     final=state.is_final() or waits,
+                    crashed=state.is_crashed(),
                 )
         return end
 

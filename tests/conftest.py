@@ -29,6 +29,7 @@ LANES = {
     "browser": ["browser", "deployments/test_demo"],
     "stack": ["deployments"],
     "machines": ["e2e/test_chaos", "e2e/test_machines"],
+    "evidence": ["e2e/test_disputed", "e2e/test_left"],
 }
 
 settings.register_profile(

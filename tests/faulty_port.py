@@ -5,16 +5,26 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A request is longer than this, so that a connection cut here dies in the middle of one.
 _DROP_AFTER_BYTES = 200
 
 
 class FaultyPort:
-    """The public port: passes bytes to the server behind it, or breaks the connection."""
+    """The public port: passes bytes to the server behind it, or breaks the connection.
 
-    def __init__(self, target_port: int, port: int) -> None:
+    ``watch`` is shown what clients send, piece by piece.
+    """
+
+    def __init__(
+        self, target_port: int, port: int, watch: Callable[[bytes], object] | None = None
+    ) -> None:
         self._target = target_port
+        self._watch = watch
         self._lock = threading.Lock()
         self._mode = "pass"
         self._sockets: set[socket.socket] = set()
@@ -86,15 +96,23 @@ class FaultyPort:
         with self._lock:
             self._sockets.add(server)
         limit = _DROP_AFTER_BYTES if mode == "drop" else None
-        for source, target, most in ((client, server, limit), (server, client, None)):
-            threading.Thread(target=self._pump, args=(source, target, most), daemon=True).start()
+        for way in ((client, server, limit, self._watch), (server, client, None, None)):
+            threading.Thread(target=self._pump, args=way, daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket, limit: int | None) -> None:
+    def _pump(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        limit: int | None,
+        watch: Callable[[bytes], object] | None,
+    ) -> None:
         with contextlib.suppress(OSError):
             while limit is None or limit > 0:
                 chunk = source.recv(65536 if limit is None else limit)
                 if not chunk:
                     break
+                if watch is not None:
+                    watch(chunk)
                 target.sendall(chunk)
                 if limit is not None:
                     limit -= len(chunk)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
-Deed = Literal["nothing", "cancel", "terminate", "kill", "kill the machine"]
-DEEDS: tuple[Deed, ...] = ("nothing", "cancel", "terminate", "kill", "kill the machine")
+Deed = Literal["nothing", "cancel", "terminate", "kill", "click", "freeze", "kill the machine"]
+DEEDS: tuple[Deed, ...] = get_args(Deed)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done to one run, ``after`` seconds from when the server says that it runs."""
+    """What is done to one run, ``after`` seconds from when the server says that it runs.
+
+    A click sets its state in the UI while it works; a machine that is killed takes along all that
+    its worker runs.
+    """
 
     number: int
     deed: Deed
@@ -26,8 +30,9 @@ class Plan:
 def plans(seed: int, runs: int, longest: float) -> list[Plan]:
     """Return a plan for each run: every deed about equally often, in random order, repeatable."""
     chance = random.Random(seed)
-    # A machine dies seldom: it takes other runs along and has to be noticed by missing heartbeats.
-    deeds = [DEEDS[n % 5] if n % 10 != 9 else "kill" for n in range(runs)]
+    # A machine dies seldom: it takes other runs along and has to be noticed by its silence.
+    most = len(DEEDS)
+    deeds = [DEEDS[n % most] if n % (2 * most) != 2 * most - 1 else "kill" for n in range(runs)]
     chance.shuffle(deeds)
     deeds.sort(key=lambda deed: deed != "kill the machine")  # first, to be noticed meanwhile
     return [

@@ -20,7 +20,7 @@ import httpx
 import psutil
 import pytest
 from prefect.client.schemas.objects import StateType
-from prefect.states import Crashed
+from prefect.states import Crashed, Failed
 
 from tests.chaos import CHAOS
 from tests.e2e.api import Api
@@ -36,24 +36,30 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 SEED = 20251017
-RUNS, AT_ONCE, FILES = (60, 5, 1500) if CHAOS else (6, 3, 500)
+RUNS, AT_ONCE, FILES = (60, 5, 1500) if CHAOS else (8, 3, 500)
 LONGEST = FILES / 250  # seconds; about as long as a run takes
 HEARTBEAT = 30  # seconds, the least that Prefect allows
+SILENCE = 60 if CHAOS else 40
+AWAY = SILENCE + 30 if CHAOS else 2  # seconds, of the server
+FROZEN = 20 if CHAOS else 5
 TRANSIENT = (httpx.HTTPError, OSError)
 
 
 class Chaos:
-    """A server, two workers ("machines"), a collector, and what is done to them."""
+    """A server, two workers, a collector, and what is done to them.
+
+    Each worker has a machine of its own. When that is killed, the first comes back as it was; the
+    second is gone, with its disk, and another takes its place.
+    """
 
     def __init__(self, folder: Path, receiver: Receiver) -> None:
         self.folder = folder
         self.receiver = receiver
-        self.telemetry = folder / "otel"
         self.prefect = PrefectProcesses(
             folder / "home",
             extra={
                 "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
-                "HAAS_OTEL_DIR": str(self.telemetry),
+                "HAAS_OTEL_SILENCE_SECONDS": str(SILENCE),
                 "HAAS_LIBRARIES": _libraries(folder),
                 **receiver.environment,
             },
@@ -80,7 +86,12 @@ class Chaos:
 
     def start_worker(self, pool: str) -> None:
         self.births[pool] += 1
-        self.prefect.start_worker(f"{pool}-{self.births[pool]}", pool)
+        environment = {"HAAS_OTEL_DIR": str(self.disk_of(pool))}
+        self.prefect.start_worker(f"{pool}-{self.births[pool]}", pool, environment=environment)
+
+    def disk_of(self, pool: str) -> Path:
+        """Return the folder of the machine that a pool's worker is on now."""
+        return self.folder / "otel" / (pool if pool == "one" else f"{pool}-{self.births[pool]}")
 
     def carry_out(self, plan: Plan) -> None:
         """Start a run, do to it what is planned, and wait for it to end if it can."""
@@ -104,12 +115,23 @@ class Chaos:
         if plan.deed != "kill the machine":
             with contextlib.suppress(AssertionError):
                 wait_until(lambda: self.has_ended(run), timeout=180, interval=0.5)
+                # One that was clicked on works on, whatever its record says.
+                wait_until(lambda: not _lives(process), timeout=180, interval=0.5)
         self.lifetimes[run] = (began, time.time())
 
     def do(self, plan: Plan, run: UUID, process: psutil.Process | None) -> None:
         if plan.deed == "cancel":
             with contextlib.suppress(*TRANSIENT):
                 self.api.cancel(run)
+        elif plan.deed == "click":
+            state = Crashed if plan.number % 2 else Failed
+            with contextlib.suppress(*TRANSIENT):
+                self.api.client.set_flow_run_state(run, state(message="a click"), force=True)
+        elif plan.deed == "freeze" and process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+                time.sleep(FROZEN)
+                process.resume()
         elif plan.deed == "kill the machine":
             self.kill_machine(plan.worker)
         elif plan.deed in ("terminate", "kill") and process is not None:
@@ -128,19 +150,10 @@ class Chaos:
                     member.kill()
             self.start_worker(pool)
 
-    def flag_the_lost(self) -> None:
-        """Say of runs that machines took along that they crashed, as somebody would who knows."""
-        living = {f"{pool}-{number}" for pool, number in self.births.items()}
-        for run in set(self.runs) - self.never_began:
-            found = self.api.flow_run(run)
-            if found.labels.get("prefect.worker.name") not in living and not self.has_ended(run):
-                lost = Crashed(message="Its machine is gone.")
-                self.api.client.set_flow_run_state(run, lost, force=True)
-
     def restart_server(self) -> None:
         began = time.time()
         self.prefect.stop_server()
-        time.sleep(2)
+        time.sleep(AWAY)
         self.prefect.start_server()
         self.outages.append((began, time.time() + 10))
 
@@ -166,14 +179,15 @@ class Chaos:
         began, ended = self.lifetimes.get(run, (0.0, time.time()))
         return any(start < ended and began < end for start, end in self.outages)
 
-    def reconcile(self) -> None:
-        """Have spans settled and delivered; and once more, which must not tell any again."""
+    def reconcile(self, machine: Path) -> None:
+        """Have spans settled and delivered, on a machine."""
         script = (
             "from datetime import timedelta as t; from haas_otel import reconcile;"
             "from haas_otel.delivery import deliver_pending;"
-            "[print(reconcile(quiet=t(0)), deliver_pending(t(seconds=20))) for _ in range(2)]"
+            "print(reconcile(), deliver_pending(t(seconds=20)))"
         )
-        subprocess.run([sys.executable, "-c", script], env=self.prefect.environment, check=True)
+        environment = self.prefect.environment | {"HAAS_OTEL_DIR": str(machine)}
+        subprocess.run([sys.executable, "-c", script], env=environment, check=True)
 
 
 def persistently(call: Callable[[], Any]) -> Any:
@@ -186,6 +200,12 @@ def persistently(call: Callable[[], Any]) -> Any:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
+
+
+def _lives(process: psutil.Process | None) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process is not None and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _libraries(folder: Path) -> str:
@@ -229,16 +249,24 @@ def _wreak(chaos: Chaos) -> None:
 
 
 def _let_it_settle(chaos: Chaos) -> None:
-    chaos.flag_the_lost()
     unended = set(chaos.runs) - chaos.never_began
 
     def all_ended() -> bool:
         unended.difference_update([run for run in unended if chaos.has_ended(run)])
         return not unended
 
-    wait_until(all_ended, timeout=60 + 6 * HEARTBEAT, interval=2, what="every flow run to end")
+    def passed() -> bool:
+        """Reconcile on what is left of the machines, then on one that speaks for those gone."""
+        for machine in (chaos.disk_of("one"), chaos.disk_of("two"), chaos.folder / "third"):
+            chaos.reconcile(machine)
+        return all_ended()
+
+    most = SILENCE + 6 * HEARTBEAT
+    wait_until(passed, timeout=most, interval=10, what="every flow run to end")
     wait_until(chaos.records_rest, timeout=120, interval=5, what="the last records of task runs")
-    chaos.reconcile()
+    # Also where machines were that are gone, as if their disks were found: what is ended stays so.
+    for machine in [*(chaos.folder / "otel").iterdir(), chaos.folder / "third"] * 2:
+        chaos.reconcile(machine)
 
 
 def _judge(chaos: Chaos) -> None:

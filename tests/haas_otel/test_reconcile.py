@@ -297,6 +297,17 @@ def test_a_machine_that_is_gone_is_spoken_for_by_a_second_pass(
     assert str(run.id) not in str(requests)
 
 
+def test_a_run_that_crashed_before_it_ran_is_looked_at_once(
+    told: Told, client: Client, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision, "silence", lambda: 0)
+    run = client.create_flow_run(ends_well)
+    client.set_flow_run_state(run.id, Crashed(), force=True)
+    assert client.read_flow_run(run.id).run_count == 0
+    assert run.id in haas_otel.reconcile().flow_runs
+    assert run.id not in haas_otel.reconcile().flow_runs
+
+
 def test_who_was_out_of_touch_for_too_long_stays_silent(
     told: Told, client: Client, disk: SharedDisk, monkeypatch: MonkeyPatch, caplog: LogCapture
 ) -> None:
@@ -305,8 +316,10 @@ def test_who_was_out_of_touch_for_too_long_stays_silent(
     @task
     def frozen(spoken_for: bool) -> None:
         time.sleep(1.1)
+        task_run = haas_otel.decorators.TaskRunContext.get().task_run
+        # Another settled what there was to see of the attempt; this may have begun later.
+        client.update_flow_run_labels(task_run.flow_run_id, labels.settled(1))
         if spoken_for:
-            task_run = haas_otel.decorators.TaskRunContext.get().task_run
             marks = labels.spoken_for([task_run.id], "another")
             client.update_flow_run_labels(task_run.flow_run_id, marks)
 
