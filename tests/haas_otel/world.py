@@ -281,7 +281,6 @@ class World:
         self.tasks: list[Task] = []
         self.clocks_right = True
         self._ids = 1
-        self._tended = 0
 
     def tell(self, story: str) -> World:
         """Let events happen, by commas; those that cannot happen now do not."""
@@ -368,10 +367,9 @@ class World:
                         at = self.clock(process.machine)
                         self.client.heard_of(process.root, _SENT, at)
                     self._report(process)
-            if self.now - self._tended >= MINUTE:
-                self._tended = self.now
-                for machine in self.machines.values():
-                    self._tend(machine)
+            # Twice in the time that others listen for a sign: an answer may be lost.
+            for machine in self.machines.values():
+                self._tend(machine)
 
     def _advance(self, ns: int) -> None:
         self.now += ns
