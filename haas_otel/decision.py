@@ -191,7 +191,7 @@ TABLE = (
     Row("its process lives", lambda e: e.process == "lives", lambda _: StillRunning()),
     Row(
         "its process died just now",
-        lambda e: e.process == "dead" and not e.hook and e.quiet_for < GRACE,
+        lambda e: e.process == "dead" and not e.hook and is_just_now(e.last_sign, e.now),
         lambda e: NotYet(e.last_sign + GRACE),
     ),
     Row("Prefect does not answer", lambda e: not e.known, lambda e: NotYet(e.now + GRACE)),
@@ -234,6 +234,14 @@ TABLE = (
 def decide(evidence: Evidence) -> Decision:
     """Return what follows from the evidence."""
     return next(row.then(evidence) for row in TABLE if row.applies(evidence))
+
+
+def is_just_now(last_sign: int, now: int) -> bool:
+    """Say whether a process that is dead may have died just now.
+
+    A sign far ahead of now is from before the clock was set back: it is not waited for.
+    """
+    return abs(now - last_sign) < GRACE
 
 
 def reason(last_sign: int) -> str:

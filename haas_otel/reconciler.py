@@ -368,7 +368,7 @@ def _stop_left(
         assert record.flow_run_id is not None  # noqa: S101 - it is a flow run's record
         found = asked.flow_run(record.flow_run_id)
         left = [found] if found else []
-    if now - process.last_sign < decision.GRACE and any(map(_goes_on, left)):
+    if decision.is_just_now(process.last_sign, now) and any(map(_goes_on, left)):
         return  # its worker may do it; of a worker's runs, one may just have begun
     for flow_run in left:
         _mark_written(asked, disk, flow_run)

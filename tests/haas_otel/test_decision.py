@@ -115,6 +115,11 @@ CASES: dict[str, list[tuple[str, Evidence, Decision]]] = {
         ),
     ],
     "its process died": [
+        (
+            "and the clock was set back since",
+            replace(DEAD, last_sign=NOW + SILENCE, flow=CANCELLED._replace(at=NOW + SILENCE)),
+            End(cancelled(NOW + SILENCE)),
+        ),
         ("killed, and its worker saw it", replace(DEAD, flow=KILLED), End(DEATH)),
         ("with its worker", DEAD, End(crashed(LONG_AGO, reason(LONG_AGO)))),
         (
@@ -410,6 +415,8 @@ STORIES = [
     "start A, crashed 0, retry 0 B, task 1, wait 2m, kill 0, wait 2m",
     # A machine was lost after a task run had ended, before its flow run did.
     "start A, task 0, end 0, off A, wait 20m, sweep B",
+    # A clock was set back after its process died.
+    "start A, task 0, slow 0, end 0, kill 0, clock A -3600, wait 20m, sweep B",
     # An attempt that was cancelled says nothing of the next one, nor that of the first.
     "start A, task 0, cancelled 0, kill 0, retry 0 A, task 1, kill 1",
     "start A, task 0, crashed 0, kill 0, retry 0 A, task 1, cancel 1, enforce 1",
