@@ -77,7 +77,7 @@ def runs(place: Site) -> dict[str, UUID]:
         port.set_mode("pass")
         reconcile(**url)
         while labels.SUSPECTED not in place.api.flow_run(runs["given up"]).labels:
-            time.sleep(5)
+            time.sleep(SILENCE / 5)
             reconcile()
         time.sleep(2 * HEARTBEAT + 1)
         reconcile("given up", **url)
