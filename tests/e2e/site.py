@@ -7,6 +7,7 @@ import re
 import signal
 import tempfile
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tests.warm import Program
 
 SECOND = 1_000_000_000  # ns
+GRACE = 21  # seconds after which what died just now may be settled by anybody
 HEARTBEAT = 30  # seconds, the least that Prefect allows
 FILE = "working.py"
 _PASS = """
@@ -158,6 +160,17 @@ class Site:
         arrived = lambda: len(self.spans(run)) >= count  # noqa: E731
         wait_until(arrived, timeout=timeout, what=f"{count} spans of {run}")
         return self.spans(run)
+
+    def ended_twice(self) -> set[str]:
+        """Return the ids of spans that ended twice, when every machine has reconciled again.
+
+        A request that a busy machine answers late is sent again as it was, which is no second end.
+        """
+        time.sleep(GRACE)
+        for machine in self.folder.glob("*/ledger-id"):
+            self.reconcile(machine.parent.name)
+        found = {repr(s): s.span_id for s in self.receiver.spans if s.scope_name == SCOPE}
+        return {span_id for span_id, times in Counter(found.values()).items() if times > 1}
 
     @contextmanager
     def stopped(self, *pids: int) -> Iterator[None]:

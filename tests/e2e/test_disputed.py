@@ -116,5 +116,9 @@ def test_who_was_given_up_while_it_was_frozen_stays_silent(
     assert "took this one for gone" in place.prefect.log("one")
 
 
+def test_no_span_ended_twice(place: Site) -> None:
+    assert place.ended_twice() == set()
+
+
 def tasks_of(place: Site, *runs: UUID) -> set[UUID]:
     return {task.id for run in runs for task in place.api.task_runs(run)}
