@@ -297,6 +297,25 @@ def test_a_machine_that_is_gone_is_spoken_for_by_a_second_pass(
     assert str(run.id) not in str(requests)
 
 
+@pytest.mark.parametrize("state", [Pending(), Cancelling(), Running()])
+def test_a_run_of_a_machine_that_is_gone_frees_its_slot(
+    told: Told, client: Client, monkeypatch: MonkeyPatch, state: Any
+) -> None:
+    """It never had a process; one that is Running, and sends no heartbeats, may have."""
+    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
+    monkeypatch.setattr(decision, "HEARTBEAT", 0)
+    run = client.create_flow_run(ends_well, tags=["ours"], state=state)
+    other = client.create_flow_run(ends_well, tags=["theirs"], state=state)
+    time.sleep(1.1)
+    for _ in range(2):
+        haas_otel.reconcile(tags=["ours"])
+    after, others = (client.read_flow_run(each.id).state for each in (run, other))
+    assert others.type == state.type
+    ended = {"PENDING": "CRASHED", "CANCELLING": "CANCELLED", "RUNNING": "RUNNING"}
+    assert after.type.value == ended[state.type.value]
+    assert told.task_spans == []
+
+
 def test_a_run_that_crashed_before_it_ran_is_looked_at_once(
     told: Told, client: Client, monkeypatch: MonkeyPatch
 ) -> None:
