@@ -90,6 +90,7 @@ class Evidence:
         ended_there: its process has ended the span, or lived to see its flow run end.
         flow: how its flow run ended; None while that goes on.
         heartbeat: the newest that its flow run has sent; 0 if it sends none.
+        may_be_unheard: a process that lives need not send any.
         suspected: that another pass found it silent.
         silence: how long a machine that lives may send nothing.
     """
@@ -106,6 +107,7 @@ class Evidence:
     ended_there: bool = False
     flow: FlowEnd | None = None
     heartbeat: int = 0
+    may_be_unheard: bool = True
     suspected: Suspicion | None = None
     silence: int = 900 * SECOND
 
@@ -214,7 +216,9 @@ TABLE = (
     ),
     Row(
         "it sends no heartbeats, and its flow run goes on",
-        lambda e: not e.heartbeat and (e.flow is None or not e.flow.final),
+        lambda e: (
+            e.may_be_unheard and not e.heartbeat and (e.flow is None or not e.flow.final)
+        ),
         lambda _: StillRunning(),
     ),
     Row(

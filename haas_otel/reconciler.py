@@ -309,9 +309,6 @@ class _Gone:
             flow, began = self._asked.flow_end(self._flow_run.id, run.start), run.start
         sign, heartbeat = self._last_sign
         state = self._flow_run.state
-        if task_run is None and state is not None and not state.is_running():
-            # Pending, it has no process yet that could send any; Cancelling, it is to have none.
-            heartbeat = heartbeat or sign
         return decide(
             Evidence(
                 now=self._now(),
@@ -320,6 +317,8 @@ class _Gone:
                 last_sign=max(sign, began),
                 flow=flow,
                 heartbeat=heartbeat,
+                # Pending, it has no process yet that could send any; Cancelling, it is to have none.
+                may_be_unheard=task_run is not None or state is None or state.is_running(),
                 suspected=decision.Suspicion.from_label(suspected),
                 silence=decision.silence(),
             )
