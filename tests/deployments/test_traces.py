@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import re
+import signal
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
 from deployments.traces import TracesError, parse_duration
 from tests.deployments.conftest import clean_environment
+from tests.faulty_port import FaultyPort
+from tests.waits import wait_until
 from tests.warm import warm
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from prefect.client.schemas.objects import TaskRun
 
     from deployments.stack import Stack
     from tests.deployments.conftest import Command
@@ -38,6 +46,25 @@ def both():
     return 1
 
 both()
+"""
+
+# A run that only a signal ends. It says which it is.
+ENDLESS = """
+import pathlib, prefect.runtime, signal
+from haas_otel import flow, task
+
+@task(name="Encode")
+def encoding():
+    draft = pathlib.Path("draft")
+    draft.write_text(str(prefect.runtime.flow_run.id))
+    draft.rename("run")
+    signal.pause()
+
+@flow(flow_run_name="a long film")
+def encode():
+    encoding()
+
+encode()
 """
 
 
@@ -131,3 +158,67 @@ def test_durations() -> None:
     for text in ("", "5", "m", "5 minutes", "-5m", "5m or so", "1:30"):
         with pytest.raises(TracesError, match="is no duration: write 500ms"):
             parse_duration(text)
+
+
+def started(stack: Stack, flow_run: str) -> list[TaskRun]:
+    """Return the task runs of a flow run, when the server knows that they have started."""
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run)]))
+    with stack.client() as client:
+        return [run for run in client.read_task_runs(flow_run_filter=mine) if run.start_time]
+
+
+def test_what_runs_and_what_was_killed(stack: Stack, haas: Command, tmp_path: Path) -> None:
+    """Only its own server says how a killed run ended: while that is away, nothing is ended."""
+    port = FaultyPort(int(stack.address.ui.rpartition(":")[2]), 0)
+    server = f"http://127.0.0.1:{port.port}/api"
+    haas.environment["HAAS_OTEL_DIR"] = str(tmp_path / "spans")
+
+    def running() -> str:
+        return haas("traces", "--running").out
+
+    def state() -> str | None:
+        with stack.client() as client:
+            return client.read_flow_run(UUID(flow_run)).state_name
+
+    assert running() == f"No task runs on this machine, by {tmp_path / 'spans'}.\n"
+    (tmp_path / "project.py").write_text(ENDLESS)
+    environment = haas.environment | {"PREFECT_API_URL": server}
+    with (tmp_path / "log").open("w+") as log:
+        files = (log, log, log)
+        program = warm().start("project.py", env=environment, cwd=tmp_path, files=files)
+    try:
+        wait_until((tmp_path / "run").exists, what="the run to be in its task")
+        flow_run = (tmp_path / "run").read_text()
+        head, row = running().splitlines()
+        assert head.split() == ["since", "(UTC)", "task", "state", "for", "run"]
+        assert re.fullmatch(r"\S+ \S+  EncodingTask  running +\d+[.]\d\d s  a long film", row)
+        [told] = json.loads(haas("traces", "--running", "--json").out)
+        [task_run] = wait_until(lambda: started(stack, flow_run), what="the task run's record")
+    finally:
+        program.send_signal(signal.SIGKILL)
+        program.wait()
+    assert datetime.fromisoformat(told.pop("since")) == task_run.start_time
+    assert told == {
+        "type": "EncodingTask",
+        "name": "Encode",
+        "state": "running",
+        "task_id": str(task_run.id),
+        "flow_run_id": flow_run,
+        "flow_run_name": "a long film",
+        "server": server,
+    }
+
+    port.set_mode("refuse")
+    assert "EncodingTask  lost " in running()
+    shown = haas("traces")
+    assert shown.err.startswith("1 task is lost: the process died. How it ended is asked of")
+    assert f"({server})" in shown.err
+    assert shown.out.startswith("No task has left a trace")
+    assert state() == "Running"
+
+    port.set_mode("pass")
+    wait_until(lambda: "No task runs" in running(), interval=1, what="what is lost to be ended")
+    port.stop()
+    [span] = json.loads(haas("traces", "--failed", "--json").out)
+    assert span["attributes"]["task.id"] == str(task_run.id)
+    assert state() == "Crashed"
