@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from prefect.states import Cancelling
 
 from deployments.claim import address_of
 from deployments.demo import make_long_film
@@ -19,11 +21,15 @@ from deployments.runs import progress_of, trigger
 from deployments.server import answers, free_port, home_of
 from deployments.stack import Stack, StackError
 from haas_media.encoding import find_ffmpeg
+from haas_otel.delivery import open_disk
 from tests.deployments.conftest import ROOT, clean_environment
 from tests.parts import require
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from http.server import ThreadingHTTPServer
+
+    from prefect.client.schemas.objects import FlowRun
 
     from deployments.samples import SampleLibrary
 
@@ -38,6 +44,18 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@contextlib.contextmanager
+def workers_frozen(stack: Stack) -> Iterator[None]:
+    """Have no worker of this stack take a run meanwhile, so that another's gets it."""
+    for child in stack.workers.values():
+        os.kill(child.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for child in stack.workers.values():
+            os.kill(child.pid, signal.SIGCONT)
 
 
 def test_the_user_interface_is_served(stack: Stack) -> None:
@@ -142,29 +160,26 @@ def test_closing_cancels_what_runs_and_leaves_a_given_server_running(
         "crf": 10,
     }
     environment = clean_environment(tmp_path / "prefect")
-    for child in stack.workers.values():  # so that the second stack's worker gets the run
-        os.kill(child.pid, signal.SIGSTOP)
-    try:
-        with Stack(
+    with (
+        workers_frozen(stack),
+        Stack(
             tmp_path,
             api_url=stack.address.api,
             environment=environment,
             worker_environment=stack._worker_environment,
-        ) as second:
-            second.start_server()
-            assert second.server is None
-            second.create_work_pool()
-            second.start_worker("second")
-            second.wait_for_workers()
-            assert "second" in stack.online()
-            with second.client() as client:
-                run = trigger(client, "encoding/on-demand", slow)
-                assert wait_until(lambda: progress_of(client, run.id) > 0, RUN_SECONDS, every=0.5)
-                pid = int(str(client.read_flow_run(run.id).infrastructure_pid))
-                assert alive(pid)
-    finally:
-        for child in stack.workers.values():
-            os.kill(child.pid, signal.SIGCONT)
+        ) as second,
+    ):
+        second.start_server()
+        assert second.server is None
+        second.create_work_pool()
+        second.start_worker("second")
+        second.wait_for_workers()
+        assert "second" in stack.online()
+        with second.client() as client:
+            run = trigger(client, "encoding/on-demand", slow)
+            assert wait_until(lambda: progress_of(client, run.id) > 0, RUN_SECONDS, every=0.5)
+            pid = int(str(client.read_flow_run(run.id).infrastructure_pid))
+            assert alive(pid)
     with stack.client() as client:
         assert client.read_flow_run(run.id).state_name == "Cancelled"
     assert not alive(pid)
@@ -223,37 +238,93 @@ def test_a_tail_is_of_this_process_only(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "first\nsecond\n"
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_haas_up_ends_all_of_it(stack: Stack, tmp_path: Path, number: int) -> None:
-    """Started by a shell in the background, too, which has it ignore SIGINT."""
-    environment = clean_environment(tmp_path / "prefect")
-    environment |= {"HAAS_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
-    given = number == signal.SIGINT  # a server that is there: it is used, and not ended
-    if given:
-        environment["PREFECT_API_URL"] = stack.address.api
-    with (tmp_path / "out").open("wb") as out:
+@contextlib.contextmanager
+def haas_up(folder: Path, api_url: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``haas up`` and wait until it is up; what it says is in the file ``out``.
+
+    As a shell does it in the background: it is to ignore SIGINT.
+    """
+    environment = clean_environment(folder / "prefect")
+    environment |= {"HAAS_DATA_DIR": str(folder / "data"), "PYTHONPATH": str(ROOT)}
+    if api_url is not None:  # a server that is there: it is used, and not ended
+        environment["PREFECT_API_URL"] = api_url
+    shown = folder / "out"
+    with shown.open("wb") as out:
         command = subprocess.Popen(
             [sys.executable, "-m", "deployments.cli", "up", "--port", "0"],
             stdout=out,
             stderr=subprocess.STDOUT,
-            cwd=tmp_path,
+            cwd=folder,
             env=environment,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         )
-    shown = lambda: (tmp_path / "out").read_text()  # noqa: E731
     try:
-        assert wait_until(lambda: "Press Ctrl-C" in shown(), 240), shown()
+        assert wait_until(lambda: "Press Ctrl-C" in shown.read_text(), 240), shown.read_text()
+        yield command
+    finally:
+        command.kill()
+        command.wait()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_haas_up_ends_all_of_it(stack: Stack, tmp_path: Path, number: int) -> None:
+    given = number == signal.SIGINT
+    with haas_up(tmp_path, stack.address.api if given else None) as command:
         children = descendants(command.pid)
         assert len(children) >= (1 if given else 2)
         command.send_signal(number)
-        assert command.wait(120) == 0, shown()
-    finally:
-        command.kill()
-    assert "runs, worker and server have ended" in shown()
-    assert "Traceback" not in shown()
+        code = command.wait(120)
+    shown = (tmp_path / "out").read_text()
+    assert code == 0, shown
+    assert "runs, worker and server have ended" in shown
+    assert "Traceback" not in shown
     assert [pid for pid in children if alive(pid)] == []
     assert answers(stack.address.api)
+
+
+@pytest.mark.timeout(600)
+def test_what_a_worker_had_taken_that_lost_power_is_settled_by_the_next_haas_up(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """Of runs that have not begun, nothing tells but the record of their worker."""
+    slow = [{"prefect.deployments.steps.run_shell_script": {"script": "sleep 900"}}]
+    with workers_frozen(stack), stack.client() as client:
+        deployment = client.create_deployment(
+            client.create_flow_from_name("begins late"),
+            name="it",
+            work_pool_name=stack.work_pool,
+            entrypoint="late.py:begins_late",
+            pull_steps=slow,
+        )
+        try:
+            with haas_up(tmp_path, stack.address.api) as command:
+                left, unwanted = (
+                    client.create_flow_run_from_deployment(deployment).id for _ in range(2)
+                )
+
+                def runs() -> list[FlowRun]:
+                    return [client.read_flow_run(run) for run in (left, unwanted)]
+
+                def both_are_taken() -> bool:
+                    return all("prefect.worker.name" in run.labels for run in runs())
+
+                assert wait_until(both_are_taken, RUN_SECONDS)
+                everything = [command.pid, *descendants(command.pid)]
+                for number in (signal.SIGSTOP, signal.SIGKILL):  # at once: nobody does any more
+                    for pid in everything:
+                        os.kill(pid, number)
+            client.set_flow_run_state(unwanted, Cancelling())
+            with haas_up(tmp_path, stack.address.api) as command:
+                both = lambda: [run.state_name for run in runs()]  # noqa: E731
+                assert wait_until(lambda: both() == ["Crashed", "Cancelled"], RUN_SECONDS), both()
+                command.terminate()
+                assert command.wait(120) == 0
+            messages = [run.state.message for run in runs()]
+        finally:
+            client.delete_deployment(deployment)
+    assert all("its last sign of life was" in each for each in messages)
+    assert [*open_disk(tmp_path / "data" / "telemetry").dead()] == []
 
 
 def descendants(pid: int) -> list[int]:
