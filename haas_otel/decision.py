@@ -216,9 +216,7 @@ TABLE = (
     ),
     Row(
         "it sends no heartbeats, and its flow run goes on",
-        lambda e: (
-            e.may_be_unheard and not e.heartbeat and (e.flow is None or not e.flow.final)
-        ),
+        lambda e: e.may_be_unheard and not e.heartbeat and (e.flow is None or not e.flow.final),
         lambda _: StillRunning(),
     ),
     Row(

@@ -317,7 +317,8 @@ class _Gone:
                 last_sign=max(sign, began),
                 flow=flow,
                 heartbeat=heartbeat,
-                # Pending, it has no process yet that could send any; Cancelling, it is to have none.
+                # Pending, it has no process yet that could send any; Cancelling, it is to have
+                # none.
                 may_be_unheard=task_run is not None or state is None or state.is_running(),
                 suspected=decision.Suspicion.from_label(suspected),
                 silence=decision.silence(),
@@ -372,6 +373,7 @@ def _stop_left(
         found = asked.flow_run(record.flow_run_id)
         left = [found] if found else []
     if decision.is_just_now(process.last_sign, now) and any(map(_goes_on, left)):
+        result.note(NotYet(process.last_sign + decision.GRACE), now)
         return  # its worker may do it; of a worker's runs, one may just have begun
     for flow_run in left:
         _mark_written(asked, disk, flow_run)

@@ -155,6 +155,7 @@ def test_a_flow_run_that_no_process_goes_on_with_frees_its_slot(
     of_a_worker = client.create_flow_run(ends_well, state=state)
     client.update_flow_run_labels(of_a_worker.id, {"prefect.worker.name": "a worker"})
     left = folder / "journal" / "1-dead-1.jsonl"
+    left.parent.mkdir(exist_ok=True)
     left.write_text(
         f'>flow {by_itself.id}\t{{"flow":"{by_itself.id}","root":"{by_itself.id}",'
         f'"start":1,"api":"{records.api()}"}}\n'
