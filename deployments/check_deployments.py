@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deployments import check_mistakes as mistakes
 from deployments import earlier
 from deployments.check_mistakes import Finding
-from deployments.defaults import ENVIRONMENT
+from deployments.defaults import ENVIRONMENT, RECONCILER
 from deployments.work_pool import deployments_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import WorkPool
     from prefect.client.schemas.responses import DeploymentResponse
 
-RECONCILER = "reconcile-spans/hourly"
 TAG = "haas-media"
 HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 FILE = Path(__file__).resolve().parent.parent / "prefect.yaml"

@@ -28,6 +28,7 @@ SCHEDULES = {
     "refresh": Schedule("HAAS_REFRESH_SCHEDULE", "0 4 * * 1"),
     "reconcile": Schedule("HAAS_RECONCILE_SCHEDULE", "17 * * * *"),
 }
+RECONCILER = "reconcile-spans/hourly"
 NO_SCHEDULES = {each.variable: "off" for each in SCHEDULES.values()}
 TIMEZONE = "HAAS_TIMEZONE"
 CODE_DIR = "HAAS_CODE_DIR"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deployments.claim import Claim, Claimed
+from deployments.defaults import RECONCILER
 from deployments.process import Child, wait_until
 from deployments.server import HOST, KEPT_LEASES, LEASE_STORAGE, Address, free_port, home_of
 from deployments.work_pool import (
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from haas_otel.delivery.disk import SharedDisk
 
 DEFAULT_PORT = 4200
-RECONCILER = "reconcile-spans/hourly"
 ROOT = Path(__file__).resolve().parent.parent
 
 SERVER_START_SECONDS = 120.0  # the first start makes the database and unpacks the UI

@@ -85,7 +85,7 @@ def print_tasks(
     """
     if limit < 1:
         raise TracesError("--limit takes a number from 1.")
-    settle_lost(directory)
+    lost = settle_lost(directory)
     spans = TraceStore(directory).tasks(
         failed=failed,
         slower_than=parse_duration(slower_than) if slower_than else None,
@@ -99,7 +99,7 @@ def print_tasks(
     else:
         what = "matches" if failed or slower_than or task_type else "has left a trace"
         print_plain(f"No task {what} in {directory}.")
-    _say_what_is_lost(_lost(directory))
+    _say_what_is_lost(lost)
 
 
 def print_running(directory: Path, *, as_json: bool) -> None:
@@ -109,9 +109,9 @@ def print_running(directory: Path, *, as_json: bool) -> None:
         directory: the trace store.
         as_json: a JSON array rather than a table.
     """
-    settle_lost(directory)
+    lost = settle_lost(directory)
     disk = _disk(directory)
-    rows = [*_rows(disk.living() if disk else (), "running"), *_lost(directory)]
+    rows = [*_rows(disk.living() if disk else (), "running"), *lost]
     if as_json:
         print_plain(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -131,15 +131,18 @@ def print_running(directory: Path, *, as_json: bool) -> None:
         line.append(f"{row['state']:<7}", "red" if row["state"] == "lost" else "cyan")
         line.append(f"  {took:>10}  {row['flow_run_name'] or row['task_id']}")
         console.print(line, soft_wrap=True)
-    _say_what_is_lost(rows)
+    _say_what_is_lost(lost)
 
 
-def settle_lost(directory: Path) -> None:
-    """End the spans of runs on this machine whose process died, where their server answers."""
+def settle_lost(directory: Path) -> list[dict[str, Any]]:
+    """End the spans of runs on this machine whose process died, where their server answers.
+
+    Returns those that are left, as rows.
+    """
     disk = _disk(directory)
     servers = {record.api for process in disk.dead() for record in process.records} if disk else ()
-    if not servers:
-        return
+    if disk is None or not servers:  # nothing is looked at twice where nothing is lost
+        return []
     os.environ["HAAS_OTEL_DIR"] = str(directory)
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -150,6 +153,7 @@ def settle_lost(directory: Path) -> None:
         if address and answers(address):
             with temporary_settings({PREFECT_API_URL: address}):
                 settle_here()
+    return _rows(disk.dead(), "lost")
 
 
 def _disk(directory: Path) -> SharedDisk | None:
@@ -157,11 +161,6 @@ def _disk(directory: Path) -> SharedDisk | None:
         return open_disk(directory) if directory.exists() else None
     except OSError:  # somebody else's
         return None
-
-
-def _lost(directory: Path) -> list[dict[str, Any]]:
-    disk = _disk(directory)
-    return _rows(disk.dead(), "lost") if disk else []
 
 
 def _rows(processes: Iterable[Process], state: str) -> list[dict[str, Any]]:
@@ -183,8 +182,7 @@ def _rows(processes: Iterable[Process], state: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: str(row["since"]))
 
 
-def _say_what_is_lost(rows: Sequence[dict[str, Any]]) -> None:
-    lost = [row for row in rows if row["state"] == "lost"]
+def _say_what_is_lost(lost: Sequence[dict[str, Any]]) -> None:
     if lost:
         servers = ", ".join(sorted({row["server"] or "Prefect's own" for row in lost}))
         tasks = "1 task is" if len(lost) == 1 else f"{len(lost)} tasks are"
