@@ -73,8 +73,9 @@ def haas_otel_on_running(
     task: Task[..., Any], task_run: TaskRun, state: State[Any]
 ) -> Later | None:
     """Start the span on the first attempt; end it when the run is being interrupted."""
-    if labels.TASK_TYPE not in task_run.labels:
-        return None  # switched off when the run was introduced
+    # Switched off when the run was introduced; or its span is ended, and Prefect unwinds it later.
+    if labels.TASK_TYPE not in task_run.labels or labels.ENDED in task_run.labels:
+        return None
     running = live.get(task_run.id)
     if running is None:
         flow_context = FlowRunContext.get()

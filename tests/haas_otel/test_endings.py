@@ -600,6 +600,27 @@ def test_a_generator_that_nobody_exhausts(told: Told, is_async: bool, kept: bool
     assert told.one.attributes["task.status"] == "Completed"
 
 
+def test_a_generator_that_is_closed_after_its_flow_run(told: Told) -> None:
+    """Prefect may then call the hook of a running task once more, by the order of the closing."""
+    called: list[Any] = []
+    held: list[Any] = []
+
+    @task(on_running=[lambda *given: called.append(given)])
+    def frames() -> Any:
+        yield 1
+        yield 2
+
+    @flow
+    def looks_at_one() -> None:
+        held.append(frames())
+        assert next(held[0]) == 1
+
+    looks_at_one()
+    hooks.haas_otel_on_running(*called[0])
+    assert hooks.live == {}
+    assert told.one.attributes["task.status"] == "Completed"
+
+
 def test_a_clock_that_is_set_back(told: Told, monkeypatch: MonkeyPatch) -> None:
     attempts: list[int] = []
 
