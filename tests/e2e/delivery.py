@@ -44,9 +44,7 @@ class Collector:
     def spans(self, run: UUID) -> list[ReceivedSpan]:
         """The spans of a run's tasks that have arrived, in order of their start."""
         found = [s for s in self._trace(run) if s.scope_name == SCOPE]
-        # One that was sent twice, as the answer came late, is one; two that differ are two.
-        distinct = {(s.span_id, s.end_ns, s.attributes.get("task.status")): s for s in found}
-        return sorted(distinct.values(), key=lambda span: span.start_ns)
+        return sorted(found, key=lambda span: span.start_ns)
 
     def children(self, run: UUID) -> list[ReceivedSpan]:
         return [s for s in self._trace(run) if s.scope_name != SCOPE]
