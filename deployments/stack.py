@@ -221,7 +221,8 @@ class Stack:
             raise self._late(child, SERVER_START_SECONDS)
         if child.returncode is None:
             return True
-        if "already in use" not in child.tail():
+        # Its services may not have begun yet and fail to stop, which it tells at length after that.
+        if "already in use" not in child.tail(1000):
             raise self._failure(child)
         return False
 
