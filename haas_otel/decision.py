@@ -4,7 +4,7 @@ Prefect's record is a rumour: it says Crashed of a run that works, because the s
 because somebody clicked, because a machine was frozen. So the process itself is asked first, then
 the disk of its machine with the kernel's lock of the process, and only then the record, for
 machines that are gone. Whoever may end a span gathers evidence and acts on the answer; nobody
-decides by itself.
+decides by itself. All moments and lengths of time are in ns, moments since the epoch.
 """
 
 from __future__ import annotations
@@ -29,53 +29,37 @@ HEARTBEAT = 30 * SECOND
 
 
 def silence() -> int:
-    """Return after how many ns without a sign a machine counts as gone: 15 minutes.
+    """Return after how long without a sign a machine counts as gone: 15 minutes.
 
     ``HAAS_OTEL_SILENCE_SECONDS`` changes it.
     """
-    text = environ.get("HAAS_OTEL_SILENCE_SECONDS", "")
     try:
-        return int(max(1.0, float(text)) * SECOND)
+        return int(max(1.0, float(environ.get("HAAS_OTEL_SILENCE_SECONDS", ""))) * SECOND)
     except ValueError:
         return 900 * SECOND
 
 
 class FlowEnd(NamedTuple):
-    """How Prefect says that an attempt of a flow run ended; moments in ns since the epoch.
+    """How Prefect says that an attempt of a flow run ended, and when the next one began."""
 
-    Only a Crashed one says when and how its process died: another went on without a process of
-    its pool.
-    """
-
-    cancelled: bool
+    how: Literal["Completed", "Failed", "Cancelled", "Crashed"]
     at: int
-    message: str | None
+    message: str | None = None
     final: bool = True
-    next_attempt: int | None = None  # when it began
-    crashed: bool = True
+    next_attempt: int | None = None
 
 
 class Suspicion(NamedTuple):
-    """When a machine was found silent, and its last signs then; in ns since the epoch."""
+    """When a machine was found silent, and its last signs then."""
 
     at: int
     last_sign: int
     heartbeat: int
 
-    def to_label(self) -> str:
-        """Return it as the value of a label."""
-        return " ".join(map(str, self))
-
-    @classmethod
-    def from_label(cls, text: object) -> Suspicion | None:
-        """Return what a label says; None where it says nothing of the kind."""
-        parts = str(text).split()
-        return cls(*map(int, parts)) if len(parts) == 3 and all(map(str.isdigit, parts)) else None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of a started task run. Moments are in ns since the epoch.
+    """What is known of a started task run.
 
     Attributes:
         now: when this was gathered.
@@ -87,7 +71,7 @@ class Evidence:
         hook: it is Prefect's own hook that asks, after the end of the process.
         known: Prefect has answered.
         reported: the end that its own process reported to Prefect.
-        ended_there: its process has ended the span, or lived to see its flow run end.
+        ended_there: its process has ended the span.
         flow: how its flow run ended; None while that goes on.
         heartbeat: the newest that its flow run has sent; 0 if it sends none.
         may_be_unheard: a process that lives need not send any.
@@ -112,11 +96,6 @@ class Evidence:
     silence: int = 900 * SECOND
 
     @property
-    def quiet_for(self) -> int:
-        """How long there was no sign."""
-        return self.now - self.last_sign
-
-    @property
     def is_suspected(self) -> bool:
         """Whether it was found silent before, and has given no sign since.
 
@@ -138,12 +117,13 @@ class Evidence:
     def death(self) -> Ending:
         """The end of a process that died: when its worker saw it, else its last sign of life."""
         flow, last_sign = self.flow, self.last_sign
-        if flow is None or not (flow.cancelled or flow.crashed):
+        # Of a process that died only these two tell: else another went on without it.
+        if flow is None or flow.how not in ("Cancelled", "Crashed"):
             return crashed(last_sign, reason(last_sign))
         if self.process is None and flow.next_attempt is not None:
             last_sign = min(last_sign, flow.next_attempt)  # later ones are those of another process
         at = min(max(flow.at, last_sign), last_sign + STAMP)
-        return cancelled(at) if flow.cancelled else crashed(at, flow.message)
+        return cancelled(at) if flow.how == "Cancelled" else crashed(at, flow.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +158,7 @@ class Row(NamedTuple):
     """A row of the table: when it applies, and what follows."""
 
     because: str
-    applies: Callable[[Evidence], bool]
+    applies: Callable[[Evidence], object]
     then: Callable[[Evidence], Decision]
 
 
@@ -187,7 +167,7 @@ TABLE = (
     # Two machines never tell one run: who was out of touch for too long stays silent.
     Row("another machine spoke for it", lambda e: e.spoken_for, lambda _: AlreadyEnded()),
     # The process itself.
-    Row("its process says so", lambda e: e.own is not None, lambda e: End(_ending(e.own))),
+    Row("its process says so", lambda e: e.own, lambda e: _end(e.own)),
     # Its machine.
     Row("its span is on this disk", lambda e: e.written, lambda _: AlreadyEnded()),
     Row("its process lives", lambda e: e.process == "lives", lambda _: StillRunning()),
@@ -196,27 +176,32 @@ TABLE = (
         lambda e: e.process == "dead" and not e.hook and is_just_now(e.last_sign, e.now),
         lambda e: NotYet(e.last_sign + GRACE),
     ),
+    Row(
+        "its process has ended it",
+        lambda e: e.process is None and (e.ended_there or e.reported),
+        lambda _: AlreadyEnded(),
+    ),
     Row("Prefect does not answer", lambda e: not e.known, lambda e: NotYet(e.now + GRACE)),
     Row(
         "its process died after it had ended",
-        lambda e: e.process == "dead" and e.reported is not None,
-        lambda e: End(_ending(e.reported)),
+        lambda e: e.process == "dead" and e.reported,
+        lambda e: _end(e.reported),
     ),
     Row("its process died", lambda e: e.process == "dead", lambda e: End(e.death)),
     # Another machine, if that is gone.
     Row(
-        "its process has ended it",
-        lambda e: e.ended_there or e.reported is not None,
+        "its flow run completed, and has seen it end",
+        lambda e: e.flow and e.flow.how == "Completed",
         lambda _: AlreadyEnded(),
     ),
     Row(
         "its machine gave a sign",
-        lambda e: e.quiet_for < e.silence,
+        lambda e: e.now - e.last_sign < e.silence,
         lambda e: NotYet(e.last_sign + e.silence),
     ),
     Row(
         "it sends no heartbeats, and its flow run goes on",
-        lambda e: e.may_be_unheard and not e.heartbeat and (e.flow is None or not e.flow.final),
+        lambda e: e.may_be_unheard and not e.heartbeat and not (e.flow and e.flow.final),
         lambda _: StillRunning(),
     ),
     Row(
@@ -246,29 +231,24 @@ def is_just_now(last_sign: int, now: int) -> bool:
     return abs(now - last_sign) < GRACE
 
 
+def is_left(state: StateType, changed: int, last_sign: int, *, retried: bool) -> bool:
+    """Say whether a flow run is left in a state that only its dead process could have ended.
+
+    ``changed`` says since when, ``last_sign`` is the process's; ``retried`` where another attempt
+    has begun since: elsewhere, even while the process lived.
+    """
+    # Somebody wants it ended, before or after the death. Pending or Running since the death, it
+    # has another process.
+    since_before = state in (StateType.PENDING, StateType.RUNNING) and changed <= last_sign + STAMP
+    return not retried and (state is StateType.CANCELLING or since_before)
+
+
 def reason(last_sign: int) -> str:
     """Return what is said of a run whose process died unseen."""
     moment = datetime.fromtimestamp(last_sign // SECOND, UTC)
     return f"The run's process died: its last sign of life was at {moment:%Y-%m-%d %H:%M:%S} UTC."
 
 
-def is_left(state: StateType, changed: int, last_sign: int, *, retried: bool) -> bool:
-    """Say whether a flow run is left in a state that only its dead process could have ended.
-
-    Args:
-        state: the flow run's state.
-        changed: since when, in ns since the epoch.
-        last_sign: the process's.
-        retried: another attempt has begun since the one that went on in the process.
-    """
-    if retried:  # elsewhere, even while the process lived
-        return False
-    if state is StateType.CANCELLING:  # somebody wants it ended, before or after the death
-        return True
-    # Pending or Running since the death, it has another process.
-    return state in (StateType.PENDING, StateType.RUNNING) and changed <= last_sign + STAMP
-
-
-def _ending(ending: Ending | None) -> Ending:
+def _end(ending: Ending | None) -> End:
     assert ending is not None  # noqa: S101 - the row has seen it
-    return ending
+    return End(ending)

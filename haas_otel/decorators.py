@@ -4,41 +4,32 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
+from copy import copy
 from functools import wraps
 from os import environ
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
+from prefect._internal.engine import resolve_custom_task_run_name
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.flows import Flow
 from prefect.settings import get_current_settings
 from prefect.tasks import Task
-from prefect.utilities.annotations import NotSet
 
 from haas_otel import flow_hooks, hooks, labels, reconciler, records, span
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.tasks import StateHookCallable
 
+# What of a task is replaced.
+_INSTRUMENTED = ("fn", "task_run_name", "retry_condition_fn")
+
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_RENAMED = {
-    "on_completion": "on_completion_hooks",
-    "on_failure": "on_failure_hooks",
-    "on_running": "on_running_hooks",
-    "on_rollback": "on_rollback_hooks",
-    "on_commit": "on_commit_hooks",
-    "persist_result": "_user_persist_result",
-    "cache_policy": "_user_cache_policy",
-    "task_run_name": "_user_task_run_name",
-    "retry_condition_fn": "_user_retry_condition_fn",
-}
-_OWN_HOOKS = (hooks.haas_otel_on_running, hooks.haas_otel_on_end)
 
 
 class BackgroundTask(Task[P, R]):
@@ -59,24 +50,19 @@ class BackgroundTask(Task[P, R]):
         on_cancellation: list[StateHookCallable] | None = None,
         **options: Any,
     ) -> None:
-        self._user_task_run_name = options.pop("task_run_name", None)
-        self._user_retry_condition_fn = options.pop("retry_condition_fn", None)
-        self.on_cancellation_hooks = list(on_cancellation or [])
-        super().__init__(
-            fn,
-            **options,
-            task_run_name=cast("Any", self._introduce),
-            retry_condition_fn=_noting_retries(self._user_retry_condition_fn),
-        )
-        self._user_fn = self.fn
-        self.fn = _with_span_current(self.fn)
-        self.task_type = task_type or type_of(_name_of(self._user_fn))
+        super().__init__(fn, **options)
+        self._instrument(task_type, on_cancellation or [])
+
+    def _instrument(self, task_type: str | None, on_cancellation: list[StateHookCallable]) -> None:
+        self._plain = {name: getattr(self, name) for name in _INSTRUMENTED}
+        self.on_cancellation_hooks = list(on_cancellation)
+        self.task_type = task_type or type_of(getattr(self.fn, "__name__", type(self.fn).__name__))
         if self.source_code is None:
-            self.source_code = _stand_in_for_source(self._user_fn)
-        # Ours first: the user's own hooks find the span live on running, and told at the end.
-        self.on_running_hooks = [hooks.haas_otel_on_running, *_users(self.on_running_hooks)]
-        self.on_completion_hooks = [hooks.haas_otel_on_end, *_users(self.on_completion_hooks)]
-        self.on_failure_hooks = [hooks.haas_otel_on_end, *_users(self.on_failure_hooks)]
+            self.source_code = _stand_in_for_source(self.fn)
+        self.fn = _with_span_current(self.fn)
+        self.task_run_name = cast("Any", self._introduce)
+        self.retry_condition_fn = _noting_retries(self.retry_condition_fn)
+        _put_first(self, hooks.TASK_HOOKS)
         reconciler.remember(self)
 
     def on_cancellation(self, fn: StateHookCallable) -> StateHookCallable:
@@ -84,19 +70,21 @@ class BackgroundTask(Task[P, R]):
         self.on_cancellation_hooks.append(fn)
         return fn
 
-    def with_options(self, **options: Any) -> BackgroundTask[P, R]:
+    def with_options(
+        self,
+        *,
+        task_type: str | None = None,
+        on_cancellation: list[StateHookCallable] | None = None,
+        **options: Any,
+    ) -> BackgroundTask[P, R]:
         """Return this task with other options; ``task_type`` and ``on_cancellation`` too."""
-        current = {
-            name: getattr(self, _RENAMED.get(name, name))
-            for name in inspect.signature(Task.__init__).parameters
-            if name not in ("self", "fn")
-        }
-        for name in ("on_rollback", "on_commit"):  # Prefect goes on with the list that it is given
-            current[name] = list(current[name])
-        current["task_type"] = self.task_type
-        current["on_cancellation"] = self.on_cancellation_hooks
-        given = {name: value for name, value in options.items() if _is_given(name, value)}
-        changed = BackgroundTask(self._user_fn, **{**current, **given})
+        plain = copy(self)
+        vars(plain).update(self._plain)
+        changed = cast("BackgroundTask[P, R]", Task.with_options(plain, **options))
+        changed.__class__ = BackgroundTask
+        if on_cancellation is None:
+            on_cancellation = self.on_cancellation_hooks
+        changed._instrument(task_type or self.task_type, on_cancellation)
         vars(changed.fn).update(vars(self.fn))  # there Prefect keeps the object of a method
         return changed
 
@@ -117,19 +105,20 @@ class BackgroundTask(Task[P, R]):
         assert run_context is not None  # noqa: S101 - Prefect names a run within its context
         task_run = run_context.task_run
         with span.never_failing():
-            self._put_on_labels(task_run)
-        return _run_name(self._user_task_run_name, parameters) or task_run.name
-
-    def _put_on_labels(self, task_run: TaskRun) -> None:
-        if span.enabled():
-            flow_context = FlowRunContext.get()
-            span.introduce(
-                task_run,
-                flow_context.flow_run if flow_context else None,
-                task_type=self.task_type,
-                task_name=self.name,
-                machine=disk.machine if (disk := records.disk()) else None,
-            )
+            if span.enabled():
+                flow_context = FlowRunContext.get()
+                span.introduce(
+                    task_run,
+                    flow_context.flow_run if flow_context else None,
+                    task_type=self.task_type,
+                    task_name=self.name,
+                    machine=disk.machine if (disk := records.disk()) else None,
+                )
+        if not self._plain["task_run_name"]:
+            return task_run.name
+        plain = copy(self)
+        plain.task_run_name = self._plain["task_run_name"]
+        return resolve_custom_task_run_name(plain, parameters)
 
 
 def _caller() -> str | None:
@@ -159,12 +148,7 @@ def task(fn: Callable[P, R], /) -> BackgroundTask[P, R]: ...
 
 @overload
 def task(
-    fn: None = None,
-    /,
-    *,
-    task_type: str | None = None,
-    on_cancellation: list[StateHookCallable] | None = None,
-    **options: Any,
+    fn: None = None, /, **options: Any
 ) -> Callable[[Callable[P, R]], BackgroundTask[P, R]]: ...
 
 
@@ -186,7 +170,8 @@ class BackgroundFlow(Flow[P, R]):
     """
 
     def __init__(self, fn: Callable[P, R], **options: Any) -> None:
-        super().__init__(fn, **_with_own_hooks(options, flow_hooks.FLOW_HOOKS))
+        super().__init__(fn, **options)
+        _put_first(self, flow_hooks.FLOW_HOOKS)
         if "PREFECT__FLOW_RUN_ID" in environ:  # an engine's process: no application sets it up
             _prepare_for_prefects_spans()
             flow_hooks.note_process()
@@ -202,10 +187,10 @@ class BackgroundFlow(Flow[P, R]):
 
     def with_options(self, **options: Any) -> BackgroundFlow[P, R]:
         """Return this flow with other options."""
-        given = {name: hook for name, hook in flow_hooks.FLOW_HOOKS.items() if options.get(name)}
-        changed = super().with_options(**_with_own_hooks(options, given))
-        changed.__class__ = BackgroundFlow  # it has no state of its own
-        return cast("BackgroundFlow[P, R]", changed)
+        changed = cast("BackgroundFlow[P, R]", super().with_options(**options))
+        changed.__class__ = BackgroundFlow
+        _put_first(changed, flow_hooks.FLOW_HOOKS)
+        return changed
 
 
 class _FlowDecorator:
@@ -266,10 +251,6 @@ def _with_span_current(fn: Callable[P, R]) -> Callable[P, R]:
     return body
 
 
-def _name_of(fn: Callable[..., Any]) -> str:
-    return getattr(fn, "__name__", type(fn).__name__)
-
-
 def _stand_in_for_source(fn: Callable[..., Any]) -> str | None:
     # By this Prefect's cache tells tasks apart. Where there is no source it would take the code of
     # ``task.fn``, which is that of our wrapper: one task would be given another's result.
@@ -280,25 +261,11 @@ def _stand_in_for_source(fn: Callable[..., Any]) -> str | None:
     return None
 
 
-def _is_given(option: str, value: object) -> bool:
-    # As in Prefect's ``with_options``: None is a value only where something else is the default.
-    theirs = inspect.signature(Task.with_options).parameters.get(option)
-    none_is_a_value = theirs is not None and theirs.default is NotSet
-    return value is not NotSet and (value is not None or none_is_a_value)
-
-
-def _users(all_hooks: list[StateHookCallable]) -> list[StateHookCallable]:
-    return [hook for hook in all_hooks if hook not in _OWN_HOOKS]
-
-
-def _with_own_hooks(options: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **options,
-        **{
-            moment: [hook, *(other for other in options.get(moment) or [] if other is not hook)]
-            for moment, hook in own.items()
-        },
-    }
+def _put_first(decorated: Any, ours: dict[str, Any]) -> None:
+    # The user's own hooks find the span live on running, and told at the end.
+    for moment, hook in ours.items():
+        theirs = [each for each in getattr(decorated, f"{moment}_hooks") if each is not hook]
+        setattr(decorated, f"{moment}_hooks", [hook, *theirs])
 
 
 def _prepare_for_prefects_spans() -> None:
@@ -308,39 +275,20 @@ def _prepare_for_prefects_spans() -> None:
         span.tracer()
 
 
-def _run_name(chosen: Any, parameters: dict[str, Any]) -> str | None:
-    if chosen is None or isinstance(chosen, str):
-        return chosen.format(**parameters) if chosen else None
-    named = "parameters" in inspect.signature(chosen).parameters
-    name = chosen(parameters=parameters) if named else chosen()
-    if not isinstance(name, str):  # as Prefect says it
-        kind = type(name).__name__
-        raise TypeError(
-            f"Callable {chosen} for 'task_run_name' returned type {kind} but a string is required."
-        )
-    return name
-
-
 def _noting_retries(condition: Any) -> Callable[..., Any]:
-    # Prefect asks the condition right before each retry, with the attempt's failure at hand. From
-    # 3.9 on it awaits what any callable returns, before that only what a coroutine function does.
-    async def noted_later(task_run: TaskRun, state: State[Any], answer: Awaitable[object]) -> bool:
-        return _noted(task_run, state, await answer)
+    # Prefect asks the condition right before each retry, with the attempt's failure at hand, and
+    # awaits what it returns if that can be awaited.
+    def noted(task_run: TaskRun, state: State[Any], retry: Any) -> bool:
+        if retry:
+            with span.never_failing():
+                hooks.note_retry(task_run, state)
+        return bool(retry)
+
+    async def noted_later(task_run: TaskRun, state: State[Any], retry: Any) -> bool:
+        return noted(task_run, state, await retry)
 
     def decide(task: Any, task_run: TaskRun, state: State[Any]) -> Any:
-        answer = condition is None or condition(task, task_run, state)
-        if inspect.isawaitable(answer):
-            return noted_later(task_run, state, answer)
-        return _noted(task_run, state, answer)
+        retry = condition is None or condition(task, task_run, state)
+        return (noted_later if inspect.isawaitable(retry) else noted)(task_run, state, retry)
 
-    async def decide_async(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-        return bool(await decide(task, task_run, state))
-
-    return decide_async if inspect.iscoroutinefunction(condition) else decide
-
-
-def _noted(task_run: TaskRun, state: State[Any], retry: object) -> bool:
-    if retry:
-        with span.never_failing():
-            hooks.note_retry(task_run, state)
-    return bool(retry)
+    return decide

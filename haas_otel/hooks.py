@@ -82,7 +82,7 @@ def haas_otel_on_running(
         run = span.run_of(task_run, flow_context.flow_run if flow_context else None)
         span.tracer()  # the record names the exporters, which the set-up chooses
         if disk := records.disk():
-            disk.begin(key_of(run), records.of_task(run))
+            disk.begin(run.key, records.of_task(run))
         started = span.start(run)
         live[task_run.id] = LiveSpan(started, run, task, task_run, state.id, os.getpid(), disk)
     elif running.pid != os.getpid():
@@ -98,6 +98,13 @@ def haas_otel_on_end(task: Task[..., Any], task_run: TaskRun, state: State[Any])
     """End the span when the run is Completed or Failed."""
     running = live.get(task_run.id)
     return None if running is None else _end(running, span.ending_of(state))
+
+
+TASK_HOOKS: dict[str, StateHookCallable] = {
+    "on_running": haas_otel_on_running,
+    "on_completion": haas_otel_on_end,
+    "on_failure": haas_otel_on_end,
+}
 
 
 @contextmanager
@@ -134,17 +141,18 @@ def note_retry(task_run: TaskRun, state: State[Any]) -> None:
         return
     failure = span.failed(span.exception_in(state), time.time_ns(), state.message)
     retry = labels.Retry(
-        attempt=task_run.run_count,
-        # Within the span, though the clock may have been set back.
-        at=max(failure.at, running.run.start),
-        exception_type=failure.exception_type or "",
-        exception_message=failure.message,
+        task_run.run_count,
+        max(failure.at, running.run.start),  # within the span, though the clock may be set back
+        failure.exception_type or "",
+        failure.message,
     )
     span.retrying(running.span, retry)
     running.retries += (retry,)
-    learnt = labels.Learnt(running.retries, body_attributes(running.span))
+    set_by_body: Mapping[str, Any] = getattr(running.span, "attributes", None) or {}
+    own = {key: value for key, value in set_by_body.items() if not span.is_ours(key)}
+    learnt = labels.Learnt(running.retries, own)
     if running.disk is not None:
-        running.disk.begin(key_of(running.run), records.of_task(running.run, learnt))
+        running.disk.begin(running.run.key, records.of_task(running.run, learnt))
     labels.write_learnt(task_run.labels, learnt)
 
 
@@ -181,17 +189,6 @@ def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> None:
         _call_hook(hook, task, task_run, state)
 
 
-def body_attributes(running: Span) -> Mapping[str, Any]:
-    """Return what the body set on the span: all but the contract's own and Prefect's."""
-    attributes: Mapping[str, Any] = getattr(running, "attributes", None) or {}
-    return {key: value for key, value in attributes.items() if not span.is_ours(key)}
-
-
-def key_of(run: Run) -> str:
-    """Return the key of a task run's start record."""
-    return f"{run.span_id:016x}"
-
-
 def _end(running: LiveSpan, ending: span.Ending) -> Later | None:
     if running.pid != os.getpid() or live.pop(running.task_run.id, None) is None:
         return None
@@ -199,32 +196,29 @@ def _end(running: LiveSpan, ending: span.Ending) -> Later | None:
     took = ending.at - running.run.start
     if took > decision.SECOND and running.run.flow_run_id and took > decision.silence():
         return _end_unless_spoken_for(running, ending)
-    _write(running, ending)
+    _act(running, decision.Evidence(now=ending.at, own=ending))
     return None
 
 
 async def _end_unless_spoken_for(running: LiveSpan, ending: span.Ending) -> None:
     with CancelScope(shield=True):
         other = await to_thread.run_sync(server.who_spoke_for, running.run)
-    evidence = decision.Evidence(now=time.time_ns(), own=ending, spoken_for=bool(other))
-    if isinstance(decision.decide(evidence), decision.End):
-        _write(running, ending)
-        return
-    _logger.warning(
-        "The span of task run %s was ended by machine %s, which took this one for gone; here it"
-        " ended as %s at %s ns, and no second span is made",
-        *(running.task_run.id, other, ending.status, ending.at),
-    )
-    if running.disk is not None:
-        running.disk.end(key_of(running.run))
+    _act(running, decision.Evidence(now=ending.at, own=ending, spoken_for=bool(other)))
 
 
-def _write(running: LiveSpan, ending: span.Ending) -> None:
-    for retry in running.retries:
-        ending = ending._replace(at=max(ending.at, retry.at))
-    span.end(running.span, running.run, ending)
+def _act(running: LiveSpan, evidence: decision.Evidence) -> None:
+    answer = decision.decide(evidence)
+    if isinstance(answer, decision.End):
+        at = max(answer.ending.at, *(retry.at for retry in running.retries), 0)
+        span.end(running.span, running.run, answer.ending._replace(at=at))
+    else:
+        _logger.warning(
+            "The span of task run %s was ended by another machine, which took this one for gone;"
+            " here it ended otherwise, and no second span is made: %s",
+            *(running.task_run.id, evidence.own),
+        )
     if running.disk is not None:
-        running.disk.end(key_of(running.run))
+        running.disk.end(running.run.key)
 
 
 def _interrupted(running: LiveSpan, exception: BaseException | None) -> Later | None:
@@ -253,11 +247,13 @@ async def _mark(task_run: TaskRun, first: Later | None) -> None:
     """Mark on the flow run what no state of the task run can carry to the server."""
     if first is not None:
         await first
-    disk = records.disk()
-    if task_run.flow_run_id is not None:
+    if (flow_run_id := task_run.flow_run_id) is not None:
+        disk = records.disk()
         mark = labels.spoken_for([task_run.id], disk.machine if disk else None)
         with CancelScope(shield=True):
-            await to_thread.run_sync(server.mark_flow_run, task_run.flow_run_id, mark)
+            await to_thread.run_sync(
+                server.within_bound, lambda asked: asked.mark(flow_run_id, mark)
+            )
 
 
 def _call_hook(

@@ -6,9 +6,8 @@ long as it lives. So whoever looks knows what runs on this machine, and what was
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A start record. ``run`` is None in that of a flow run; ``start`` in ns since the epoch.
 
     ``api`` is the address of the Prefect server, without credentials. ``worker`` names a worker
@@ -35,18 +33,20 @@ class Record:
     flow_run_id: UUID | None = None
     root_id: UUID | None = None
     run: Run | None = None
-    learnt: Learnt = field(default_factory=Learnt)
+    learnt: Learnt = Learnt()
     worker: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process with open start records; ``last_sign`` is its last stamp, in ns."""
+class Process(NamedTuple):
+    """A process with open start records; ``last_sign`` is its last stamp, in ns.
+
+    ``close`` is for a dead one: nothing is left to do for a record.
+    """
 
     id: str
     last_sign: int
     records: tuple[Record, ...]
-    close: Callable[[Record], None] = lambda _: None  # of a dead one: nothing is left to do for it
+    close: Callable[[Record], object] = lambda _: None
 
 
 class Disk(Protocol):
@@ -86,24 +86,15 @@ def disk() -> Disk | None:
     return _find()
 
 
-def of_task(run: Run, learnt: Learnt | None = None) -> dict[str, Any]:
+def of_task(run: Run, learnt: Learnt = Learnt()) -> dict[str, Any]:  # noqa: B008 - immutable
     """Return the start record of a task run, for JSON."""
-    record = {
-        "task": run.task_run_id,
-        "task_key": run.task_key,
-        "flow": run.flow_run_id,
-        "root": run.root_id,
-        "caller": run.caller,
-        "start": run.start,
-        "attributes": run.attributes,
-        "api": api(),
-    }
-    return record if learnt is None else record | {"learnt": learnt.to_json()}
+    record = {**run._asdict(), "api": api()}
+    return record | {"learnt": learnt.to_json()} if learnt.retries else record
 
 
 def of_flow(flow_run_id: UUID, root_id: UUID, start: int) -> dict[str, Any]:
     """Return the start record of a flow run, for JSON."""
-    return {"flow": flow_run_id, "root": root_id, "start": start, "api": api()}
+    return {"flow_run_id": flow_run_id, "root_id": root_id, "start": start, "api": api()}
 
 
 def of_worker(name: str, start: int, api_url: str) -> dict[str, Any]:
@@ -113,20 +104,19 @@ def of_worker(name: str, start: int, api_url: str) -> dict[str, Any]:
 
 def read(key: str, content: Mapping[str, Any]) -> Record:
     """Return a record from its JSON; raises KeyError, TypeError or ValueError for any other."""
-    flow, root, start = _id(content.get("flow")), _id(content.get("root")), int(content["start"])
-    run = None
-    if "task" in content:
-        run = Run(
-            UUID(content["task"]),
-            flow,
-            root,
-            content["task_key"],
-            content["caller"],
-            start,
-            dict(content["attributes"]),
-        )
-    learnt = Learnt.from_json(content.get("learnt", "{}"))
-    return Record(key, content.get("api"), start, flow, root, run, learnt, content.get("worker"))
+    names = ("task_run_id", "flow_run_id", "root_id")
+    ids = {name: UUID(content[name]) for name in names if content.get(name)}
+    run = Run(**{n: ids.get(n, content[n]) for n in Run._fields}) if "task_run_id" in ids else None
+    return Record(
+        key,
+        content.get("api"),
+        int(content["start"]),
+        ids.get("flow_run_id"),
+        ids.get("root_id"),
+        run,
+        Learnt.from_json(content.get("learnt")),
+        content.get("worker"),
+    )
 
 
 def api() -> str | None:
@@ -140,7 +130,3 @@ def _without_credentials(url: str | None) -> str | None:
         return None
     parts = urlsplit(str(url))
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
-
-
-def _id(text: str | None) -> UUID | None:
-    return UUID(text) if text else None

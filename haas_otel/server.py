@@ -10,17 +10,9 @@ import contextvars
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterEndTime,
-    FlowRunFilterId,
-    FlowRunFilterParentFlowRunId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas import filters
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.exceptions import ObjectNotFound
@@ -32,6 +24,7 @@ from haas_otel.span import nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
@@ -39,12 +32,11 @@ if TYPE_CHECKING:
     from haas_otel.span import Run
 
 PAGE = 200  # the server's largest page
-EVENTS = 50  # its largest page of events
 BOUND = 2.0  # seconds that a hook may wait for the server
-# A Completed flow run saw its task runs end. The others may have left some.
-_ENDED = [StateType.CRASHED, StateType.CANCELLED, StateType.FAILED]
-_RETRIED = "prefect.flow-run.AwaitingRetry"
 _OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+# Of a task run: its own process has reported its end.
+_REPORTED = {StateType.COMPLETED, StateType.FAILED}
+_HOW = {StateType.COMPLETED: "Completed", StateType.FAILED: "Failed", StateType.CRASHED: "Crashed"}
 
 
 class Server:
@@ -71,91 +63,63 @@ class Server:
         One that was paused goes on in the same attempt. What somebody has set by hand before
         counts, too: the process may begin a task run after that.
         """
-        history = sorted(self._client.read_flow_run_states(flow_run_id), key=_moment)
         end: FlowEnd | None = None
-        for state in history:
+        for state in sorted(self._client.read_flow_run_states(flow_run_id), key=_moment):
+            begins = state.is_scheduled() or state.is_pending() or state.is_running()
             over = end is not None and end.final
-            if _begins_an_attempt(state) and _moment(state) < since:
+            if begins and _moment(state) < since:
                 end = None if over else end
-                continue
-            if _begins_an_attempt(state) and end is not None and over:
+            elif begins and end is not None and over:
                 return end._replace(next_attempt=_moment(state))
-            if state.is_final() or state.is_cancelling() or state.name == "AwaitingRetry":
-                stopped = state.is_cancelling() or state.is_cancelled()
-                waits = state.name == "AwaitingRetry"
+            elif state.is_final() or state.is_cancelling() or state.name == "AwaitingRetry":
                 # Once cancelled it is cancelled, whatever is made of it when it has ended.
+                cancelled = bool(end and end.how == "Cancelled")
+                how = "Cancelled" if cancelled else _HOW.get(state.type, "Cancelled")
+                waits = state.name == "AwaitingRetry"
                 end = FlowEnd(
-                    stopped or bool(end and end.cancelled),
+                    cast("Any", "Failed" if waits and not cancelled else how),
                     _moment(state),
                     None if waits else state.message,
                     final=state.is_final() or waits,
-                    crashed=state.is_crashed(),
                 )
         return end
 
-    def nested(self, flow_run: FlowRun) -> Iterator[FlowRun]:
-        """Yield a flow run and those that are nested in its process."""
-        yield flow_run
-        parents = [flow_run.id]
-        while parents:
-            within = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=parents))
-            found = pages(self._client.read_flow_runs, flow_run_filter=within)
-            # A child with a deployment has a process and hooks of its own.
-            inner = [run for run in found if run.deployment_id is None]
-            yield from inner
-            parents = [run.id for run in inner]
+    def outermost(self, flow_run: FlowRun) -> FlowRun:
+        """Return the outermost of the flow runs in whose process a flow run goes on."""
+        while flow_run.parent_task_run_id is not None and flow_run.deployment_id is None:
+            parent = self.task_run(flow_run.parent_task_run_id)
+            outer = self.flow_run(parent.flow_run_id) if parent and parent.flow_run_id else None
+            if outer is None:
+                break
+            flow_run = outer
+        return flow_run
 
-    def task_runs(self, flow_run: FlowRun) -> list[TaskRun]:
+    def task_runs(self, flow_run_id: UUID) -> list[TaskRun]:
         """Return the task runs of ours in a flow run that have started."""
-        mine = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id]))
-        found = pages(
-            self._client.read_task_runs, flow_run_filter=mine, sort=TaskRunSort.END_TIME_DESC
+        return self._task_runs(
+            flow_run_filter=filters.FlowRunFilter(
+                id=filters.FlowRunFilterId(any_=[flow_run_id]),
+            )
         )
-        return [run for run in found if labels.TASK_TYPE in run.labels and run.start_time]
 
-    def ended_flow_runs(self, lookback: timedelta) -> list[FlowRun]:
-        """Return the flow runs that crashed, failed or were cancelled lately."""
+    def unreported(self, lookback: timedelta) -> list[TaskRun]:
+        """Return the task runs of ours that began lately and whose process reported no end."""
+        any_ = [each for each in StateType if each not in _REPORTED]
         after = cast("Any", datetime.now(UTC) - lookback)
-        return pages(
-            self._client.read_flow_runs,
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ENDED)),
-                end_time=FlowRunFilterEndTime(after_=after),
-            ),
-            sort=FlowRunSort.END_TIME_DESC,
+        found = self._task_runs(
+            task_run_filter=filters.TaskRunFilter(
+                state=filters.TaskRunFilterState(type=filters.TaskRunFilterStateType(any_=any_)),
+                start_time=filters.TaskRunFilterStartTime(after_=after),
+            )
         )
-
-    def retried_flow_runs(self, lookback: timedelta) -> list[FlowRun]:
-        """Return the flow runs that were retried lately, and completed.
-
-        No record says so but the events: an earlier attempt may have left task runs.
-        """
-        since, until = datetime.now(UTC) - lookback, datetime.now(UTC)
-        retried: set[UUID] = set()
-        events: list[Any] = [None] * EVENTS
-        while len(events) == EVENTS:
-            occurred = {"since": since.isoformat(), "until": until.isoformat()}
-            events = self._events(EVENTS, event={"name": [_RETRIED]}, occurred=occurred)
-            retried |= {UUID(each["resource"]["prefect.resource.id"][-36:]) for each in events}
-            if events:
-                until = datetime.fromisoformat(events[-1]["occurred"]) - timedelta(microseconds=1)
-        if not retried:
-            return []
-        completed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
-        return pages(
-            self._client.read_flow_runs,
-            flow_run_filter=FlowRunFilter(
-                id=FlowRunFilterId(any_=sorted(retried)), state=completed
-            ),
-            sort=FlowRunSort.END_TIME_DESC,
-        )
+        return [run for run in found if run.flow_run_id and labels.ENDED not in run.labels]
 
     def open_flow_runs(self) -> list[FlowRun]:
         """Return the flow runs that are Pending, Running or Cancelling."""
-        going_on = FlowRunFilterState(type=FlowRunFilterStateType(any_=_OPEN))
-        return pages(
+        going_on = filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=_OPEN))
+        return _pages(
             self._client.read_flow_runs,
-            flow_run_filter=FlowRunFilter(state=going_on),
+            flow_run_filter=filters.FlowRunFilter(state=going_on),
             sort=FlowRunSort.START_TIME_DESC,
         )
 
@@ -175,29 +139,22 @@ class Server:
 
         Return whether the server took it.
         """
-        state = flow_run.state
-        cancelling = state is not None and state.is_cancelling()
+        cancelling = bool(flow_run.state and flow_run.state.is_cancelling())
         new: State[Any] = Cancelled(message=reason) if cancelling else Crashed(message=reason)
         result = self._client.set_flow_run_state(flow_run.id, new, force=cancelling)
         return result.status.value == "ACCEPT"
 
+    def _task_runs(self, **query: Any) -> list[TaskRun]:
+        read, sort = self._client.read_task_runs, TaskRunSort.END_TIME_DESC
+        found: list[TaskRun] = _pages(read, **query, sort=sort)
+        return [run for run in found if labels.TASK_TYPE in run.labels and run.start_time]
+
     def _newest_event(self, flow_run_id: UUID, name: str) -> int:
         resource = {"id": [f"prefect.flow-run.{flow_run_id}"]}
-        events = self._events(1, resource=resource, event={"prefix": [name]})
+        having = {"resource": resource, "event": {"prefix": [name]}, "order": "DESC"}
+        query = {"limit": 1, "filter": having}
+        events = self._client.request("POST", "/events/filter", json=query).json()["events"]
         return nanoseconds(datetime.fromisoformat(events[0]["occurred"])) if events else 0
-
-    def _events(self, limit: int, **having: Any) -> list[Any]:
-        query = {"limit": limit, "filter": {**having, "order": "DESC"}}
-        response = self._client.request("POST", "/events/filter", json=query)
-        return cast("list[Any]", response.json()["events"])
-
-
-def pages(read: Callable[..., list[Any]], **query: Any) -> list[Any]:
-    """Return all that a reading of the API finds: one request a page, the last not a full one."""
-    found: list[Any] = []
-    while len(page := read(**query, limit=PAGE, offset=len(found))) == PAGE:
-        found += page
-    return found + page
 
 
 @contextlib.contextmanager
@@ -207,7 +164,7 @@ def connected() -> Iterator[Server]:
         yield Server(client)
 
 
-def within_bound(work: Callable[[], Any]) -> Any:
+def within_bound(work: Callable[[Server], Any]) -> Any:
     """Do something with the server, and return its result; None if it fails or takes too long.
 
     What takes too long goes on in the background, until the process ends.
@@ -215,8 +172,8 @@ def within_bound(work: Callable[[], Any]) -> Any:
     result: list[Any] = []
 
     def attempt() -> None:
-        with contextlib.suppress(Exception):
-            result.append(work())
+        with contextlib.suppress(Exception), connected() as server:
+            result.append(work(server))
 
     # With the caller's context: it holds Prefect's settings.
     run = contextvars.copy_context().run
@@ -226,34 +183,22 @@ def within_bound(work: Callable[[], Any]) -> Any:
     return result[0] if result else None
 
 
-def mark_flow_run(flow_run_id: UUID, marks: dict[str, Any]) -> None:
-    """Put marks on a flow run's labels, if the server answers in time."""
-
-    def mark() -> None:
-        with connected() as server:
-            server.mark(flow_run_id, marks)
-
-    within_bound(mark)
-
-
 def who_spoke_for(run: Run) -> str | None:
     """Return the machine, other than this, that ended a task run's span.
 
     None if the server knows of none, or does not say in time.
     """
-
-    def ask() -> str | None:
-        with connected() as server:
-            flow_run = server.flow_run(cast("UUID", run.flow_run_id))
-            return labels.spoken_for_by(flow_run.labels, run.task_run_id) if flow_run else None
-
-    machine = within_bound(ask)
+    flow_run = within_bound(lambda server: server.flow_run(cast("UUID", run.flow_run_id)))
+    machine = labels.spoken_for_by(flow_run.labels, run.task_run_id) if flow_run else None
     disk = records.disk()
     return machine if machine and machine != (disk.machine if disk else None) else None
 
 
-def _begins_an_attempt(state: State[Any]) -> bool:
-    return state.is_scheduled() or state.is_pending() or state.is_running()
+def _pages(read: Callable[..., list[Any]], **query: Any) -> list[Any]:
+    found: list[Any] = []
+    while len(page := read(**query, limit=PAGE, offset=len(found))) == PAGE:
+        found += page
+    return found + page
 
 
 def _moment(state: State[Any]) -> int:

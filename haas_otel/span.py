@@ -84,6 +84,11 @@ class Run(NamedTuple):
         """The id that the span has in every process."""
         return ids.span_id_of(self.task_run_id)
 
+    @property
+    def key(self) -> str:
+        """The key of its start record."""
+        return f"{self.span_id:016x}"
+
 
 def set_up_with(prepare: Callable[[], object], before_exit: Callable[[], object]) -> None:
     """Have ``prepare`` called before the first span of a process, ``before_exit`` at its end."""
@@ -324,9 +329,7 @@ def exception_in(state: State[Any]) -> BaseException | None:
 def type_name(exception: BaseException) -> str:
     """Return the module-qualified name of an exception's type, bare for builtins."""
     kind = type(exception)
-    if kind.__module__ == "builtins":
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
 def nanoseconds(moment: dt.datetime | None) -> int:
@@ -345,21 +348,18 @@ def is_ours(attribute: str) -> bool:
     return attribute.startswith(("task.", "prefect.", "exception."))
 
 
-class BodySpan(trace.Span):
+class BodySpan(trace.NonRecordingSpan):
     """The span as a task's body meets it: it can add to it, and not undo the contract.
 
     Its name, status, end and the contract's attributes are not the body's.
     """
 
     def __init__(self, span: Span) -> None:
+        super().__init__(span.get_span_context())
         self._span = span
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._span, name)
-
-    def get_span_context(self) -> trace.SpanContext:
-        """Return the span's ids."""
-        return self._span.get_span_context()
 
     def is_recording(self) -> bool:
         """Say whether what is added is kept."""
@@ -372,7 +372,8 @@ class BodySpan(trace.Span):
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set attributes that are not the contract's."""
-        self._span.set_attributes({k: v for k, v in attributes.items() if not is_ours(k)})
+        for key, value in attributes.items():
+            self.set_attribute(key, value)
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         """Add an event that is not the contract's."""
@@ -382,18 +383,6 @@ class BodySpan(trace.Span):
     def add_link(self, context: Any, attributes: Any = None) -> None:
         """Add a link."""
         self._span.add_link(context, attributes)
-
-    def record_exception(self, exception: BaseException, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: what fails the task is on the span as the contract has it."""
-
-    def update_name(self, name: str) -> None:
-        """Do nothing."""
-
-    def set_status(self, status: Any, description: str | None = None) -> None:
-        """Do nothing: the end decides."""
-
-    def end(self, end_time: int | None = None) -> None:
-        """Do nothing: the task run goes on."""
 
 
 def _is_full(span: Any, own: dict[str, Any], tags: dict[str, Any]) -> tuple[bool, bool]:

@@ -44,8 +44,8 @@ A_MINUTE_AGO = NOW - 60 * SECOND
 
 DONE = Ending("Completed", NOW)
 WRONG = Ending("Failed", NOW - SECOND, "no", "ValueError")
-KILLED = FlowEnd(False, LONG_AGO + SECOND, "Process exited with status code: -9.")
-CANCELLED = FlowEnd(True, LONG_AGO + SECOND, None)
+KILLED = FlowEnd("Crashed", LONG_AGO + SECOND, "Process exited with status code: -9.")
+CANCELLED = FlowEnd("Cancelled", LONG_AGO + SECOND)
 CANCELLING = CANCELLED._replace(final=False)
 DEATH = crashed(LONG_AGO + SECOND, KILLED.message)
 
@@ -103,6 +103,11 @@ CASES: dict[str, list[tuple[str, Evidence, Decision]]] = {
             NotYet(JUST_NOW + GRACE),
         ),
     ],
+    "its process has ended it": [
+        ("its last state says so", replace(GONE, reported=DONE), AlreadyEnded()),
+        ("its labels do", replace(GONE, ended_there=True), AlreadyEnded()),
+        ("nobody needs to be asked", replace(GONE, ended_there=True, known=False), AlreadyEnded()),
+    ],
     "Prefect does not answer": [
         ("so nobody knows how it ended", replace(DEAD, known=False), NotYet(NOW + GRACE)),
         ("nor whether it did", replace(GONE, known=False), NotYet(NOW + GRACE)),
@@ -144,9 +149,12 @@ CASES: dict[str, list[tuple[str, Evidence, Decision]]] = {
         ),
         ("a task run without a flow", replace(DEAD, flow=None), End(DEAD.death)),
     ],
-    "its process has ended it": [
-        ("its last state says so", replace(GONE, reported=DONE), AlreadyEnded()),
-        ("its labels do", replace(GONE, ended_there=True), AlreadyEnded()),
+    "its flow run completed, and has seen it end": [
+        (
+            "its last states have not arrived",
+            replace(GONE, flow=FlowEnd("Completed", LONG_AGO)),
+            AlreadyEnded(),
+        ),
     ],
     "its machine gave a sign": [
         (
@@ -232,13 +240,6 @@ def test_silence_is_one_setting(text: str, seconds: float, monkeypatch: MonkeyPa
     assert silence() == seconds * SECOND
 
 
-def test_a_suspicion_travels_on_a_label() -> None:
-    assert Suspicion.from_label(FOUND_SILENT.to_label()) == FOUND_SILENT
-    assert Suspicion.from_label(None) is None
-    assert Suspicion.from_label("1 2") is None
-    assert Suspicion.from_label(NOW) is None
-
-
 AFTER = LONG_AGO + STAMP
 
 
@@ -271,7 +272,7 @@ MOMENTS = st.sampled_from(
 ENDINGS = st.none() | st.sampled_from([DONE, WRONG, cancelled(NOW)])
 FLOW_ENDS = st.none() | st.builds(
     FlowEnd,
-    st.booleans(),
+    st.sampled_from(["Completed", "Failed", "Cancelled", "Crashed"]),
     MOMENTS,
     st.sampled_from([None, "killed"]),
     st.booleans(),
@@ -311,7 +312,7 @@ def test_what_no_evidence_may_lead_to(evidence: Evidence) -> None:
     if evidence.process == "dead":
         assert answer.ending in (evidence.reported, evidence.death)
     else:
-        assert evidence.quiet_for >= evidence.silence, "a record alone ends a span"
+        assert evidence.now - evidence.last_sign >= evidence.silence, "a record alone ends a span"
         assert evidence.suspected is not None, "nobody has listened"
         assert evidence.now - evidence.suspected.at >= 2 * HEARTBEAT, "nobody has listened"
 
@@ -340,7 +341,9 @@ def test_a_dead_process_ended_within_five_seconds_of_its_last_sign(
 ) -> None:
     death = replace(evidence, last_sign=last_sign).death
     assert last_sign <= death.at <= last_sign + STAMP
-    assert death.status == ("Cancelled" if evidence.flow and evidence.flow.cancelled else "Failed")
+    assert death.status == (
+        "Cancelled" if evidence.flow and evidence.flow.how == "Cancelled" else "Failed"
+    )
 
 
 # Stories. The first process is 0; what cannot happen in a world as it is does not.

@@ -36,7 +36,7 @@ from haas_otel import (
     span,
     task,
 )
-from haas_otel.decorators import _RENAMED, type_of
+from haas_otel.decorators import type_of
 from haas_otel.ids import TaskRunIdGenerator
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_an_option_that_is_none_is_kept_as_prefect_keeps_it() -> None:
     assert (second.retries, second.task_type) == (2, "Own")
     assert second.on_failure_hooks == [hooks.haas_otel_on_end, hook]
     assert second.on_cancellation_hooks == [hook]
-    assert second._user_task_run_name is None, "None is a value where the default is not"
+    assert second._plain["task_run_name"] is None, "None is a value where the default is not"
 
 
 @pytest.mark.parametrize("moment", ["on_rollback", "on_commit", "on_cancellation", "on_failure"])
@@ -175,17 +175,6 @@ def test_cached_results_of_tasks_without_source_are_not_mixed_up(told: Told, kin
         return one(1), two(1)
 
     assert both() == (2, 5)
-
-
-def test_prefects_task_has_no_option_we_do_not_know() -> None:
-    """Fails when Prefect's Task gets an option that is not kept under its own name."""
-
-    @task
-    def some() -> None: ...
-
-    for name in inspect.signature(Task.__init__).parameters:
-        if name not in ("self", "fn"):
-            assert hasattr(some, _RENAMED.get(name, name)), name
 
 
 def test_flows_keep_their_hooks_with_options() -> None:

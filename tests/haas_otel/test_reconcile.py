@@ -113,7 +113,7 @@ def test_what_one_machine_has_ended_no_other_ends(
     told: Told, client: Client, kill: Kill, disk: SharedDisk, monkeypatch: MonkeyPatch
 ) -> None:
     run = stopped(client, kill("alone"), Crashed(message="killed"))
-    marks = [value for key, value in run.labels.items() if key.startswith(f"{labels.SETTLED}.")]
+    marks = [value for key, value in run.labels.items() if key.startswith("haas_otel.settled.")]
     assert marks == [disk.machine]
     monkeypatch.setattr(records, "_find", lambda: None)  # another machine's
     monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
@@ -157,7 +157,7 @@ def test_a_flow_run_that_no_process_goes_on_with_frees_its_slot(
     left = folder / "journal" / "1-dead-1.jsonl"
     left.parent.mkdir(exist_ok=True)
     left.write_text(
-        f'>flow {by_itself.id}\t{{"flow":"{by_itself.id}","root":"{by_itself.id}",'
+        f'>flow {by_itself.id}\t{{"flow_run_id":"{by_itself.id}","root_id":"{by_itself.id}",'
         f'"start":1,"api":"{records.api()}"}}\n'
         f'>worker\t{{"worker":"a worker","start":1,"api":"{records.api()}"}}\n'
     )
@@ -248,8 +248,6 @@ def test_what_an_attempt_left_is_told_by_how_that_ended(
     assert told.one.attributes["task.status"] == status
     assert told.one.attributes["prefect.attempt"] == 1
     assert told.one.status.description == description
-    # The second has ended nothing yet.
-    assert not labels.is_settled(client.read_flow_run(run.id).labels, 2)
 
 
 @pytest.mark.usefixtures("disk")
@@ -285,7 +283,6 @@ def test_a_machine_that_is_gone_is_spoken_for_by_a_second_pass(
     assert one.attributes["task.status"] == "Failed"
     assert one.status.description == "flagged"
     assert events(one) == ["task.started", "task.retrying", "task.retrying", "task.failed"]
-    assert labels.SETTLED in client.read_flow_run(run.id).labels
 
     requests = []
     send = SyncPrefectClient.request
@@ -317,17 +314,6 @@ def test_a_run_of_a_machine_that_is_gone_frees_its_slot(
     assert told.task_spans == []
 
 
-def test_a_run_that_crashed_before_it_ran_is_looked_at_once(
-    told: Told, client: Client, monkeypatch: MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decision, "silence", lambda: 0)
-    run = client.create_flow_run(ends_well)
-    client.set_flow_run_state(run.id, Crashed(), force=True)
-    assert client.read_flow_run(run.id).run_count == 0
-    assert run.id in haas_otel.reconcile().flow_runs
-    assert run.id not in haas_otel.reconcile().flow_runs
-
-
 def test_who_was_out_of_touch_for_too_long_stays_silent(
     told: Told, client: Client, disk: SharedDisk, monkeypatch: MonkeyPatch, caplog: LogCapture
 ) -> None:
@@ -337,8 +323,6 @@ def test_who_was_out_of_touch_for_too_long_stays_silent(
     def frozen(spoken_for: bool) -> None:
         time.sleep(1.1)
         task_run = haas_otel.decorators.TaskRunContext.get().task_run
-        # Another settled what there was to see of the attempt; this may have begun later.
-        client.update_flow_run_labels(task_run.flow_run_id, labels.settled(1))
         if spoken_for:
             marks = labels.spoken_for([task_run.id], "another")
             client.update_flow_run_labels(task_run.flow_run_id, marks)
@@ -385,7 +369,7 @@ def test_what_is_left_without_a_state_is_marked(told: Told, client: Client) -> N
     with pytest.raises(Pause):
         suspended()
     run = client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))
-    assert f"{labels.SETTLED}.{told.one.attributes['task.id']}" in run.labels
+    assert f"haas_otel.settled.{told.one.attributes['task.id']}" in run.labels
 
 
 @pytest.mark.usefixtures("interrupted_while_it_waits")
@@ -403,7 +387,7 @@ def test_what_the_hook_of_an_ending_flow_run_tells_is_marked(told: Told, client:
 
     assert catches(return_state=True).is_failed()
     run = client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))
-    assert f"{labels.SETTLED}.{told.one.attributes['task.id']}" in run.labels
+    assert f"haas_otel.settled.{told.one.attributes['task.id']}" in run.labels
 
 
 @pytest.mark.usefixtures("interrupted_while_it_waits")
