@@ -29,7 +29,7 @@ SENTENCES = frozenset(
         "deployments.work_pool.WorkPoolNameError",
         "haas_otel.delivery.store.TraceNotFound",
         "haas_otel.delivery.store.AmbiguousTrace",
-        "haas_otel.delivery.outbox.OutboxUnusable",
+        "haas_otel.delivery.index.IndexUnusable",
     }
 )
 TRACEBACK = "HAAS_TRACEBACK"

@@ -66,10 +66,10 @@ def send_nothing(seconds: float) -> None:
 
 
 def _send_nothing_by(name: str) -> None:
-    from haas_otel.delivery.exporters import Target
+    from haas_otel.delivery.exporters import make_exporter
 
     try:
-        exporter = Target(name).load()
+        exporter = make_exporter(name, "TRACES")
         taken = exporter.export([])
         exporter.shutdown()
     except Exception as error:  # exporters are plugins

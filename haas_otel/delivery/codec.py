@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # What JSON holds as it is; a float only when it is a number.
 _SCALARS = frozenset((str, bool, int, type(None)))
+_MOST_PARTS, _LONGEST_TEXT = 64, 1024  # of a span that was too large
 _KINDS = {kind.name: kind for kind in SpanKind}
 _STATUS_CODES = {code.name: code for code in StatusCode}
 
@@ -252,3 +253,40 @@ def _bounded(items: Sequence[Any], dropped: int) -> Sequence[Any]:
     bounded: Iterable[Any] = BoundedList.from_seq(None, items)
     bounded.dropped = dropped  # type: ignore[attr-defined]
     return bounded  # type: ignore[return-value]
+
+
+def cut(text: str) -> str:
+    """Return the JSON of a span that was too large, shortened to some hundred kilobytes at most.
+
+    Long texts are cut, and of many attributes, events or links the last are left out, but for the
+    attributes of the task and its exception. ``haas_otel.cut`` says so on the span.
+    """
+    span = load(text)
+    attributes = span["attributes"]
+    kept = [key for key in attributes if key.startswith(("task.", "exception."))]
+    kept += [key for key in attributes if key not in kept][: _MOST_PARTS - len(kept)]
+    span["attributes"] = {key: _shortened(attributes[key]) for key in kept}
+    span["attributes"]["haas_otel.cut"] = True
+    span["events"] = [
+        [_shortened(name), time, _few(values), dropped]
+        for name, time, values, dropped in span["events"][:_MOST_PARTS]
+    ]
+    span["links"] = [
+        [context, _few(values), dropped] for context, values, dropped in span["links"][:_MOST_PARTS]
+    ]
+    for key in ("name", "description"):
+        span[key] = _shortened(span[key])
+    return dump(span).decode()
+
+
+def _few(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _shortened(values[key]) for key in list(values)[:8]}
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str):
+        half = _LONGEST_TEXT // 2
+        return value if len(value) <= _LONGEST_TEXT else f"{value[:half]}…{value[-half:]}"
+    if isinstance(value, list):
+        return [_shortened(each) for each in value[:8]]
+    return "…" if isinstance(value, dict) else value

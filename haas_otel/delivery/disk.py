@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -12,16 +13,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from haas_otel import records
-from haas_otel.delivery.adoption import (
-    adopt,
-    close_records,
-    last_sign,
-    open_records,
-    with_open_records,
-)
 from haas_otel.delivery.codec import dump
-from haas_otel.delivery.outbox import Outbox, OutboxUnusable
+from haas_otel.delivery.index import Index, IndexUnusable
 from haas_otel.delivery.owner import claimed, is_alive, owners
+from haas_otel.delivery.queue import close_records, last_sign, open_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +26,7 @@ if TYPE_CHECKING:
     from haas_otel.delivery.limits import Limits
 
 _logger = logging.getLogger(__name__)
-_ID_FILE = "ledger-id"
+_ID_FILE, _ID_FILE_BEFORE = "machine-id", "ledger-id"
 _STAMP_SECONDS = 5.0
 
 
@@ -78,15 +73,16 @@ class SharedDisk:
         self._journal.end(key)
 
     def has(self, trace_id: int, span_id: int) -> bool:
-        """Say whether a span is written down, by a process that is gone or long ago by one alive.
+        """Say whether a span is written down, by any process.
 
         Where the disk cannot be read the answer is no: rather told again, and then dropped as the
         copy it is when the disk is well, than never told.
         """
         try:
-            with closing(Outbox(self._directory, self._limits)) as outbox:
-                return outbox.has(f"{trace_id:032x}", f"{span_id:016x}")
-        except OutboxUnusable as error:
+            with closing(Index(self._directory, self._limits)) as index:
+                index.read_all()
+                return index.has(f"{trace_id:032x}", f"{span_id:016x}")
+        except IndexUnusable as error:
             _logger.warning("%s cannot be read now: %s", self._directory, error)
             return False
 
@@ -104,20 +100,16 @@ class SharedDisk:
 
     def dead(self) -> Iterator[records.Process]:
         """Yield processes that died with open runs, each for this caller alone until the next."""
-        try:
-            with closing(Outbox(self._directory, self._limits)) as outbox:
-                adopt(self._directory, outbox)
-        except (OutboxUnusable, OSError) as error:
-            _logger.warning("%s cannot be used now: %s", self._directory, error)
-            return
-        for owner_id in list(with_open_records(self._directory)):
+        for owner_id in owners(self._directory):
+            if is_alive(self._directory, owner_id) or not open_records(self._directory, owner_id):
+                continue
             with claimed(self._directory, owner_id) as mine:
                 if not mine:
                     continue
                 closed: set[str] = set()
                 chosen = {
                     key: tuple(content.get("exporters", ()))
-                    for key, content in open_records(self._directory, owner_id).items()
+                    for key, content in _contents(self._directory, owner_id).items()
                 }
                 # They go where their own process would have sent them.
                 self._journal.exporters.update(chosen)
@@ -133,7 +125,7 @@ class SharedDisk:
         self, owner_id: str, close: Callable[[records.Record], None] = lambda _: None
     ) -> records.Process:
         found = []
-        for key, content in open_records(self._directory, owner_id).items():
+        for key, content in _contents(self._directory, owner_id).items():
             try:
                 found.append(records.read(key, content))
             except (KeyError, TypeError, ValueError):
@@ -158,9 +150,20 @@ class SharedDisk:
             self._settling.start()
 
 
+def _contents(directory: Path, owner_id: str) -> dict[str, Any]:
+    """Return the open start records of a process, by key."""
+    contents = {}
+    for key, text in open_records(directory, owner_id).items():
+        with suppress(ValueError):
+            contents[key] = json.loads(text)
+    return contents
+
+
 def _read_or_make_id(directory: Path) -> str:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / _ID_FILE
+    with suppress(FileNotFoundError):
+        (directory / _ID_FILE_BEFORE).rename(path)
     if not path.exists():
         # Written aside and linked, so that nobody reads half an id and the first one stays.
         draft = directory / f"{_ID_FILE}.{uuid4().hex}"

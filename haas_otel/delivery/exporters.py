@@ -5,14 +5,18 @@ Loading gRPC or requests takes a tenth of a second, so it is left to the thread 
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from haas_otel.delivery.otlp import TAKEN, Answer, Kind, Otlp, Signal
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace.export import SpanExporter
+    from collections.abc import Sequence
 
-Signal = Literal["TRACES", "METRICS", "LOGS"]
+    from opentelemetry.sdk.trace import ReadableSpan
+
 # As the ecosystem calls them, in the order in which it takes them.
 _SIGNALS: dict[Signal, Literal["traces", "metrics", "logs"]] = {
     "TRACES": "traces",
@@ -20,43 +24,112 @@ _SIGNALS: dict[Signal, Literal["traces", "metrics", "logs"]] = {
     "LOGS": "logs",
 }
 AZURE = "azure_monitor_opentelemetry_exporter"
-# Exporters that come with an extra of ours.
-_EXTRAS = {AZURE: "azure", "zipkin_json": "zipkin"}
+_CONNECTION_STRING = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+# Threads of Azure's that report on the exporter itself, and may each hold up the end of a process
+# for many seconds. Whoever wants them sets these to false.
+_ABOUT_ITSELF = (
+    "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL",
+    "APPLICATIONINSIGHTS_SDKSTATS_DISABLED",
+    "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
+    "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
+)
+_EXTRAS = {AZURE: "azure", "zipkin_json": "zipkin"}  # ours, that bring an exporter
 
 
-@dataclass(frozen=True)
-class Target:
-    """An exporter by its name in ``OTEL_TRACES_EXPORTER``, which is an entry point's."""
+class Exporter(Protocol):
+    """What finished spans are sent with. For one thread; methods may raise anything."""
 
-    name: str
+    def send(self, spans: Sequence[ReadableSpan]) -> Answer:
+        """Send spans in one request."""
+
+    def probe(self) -> Answer | None:
+        """Send nothing, to learn whether somebody takes it; None where that would tell nothing."""
+
+    def refresh(self) -> Answer:
+        """Send what there is besides spans."""
+
+    def shutdown(self) -> None:
+        """Close the connection."""
+
+
+class Target(Protocol):
+    """An exporter that was chosen."""
 
     @property
     def key(self) -> str:
-        """The name under which spans wait for it: the same for OTLP over any protocol."""
-        return "otlp" if self.name.startswith("otlp") else self.name
+        """The name under which spans wait for it."""
 
     @property
     def tells_spans(self) -> bool:
-        """Whether what goes to it are spans as such."""
-        return True
+        """Whether what goes to it are spans as such; if not, there may be more than spans."""
 
-    def load(self) -> SpanExporter:
+    def load(self) -> Exporter:
+        """Import and make it; raises as `make_exporter`."""
+
+
+@dataclass(frozen=True)
+class SpanTarget:
+    """An exporter by its name in ``OTEL_TRACES_EXPORTER``, which is an entry point's."""
+
+    name: str
+    key: str
+    tells_spans: bool = True
+
+    def load(self) -> SpanExporting:
         """Import and make the exporter; raises as `make_exporter`."""
-        exporter: SpanExporter = make_exporter(self.name, "TRACES")
-        if self.name == AZURE:
-            from haas_otel.delivery.azure import AzureSpans
-
-            return AzureSpans(exporter)
-        return exporter
+        return SpanExporting(make_exporter(self.name, "TRACES"))
 
 
-def chosen_targets() -> tuple[Target, ...]:
+class SpanExporting:
+    """Hands spans to an exporter: any that is installed, or one of the ecosystem's for OTLP."""
+
+    def __init__(self, exporter: Any) -> None:
+        self._exporter = exporter
+        self._otlp = Otlp(exporter, "TRACES") if is_otlp(exporter) else None
+
+    def send(self, spans: Sequence[ReadableSpan]) -> Answer:
+        """Send spans in one request."""
+        from opentelemetry.sdk.trace.export import SpanExportResult
+
+        if self._otlp is not None:
+            return self._otlp.send(spans, divisible=len(spans) > 1)
+        taken = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        return TAKEN if taken else Answer(Kind.FAILED)
+
+    def probe(self) -> Answer | None:
+        """Send nothing; only by OTLP, where all have to take that."""
+        return self._otlp.probe() if self._otlp else None
+
+    def refresh(self) -> Answer:
+        """Do nothing: there are only spans."""
+        return TAKEN
+
+    def shutdown(self) -> None:
+        """Close the connection."""
+        self._exporter.shutdown()
+
+
+def is_otlp(exporter: object) -> bool:
+    """Say whether an exporter is one of the ecosystem's for OTLP, over gRPC or HTTP."""
+    return type(exporter).__module__.startswith("opentelemetry.exporter.otlp.proto.")
+
+
+def chosen_targets() -> tuple[SpanTarget, ...]:
     """Return what ``OTEL_TRACES_EXPORTER`` names; unset, ``otlp`` if an endpoint is set.
 
     Empty when nothing is chosen, or ``none``: then spans are only stored.
     """
-    targets = map(Target, chosen_names("TRACES"))
-    return tuple({target.key: target for target in targets}.values())
+    targets: dict[str, SpanTarget] = {}
+    for name in chosen_names("TRACES"):
+        by_http = any(
+            os.environ.get(f"OTEL_EXPORTER_OTLP_{part}PROTOCOL", "").startswith("http")
+            for part in ("TRACES_", "")
+        )
+        entry_point = f"otlp_proto_{'http' if by_http else 'grpc'}" if name == "otlp" else name
+        # The same for OTLP over any protocol, so that it may be changed while spans wait.
+        first = name.startswith("otlp") and all(each.key != "otlp" for each in targets.values())
+        targets.setdefault(entry_point, SpanTarget(name, "otlp" if first else name))
+    return tuple(targets.values())
 
 
 def chosen_names(signal: Signal) -> list[str]:
@@ -67,9 +140,8 @@ def chosen_names(signal: Signal) -> list[str]:
     names = os.environ.get(f"OTEL_{signal}_EXPORTER", "").strip()
     if not names:
         names = "otlp" if _is_set("OTEL_EXPORTER_OTLP_{}ENDPOINT", signal) else "none"
-    if names.lower() == "none":
-        return []
-    return [name.strip() for name in names.split(",") if name.strip()]
+    given = [name.strip() for name in names.split(",")]
+    return [name for name in given if name and name.lower() != "none"]
 
 
 def make_exporter(name: str, signal: Signal) -> Any:
@@ -89,9 +161,7 @@ def make_exporter(name: str, signal: Signal) -> Any:
             raise RuntimeError(f"{error}: pip install 'haas-media[{_EXTRAS[name]}]'") from error
         raise
     if name == AZURE:
-        from haas_otel.delivery.azure import azure_arguments
-
-        return classes[entry_point](**azure_arguments())
+        return classes[entry_point](**_azure_arguments())
     return classes[entry_point](**otlp_arguments(entry_point, signal))
 
 
@@ -122,3 +192,28 @@ def otlp_arguments(entry_point: str, signal: Signal) -> dict[str, Any]:
 
 def _is_set(variable: str, signal: Signal) -> bool:
     return any(os.environ.get(variable.format(part)) for part in ("", f"{signal}_"))
+
+
+def _azure_arguments() -> dict[str, Any]:
+    """Return what keeps Azure's exporters from a disk of their own, and the key out of the log.
+
+    Raises ValueError where the connection string is not set.
+    """
+    if not os.environ.get(_CONNECTION_STRING, "").strip():
+        raise ValueError(
+            f"{_CONNECTION_STRING} is not set: copy it from the overview page of the"
+            " Application Insights resource"
+        )
+    for variable in _ABOUT_ITSELF:
+        os.environ.setdefault(variable, "true")
+    logging.getLogger("azure.monitor.opentelemetry.exporter.export._base").addFilter(_without_key)
+    return {"disable_offline_storage": True, "max_envelopes_per_second": 0, "retry_total": 0}
+
+
+def _without_key(record: logging.LogRecord) -> bool:
+    """Take the instrumentation key out of a log line, which may show a whole envelope."""
+    for part in os.environ.get(_CONNECTION_STRING, "").split(";"):
+        name, _, key = part.partition("=")
+        if name.strip().lower() == "instrumentationkey" and key:
+            record.msg, record.args = record.getMessage().replace(key, "***"), None
+    return True

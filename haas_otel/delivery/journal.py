@@ -1,8 +1,8 @@
 r"""What keeps a run and its span from dying with their process: lines in a file, one call each.
 
-Every process appends to a file of its own, so that no span waits for a lock, for another process or
-for a disk. A line is in the kernel's hands when `Journal.append` returns: SIGKILL does not lose it.
-A thread moves the spans to the outbox; the files of processes that are gone are moved by any other.
+Every process appends to segments of its own, so that no span waits for a lock, for another process
+or for a disk. A line is in the kernel's hands when `Journal.append` returns: SIGKILL does not lose
+it. What is in a segment is sent from there, by its process or, when that is gone, by any other.
 
     >KEY\tJSON      a run has begun: its start record, or a newer one with the same key
     <KEY            it has ended
@@ -14,42 +14,26 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from haas_otel.delivery.owner import FOLDER, Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _logger = logging.getLogger(__name__)
 
-_SUFFIX = ".jsonl"
-_READ_BYTES = 4 * 1024 * 1024
-# Above this a file whose lines have all been moved makes room for a new one.
-_ROTATE_BYTES = 1024 * 1024
-# Reached only when neither the outbox nor the collector takes anything for a long time.
-_MOST_BYTES = 64 * 1024 * 1024
+SUFFIX = ".jsonl"
+# A segment that is longer is followed by a new one, so that what is sent can be removed.
+_SEGMENT_BYTES = 1024 * 1024
 _MOST_IN_MEMORY = 2048
 
 
-@dataclass(frozen=True)
-class Lines:
-    """Lines that were read and are to be forgotten once they are safe elsewhere."""
-
-    texts: tuple[str, ...]
-    path: Path | None = None
-    end: int = 0
-    from_memory: int = 0
-
-
 class Journal:
-    """The journal of this process in ``directory``. Safe for threads; see `forget_after_fork`.
+    """The segments of this process in ``directory``. Safe for threads; see `forget_after_fork`.
 
     When the disk does not take a line, it is kept in memory instead: at most 2048 lines, the oldest
-    dropped first. With ``spans`` False it is for start records alone, which nobody moves.
+    dropped first. With ``spans`` False it is for start records alone, which nobody sends.
     """
 
     def __init__(self, directory: Path, *, spans: bool = True) -> None:
@@ -60,10 +44,10 @@ class Journal:
         self._path: Path | None = None
         self._descriptor = -1
         self._count = 0
-        self._start = 0
+        self._written = 0
         self._torn = False
-        self._full = False
-        self._memory: deque[str] = deque()
+        self._memory: dict[int, bytes] = {}
+        self._next = 0
         self._dropped = 0
         self._warned = False
         self._starts: dict[str, bytes] = {}
@@ -77,15 +61,19 @@ class Journal:
 
     @property
     def owner_id(self) -> str:
-        """The id that this process's leases and files carry; raises OSError without a disk."""
+        """The id that this process's files carry; raises OSError without a disk."""
         with self._lock:
             return self._own().id
 
     @property
-    def empty(self) -> bool:
-        """Whether every span has been forgotten."""
-        with self._lock:
-            return self._size() == self._start and not self._memory
+    def begun(self) -> str | None:
+        """The id that this process's files carry, None when there are none."""
+        return self._owner.id if self._owner else None
+
+    @property
+    def current(self) -> Path | None:
+        """The segment that is written now."""
+        return self._path
 
     @property
     def all_on_disk(self) -> bool:
@@ -108,8 +96,6 @@ class Journal:
             if self._starts.pop(key, None) is not None:
                 try:
                     self._write(b"<%b\n" % key.encode())
-                    if not self.spans and self._path and self._size() >= _ROTATE_BYTES:
-                        self._rotate(self._path)
                 except OSError as error:
                     self._warn(error)
 
@@ -123,12 +109,12 @@ class Journal:
             if self._starts.pop(key, None) is not None:
                 text += b"<%b\n" % key.encode()
             try:
-                written = self._write(text)
-            except OSError as error:
-                self._keep_in_memory(line, error)
-                return
-            if not written:
-                self._keep_in_memory(line, None)
+                if self._write(text):
+                    return
+                error = None
+            except OSError as raised:
+                error = raised
+            self._keep_in_memory(line, error)
 
     def stamp(self) -> None:
         """Give a sign of life. Raises OSError without a disk."""
@@ -140,44 +126,26 @@ class Journal:
         with self._lock:
             self._own().note(content)
 
-    def read(self) -> Lines:
-        """Return lines that are not forgotten yet, some megabytes at most.
-
-        Raises OSError when the file cannot be read.
-        """
+    def in_memory(self) -> dict[int, bytes]:
+        """Return the lines that are in memory only, by ascending number."""
         with self._lock:
-            path, start, size = self._path, self._start, self._size()
-            memory = tuple(self._memory)
-            self._full = size - start > _MOST_BYTES
-        if path is None or start == size:
-            return Lines(memory, from_memory=len(memory))
-        texts, end = read_lines(path, start, size)
-        return Lines((*filter(is_span, texts), *memory), path, end, len(memory))
+            return dict(self._memory)
 
-    def forget(self, lines: Lines) -> None:
-        """Let go of lines that are safe elsewhere."""
+    def forget(self, below: int) -> None:
+        """Let go of the lines in memory with smaller numbers."""
         with self._lock:
-            for _ in range(min(lines.from_memory, len(self._memory))):
-                self._memory.popleft()
-            if lines.path is None or lines.path != self._path:
-                return
-            self._start = lines.end
-            self._full = False
-            if self._start == self._size() >= _ROTATE_BYTES:
-                self._rotate(self._path)
+            for number in [each for each in self._memory if each < below]:
+                del self._memory[number]
 
     def close(self) -> None:
-        """Remove the file if all its lines are forgotten, else leave it to other processes."""
+        """Give the segments up: they are for whoever comes next."""
         with self._lock:
-            left: object = False
-            if self._path is not None:
-                if left := self._starts or (self.spans and self._start < self._size()):
-                    self._abandon()
-                else:
-                    self._path.unlink(missing_ok=True)
-                    self._abandon()
+            path, left = self._path, bool(self._starts) or self.spans
+            self._leave_segment()
+            if path is not None and not left:
+                path.unlink(missing_ok=True)
             if self._owner is not None:
-                self._owner.resign(remove=not left)
+                self._owner.resign(remove=path is None or not left)
                 self._owner = None
 
     def forget_after_fork(self) -> None:
@@ -186,63 +154,52 @@ class Journal:
         if self._owner is not None:
             self._owner.forget_after_fork()
             self._owner = None
-        self._abandon()
+        self._leave_segment()
         self._memory.clear()
         self._starts = {}
-        self._torn = False
 
     def _write(self, line: bytes) -> bool:
         """Append a line and say whether it is on disk; raises OSError."""
-        if self._path is None:
-            self._open()
-        if self._full:
-            return False
+        if self._path is None or self._written >= _SEGMENT_BYTES:
+            self._begin_segment()
         if self._torn:
             # The bytes that were written of a line before end here, as a line that is not one.
             line = b"\n" + line
+        self._written += len(line)
         self._torn = os.write(self._descriptor, line) < len(line)
         return not self._torn
-
-    def _size(self) -> int:
-        # Asked of the file, not counted: an exception from a signal handler may strike after a
-        # write and before the count.
-        return 0 if self._path is None else os.fstat(self._descriptor).st_size
 
     def _own(self) -> Owner:
         if self._owner is None:
             self._owner = Owner(self._directory)
         return self._owner
 
-    def _open(self) -> None:
-        owner = self._own()
+    def _begin_segment(self) -> None:
+        """Go on in a new segment, which begins with the runs that go on."""
+        owner, before = self._own(), self._path
         self._count += 1
-        path = self._directory / FOLDER / f"{owner.id}-{self._count}{_SUFFIX}"
+        path = self._directory / FOLDER / f"{owner.id}-{self._count}{SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o600)
-        self._path, self._start, self._torn, self._full = path, 0, False, False
-
-    def _rotate(self, path: Path) -> None:
-        """Go on in a new file, which begins with the runs that go on."""
-        self._abandon()
+        descriptor = os.open(path, flags, 0o600)
         starts = b"".join(self._starts.values())
-        try:
-            if starts:
-                self._write(starts)
-                self._start = self._size()
-        except OSError as error:
-            self._warn(error)
-        else:
-            path.unlink(missing_ok=True)
+        if starts and os.write(descriptor, starts) < len(starts):
+            os.close(descriptor)
+            raise OSError(f"{path} cannot be begun")
+        self._leave_segment()
+        self._path, self._descriptor = path, descriptor
+        if before is not None and not self.spans:
+            before.unlink(missing_ok=True)
 
-    def _abandon(self) -> None:
+    def _leave_segment(self) -> None:
         if self._path is not None:
             os.close(self._descriptor)
-        self._path, self._descriptor, self._start = None, -1, 0
+        self._path, self._descriptor, self._written, self._torn = None, -1, 0, False
 
     def _keep_in_memory(self, line: bytes, error: OSError | None) -> None:
-        self._memory.append(line.decode())
+        self._memory[self._next] = line
+        self._next += 1
         if len(self._memory) > _MOST_IN_MEMORY:
-            self._memory.popleft()
+            del self._memory[next(iter(self._memory))]
             self._dropped += 1
             if self._dropped & (self._dropped - 1) == 0:  # 1, 2, 4, 8 ...
                 _logger.warning("%d spans dropped: no disk, no collector takes them", self._dropped)
@@ -251,58 +208,5 @@ class Journal:
     def _warn(self, error: OSError | None) -> None:
         if not self._warned:
             self._warned = True
-            reason = error or "the file is full"
+            reason = error or "it is full"
             _logger.warning("spans are kept in memory only: %s: %s", self._directory, reason)
-
-
-def segments(directory: Path, owner_id: str) -> list[Path]:
-    """Return the files of a process, oldest first."""
-    found = (directory / FOLDER).glob(f"{owner_id}-*{_SUFFIX}")
-    return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]))
-
-
-def read_all(path: Path) -> Iterator[tuple[str, ...]]:
-    """Yield all whole lines of a file that is written no more, some megabytes at a time."""
-    size = path.stat().st_size
-    start = 0
-    while start < size:
-        texts, end = read_lines(path, start, size)
-        if end == start:
-            return
-        yield texts
-        start = end
-
-
-def is_span(line: str) -> bool:
-    """Say whether a line is that of a span."""
-    return not line.startswith((">", "<"))
-
-
-def still_open(lines: Iterable[str], starts: dict[str, str]) -> None:
-    """Bring up to date what of some runs began and has not ended, as JSON by key."""
-    for line in lines:
-        if line.startswith(">"):
-            key, _, record = line[1:].partition("\t")
-            starts[key] = record
-        elif line.startswith("<"):
-            starts.pop(line[1:], None)
-
-
-def put_aside(path: Path) -> Path:
-    """Rename a file that cannot be read, so that it is kept and met no more."""
-    target = path.with_name(f"{path.name}.corrupt")
-    path.rename(target)
-    return target
-
-
-def read_lines(path: Path, start: int, size: int) -> tuple[tuple[str, ...], int]:
-    """Return the whole lines from ``start`` and where the last of them ends."""
-    with path.open("rb") as file:
-        file.seek(start)
-        data = file.read(min(size - start, _READ_BYTES))
-        end = data.rfind(b"\n") + 1
-        if end == 0 and start + len(data) < size:
-            data += file.readline()
-            end = len(data)
-    lines = data[:end].decode("utf-8", "replace").split("\n")
-    return tuple(line for line in lines if line), start + end

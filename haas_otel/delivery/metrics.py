@@ -1,6 +1,6 @@
 """Metrics of task runs, made from their spans when these are delivered.
 
-A finished task span waits in the outbox for the metrics exporter as it does for the span exporter;
+A finished task span waits in its segment for the metrics exporter as it does for the span exporter;
 when its turn comes its duration is counted. So a count has a span's life: it survives SIGKILL and
 a collector that is down, is there once for each task run whichever process told the span, and the
 end of a process waits for it no longer than for spans.
@@ -17,9 +17,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-
-from haas_otel.delivery.exporters import chosen_names, make_exporter
+from haas_otel.delivery.exporters import chosen_names, is_otlp, make_exporter
+from haas_otel.delivery.otlp import TAKEN, Answer, Kind, Otlp
 from haas_otel.span import SCOPE, package_version
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ BUCKETS = (
 )
 _TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 _INTERVAL_SECONDS = 60.0
-_REFUSED = ("UNIMPLEMENTED", "404", "405", "Not Found", "Method Not Allowed")
+_NO_METRICS = frozenset(("UNIMPLEMENTED", "404", "405"))
 
 
 @dataclass(frozen=True)
@@ -106,89 +105,94 @@ def chosen_metrics(resource: Resource, active: ActiveTasks) -> tuple[MetricsTarg
     return tuple(targets.values())
 
 
-class TaskMetrics(SpanExporter):
-    """Takes finished spans and exports what is counted of them. For one thread."""
+class TaskMetrics:
+    """Takes finished spans and exports what is counted of them; see `exporters.Exporter`."""
 
     def __init__(self, exporter: MetricExporter, resource: Resource, active: ActiveTasks) -> None:
         self._exporter = exporter
+        self._otlp = Otlp(exporter, "METRICS") if is_otlp(exporter) else None
         self._resource = resource
         self._active = active
         self._meters: dict[Resource, _Meters] = {resource: self._meters_of(resource, own=True)}
         self._counted: set[int] = set()
-        self._told: dict[str, int] = {}
-        self._told_at = 0.0
+        self._sent: dict[str, int] = {}
+        self._sent_at = 0.0
         self._refused = False
         interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
         self._interval = float(interval) / 1000 if interval.isdigit() else _INTERVAL_SECONDS
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def send(self, spans: Sequence[ReadableSpan]) -> Answer:
         """Count the task spans among these, and send the counts."""
-        tasks = [span for span in spans if _is_task(span)]
-        if not tasks:
-            return SpanExportResult.SUCCESS
         by_resource: dict[Resource, list[ReadableSpan]] = {}
-        for span in tasks:
-            by_resource.setdefault(lasting(span.resource), []).append(span)
-        taken = [self._export_of(resource, spans) for resource, spans in by_resource.items()]
-        if not all(taken):
-            return SpanExportResult.FAILURE
-        self._counted.difference_update(map(_id_of, tasks))
-        return SpanExportResult.SUCCESS
+        for span in spans:
+            if _is_task(span):
+                by_resource.setdefault(lasting(span.resource), []).append(span)
+        for resource, tasks in by_resource.items():
+            answer = self._count(resource, tasks)
+            if answer.kind is not Kind.TAKEN:
+                return answer
+        self._counted.difference_update(map(_id_of, spans))
+        return TAKEN
 
-    def beat(self) -> bool:
-        """Send the number of active tasks when it has changed or was not told for long."""
+    def probe(self) -> Answer | None:
+        """Send nothing; only by OTLP, where all have to take that."""
+        return self._allowed(self._otlp.probe()) if self._otlp else None
+
+    def refresh(self) -> Answer:
+        """Send the number of active tasks when it has changed or was not sent for long."""
         active = self._active.everywhere()
-        late = time.monotonic() - self._told_at >= self._interval
-        if active == self._told and not (late and any(active.values())):
-            return True
+        late = time.monotonic() - self._sent_at >= self._interval
+        if active == self._sent and not (late and any(active.values())):
+            return TAKEN
         return self._send(self._meters[self._resource])
 
     def shutdown(self) -> None:
         """Close the exporter."""
         self._exporter.shutdown()
 
-    def _export_of(self, resource: Resource, spans: Sequence[ReadableSpan]) -> bool:
-        """Count spans that are not counted yet, and say whether the counts were taken."""
+    def _count(self, resource: Resource, spans: Sequence[ReadableSpan]) -> Answer:
+        """Count spans that are not counted yet, and send the counts."""
         meters = self._meters.get(resource)
         if meters is None:
             meters = self._meters[resource] = self._meters_of(resource, own=False)
         new = [span for span in spans if _id_of(span) not in self._counted]
         for span in new:
             meters.record(span)
-        sent = self._send(meters)
+        answer = self._send(meters)
         # What was not taken of a difference is gone, and is counted again when the spans come
         # again; what was not taken of a sum is still in it.
-        if sent or not meters.is_delta:
+        if answer.kind is Kind.TAKEN or not meters.is_delta:
             self._counted.update(map(_id_of, new))
-        return sent
+        return answer
 
-    def _send(self, meters: _Meters) -> bool:
+    def _send(self, meters: _Meters) -> Answer:
         active = self._active.everywhere()
         data = meters.collect()
-        with _Listening(self._exporter) as heard:
-            if data is not None and not self._took(data) and not self._is_refused(heard):
-                return False
-        if meters is self._meters[self._resource]:
-            self._told, self._told_at = active, time.monotonic()
-        return True
+        answer = TAKEN if data is None else self._allowed(self._export(data))
+        if answer.kind is Kind.TAKEN and meters is self._meters[self._resource]:
+            self._sent, self._sent_at = active, time.monotonic()
+        return answer
 
-    def _took(self, data: MetricsData) -> bool:
+    def _export(self, data: MetricsData) -> Answer:
         from opentelemetry.sdk.metrics.export import MetricExportResult
 
-        return self._exporter.export(data) is MetricExportResult.SUCCESS
+        if self._otlp is not None:
+            return self._otlp.send(data)
+        taken = self._exporter.export(data) is MetricExportResult.SUCCESS
+        return TAKEN if taken else Answer(Kind.FAILED)
 
-    def _is_refused(self, heard: _Listening) -> bool:
-        """Say whether this is a backend without metrics: nothing is to wait for it then."""
-        if not any(word in line for line in heard.lines for word in _REFUSED):
-            return False
+    def _allowed(self, answer: Answer) -> Answer:
+        """Return an answer, as if all was taken where a backend is without metrics."""
+        if answer.code not in _NO_METRICS:
+            return answer
         if not self._refused:
             self._refused = True
             _logger.warning(
                 "the collector takes no metrics (%s): they are left out."
                 " OTEL_METRICS_EXPORTER=none spares the attempt",
-                heard.lines[-1],
+                answer.reason,
             )
-        return True
+        return TAKEN
 
     def _meters_of(self, resource: Resource, *, own: bool) -> _Meters:
         return _Meters(resource, self._exporter, self._active.everywhere if own else None)
@@ -247,26 +251,6 @@ class _Meters:
     def collect(self) -> MetricsData | None:
         """Return what is to be sent; None where there is nothing."""
         return self._reader.get_metrics_data()
-
-
-class _Listening(logging.Handler):
-    """Hears what an exporter logs while it exports: it returns no reason for a failure."""
-
-    def __init__(self, exporter: object) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        package = type(exporter).__module__.rpartition(".")[0]
-        self._exporters_logger = logging.getLogger(package)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-    def __enter__(self) -> _Listening:
-        self._exporters_logger.addHandler(self)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._exporters_logger.removeHandler(self)
 
 
 def _id_of(span: ReadableSpan) -> int:

@@ -1,4 +1,4 @@
-"""Which process a file or a lease belongs to, and whether that process still lives.
+"""Which process a segment belongs to, and whether that process still lives.
 
 Every process that writes holds a lock on a file of its own. The kernel gives the lock back when
 the process ends, in whatever way, so a lock that can be taken is a process that is gone: no pid
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 FOLDER = "journal"
 _LOCK, _CLAIM = ".lock", ".claim"
-_FOLDER_BEFORE = "owners"  # where versions before had their locks; one may still run
 
 
 class Owner:
@@ -63,8 +62,7 @@ class Owner:
 
 def is_alive(directory: Path, owner_id: str) -> bool:
     """Say whether the process with this owner id still lives."""
-    before = directory / _FOLDER_BEFORE / owner_id
-    return _is_locked(lock_of(directory, owner_id)) or _is_locked(before)
+    return _is_locked(lock_of(directory, owner_id))
 
 
 def lock_of(directory: Path, owner_id: str) -> Path:
@@ -75,10 +73,10 @@ def lock_of(directory: Path, owner_id: str) -> Path:
 def owners(directory: Path) -> list[str]:
     """Return the ids of all processes that have left or hold something here, oldest first."""
     found: dict[str, float] = {}
-    with contextlib.suppress(FileNotFoundError), os.scandir(directory / FOLDER) as entries:
+    with contextlib.suppress(OSError), os.scandir(directory / FOLDER) as entries:
         for entry in entries:
             stem, dot, suffix = entry.name.partition(".")
-            if not stem or not dot or f".{suffix}" == _CLAIM or suffix.endswith("corrupt"):
+            if not stem or not dot or f".{suffix}" == _CLAIM:
                 continue
             owner_id = stem.rpartition("-")[0] if stem.count("-") == 2 else stem
             with contextlib.suppress(FileNotFoundError):

@@ -12,7 +12,6 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 from haas_otel.delivery.codec import SpanEncoder
 from haas_otel.delivery.journal import Journal
-from haas_otel.delivery.outbox import line_of
 from haas_otel.delivery.sender import Sender
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from haas_otel.delivery.exporters import Target
     from haas_otel.delivery.limits import Limits
-    from haas_otel.delivery.metrics import MetricsTarget
 
 _logger = logging.getLogger(__name__)
 
@@ -37,12 +35,11 @@ class DurableSpanProcessor(SpanProcessor):
     def __init__(
         self,
         directory: Path,
-        targets: Sequence[Target | MetricsTarget],
+        targets: Sequence[Target],
         limits: Limits,
         journal: Journal | None = None,
     ) -> None:
         self.names = tuple(target.key for target in targets)
-        self._limits = limits
         self._encoder = SpanEncoder()
         self._journal = journal or Journal(directory)
         self._sender = Sender(directory, targets, limits, self._journal)
@@ -62,7 +59,8 @@ class DurableSpanProcessor(SpanProcessor):
         try:
             key = f"{span.context.span_id:016x}"
             names = self._journal.exporters.pop(key, self.names)
-            self._journal.append(line_of(names, self._encoder.encode(span)), key)
+            text = self._encoder.encode(span)
+            self._journal.append(b"%b\t%b" % (",".join(names).encode(), text), key)
             self._sender.wake()
         except Exception:
             _logger.exception("a span is lost: %s", span.name)
@@ -76,12 +74,20 @@ class DurableSpanProcessor(SpanProcessor):
         self._sender.flush(timedelta(milliseconds=timeout_millis))
         return self._journal.all_on_disk
 
+    def deliver(self, timeout: timedelta) -> None:
+        """Send what waits, here and from other processes, for as long as some of it goes out."""
+        self._sender.deliver(timeout)
+
+    def begin_shutdown(self) -> timedelta:
+        """Have the last chance of `shutdown` begin now; return how long that will wait."""
+        return self._sender.begin_stop()
+
     def shutdown(self, timeout: timedelta | None = None) -> None:
-        """Give delivery a last chance, of the limits' ``exit_time`` if no other is given.
+        """Give delivery a last chance, for as long as the exporters are known to need.
 
         Spans that end later are still written down, for another process to deliver.
         """
-        self._sender.stop(self._limits.exit_time if timeout is None else timeout)
+        self._sender.stop(timeout)
 
     def _forget_after_fork(self) -> None:
         self._journal.forget_after_fork()

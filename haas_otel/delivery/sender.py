@@ -1,49 +1,95 @@
-"""The one thread of a process that moves spans: journal to outbox, outbox to exporters.
+"""The threads that send: one for each exporter, and one that keeps the index and tidies up.
 
-It works for all processes of the directory: what dead ones left in their journals or on lease goes
-out with its own. Nobody waits for it but `Sender.flush` and `Sender.stop`, for as long as they say.
+They work for all processes of the directory: what dead ones left goes out with what is this one's.
+Nobody waits for them but `Sender.flush` and `Sender.stop`, for as long as they say, and no exporter
+waits for another.
 
-Each span is delivered once, but for one window that no sender can close: when a process ends, or
-the connection breaks, after the collector has taken a batch and before its answer was noted, the
-batch goes out again. So that the end of a process seldom opens it, no request is begun shortly
-before the time for ending is up.
+Each span is delivered once, but for one window that no sender can close: when a process is killed,
+or the connection breaks, after the collector has taken a request and before its answer was noted,
+that request goes out again. So that the end of a process seldom opens it, no request is begun that
+cannot be waited for.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from haas_otel.delivery.adoption import adopt
-from haas_otel.delivery.outbox import Outbox, OutboxUnusable
-from haas_otel.delivery.route import Route
+from haas_otel.delivery.dispatcher import Dispatcher
+from haas_otel.delivery.index import Index, IndexUnusable
+from haas_otel.delivery.queue import Queue, segments
+from haas_otel.delivery.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from haas_otel.delivery.exporters import Target
-    from haas_otel.delivery.journal import Journal, Lines
+    from haas_otel.delivery.journal import Journal
     from haas_otel.delivery.limits import Limits
-    from haas_otel.delivery.metrics import MetricsTarget
-    from haas_otel.delivery.outbox import Leased
 
 _logger = logging.getLogger(__name__)
-_WARN_EVERY_SECONDS = 60.0
+
+
+class Tidier(Worker):
+    """Keeps the index, removes what is sent, and gives up what is too much.
+
+    ``sent`` returns up to which number the lines in memory are sent.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        limits: Limits,
+        journal: Journal,
+        queue: Queue,
+        sent: Callable[[], int],
+    ) -> None:
+        super().__init__("haas-otel-index", limits)
+        self.index = Index(directory, limits)
+        self._directory = directory
+        self._journal = journal
+        self._queue = queue
+        self._sent = sent
+        self._dropped = 0
+
+    def work(self, *, urgent: bool) -> None:
+        """Read what is new, remove what is done with."""
+        others = self.looks_at_others(urgent=urgent)
+        self._journal.forget(self._sent())
+        try:
+            self.index.read(path for _, path in self._queue.segments(others=others))
+            own = self._journal.begun
+            if others or own:
+                self._queue.clean(self.index, only=None if others else own)
+                self.index.prune()
+        except (OSError, IndexUnusable) as error:
+            self.warn("index", "the trace store cannot be used: %s", error)
+        for name in self._queue.replaced:
+            self.warn(name, "%s is asked for no more: what waits for it goes to others", name)
+        self._dropped += (dropped := self._queue.drop_excess() if others else 0)
+        if dropped:
+            self.warn("dropped", "%d undelivered spans dropped so far, oldest first", self._dropped)
+
+    def end(self) -> None:
+        """Give this process's segments up, and remove them if nothing is left to do."""
+        own = self._journal.begun
+        self._journal.close()
+        with suppress(OSError, IndexUnusable):
+            if own:
+                self.index.read(segments(self._directory, own))
+                self._queue.clean(self.index, only=own)
+        self.index.close()
 
 
 class Sender:
     """Deliver the journal of this process, and what other processes left, to ``targets``."""
 
     def __init__(
-        self,
-        directory: Path,
-        targets: Sequence[Target | MetricsTarget],
-        limits: Limits,
-        journal: Journal,
+        self, directory: Path, targets: Sequence[Target], limits: Limits, journal: Journal
     ) -> None:
         self._directory = directory
         self._targets = tuple(targets)
@@ -53,229 +99,98 @@ class Sender:
         self._begin()
 
     def _begin(self) -> None:
-        self._outbox = Outbox(self._directory, self._limits)
-        self._routes = tuple(Route(target, self._limits) for target in self._targets)
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._begun = False
-        self._ended = False
-        self._woken = False
-        self._closing = False
-        self._rounds_wanted = 0
-        self._rounds_done = 0
-        self._start_until: float | None = None
-        self._adopted_at: float | None = None
-        self._dropped = 0
-        self._warned_at: dict[str, float] = {}
-        self.delivered = 0
+        keys = [target.key for target in self._targets]
+        queue = Queue(self._directory, self._journal, self._limits, keys)
+        self._queue = queue
+        self._dispatchers = tuple(
+            Dispatcher(self._directory, target, self._limits, self._journal, queue)
+            for target in self._targets
+        )
+        self._tidier = Tidier(
+            self._directory,
+            self._limits,
+            self._journal,
+            queue,
+            lambda: min((each.in_memory for each in self._dispatchers), default=0),
+        )
+        self._workers: tuple[Worker, ...] = (*self._dispatchers, self._tidier)
+        self._until: dict[Dispatcher, float] | None = None
+
+    @property
+    def delivered(self) -> int:
+        """How many spans this process has sent, to the exporter that got most."""
+        return max((each.delivered for each in self._dispatchers if each.tells_spans), default=0)
 
     def wake(self) -> None:
-        """Say that there is a new span. Cheap; starts the thread when there is none."""
-        if self._woken:
-            return
-        with self._changed:
-            self._woken = True
-            self._changed.notify_all()
-            self._ensure_thread()
+        """Say that there is a new span. Cheap; starts the threads when there are none."""
+        for worker in self._workers:
+            worker.wake()
 
     def flush(self, timeout: timedelta) -> bool:
-        """Wait until a whole round of moving and sending is done, and say whether it was."""
-        with self._changed:
-            self._rounds_wanted += 1
-            mine = self._rounds_wanted
-            self._changed.notify_all()
-            if not self._ensure_thread():
-                return False
-            return self._changed.wait_for(
-                lambda: self._rounds_done >= mine, timeout.total_seconds()
-            )
+        """Wait until a whole round of sending and tidying is done, and say whether it was."""
+        until = time.monotonic() + timeout.total_seconds()
+        rounds = [(worker, worker.ask()) for worker in self._dispatchers]
+        done = [worker.await_round(number, until) for worker, number in rounds]
+        return self._tidier.await_round(self._tidier.ask(), until) and all(done)
 
-    def stop(self, timeout: timedelta) -> None:
-        """Deliver what can be delivered in this time, then end; the rest stays on disk."""
-        with self._changed:
-            self._closing = True
-            share = self._limits.exit_start / self._limits.exit_time
-            self._start_until = time.monotonic() + timeout.total_seconds() * share
-            self._changed.notify_all()
-            if not self._begun:
-                self._ended = True
-                self._journal.close()
-            self._changed.wait_for(lambda: self._ended, timeout.total_seconds())
-            ended = self._ended
+    def deliver(self, timeout: timedelta) -> None:
+        """Make rounds until nothing waits, or no exporter takes anything more in this time."""
+        until = time.monotonic() + timeout.total_seconds()
+        while (left := until - time.monotonic()) > 0:
+            self.flush(timedelta(seconds=left))
+            waiting = [each for each in self._dispatchers if each.waiting]
+            waits = [each.state.until - time.time() for each in waiting]
+            throttled = [wait for wait in waits if wait > 0]
+            if throttled:
+                time.sleep(max(0.0, min(*throttled, until - time.monotonic())))
+            elif not any(each.progressed for each in waiting):
+                return
+
+    def begin_stop(self, timeout: timedelta | None = None) -> timedelta:
+        """Have the last rounds begun: for this time, or for what each exporter is known to need.
+
+        Returns the longest of these times.
+        """
+        if self._until is None:
+            self._until = {}
+            for dispatcher in self._dispatchers:
+                start, wait = dispatcher.exit_time()
+                if timeout is not None:
+                    wait = timeout.total_seconds()
+                    start = wait * (self._limits.exit_start / self._limits.exit_time)
+                self._until[dispatcher] = time.monotonic() + wait
+                dispatcher.close_in(start)
+        latest = max(self._until.values(), default=0.0) - time.monotonic()
+        return max(timedelta(seconds=latest), self._limits.exit_time)
+
+    def stop(self, timeout: timedelta | None = None) -> None:
+        """Deliver what can be delivered in time, then end; the rest stays on disk."""
+        until = time.monotonic() + (timeout or self._limits.exit_time).total_seconds()
+        self.begin_stop(timeout)
+        late = [each for each, until in (self._until or {}).items() if not each.await_end(until)]
+        self._tidier.close()
+        if self._tidier.begun:
+            least = time.monotonic() + self._limits.exit_time.total_seconds() / 2
+            self._tidier.await_end(max(until, least))
+        else:
+            self._journal.close()
+        waiting = [each for each in self._dispatchers if each.waiting or each in late]
         # What else is made from spans waits along with them: it is named where it waits alone.
-        routes = [route for route in self._routes if route.waiting]
-        spans = [route for route in routes if route.target.tells_spans]
-        waiting = [route.target.key for route in spans or routes]
-        if waiting or not ended:
+        spans = [each.key for each in waiting if each.tells_spans]
+        names = ", ".join(spans or [each.key for each in waiting])
+        if names and not self._journal.all_on_disk:
+            _logger.warning("spans for %s are lost: there is no disk to keep them", names)
+        elif names:
             _logger.warning(
                 "spans for %s are not delivered yet; they are kept in %s, and sent by the next"
                 " process that can",
-                ", ".join(waiting) or "the trace store",
+                names,
                 self._directory,
             )
 
     def forget_after_fork(self) -> None:
         """Start anew in a child process, without touching what belongs to the parent."""
-        self._leaked += [self._outbox.forget_after_fork(), *self._routes]
+        self._queue.forget_after_fork()
+        self._leaked += [self._workers, self._tidier.index.forget_after_fork()]
+        self._leaked += [each.forget_after_fork() for each in self._dispatchers]
         self._begin()
-
-    def _ensure_thread(self) -> bool:
-        """Start the thread if there is none, and say whether there is one; with the lock held."""
-        if self._thread is None and not self._closing:
-            self._begun = True
-            try:
-                threading.Thread(target=self._run, name="haas-otel-sender", daemon=True).start()
-            except RuntimeError:  # the interpreter is ending, or there are too many threads
-                self._begun = False
-                return False
-        return not self._ended
-
-    def _run(self) -> None:
-        with self._changed:
-            # A signal handler's exception may have struck between the start of a thread and the
-            # note of it: so the thread takes note itself, and a second one finds its place taken.
-            if self._thread is not None:
-                return
-            self._thread = threading.current_thread()
-        try:
-            self._work()
-        finally:
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
-
-    def _work(self) -> None:
-        from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
-
-        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-        closing = False
-        while not closing:
-            goal, closing = self._await_work()
-            try:
-                self._round(urgent=closing or goal > self._rounds_done)
-            except Exception:  # noqa: BLE001 - the thread outlives whatever goes wrong in a round
-                self._warn("round", "a round of delivery failed", exc_info=True)
-            with self._changed:
-                self._rounds_done = goal
-                self._changed.notify_all()
-        for route in self._routes:
-            route.shutdown()
-        self._outbox.close()
-        self._journal.close()
-
-    def _await_work(self) -> tuple[int, bool]:
-        """Wait for work; return the number of rounds asked for, and whether it is the last."""
-        with self._changed:
-            if self._changed.wait_for(lambda: self._woken or self._urgent, self._pause()):
-                # More spans may end at once: they go together.
-                self._changed.wait_for(lambda: self._urgent, self._limits.linger.total_seconds())
-            self._woken = False
-            return self._rounds_wanted, self._closing
-
-    @property
-    def _urgent(self) -> bool:
-        return self._closing or self._rounds_wanted > self._rounds_done
-
-    def _pause(self) -> float:
-        """Return the seconds until something is to be looked at though no span has ended."""
-        now = time.monotonic()
-        times = [route.retry_at - now for route in self._routes if route.waiting]
-        return max(0.05, min([self._limits.idle.total_seconds(), *times]))
-
-    def _round(self, *, urgent: bool) -> None:
-        self._collect()
-        self._adopt(urgent=urgent)
-        for route in self._routes:
-            self._deliver(route, urgent=urgent)
-            if self._may_start():
-                route.beat()
-        try:
-            self._outbox.prune()
-        except OutboxUnusable as error:
-            self._warn("outbox", "the trace store cannot be used: %s", error)
-
-    def _collect(self) -> None:
-        """Move this process's journal to the outbox."""
-        while True:
-            lines = self._journal.read()
-            if not lines.texts:
-                return
-            try:
-                self._count_dropped(self._outbox.add(lines.texts).dropped)
-            except OutboxUnusable as error:
-                self._warn("outbox", "the trace store cannot be used: %s", error)
-                if not self._deliver_directly(lines):
-                    return
-            self._journal.forget(lines)
-
-    def _adopt(self, *, urgent: bool) -> None:
-        """Move the journals of processes that are gone to the outbox."""
-        now = time.monotonic()
-        lately = self._adopted_at is not None and (
-            now - self._adopted_at < self._limits.idle.total_seconds()
-        )
-        if lately and (self._closing or not urgent):
-            return
-        self._adopted_at = now
-        try:
-            self._count_dropped(adopt(self._directory, self._outbox))
-        except (OSError, OutboxUnusable) as error:
-            self._warn("adopt", "a journal cannot be taken over: %s", error)
-
-    def _count_dropped(self, dropped: int) -> None:
-        self._dropped += dropped
-        if dropped:
-            self._warn(
-                "dropped", "%d undelivered spans dropped so far, oldest first", self._dropped
-            )
-
-    def _deliver(self, route: Route, *, urgent: bool) -> None:
-        """Send what waits for one exporter, until nothing is left or it does not take any."""
-        if not urgent and time.monotonic() < route.retry_at:
-            return
-        try:
-            while self._may_start():
-                leased = self._outbox.lease(route.target.key, self._journal.owner_id, route.batch)
-                route.waiting = bool(leased)
-                if not leased or not self._deliver_batch(route, leased):
-                    return
-            route.waiting = True
-        except (OSError, OutboxUnusable) as error:
-            self._warn("outbox", "the trace store cannot be used: %s", error)
-
-    def _deliver_batch(self, route: Route, leased: Sequence[Leased]) -> bool:
-        """Send one batch and say whether it is worth to go on with the next."""
-        key = route.target.key
-        worked_before = route.healthy
-        # Loading an exporter takes a while, and may have used up the time for starting a request.
-        if route.load() and self._may_start():
-            if route.export([each.body for each in leased]):
-                self._outbox.settle(key, leased)
-                self.delivered += len(leased) if route.target.tells_spans else 0
-                return True
-        else:
-            worked_before = False
-        given_up = self._outbox.release(key, leased, refused=worked_before)
-        if given_up:
-            _logger.error("%s has refused %d spans again and again: given up", key, given_up)
-        return worked_before
-
-    def _deliver_directly(self, lines: Lines) -> bool:
-        """Send lines that no outbox takes, and say whether all went out."""
-        bodies = [line.partition("\t")[2] for line in lines.texts]
-        for route in self._routes:
-            resting = time.monotonic() < route.retry_at and not self._closing
-            if resting or not (route.load() and self._may_start() and route.export(bodies)):
-                return False
-            self.delivered += len(bodies) if route.target.tells_spans else 0
-        return bool(self._routes)
-
-    def _may_start(self) -> bool:
-        return self._start_until is None or time.monotonic() < self._start_until
-
-    def _warn(self, kind: str, message: str, *arguments: object, exc_info: bool = False) -> None:
-        """Log a warning, at most once a minute for each kind."""
-        now = time.monotonic()
-        if now - self._warned_at.get(kind, -_WARN_EVERY_SECONDS) >= _WARN_EVERY_SECONDS:
-            self._warned_at[kind] = now
-            _logger.warning(message, *arguments, exc_info=exc_info)

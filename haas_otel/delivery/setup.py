@@ -6,8 +6,6 @@ import atexit
 import logging
 import os
 import threading
-import time
-from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +13,22 @@ from opentelemetry.sdk import _configuration as sdk_configuration
 
 from haas_otel.delivery.active import ActiveTasks
 from haas_otel.delivery.disk import SharedDisk
-from haas_otel.delivery.exporters import chosen_targets
+from haas_otel.delivery.exporters import chosen_names, chosen_targets
 from haas_otel.delivery.journal import Journal
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.location import telemetry_directory
-from haas_otel.delivery.logs import LogSender
-from haas_otel.delivery.logs import install as install_logs
 from haas_otel.delivery.metrics import chosen_metrics
 from haas_otel.delivery.processor import DurableSpanProcessor
 from haas_otel.ids import TaskRunIdGenerator, deciding_on_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+    from haas_otel.delivery.logs import SpanLogHandler
 
 _logger = logging.getLogger(__name__)
 DEFAULT_SERVICE_NAME = "haas-media"
@@ -40,8 +39,7 @@ _configured = False
 _processor: DurableSpanProcessor | None = None
 _journal: Journal | None = None
 _disk: SharedDisk | None = None
-_logs: LogSender | None = None
-_exit_began = 0.0
+_logs: SpanLogHandler | None = None
 
 
 class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
@@ -81,7 +79,10 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
         )
         _adopt_provider()
         _processor = processor
-        _logs = install_logs(resource)
+        if chosen_names("LOGS"):
+            from haas_otel.delivery.logs import install
+
+            _logs = install(resource)
 
 
 def configure() -> None:
@@ -94,10 +95,9 @@ def configure() -> None:
             return
         try:
             if not _adopt_provider():
-                # Functions registered last run first: logs are sent while spans are waited for.
-                atexit.register(_await_logs)
                 TaskSpanConfigurator().configure()  # type: ignore[no-untyped-call]
-                atexit.register(_end_logs)
+                # Registered after the provider's own, it runs before that.
+                atexit.register(_end)
         except Exception:
             _logger.exception("OpenTelemetry could not be set up; there will be no spans")
         _configured = True
@@ -157,26 +157,21 @@ def shutdown(timeout: timedelta) -> None:
 
 
 def deliver_pending(timeout: timedelta) -> int:
-    """Have our processor make one whole round, and return how many spans went out in it."""
+    """Have our processor send what it can, and return how many spans went out."""
     configure()
     if _processor is None:
         return 0
     before = _processor.delivered
-    _processor.force_flush(int(timeout.total_seconds() * 1000))
+    _processor.deliver(timeout)
     return _processor.delivered - before
 
 
-def _end_logs() -> None:
-    global _exit_began
-    _exit_began = time.monotonic()
-    if _logs is not None:
-        _logs.begin_end()
-
-
-def _await_logs() -> None:
-    if _logs is not None:
-        spent = timedelta(seconds=time.monotonic() - _exit_began)
-        _logs.await_end(max(Limits.exit_time - spent, timedelta(0)))
+def _end() -> None:
+    """Have logs sent while the last spans are, for no longer."""
+    if _processor is not None:
+        seconds = _processor.begin_shutdown()
+        if _logs is not None:
+            _logs.end(seconds)
 
 
 def _adopt_provider() -> bool:

@@ -8,20 +8,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from haas_otel.delivery.adoption import adopt
 from haas_otel.delivery.codec import load
+from haas_otel.delivery.index import FILE_NAME, Index, IndexUnusable
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.location import telemetry_directory
-from haas_otel.delivery.outbox import FILE_NAME, Outbox, OutboxUnusable
 from haas_otel.span import SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_COLUMNS = (
-    "body, (SELECT group_concat(target) FROM pending WHERE pending.span = spans.id) AS waiting"
-)
 _MOST_CANDIDATES = 10
 
 
@@ -46,8 +42,7 @@ class StoredEvent:
 class StoredSpan:
     """A finished span; ids in lower-case hex, times in ns since the epoch.
 
-    ``status`` is ``OK``, ``ERROR`` or ``UNSET``; ``waiting_for`` names the exporters that it has
-    not gone to yet.
+    ``status`` is ``OK``, ``ERROR`` or ``UNSET``.
     """
 
     trace_id: str
@@ -63,7 +58,6 @@ class StoredSpan:
     events: tuple[StoredEvent, ...] = ()
     scope_name: str = ""
     resource: dict[str, Any] = field(default_factory=dict)
-    waiting_for: tuple[str, ...] = ()
 
     @property
     def is_task(self) -> bool:
@@ -130,7 +124,7 @@ class StoredSpan:
 class TraceStore:
     """The spans kept in ``directory``, by default the one that this machine's processes share.
 
-    A store that was never written to is empty. Methods raise `OutboxUnusable` when the file
+    A store that was never written to is empty. Methods raise `IndexUnusable` when the file
     cannot be read.
     """
 
@@ -160,7 +154,7 @@ class TraceStore:
             conditions.append("task_type = ?")
             values.append(task_type)  # type: ignore[arg-type]
         query = (
-            f"SELECT {_COLUMNS} FROM spans WHERE {' AND '.join(conditions)}"  # noqa: S608 - constants
+            f"SELECT body FROM spans WHERE {' AND '.join(conditions)}"  # noqa: S608 - constants
             " ORDER BY start_ns DESC, id DESC LIMIT ?"
         )
         return [_stored(*row) for row in self._read(query, (*values, limit))]
@@ -176,10 +170,7 @@ class TraceStore:
             raise TraceNotFound(
                 f"{identifier!r} is no id: give a trace id or a task run's id, or how it begins"
             )
-        query = (
-            f"SELECT {_COLUMNS} FROM spans WHERE trace_id = ?"  # noqa: S608 - constants
-            " ORDER BY start_ns, id"
-        )
+        query = "SELECT body FROM spans WHERE trace_id = ? ORDER BY start_ns, id"
         return [_stored(*row) for row in self._read(query, (self._trace_id(identifier, digits),))]
 
     def _trace_id(self, identifier: str, digits: str) -> str:
@@ -213,18 +204,18 @@ class TraceStore:
             ) as connection:
                 return connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise OutboxUnusable(f"{path}: {error}") from error
+            raise IndexUnusable(f"{path}: {error}") from error
 
     def _collect(self) -> None:
-        """Take over what processes that have just ended left in their journals."""
+        """Read what processes have written that nobody has read yet."""
         if not self._directory.exists():
             return
-        outbox = Outbox(self._directory, Limits.from_environment())
-        with contextlib.suppress(OutboxUnusable, OSError), contextlib.closing(outbox):
-            adopt(self._directory, outbox)
+        index = Index(self._directory, Limits.from_environment())
+        with contextlib.suppress(IndexUnusable, OSError), contextlib.closing(index):
+            index.read_all()
 
 
-def _stored(body: str, waiting: str | None) -> StoredSpan:
+def _stored(body: str) -> StoredSpan:
     span = load(body)
     parent = span["parent"]
     return StoredSpan(
@@ -241,7 +232,6 @@ def _stored(body: str, waiting: str | None) -> StoredSpan:
         events=tuple(StoredEvent(e[0], e[1], _plain(e[2])) for e in span["events"]),
         scope_name=span["scope"][0] if span["scope"] else "",
         resource=_plain(span["resource"][0]),
-        waiting_for=tuple(waiting.split(",")) if waiting else (),
     )
 
 

@@ -1,29 +1,34 @@
-"""What waits in a trace store for its delivery."""
+"""What waits in a folder of spans for its delivery."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, suppress
 from typing import TYPE_CHECKING
+
+from haas_otel.delivery.journal import Journal
+from haas_otel.delivery.limits import Limits
+from haas_otel.delivery.owner import FOLDER
+from haas_otel.delivery.queue import Queue, read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def waiting(directory: Path) -> int:
-    """Return for how many deliveries the spans of a trace store wait."""
-    return _count(directory, "tried_at >= 0")
+    """Return for how many deliveries the spans of a folder wait."""
+    count = 0
+    queue = Queue(directory, Journal(directory), Limits(), ())
+    for path in (directory / FOLDER).glob("*.jsonl"):
+        for offset, line in read_lines(path, 0):
+            names = line.decode().partition("\t")[0]
+            if line[:1] in b"><" or not names:
+                continue
+            for key in names.split(","):
+                progress = queue._progress(path, key)
+                count += offset >= progress.position or offset in progress.left
+    return count
 
 
 def has_failed(directory: Path) -> bool:
-    """Say whether a delivery failed for which the spans of a trace store wait."""
-    with suppress(sqlite3.OperationalError):  # it is not made yet
-        return _count(directory, "tried_at > 0") > 0
-    return False
-
-
-def _count(directory: Path, condition: str) -> int:
-    address = f"file:{directory}/traces.db?mode=ro"
-    with closing(sqlite3.connect(address, uri=True)) as connection:
-        query = f"SELECT count(*) FROM pending WHERE {condition}"
-        return int(connection.execute(query).fetchone()[0])
+    """Say whether an exporter was tried, and has taken nothing."""
+    found = list(directory.glob("exporter-*.json"))
+    return bool(found) or bool(list((directory / FOLDER).glob("*.sent")))

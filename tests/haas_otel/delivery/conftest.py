@@ -14,7 +14,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from haas_otel.delivery.codec import SpanEncoder
-from haas_otel.delivery.outbox import line_of
 from tests.haas_otel.programs import Programs
 from tests.parts import require
 from tests.receiver import Receiver
@@ -98,7 +97,7 @@ def make_line(make_span: Callable[..., ReadableSpan]) -> Callable[..., str]:
     encoder = SpanEncoder()
 
     def make(*targets: str, **attributes: object) -> str:
-        return line_of(targets, encoder.encode(make_span(**attributes))).decode()
+        return f"{','.join(targets)}\t{encoder.encode(make_span(**attributes)).decode()}"
 
     return make
 

@@ -35,7 +35,7 @@ def interrupt(*_: object) -> None:
 
 def main() -> None:
     seeded = random.Random(int(sys.argv[2]))
-    limits = Limits(linger=timedelta(milliseconds=1))
+    limits = Limits(delay=timedelta(milliseconds=1))
     processor = DurableSpanProcessor(Path(sys.argv[1]), (), limits)
     scope = InstrumentationScope("Haas.Media.BackgroundTasks")
     signal.signal(signal.SIGALRM, interrupt)

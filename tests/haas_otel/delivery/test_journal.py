@@ -1,8 +1,8 @@
-"""A line is on disk when append returns, and stays there until it is forgotten."""
+"""A line is on disk when append returns, and stays there until it is sent."""
 
 from __future__ import annotations
 
-import fcntl
+import json
 import os
 import signal
 import threading
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_otel.delivery import journal as journal_module
-from haas_otel.delivery.adoption import open_records
-from haas_otel.delivery.journal import Journal, put_aside, read_all, segments
+from haas_otel.delivery.journal import Journal
 from haas_otel.delivery.owner import Owner, is_alive, owners
+from haas_otel.delivery.queue import is_span, open_records, read_lines, segments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,37 +27,19 @@ def files(directory: Path) -> list[Path]:
 
 
 def kept(journal: Journal) -> list[str]:
-    return list(journal.read().texts)
+    paths = segments(journal._directory, journal.begun) if journal.begun else []
+    lines = [line for path in paths for _, line in read_lines(path, 0) if is_span(line)]
+    return [line.decode().rstrip("\n") for line in [*lines, *journal.in_memory().values()]]
 
 
 def left_by_the_dead(directory: Path) -> list[str]:
     return [
-        text
+        line.decode().rstrip("\n")
         for owner_id in owners(directory)
         if not is_alive(directory, owner_id)
         for path in segments(directory, owner_id)
-        for lines in read_all(path)
-        for text in lines
+        for _, line in read_lines(path, 0)
     ]
-
-
-def test_lines_are_kept_in_order_until_forgotten(directory: Path) -> None:
-    journal = Journal(directory)
-    assert journal.empty
-    journal.append(b"one")
-    journal.append(b"two")
-
-    first = journal.read()
-    journal.append(b"three")
-    assert first.texts == ("one", "two")
-    assert kept(journal) == ["one", "two", "three"]
-
-    journal.forget(first)
-    assert kept(journal) == ["three"]
-    assert not journal.empty
-    journal.forget(journal.read())
-    assert journal.empty
-    assert kept(journal) == []
 
 
 def test_nobody_else_may_read_what_spans_tell(directory: Path) -> None:
@@ -99,19 +81,9 @@ def test_the_owner_of_a_lock_is_alive_until_it_resigns(directory: Path) -> None:
     assert not is_alive(directory, owner.id)
 
 
-def test_a_process_of_a_version_before_is_alive_by_the_lock_that_it_holds(directory: Path) -> None:
-    folder = directory / "owners"
-    folder.mkdir(parents=True)
-    with (folder / "1-before").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert is_alive(directory, "1-before")
-    assert not is_alive(directory, "1-before")
-
-
 def test_runs_that_go_on_are_known_until_they_end(
     directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "_ROTATE_BYTES", 10)
     journal = Journal(directory)
     for key in ("a", "b", "c"):
         journal.start(key, b'{"number": 1}')
@@ -120,98 +92,41 @@ def test_runs_that_go_on_are_known_until_they_end(
     journal.end("c")
     journal.end("c")
     owner_id = journal.owner_id
-    assert open_records(directory, owner_id) == {"b": {"number": 2}}
-    assert kept(journal) == ["a span"]
+    assert open_records(directory, owner_id) == {"b": '{"number": 2}'}
 
-    # A new file begins with what goes on.
-    before = files(directory)
-    journal.forget(journal.read())
-    assert files(directory) != before
-    assert open_records(directory, owner_id) == {"b": {"number": 2}}
-    assert journal.empty
+    # A new segment begins with what goes on: the ones before may be removed.
+    monkeypatch.setattr(journal_module, "_SEGMENT_BYTES", 10)
+    journal.append(b"another span")
+    first, _ = segments(directory, owner_id)
+    assert "b" in open_records(directory, owner_id)
+    first.unlink()
+    assert json.loads(open_records(directory, owner_id)["b"]) == {"number": 2}
+    assert kept(journal) == ["another span"]
 
     journal.close()
-    assert open_records(directory, owner_id) == {"b": {"number": 2}}
+    assert "b" in open_records(directory, owner_id)
     assert not is_alive(directory, owner_id)
 
 
-def test_a_journal_in_which_all_has_ended_is_removed(directory: Path) -> None:
-    journal = Journal(directory)
-    journal.start("a", b"{}")
-    journal.end("a")
-    journal.forget(journal.read())
-    journal.close()
-    assert list((directory / "journal").iterdir()) == []
+def test_what_a_version_before_has_left_of_runs_is_known(directory: Path) -> None:
+    (directory / "journal").mkdir(parents=True)
+    (directory / "journal" / "1-dead.open").write_text('>a\t{"number": 1}\n')
+
+    assert owners(directory) == ["1-dead"]
+    assert open_records(directory, "1-dead") == {"a": '{"number": 1}'}
 
 
-def test_a_full_file_makes_room_for_a_new_one(directory: Path, monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "_ROTATE_BYTES", 10)
-    journal = Journal(directory)
-    journal.append(b"x" * 20)
-    (first,) = files(directory)
-
-    journal.forget(journal.read())
-    journal.append(b"y")
-
-    (second,) = files(directory)
-    assert second != first
-    assert kept(journal) == ["y"]
-
-
-def test_forgetting_lines_of_a_file_that_is_gone_forgets_nothing_else(directory: Path) -> None:
-    journal = Journal(directory)
-    journal.append(b"old")
-    old = journal.read()
-    journal.close()
-    journal.append(b"new")
-
-    journal.forget(old)
-
-    assert kept(journal) == ["new"]
-
-
-def test_much_is_read_in_parts(directory: Path, monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "_READ_BYTES", 25)
-    journal = Journal(directory)
-    lines = [f"{number:09}" for number in range(7)] + ["z" * 60, "end"]
-    for line in lines:
-        journal.append(line.encode())
-
-    parts = []
-    while not journal.empty:
-        part = journal.read()
-        parts.append(list(part.texts))
-        journal.forget(part)
-
-    assert [line for part in parts for line in part] == lines
-    assert parts[0] == lines[:2]
-    assert ["z" * 60] in parts
-
-    journal.append(b"one more")
-    journal.close()
-    assert left_by_the_dead(directory) == [*lines, "one more"]
-
-
-def test_an_orphan_is_read_in_parts_and_without_its_torn_end(
+def test_a_journal_of_start_records_alone_leaves_nothing_when_all_has_ended(
     directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "_READ_BYTES", 8)
-    directory.mkdir()
-    path = directory / "1-dead-1.jsonl"
-    path.write_text("one\ntwo\nthree\nto")
-
-    assert list(read_all(path)) == [("one", "two"), ("three",)]
-
-
-def test_what_is_put_aside_is_no_orphan(directory: Path) -> None:
-    (directory / "journal").mkdir(parents=True)
-    path = directory / "journal" / "1-dead-1.jsonl"
-    path.write_text("rubbish\n")
-
-    kept_as = put_aside(path)
-
-    assert kept_as.read_text() == "rubbish\n"
-    assert owners(directory) == []
+    monkeypatch.setattr(journal_module, "_SEGMENT_BYTES", 10)
+    journal = Journal(directory, spans=False)
+    for number in range(5):
+        journal.start(f"{number}", b"{}")
+        journal.end(f"{number}")
+        assert len(files(directory)) == 1
+    journal.close()
+    assert list((directory / "journal").iterdir()) == []
 
 
 @pytest.mark.parametrize("small_disk", [64], indirect=True)
@@ -224,14 +139,12 @@ def test_a_full_disk_loses_no_line(small_disk: None, directory: Path, warnings: 
         journal.append(line.encode())
 
     assert not journal.all_on_disk
-    lines_read = journal.read()
-    assert sorted(text for text in lines_read.texts if len(text) == 1000) == lines
+    assert sorted(text for text in kept(journal) if len(text) == 1000) == lines
     (warning,) = warnings()
     assert "kept in memory only" in warning
 
     # Once there is room again, a line that was torn by the end of the disk harms no other.
-    journal.forget(lines_read)
-    assert kept(journal) == []
+    journal.forget(below=101)
     ballast.unlink()
     journal.append(b"after")
     assert kept(journal)[-1] == "after"
@@ -267,25 +180,9 @@ def test_memory_is_bounded_and_what_is_dropped_is_counted(
     assert [w for w in warnings() if "dropped" in w] == [
         f"{count} spans dropped: no disk, no collector takes them" for count in (1, 2, 4)
     ]
-    journal.forget(journal.read())
-    assert journal.empty
+    journal.forget(below=6)
+    assert kept(journal) == ["6"]
     journal.close()
-
-
-def test_a_journal_that_nobody_reads_does_not_fill_the_disk(
-    directory: Path, monkeypatch: MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal_module, "_MOST_BYTES", 10)
-    journal = Journal(directory)
-    journal.append(b"x" * 20)
-    lines = journal.read()
-
-    journal.append(b"too much")
-    assert not journal.all_on_disk
-
-    journal.forget(lines)
-    journal.append(b"fine again")
-    assert set(kept(journal)) == {"too much", "fine again"}
 
 
 def test_threads_do_not_mix_their_lines(directory: Path) -> None:

@@ -30,7 +30,7 @@ from prefect._internal.uuid7 import uuid7
 
 from haas_otel import delivery, ids
 from haas_otel.delivery import setup
-from haas_otel.delivery.exporters import Target, chosen_targets
+from haas_otel.delivery.exporters import chosen_targets, make_exporter
 from haas_otel.delivery.location import telemetry_directory
 from haas_otel.delivery.logs import LOGGERS, SpanLogHandler
 from haas_otel.ids import TaskRunIdGenerator
@@ -72,8 +72,7 @@ def _end_logs() -> None:
         for handler in [each for each in logger.handlers if isinstance(each, SpanLogHandler)]:
             logger.removeHandler(handler)
     if setup._logs is not None:
-        setup._logs.begin_end()
-        setup._logs.await_end(SOON)
+        setup._logs.end(SOON)
     assert not [t for t in threading.enumerate() if t.name == "haas-otel-logs"]
 
 
@@ -401,7 +400,7 @@ def test_the_console_is_an_exporter_like_any_other(
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
-    assert isinstance(Target("console").load(), ConsoleSpanExporter)
+    assert isinstance(make_exporter("console", "TRACES"), ConsoleSpanExporter)
     delivery.configure()
     end_a_span("on the console")
 
@@ -434,7 +433,7 @@ def test_a_credential_provider_keeps_its_own_session(monkeypatch: MonkeyPatch) -
     monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "nosuchthing")
 
     with pytest.raises(RuntimeError, match="nosuchthing"):
-        Target("otlp_proto_http").load()
+        make_exporter("otlp_proto_http", "TRACES")
 
 
 def test_spans_are_kept_in_prefect_s_home_unless_told_otherwise(

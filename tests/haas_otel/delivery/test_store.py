@@ -12,8 +12,8 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
+from haas_otel.delivery.index import IndexUnusable
 from haas_otel.delivery.limits import Limits
-from haas_otel.delivery.outbox import Outbox, OutboxUnusable
 from haas_otel.delivery.processor import DurableSpanProcessor
 from haas_otel.delivery.store import (
     AmbiguousTrace,
@@ -27,7 +27,7 @@ from haas_otel.delivery.waterfall import render_json, render_waterfall
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.haas_otel.given import MakeLine, MonkeyPatch
+    from tests.haas_otel.given import MonkeyPatch
 
 MS = 1_000_000
 BEGIN = 1_760_695_800_123 * MS  # 2025-10-17T10:10:00.123Z
@@ -157,17 +157,6 @@ def test_a_stored_span_tells_all_that_was_told(write: Writes, directory: Path) -
     assert span.attributes["numbers"] == [1, 2]
     assert span.events == (StoredEvent("task.started", BEGIN + 2 * MS, {}),)
     assert span.resource["telemetry.sdk.language"] == "python"
-    assert span.waiting_for == ()
-
-
-def test_a_span_that_waits_says_for_whom(directory: Path, make_line: MakeLine) -> None:
-    outbox = Outbox(directory, Limits())
-    outbox.add([make_line("otlp", "console")])
-    outbox.close()
-
-    (span,) = TraceStore(directory).tasks()
-
-    assert sorted(span.waiting_for) == ["console", "otlp"]
 
 
 def test_json_has_the_shape_of_the_specification(write: Writes, directory: Path) -> None:
@@ -274,7 +263,7 @@ def test_a_store_that_cannot_be_read_is_said(directory: Path) -> None:
         connection.execute("CREATE TABLE other (x)")
         connection.execute("PRAGMA user_version = 99")
 
-    with pytest.raises(OutboxUnusable, match=r"traces\.db"):
+    with pytest.raises(IndexUnusable, match=r"traces\.db"):
         TraceStore(directory).tasks()
 
 

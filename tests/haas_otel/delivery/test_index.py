@@ -1,0 +1,301 @@
+"""One file for all processes: each span once, readable, bounded, and mended when it is damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from haas_otel.delivery.index import Index, IndexUnusable
+from haas_otel.delivery.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.haas_otel.given import MakeLine, MonkeyPatch, Warnings
+    from tests.haas_otel.programs import Programs
+
+    Add = Callable[..., None]
+
+LIMITS = Limits()
+
+
+@pytest.fixture
+def index(directory: Path) -> Iterator[Index]:
+    opened = Index(directory, LIMITS)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def add(directory: Path) -> Add:
+    """Append lines to a segment and have it read."""
+
+    def add(index: Index, *lines: str, segment: str = "1-dead-1.jsonl") -> None:
+        path = directory / "journal" / segment
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+        index.read([path])
+
+    return add
+
+
+def stored(directory: Path) -> int:
+    with sqlite3.connect(directory / "traces.db") as connection:
+        return connection.execute("SELECT count(*) FROM spans").fetchone()[0]
+
+
+def ids(line: str) -> list[str]:
+    return json.loads(line.partition("\t")[2])["context"][:2]
+
+
+def test_a_span_is_known_once_and_its_copies_are_known_as_such(
+    index: Index, directory: Path, make_line: MakeLine, add: Add
+) -> None:
+    line = make_line("otlp")
+    add(index, line, line)
+    add(index, line, segment="2-dead-1.jsonl")
+
+    first = directory / "journal" / "1-dead-1.jsonl"
+    again = len(line) + 1
+    assert stored(directory) == 1
+    assert index.copies(first, [(0, *ids(line)), (again, *ids(line))]) == {again}
+    assert index.copies(first.with_name("2-dead-1.jsonl"), [(0, *ids(line))]) == {0}
+    assert index.has(*ids(line))
+    assert index.segments()["1-dead-1.jsonl"] == (2 * again, "otlp")
+
+
+def test_what_is_no_span_is_counted_and_harms_no_other(
+    index: Index, directory: Path, make_line: MakeLine, add: Add, warnings: Warnings
+) -> None:
+    good = make_line("otlp")
+    span = json.loads(good.partition("\t")[2])
+    rubbish = [
+        "no tab",
+        "otlp\t{",
+        "otlp\t[]",
+        "otlp\t{}",
+        "otlp\t" + "[" * 100_000,
+        "otlp\t" + json.dumps(span | {"start": None}),
+        "otlp\t" + json.dumps(span | {"attributes": 1}),
+    ]
+
+    add(index, *rubbish, good)
+
+    assert stored(directory) == 1
+    assert warnings() == ["7 lines are no spans: left out"]
+
+
+def test_odd_attributes_are_stored_all_the_same(
+    index: Index, make_line: MakeLine, directory: Path, add: Add
+) -> None:
+    odd = make_line(task_duration_ms="fast", task_type=[1, 2], task_status=b"x")
+    add(index, odd, make_line(task_duration_ms=True))
+
+    assert stored(directory) == 2
+
+
+def test_what_waits_in_a_file_of_the_version_before_is_put_into_a_segment(
+    index: Index, directory: Path, make_line: MakeLine, add: Add
+) -> None:
+    waits, sent = make_line("otlp"), make_line("otlp")
+    add(index, sent, waits)
+    index.close()
+    (directory / "journal" / "1-dead-1.jsonl").unlink()
+    with sqlite3.connect(directory / "traces.db") as connection:
+        connection.executescript("""
+            ALTER TABLE spans DROP COLUMN source; DROP TABLE segments;
+            CREATE TABLE pending (target TEXT, span INTEGER, size INTEGER);
+            INSERT INTO pending VALUES ('otlp', 2, 10), ('metrics', 2, 10);
+            PRAGMA user_version = 1;
+        """)
+
+    index.read_all()
+
+    (segment,) = (directory / "journal").glob("*.jsonl")
+    assert segment.read_text().replace("metrics,", "").replace(",metrics", "") == f"{waits}\n"
+    assert index.copies(segment, [(0, *ids(waits))]) == set()
+    assert index.copies(segment, [(0, *ids(sent))]) == {0}
+
+
+def test_the_latest_spans_are_kept_up_to_a_number(
+    directory: Path, make_line: MakeLine, add: Add, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr("haas_otel.delivery.index._AT_ONCE", 2)
+    index = Index(directory, replace(LIMITS, kept_spans=3))
+    add(index, *(make_line() for _ in range(10)))
+
+    index.prune()
+
+    assert stored(directory) == 3
+
+
+def test_pruning_is_done_once_in_a_while_by_one_process(
+    directory: Path, make_line: MakeLine, add: Add
+) -> None:
+    index = Index(directory, replace(LIMITS, kept_spans=0))
+    index.prune()
+    add(index, make_line())
+
+    index.prune()
+    assert stored(directory) == 1
+
+    Index(directory, replace(LIMITS, kept_spans=0, prune_every=timedelta(0))).prune()
+    assert stored(directory) == 0
+
+
+def test_a_file_that_is_damaged_while_it_is_used_is_put_aside(
+    index: Index, directory: Path, make_line: MakeLine, add: Add
+) -> None:
+    add(index, *(make_line("otlp") for _ in range(200)))
+    index.close()
+    with (directory / "traces.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(200_000))
+
+    add(index, make_line("otlp"))
+
+    assert stored(directory) > 0
+    assert list(directory.glob("traces.db.corrupt-*"))
+
+
+def test_two_who_find_it_damaged_put_it_aside_once(
+    directory: Path, make_line: MakeLine, add: Add, warnings: Warnings
+) -> None:
+    directory.mkdir()
+    (directory / "traces.db").write_bytes(b"rubbish " * 1000)
+    line = make_line("otlp")
+    indexes = [Index(directory, LIMITS) for _ in range(8)]
+    barrier = threading.Barrier(len(indexes))
+
+    def work(each: Index) -> None:
+        barrier.wait()
+        add(each, line)
+
+    threads = [threading.Thread(target=work, args=(each,)) for each in indexes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert stored(directory) == 1
+    (aside,) = directory.glob("traces.db.corrupt-*")
+    assert aside.read_bytes().startswith(b"rubbish")
+    (warning,) = warnings()
+    assert "put aside" in warning
+
+
+def test_one_who_has_it_open_moves_to_the_new_file(
+    index: Index, directory: Path, make_line: MakeLine, add: Add
+) -> None:
+    add(index, make_line("otlp"))
+    for path in directory.glob("traces.db*"):
+        path.rename(f"{path}.old")
+    other = Index(directory, LIMITS)
+    add(other, make_line("otlp"))
+
+    add(index, make_line("otlp"))
+
+    assert stored(directory) == 3  # read anew, all of them
+
+
+def test_a_file_that_was_removed_is_made_again(
+    index: Index, directory: Path, make_line: MakeLine, add: Add
+) -> None:
+    add(index, make_line())
+    for path in directory.glob("traces.db*"):
+        path.unlink()
+
+    add(index, make_line())
+    assert stored(directory) >= 1
+
+
+def test_the_file_of_a_newer_version_is_left_alone(
+    index: Index, directory: Path, make_line: MakeLine, add: Add
+) -> None:
+    add(index, make_line())
+    index.close()
+    with sqlite3.connect(directory / "traces.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(IndexUnusable, match="newer version"):
+        add(index, make_line())
+    assert stored(directory) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_said(
+    directory: Path, make_line: MakeLine, add: Add
+) -> None:
+    directory.write_text("a file")
+
+    with pytest.raises(IndexUnusable, match="otel"):
+        Index(directory, LIMITS).read_all()
+
+
+def test_a_damaged_file_that_cannot_be_renamed_is_said(
+    directory: Path, make_line: MakeLine, add: Add
+) -> None:
+    directory.mkdir()
+    (directory / "traces.db").write_bytes(b"rubbish " * 1000)
+    (directory / "repair.lock").mkdir()
+
+    with pytest.raises(IndexUnusable, match="repair"):
+        add(Index(directory, LIMITS), make_line())
+
+
+def test_a_file_that_stays_damaged_is_said(
+    directory: Path, make_line: MakeLine, add: Add, monkeypatch: MonkeyPatch
+) -> None:
+    directory.mkdir()
+    (directory / "traces.db").write_bytes(b"rubbish " * 1000)
+    monkeypatch.setattr("haas_otel.delivery.index._is_broken", lambda path: False)
+
+    with pytest.raises(IndexUnusable, match="not a database"):
+        add(Index(directory, LIMITS), make_line())
+
+
+def test_a_locked_file_is_not_taken_for_a_damaged_one(
+    index: Index, directory: Path, make_line: MakeLine, add: Add, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr("haas_otel.delivery.index._BUSY_SECONDS", 0.05)
+    add(index, make_line())
+    blocker = sqlite3.connect(directory / "traces.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    index.close()
+
+    with pytest.raises(IndexUnusable, match="locked"):
+        add(index, make_line())
+
+    blocker.execute("ROLLBACK")
+    index.read_all()
+    assert stored(directory) == 2
+    assert not list(directory.glob("*.corrupt*"))
+
+
+def test_many_processes_begin_the_file_together(
+    directory: Path, make_line: MakeLine, add: Add, processes: Programs
+) -> None:
+    segment = directory / "journal" / "1-dead-1.jsonl"
+    segment.parent.mkdir(parents=True)
+    segment.write_text("".join(f"{make_line('otlp')}\n" for _ in range(50)))
+    program = (
+        "import sys; from pathlib import Path; from haas_otel.delivery.index import Index;"
+        "from haas_otel.delivery.limits import Limits; sys.stdin.readline();"
+        "Index(Path(sys.argv[1]), Limits()).read_all()"
+    )
+    started = [processes.start(program, str(directory), program="-c") for _ in range(4)]
+    for process in started:
+        process.stdin.write("go\n")
+    for process in started:
+        process.communicate()
+        assert process.returncode == 0
+
+    assert stored(directory) == 50
