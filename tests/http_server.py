@@ -21,6 +21,7 @@ class Reply:
     status: int
     body: bytes = b""
     content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class HttpServer:
@@ -50,6 +51,8 @@ class HttpServer:
                 self.send_response(reply.status)
                 self.send_header("Content-Type", reply.content_type)
                 self.send_header("Content-Length", str(len(reply.body)))
+                for header in reply.headers:
+                    self.send_header(*header)
                 self.end_headers()
                 self.wfile.write(reply.body)
 

@@ -10,6 +10,8 @@ the same faults work for both protocols, on connections that are open already as
 - ``drop``: the connection dies in the middle of the request.
 - ``unanswered``: the request is taken and *recorded*, then the connection dies before the answer.
 
+Besides, ``rule`` may answer each request by what is in it: with a `Refusal`, or `Partial`.
+
 What arrives is kept in order of arrival, duplicates included. Only ``unanswered`` records what the
 sender has to take for lost.
 
@@ -23,11 +25,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
@@ -46,7 +51,6 @@ from tests.http_server import HttpServer, Reply
 from tests.received import ReceivedRequest, ReceivedSpan, decode_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -55,6 +59,28 @@ Fault = Literal["refuse", "silent", "hang", "503", "drop", "unanswered"]
 
 # The answer to a request that was recorded is with its sender by then.
 _ANSWER_SECONDS = 0.15
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that takes nothing, as a status of HTTP; over gRPC what means the same.
+
+    With ``wait`` it says after how many seconds to try again.
+    """
+
+    status: Literal["400", "413", "429", "503"]
+    wait: int | None = None
+
+
+@dataclass(frozen=True)
+class Partial:
+    """An answer to a request of which so much was not taken; all of it is recorded."""
+
+    rejected: int
+    message: str = "for a test"
+
+
+Rule = Callable[[str, Any], Refusal | Partial | None]
 
 
 @dataclass
@@ -101,6 +127,7 @@ class Receiver:
     def __init__(self) -> None:
         self._record = _Record()
         self._fault: Fault | None = None
+        self.rule: Rule = lambda _signal, _message: None
         self._required_headers: dict[str, str] = {}
         self._front: FaultyPort | None = None
         self._server: _GrpcServer | _HttpServer | None = None
@@ -255,7 +282,9 @@ class Receiver:
     ) -> None:
         self.stop()
 
-    def _handle(self, signal: str, headers: dict[str, str], message: Any) -> str:
+    def _handle(
+        self, signal: str, headers: dict[str, str], message: Any
+    ) -> str | Refusal | Partial:
         """Take one decoded request; return what is to be answered."""
         fault, unhung = self._fault, self._unhung
         if any(headers.get(k.lower()) != v for k, v in self._required_headers.items()):
@@ -265,7 +294,12 @@ class Receiver:
         if fault == "hang":
             unhung.wait()
             return "cut"
+        ruled = self.rule(signal, message)
+        if isinstance(ruled, Refusal):
+            return ruled
         self._record.add(signal, headers, message)
+        if ruled is not None:
+            return ruled
         return "cut" if fault == "unanswered" else "ok"
 
 
@@ -274,7 +308,7 @@ class _GrpcServer:
 
     def __init__(
         self,
-        handle: Callable[[str, dict[str, str], Any], str],
+        handle: Callable[[str, dict[str, str], Any], Any],
         certificate: Path | None,
         key: Path | None,
         signals: tuple[str, ...],
@@ -301,7 +335,7 @@ class _GrpcServer:
 
     @staticmethod
     def _method(
-        signal: str, handle: Callable[[str, dict[str, str], Any], str]
+        signal: str, handle: Callable[[str, dict[str, str], Any], Any]
     ) -> Callable[[Any, grpc.ServicerContext], Any]:
         errors = {
             "503": (grpc.StatusCode.UNAVAILABLE, "503"),
@@ -314,9 +348,11 @@ class _GrpcServer:
                 context.abort(*errors["cut"])
             headers = {k: str(v) for k, v in context.invocation_metadata()}
             answer = handle(signal, headers, message)
-            if answer != "ok":
+            if isinstance(answer, Refusal):
+                _refuse(context, answer)
+            if isinstance(answer, str) and answer != "ok":
                 context.abort(*errors[answer])
-            return _MESSAGES[signal][1]()
+            return _response(signal, answer)
 
         return export
 
@@ -329,7 +365,7 @@ class _HttpServer(HttpServer):
 
     def __init__(
         self,
-        handle: Callable[[str, dict[str, str], Any], str],
+        handle: Callable[[str, dict[str, str], Any], Any],
         certificate: Path | None,
         key: Path | None,
         signals: tuple[str, ...],
@@ -338,14 +374,44 @@ class _HttpServer(HttpServer):
             signal = path.removeprefix("/v1/")
             if signal not in signals:
                 return Reply(404)
-            request, response = _MESSAGES[signal]
+            request, _ = _MESSAGES[signal]
             word = handle(signal, headers, request.FromString(body))
             if word == "cut":
                 return None
-            status, content = (200, response().SerializeToString()) if word == "ok" else (word, b"")
-            return Reply(int(status), content, "application/x-protobuf")
+            if isinstance(word, Refusal):
+                after = (("Retry-After", str(word.wait)),) if word.wait is not None else ()
+                return Reply(int(word.status), headers=after)
+            if word == "ok" or isinstance(word, Partial):
+                content = _response(signal, word).SerializeToString()
+                return Reply(200, content, "application/x-protobuf")
+            return Reply(int(word))
 
         super().__init__(answer, certificate, key)
+
+
+def _response(signal: str, answer: str | Partial) -> Any:
+    response = _MESSAGES[signal][1]()
+    if isinstance(answer, Partial):
+        counts = {"traces": "spans", "metrics": "data_points", "logs": "log_records"}
+        setattr(response.partial_success, f"rejected_{counts[signal]}", answer.rejected)
+        response.partial_success.error_message = answer.message
+    return response
+
+
+def _refuse(context: grpc.ServicerContext, refusal: Refusal) -> None:
+    code = {
+        "400": grpc.StatusCode.INVALID_ARGUMENT,
+        "413": grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "429": grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "503": grpc.StatusCode.UNAVAILABLE,
+    }[refusal.status]
+    if refusal.wait is not None:
+        status = Status(code=code.value[0])
+        info = RetryInfo()
+        info.retry_delay.FromSeconds(refusal.wait)
+        status.details.add().Pack(info)
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    context.abort(code, refusal.status)
 
 
 def _write_certificate(directory: Path) -> tuple[Path, Path]:

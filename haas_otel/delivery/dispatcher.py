@@ -39,6 +39,7 @@ _logger = logging.getLogger(__name__)
 # So many spans that fail one after the other, each alone: the fault is hardly theirs.
 _FAILURES_IN_A_ROW = 8
 _WORTH_CUTTING = 64 * 1024
+_BY_CONTENT = (Kind.TOO_LARGE, Kind.REFUSED)
 
 
 class ExporterState:
@@ -325,12 +326,13 @@ class Dispatcher(Worker):
         if not self._may_start():
             return Answer(Kind.UNREACHABLE)
         answer = self._call(lambda exporter: exporter.send(spans)) or Answer(Kind.FAILED)
-        if answer.kind is Kind.FAILED and not self._healthy and self._may_start():
+        doubtful = answer.kind is Kind.FAILED or (len(spans) == 1 and answer.kind in _BY_CONTENT)
+        if doubtful and not self._healthy and self._may_start():
             # The collector's fault, or that of a span? One that does not even take nothing is down.
             nothing = self._call(lambda exporter: exporter.probe())
-            if nothing is not None and nothing.kind is not Kind.TAKEN:
-                answer = Answer(Kind.UNREACHABLE, answer.reason, answer.code)
             self._healthy = nothing is not None and nothing.kind is Kind.TAKEN
+            if nothing is not None and not self._healthy and answer.kind is Kind.FAILED:
+                answer = Answer(Kind.UNREACHABLE, answer.reason, answer.code)
         self._account(answer, len(spans))
         return answer
 

@@ -150,15 +150,20 @@ class Queue:
         return items, position
 
     def take_left(self, path: Path, key: str, left: dict[int, int], tries: int) -> list[Item]:
-        """Return spans that were left after so many tries: ever fewer, at last one at a time."""
+        """Return some of the spans that were left after so many tries.
+
+        Of those that a collector did not take together only half: at last one is alone.
+        """
         items: list[Item] = []
         room = self._limits.request_bytes
+        group = [offset for offset, count in left.items() if count == tries]
+        most = min(self._limits.batch, max(1, len(group) // 2) if tries else len(group))
         with path.open("rb") as file:
-            for offset in [each for each, count in left.items() if count == tries]:
+            for offset in group[:most]:
                 file.seek(offset)
                 line = file.readline()
                 room -= len(line)
-                if (items and room < 0) or len(items) >= max(1, self._limits.batch >> tries):
+                if items and room < 0:
                     break
                 items.append(Item(offset, offset + len(line), self._body(line, key) or "", tries))
         return items

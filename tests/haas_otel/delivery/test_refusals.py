@@ -1,0 +1,276 @@
+"""What a collector will not take holds nothing else up: by size, by span, for a time, in part."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from haas_otel.delivery.exporters import SpanTarget, chosen_targets
+from haas_otel.delivery.limits import Limits
+from haas_otel.delivery.logs import LogExporting, SpanLogHandler
+from haas_otel.delivery.processor import DurableSpanProcessor
+from tests.haas_otel.waits import waiting
+from tests.receiver import Partial, Receiver, Refusal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.haas_otel.given import LogCapture, MonkeyPatch, Warnings
+
+MIB = 1024 * 1024
+QUICK = Limits(delay=timedelta(milliseconds=20))
+Run = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def _to_receiver(receiver: Receiver, monkeypatch: MonkeyPatch) -> None:
+    for name, value in receiver.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def run(directory: Path) -> Run:
+    """A short run: spans of these names and sizes, then the end that every process has."""
+
+    def run(*spans: tuple[str, int], targets: Any = None) -> None:
+        chosen = chosen_targets() if targets is None else targets
+        processor = DurableSpanProcessor(directory, chosen, QUICK)
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        tracer = provider.get_tracer("Haas.Media.BackgroundTasks", "0.1.0")
+        for name, size in spans:
+            attributes = {"task.id": name, "exception.stacktrace": "x" * size}
+            tracer.start_span(name, attributes=attributes).end()
+        processor.force_flush(60_000)
+        processor.shutdown()
+
+    return run
+
+
+def some(count: int, size: int = 10, name: str = "span") -> list[tuple[str, int]]:
+    return [(f"{name} {number}", size) for number in range(count)]
+
+
+def arrived(receiver: Receiver) -> set[str]:
+    assert receiver.duplicates == {}
+    return {span.name for span in receiver.spans}
+
+
+def named(*names: str, refusal: Refusal) -> Callable[[str, Any], Refusal | None]:
+    """Refuse each request with a span of these names in it."""
+
+    def rule(_: str, message: Any) -> Refusal | None:
+        spans = [
+            span.name
+            for resource in message.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+        return refusal if set(names) & set(spans) else None
+
+    return rule
+
+
+def no_more_than(size: int) -> Callable[[str, Any], Refusal | None]:
+    return lambda _, message: Refusal("413") if message.ByteSize() > size else None
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [some(300, 60_000), some(3000, 9_000), [*some(100), ("large", 5 * MIB)]],
+    ids=["300 of 60 kB", "3000 of 9 kB", "one of 5 MB among 100"],
+)
+def test_large_spans_go_out_in_requests_of_a_bounded_size(
+    spans: list[tuple[str, int]], receiver: Receiver, run: Run, directory: Path, warnings: Warnings
+) -> None:
+    receiver.rule = no_more_than(4 * MIB)
+
+    run(*spans)
+    run()
+
+    assert arrived(receiver) == {name for name, _ in spans}
+    assert waiting(directory) == 0
+    cut = [warning for warning in warnings() if "is cut" in warning]
+    assert cut == (
+        ["a span was too large for otlp, and is cut: large"] if len(spans) == 101 else []
+    )
+    for span in receiver.spans:
+        assert span.attributes.get("haas_otel.cut", False) is (span.name == "large")
+        assert span.attributes["task.id"] == span.name
+
+
+def test_what_is_too_large_though_it_is_cut_is_given_up_in_one_line(
+    receiver: Receiver, run: Run, directory: Path, warnings: Warnings
+) -> None:
+    receiver.rule = no_more_than(900)
+
+    run(*some(20), ("large", 200_000), *some(20, name="later"))
+    run()
+
+    assert arrived(receiver) == {name for name, _ in (*some(20), *some(20, name="later"))}
+    assert waiting(directory) == 0
+    (line,) = warnings()
+    assert line.startswith("otlp does not take 1 spans, given up: large ")
+
+
+@pytest.mark.parametrize("status", ["400", "413", "503"])
+def test_a_span_that_is_refused_holds_no_other_up(
+    status: Any, receiver: Receiver, run: Run, directory: Path, warnings: Warnings
+) -> None:
+    receiver.rule = named("span 0", "span 17", refusal=Refusal(status))
+
+    run(*some(100))
+    run(*some(5, name="later"))
+
+    expected = {name for name, _ in (*some(100), *some(5, name="later"))}
+    assert arrived(receiver) == expected - {"span 0", "span 17"}
+    if status == "400":  # it will never be taken
+        assert waiting(directory) == 0
+        (line,) = warnings()
+        assert line.startswith("otlp does not take 2 spans, given up: span 0 ")
+        return
+    assert waiting(directory) == 2
+    receiver.rule = lambda *_: None
+    run()
+    assert arrived(receiver) == expected
+
+
+def test_a_collector_that_throttles_is_waited_for_and_nothing_is_lost(
+    receiver: Receiver, run: Run, directory: Path
+) -> None:
+    receiver.rule = lambda *_: Refusal("429", wait=1)
+    run(*some(10))
+    first = len(receiver.requests)
+    asked: list[float] = []
+
+    def count(*_: Any) -> None:
+        asked.append(time.time())
+
+    receiver.rule = count
+    began = time.time()
+    # The moment is on disk: the next process does not ask before it.
+    for _ in range(3):
+        run(*some(1, name=f"more {len(asked)}"))
+    processor = DurableSpanProcessor(directory, chosen_targets(), QUICK)
+    processor.deliver(timedelta(seconds=20))
+    processor.shutdown()
+
+    assert first == 0
+    assert len(arrived(receiver)) >= 11
+    assert waiting(directory) == 0
+    assert asked
+    assert min(asked) >= began
+
+
+def test_a_span_for_which_the_collector_throttles_lets_others_by(
+    receiver: Receiver, run: Run, directory: Path
+) -> None:
+    receiver.rule = named("span 3", refusal=Refusal("429", wait=0))
+    run(*some(10))
+
+    for number in range(8):
+        run(*some(3, name=f"run {number}"))
+
+    later = {f"run {number} {each}" for number in range(8) for each in range(3)}
+    assert arrived(receiver) == {name for name, _ in some(10) if name != "span 3"} | later
+    assert waiting(directory) == 1
+
+
+def test_what_is_taken_in_part_is_a_warning_that_counts(
+    receiver: Receiver, run: Run, directory: Path, warnings: Warnings
+) -> None:
+    receiver.rule = lambda _, message: Partial(2) if message.resource_spans else None
+
+    run(*some(5))
+
+    assert waiting(directory) == 0
+    assert warnings() == ["otlp took requests in part, and rejected 2 spans so far: for a test"]
+
+
+def test_one_exporter_is_not_touched_by_what_befalls_another(
+    receiver: Receiver, run: Run, monkeypatch: MonkeyPatch
+) -> None:
+    spans = some(50)
+    receiver.rule = named("span 9", refusal=Refusal("503"))
+    with Receiver().start() as throttled, Receiver().start() as healthy:
+        throttled.rule = lambda *_: Refusal("429", wait=60)
+
+        class To(SpanTarget):
+            def load(self) -> Any:
+                with monkeypatch.context() as patch:
+                    patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", self.key)
+                    return SpanTarget(f"otlp_proto_{self.name}", self.key).load()
+
+        kind = "http" if receiver.protocol == "http/protobuf" else "grpc"
+        poisoned = receiver.endpoint
+        targets = [To(kind, poisoned), To("grpc", throttled.endpoint), To("grpc", healthy.endpoint)]
+        run(*spans, targets=targets)
+
+        assert arrived(healthy) == {name for name, _ in spans}
+        assert arrived(receiver) == {name for name, _ in spans} - {"span 9"}
+        assert arrived(throttled) == set()
+
+
+@pytest.mark.parametrize("seconds", [0.7, 1.5])
+def test_a_collector_that_answers_late_gets_each_span_once(
+    seconds: float, receiver: Receiver, run: Run, directory: Path
+) -> None:
+    def late(*_: Any) -> None:
+        time.sleep(seconds)
+
+    receiver.rule = late
+    for number in range(4):
+        processor = DurableSpanProcessor(directory, chosen_targets(), QUICK)
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        provider.get_tracer("x").start_span(f"{number}").end()
+        processor.shutdown()
+    run()
+
+    assert arrived(receiver) == {"0", "1", "2", "3"}
+
+
+def test_spans_for_an_exporter_that_is_asked_for_no_more_go_to_others(
+    receiver: Receiver, run: Run, directory: Path, warnings: Warnings
+) -> None:
+    run(*some(3), targets=[SpanTarget("OTLP", "OTLP")])
+    assert waiting(directory) == 3
+
+    run()
+
+    assert arrived(receiver) == {name for name, _ in some(3)}
+    assert "OTLP is asked for no more: what waits for it goes to others" in warnings()
+    assert list((directory / "journal").iterdir()) == []
+
+
+def test_log_lines_are_sent_whatever_their_size_and_their_bytes(
+    receiver: Receiver, monkeypatch: MonkeyPatch, caplog: LogCapture
+) -> None:
+    from opentelemetry.sdk.resources import Resource
+
+    receiver.rule = no_more_than(4 * MIB)
+    handler = SpanLogHandler(LogExporting(["otlp"]), Resource({}))
+    logger = logging.getLogger("haas_media.of_a_test")
+    logger.addHandler(handler)
+    try:
+        for number in range(600):
+            logger.warning("%d %s", number, "x" * 12_000)
+        logger.warning("a file name: %s", "caf\udce9")
+    finally:
+        logger.removeHandler(handler)
+        handler.end(timedelta(seconds=30))
+
+    texts = [
+        record.body.string_value
+        for resource in receiver.logs
+        for scope in resource.scope_logs
+        for record in scope.log_records
+    ]
+    assert len(texts) == 601
+    assert texts[-1] == r"a file name: caf\udce9"
