@@ -35,6 +35,7 @@ def main() -> None:
         make_one_span_and_exit(sys.argv[2])
         return
     cost_of_a_span()
+    backlog()
     cost_of_an_exit("stock" if "--stock" in sys.argv else None)
 
 
@@ -42,7 +43,7 @@ def cost_of_a_span() -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-    from haas_otel.delivery.exporters import Target
+    from haas_otel.delivery.exporters import SpanExporting, SpanTarget
     from haas_otel.delivery.limits import Limits
     from haas_otel.delivery.processor import DurableSpanProcessor
 
@@ -50,15 +51,15 @@ def cost_of_a_span() -> None:
         def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002 - the interface
             return SpanExportResult.SUCCESS
 
-    class ToNowhere(Target):
-        def load(self) -> SpanExporter:
-            return Nowhere()
+    class ToNowhere(SpanTarget):
+        def load(self) -> SpanExporting:
+            return SpanExporting(Nowhere())
 
     with tempfile.TemporaryDirectory() as folder:
         # Only what the caller's thread pays: the background rounds are kept out of the way.
-        limits = Limits(linger=timedelta(hours=1))
+        limits = Limits(delay=timedelta(hours=1))
         stored = DurableSpanProcessor(Path(folder) / "stored", (), limits)
-        sent = DurableSpanProcessor(Path(folder) / "sent", (ToNowhere("nowhere"),), limits)
+        sent = DurableSpanProcessor(Path(folder) / "sent", (ToNowhere("", "nowhere"),), limits)
         batch = BatchSpanProcessor(
             Nowhere(), max_queue_size=100_000, schedule_delay_millis=3_600_000
         )
@@ -87,6 +88,38 @@ def cost_of_a_span() -> None:
     for name, each in costs.items():
         cost = statistics.median(each)
         print(f"{name:36} {cost:8.1f} {cost / bare:7.2f} {cost - bare:9.1f}")
+    print()
+
+
+def backlog() -> None:
+    """20,000 spans wait, the collector comes back: time, memory and what arrived."""
+    program = (
+        "import resource, time; from datetime import timedelta; from haas_otel import delivery;"
+        "delivery.configure(); t = time.perf_counter();"
+        "sent = delivery.deliver_pending(timedelta(seconds=60));"
+        "print(sent, time.perf_counter() - t,"
+        " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    for protocol in ("grpc", "http/protobuf"):
+        with tempfile.TemporaryDirectory() as folder, Receiver().start(protocol) as receiver:  # type: ignore[arg-type]
+            environment = {
+                **os.environ,
+                **receiver.environment,
+                "HAAS_OTEL_DIR": folder,
+                "OTEL_METRICS_EXPORTER": "none",
+            }
+            receiver.set_fault("refuse")
+            make = [sys.executable, "tests/haas_otel/delivery/program.py", "make", "10000"]
+            subprocess.run(make, env=environment, check=True, stderr=subprocess.DEVNULL)
+            receiver.set_fault(None)
+            done = subprocess.run(
+                [sys.executable, "-c", program], env=environment, check=True, capture_output=True
+            )
+            sent, seconds, memory = map(float, done.stdout.split())
+            print(
+                f"{protocol + ', 20,000 spans waited':36} {seconds:6.1f} s {memory:6.0f} MB"
+                f" {sent:.0f} sent, {len(receiver.spans)} arrived, {len(receiver.duplicates)} twice"
+            )
     print()
 
 

@@ -35,9 +35,13 @@ class Owner:
         self._path = folder / f"{self.id}{_LOCK}"
         # Locked before it has its name, so that nobody ever sees it unlocked.
         draft = folder / f".{self.id}"
-        self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        draft.rename(self._path)
+        try:
+            self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.rename(self._path)
+        except BaseException:  # a signal handler's
+            draft.unlink(missing_ok=True)
+            raise
 
     def stamp(self) -> None:
         """Give a sign of life."""

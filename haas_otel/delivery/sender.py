@@ -61,7 +61,11 @@ class Tidier(Worker):
         others = self.looks_at_others(urgent=urgent)
         self._journal.forget(self._sent())
         try:
-            self.index.read(path for _, path in self._queue.segments(others=others))
+            # What is written now is read by whoever asks, and at the end: here it would only take
+            # time from the thread that writes it.
+            writing = None if urgent else self._journal.current
+            found = self._queue.segments(others=others)
+            self.index.read(path for _, path in found if path != writing)
             own = self._journal.begun
             if others or own:
                 self._queue.clean(self.index, only=None if others else own)
@@ -113,7 +117,6 @@ class Sender:
             queue,
             lambda: min((each.in_memory for each in self._dispatchers), default=0),
         )
-        self._workers: tuple[Worker, ...] = (*self._dispatchers, self._tidier)
         self._until: dict[Dispatcher, float] | None = None
 
     @property
@@ -123,8 +126,9 @@ class Sender:
 
     def wake(self) -> None:
         """Say that there is a new span. Cheap; starts the threads when there are none."""
-        for worker in self._workers:
-            worker.wake()
+        for dispatcher in self._dispatchers:
+            dispatcher.wake()
+        self._tidier.start()
 
     def flush(self, timeout: timedelta) -> bool:
         """Wait until a whole round of sending and tidying is done, and say whether it was."""
@@ -191,6 +195,6 @@ class Sender:
     def forget_after_fork(self) -> None:
         """Start anew in a child process, without touching what belongs to the parent."""
         self._queue.forget_after_fork()
-        self._leaked += [self._workers, self._tidier.index.forget_after_fork()]
+        self._leaked += [self._tidier, self._tidier.index.forget_after_fork(), self._dispatchers]
         self._leaked += [each.forget_after_fork() for each in self._dispatchers]
         self._begin()

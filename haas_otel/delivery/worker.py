@@ -63,6 +63,12 @@ class Worker:
             self._changed.notify_all()
             self._ensure_thread()
 
+    def start(self) -> None:
+        """Start the thread when there is none: it works when it is idle. Cheap."""
+        if not self.begun:
+            with self._changed:
+                self._ensure_thread()
+
     def ask(self) -> int:
         """Ask for a whole round; return its number."""
         with self._changed:

@@ -9,9 +9,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
+from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
 from opentelemetry.sdk.trace import TracerProvider
 
-from haas_otel.delivery.exporters import SpanTarget, chosen_targets
+from haas_otel.delivery.exporters import SpanExporting, SpanTarget, chosen_targets
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.logs import LogExporting, SpanLogHandler
 from haas_otel.delivery.processor import DurableSpanProcessor
@@ -75,6 +77,19 @@ def named(*names: str, refusal: Refusal) -> Callable[[str, Any], Refusal | None]
         return refusal if set(names) & set(spans) else None
 
     return rule
+
+
+def exporter(to: Receiver) -> Any:
+    if to.protocol == "grpc":
+        return grpc.OTLPSpanExporter(to.endpoint)
+    return http.OTLPSpanExporter(f"{to.endpoint}/v1/traces")
+
+
+class To(SpanTarget):
+    """A target whose exporter is at hand."""
+
+    def load(self) -> Any:
+        return self.name
 
 
 def no_more_than(size: int) -> Callable[[str, Any], Refusal | None]:
@@ -193,23 +208,16 @@ def test_what_is_taken_in_part_is_a_warning_that_counts(
     assert warnings() == ["otlp took requests in part, and rejected 2 spans so far: for a test"]
 
 
-def test_one_exporter_is_not_touched_by_what_befalls_another(
-    receiver: Receiver, run: Run, monkeypatch: MonkeyPatch
-) -> None:
+def test_one_exporter_is_not_touched_by_what_befalls_another(receiver: Receiver, run: Run) -> None:
     spans = some(50)
     receiver.rule = named("span 9", refusal=Refusal("503"))
     with Receiver().start() as throttled, Receiver().start() as healthy:
         throttled.rule = lambda *_: Refusal("429", wait=60)
 
-        class To(SpanTarget):
-            def load(self) -> Any:
-                with monkeypatch.context() as patch:
-                    patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", self.key)
-                    return SpanTarget(f"otlp_proto_{self.name}", self.key).load()
-
-        kind = "http" if receiver.protocol == "http/protobuf" else "grpc"
-        poisoned = receiver.endpoint
-        targets = [To(kind, poisoned), To("grpc", throttled.endpoint), To("grpc", healthy.endpoint)]
+        targets = [
+            To(SpanExporting(exporter(each)), each.endpoint)  # type: ignore[arg-type]
+            for each in (receiver, throttled, healthy)
+        ]
         run(*spans, targets=targets)
 
         assert arrived(healthy) == {name for name, _ in spans}
