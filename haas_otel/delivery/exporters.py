@@ -92,7 +92,7 @@ class SpanExporting:
         from opentelemetry.sdk.trace.export import SpanExportResult
 
         if self._otlp is not None:
-            return self._otlp.send(spans, divisible=len(spans) > 1)
+            return self._otlp.send(spans)
         taken = self._exporter.export(spans) is SpanExportResult.SUCCESS
         return TAKEN if taken else Answer(Kind.FAILED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 import time
@@ -534,6 +535,39 @@ def test_a_stored_line_that_became_unreadable_is_left_out(
     assert memory.names == ["b"]
     assert waiting(directory) == 0
     assert "cannot be read, so it is not sent" in caplog.text
+
+
+def test_a_segment_that_is_sent_by_somebody_else_is_left_alone(
+    directory: Path, deliver: Deliver, make_line: MakeLine
+) -> None:
+    segment = directory / "journal" / "1-dead-1.jsonl"
+    segment.parent.mkdir(parents=True)
+    segment.write_text(f"{make_line('memory')}\n")
+    memory = Memory()
+    with segment.with_name("1-dead-1.memory.sent").open("w") as state:
+        fcntl.flock(state, fcntl.LOCK_EX)
+        delivery = deliver(To(memory))
+        delivery.flush()
+        assert memory.batches == []
+
+    delivery.flush()
+
+    assert len(memory.spans) == 1
+
+
+def test_a_span_that_two_processes_have_told_is_sent_once(
+    directory: Path, deliver: Deliver, make_line: MakeLine
+) -> None:
+    line = make_line("memory")
+    (directory / "journal").mkdir(parents=True)
+    for owner in ("1-dead", "2-dead"):
+        (directory / "journal" / f"{owner}-1.jsonl").write_text(f"{line}\n")
+    memory = Memory()
+
+    deliver(To(memory)).flush()
+
+    assert len(memory.spans) == 1
+    assert waiting(directory) == 0
 
 
 def test_the_senders_own_requests_make_no_spans(deliver: Deliver) -> None:
