@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 # So many spans that fail one after the other, each alone: the fault is hardly theirs.
 _FAILURES_IN_A_ROW = 8
+_FIND_OUT_EVERY_SECONDS = 3600
 _WORTH_CUTTING = 64 * 1024
 _BY_CONTENT = (Kind.TOO_LARGE, Kind.REFUSED)
 
@@ -46,18 +47,21 @@ class ExporterState:
     """What is known of an exporter, on disk: when to try again, and how long it takes to answer.
 
     ``until`` in seconds since the epoch, ``answers_in`` in seconds, None where it does not answer.
+    Whether one is slow or silent only waiting tells: the end of a process waits longer for it once
+    in an hour, ``waited_at``, when one before has ended without an answer.
     """
 
     def __init__(self, directory: Path, key: str) -> None:
         self._path = directory / f"exporter-{quote(key, safe='')}.json"
         self.until = 0.0
         self.answers_in: float | None = None
+        self.unanswered, self.waited_at = False, 0.0
         self.read()
 
     def read(self) -> None:
         """Learn what other processes have learnt."""
         with suppress(OSError, ValueError, TypeError):
-            until, answers_in = json.loads(self._path.read_text())
+            until, answers_in, self.unanswered, self.waited_at = json.loads(self._path.read_text())
             self.until = float(until)
             self.answers_in = None if answers_in is None else float(answers_in)
 
@@ -79,10 +83,24 @@ class ExporterState:
             self.answers_in = None
             self._write()
 
+    def ended_unanswered(self) -> None:
+        """Note that a process has ended before an answer came."""
+        self.unanswered = True
+        self._write()
+
+    def may_wait_long(self) -> bool:
+        """Say whether to find out now if it is slow or silent, and note that."""
+        if not self.unanswered or 0 <= time.time() - self.waited_at < _FIND_OUT_EVERY_SECONDS:
+            return False
+        self.unanswered, self.waited_at = False, time.time()
+        self._write()
+        return True
+
     def _write(self) -> None:
         draft = self._path.with_name(f".{self._path.name}.{threading.get_native_id()}")
         with suppress(OSError):
-            draft.write_text(json.dumps([self.until, self.answers_in]))
+            known = [self.until, self.answers_in, self.unanswered, self.waited_at]
+            draft.write_text(json.dumps(known))
             draft.rename(self._path)
 
 
@@ -127,11 +145,12 @@ class Dispatcher(Worker):
     def exit_time(self) -> tuple[float, float]:
         """Return for how many seconds a process that ends begins requests, and waits for them."""
         limits, needed = self._limits, self.state.answers_in
-        if needed is None:
-            return limits.exit_start.total_seconds(), limits.exit_time.total_seconds()
-        wait = max(limits.exit_time.total_seconds(), 2.5 * needed)
+        wait = max(limits.exit_time.total_seconds(), 2.5 * (needed or 0.0))
+        if needed is None and self.begun and self.state.may_wait_long():
+            wait = limits.longest_exit.total_seconds()
         wait = min(wait, limits.longest_exit.total_seconds())
-        return max(0.0, wait - 1.3 * needed), wait
+        share = limits.exit_start / limits.exit_time
+        return max(0.0, min(wait - 1.3 * (needed or 0.0), wait * share)), wait
 
     def close_in(self, seconds: float) -> None:
         """Have the last round made, in which no request is begun after so many seconds."""
@@ -154,6 +173,8 @@ class Dispatcher(Worker):
         self.waiting = throttled or (not urgent and time.monotonic() < self._retry_at)
         if self.waiting:
             return
+        if self._journal.begun:
+            self._connect()  # while tasks run: when they end, it is known how long to wait
         for owner_id, path in self._queue.segments(others=self.looks_at_others(urgent=urgent)):
             with self._queue.claim(owner_id, path, self.key) as progress:
                 if progress is not None and not self._stopped:

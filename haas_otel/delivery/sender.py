@@ -172,6 +172,8 @@ class Sender:
         until = time.monotonic() + (timeout or self._limits.exit_time).total_seconds()
         self.begin_stop(timeout)
         late = [each for each, until in (self._until or {}).items() if not each.await_end(until)]
+        for each in late:
+            each.state.ended_unanswered()
         self._tidier.close()
         if self._tidier.begun:
             least = time.monotonic() + self._limits.exit_time.total_seconds() / 2

@@ -118,7 +118,7 @@ def disk(settle: Callable[[], object]) -> SharedDisk | None:
                 Limits.from_environment(),
                 _the_journal(),
                 settle,
-                lambda: _processor.names if _processor is not None else (),
+                _exporters,
             )
         except OSError as error:
             _warn_once(f"runs are not written down in {directory}: {error}")
@@ -133,6 +133,14 @@ def _the_journal() -> Journal:
             os.register_at_fork(after_in_child=_journal.forget_after_fork)
             atexit.register(_journal.close)
     return _journal
+
+
+def _exporters() -> tuple[str, ...]:
+    """Return where spans go. A run begins: have those looked at of which nothing is known."""
+    if _processor is None:
+        return ()
+    _processor.wake()
+    return _processor.names
 
 
 @cache
