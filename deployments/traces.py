@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from haas_otel.delivery import TraceStore, open_disk, render_waterfall
+from deployments.waterfall import render_json, render_waterfall
+from haas_otel.delivery import TraceStore, open_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -259,8 +260,6 @@ def _shown(duration: timedelta) -> str:
 
 
 def _print_json(spans: Sequence[StoredSpan]) -> None:
-    from haas_otel.delivery.waterfall import render_json
-
     print_plain(render_json(spans))
 
 

@@ -2,17 +2,17 @@
 
 The life of a span here::
 
-    starts -> journal   a start record in this process's own file
-    ends -> journal   the span, before `end` returns
-         -> outbox    one SQLite file for all processes, each span once
-         -> exporter  once the collector answers; from a later process, if not from this one
+    starts -> journal     a start record in a segment of this process's own
+    ends -> journal     the span, before `end` returns
+         -> dispatcher  sends it from its segment, one for each exporter; from a later process, if
+                        not from this one
+         -> index       SQLite: each span once, to be read, and to know copies
 
 Importing this costs nothing; what is behind it is imported when it is first used.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from haas_otel.span import enabled
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.store import TraceStore
-    from haas_otel.delivery.waterfall import render_waterfall
 
 __all__ = [
     "TraceStore",
@@ -33,7 +32,6 @@ __all__ = [
     "find_disk",
     "flush",
     "open_disk",
-    "render_waterfall",
     "shutdown",
 ]
 
@@ -113,10 +111,9 @@ def deliver_pending(timeout: timedelta) -> int:
     return setup.deliver_pending(timeout)
 
 
-_LAZY = {"TraceStore": "store", "render_waterfall": "waterfall"}
-
-
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name == "TraceStore":
+        from haas_otel.delivery.store import TraceStore
+
+        return TraceStore
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -452,10 +452,8 @@ def test_spans_are_kept_in_prefect_s_home_unless_told_otherwise(
 
 def test_the_public_face_is_small_and_complete() -> None:
     from haas_otel.delivery.store import TraceStore
-    from haas_otel.delivery.waterfall import render_waterfall
 
     assert delivery.TraceStore is TraceStore
-    assert delivery.render_waterfall is render_waterfall
     assert delivery.__all__ == sorted(delivery.__all__)
     with pytest.raises(AttributeError, match="nosuchthing"):
         _ = delivery.nosuchthing

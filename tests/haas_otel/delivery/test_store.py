@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
+from deployments.waterfall import render_json, render_waterfall
 from haas_otel.delivery.index import IndexUnusable
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.processor import DurableSpanProcessor
@@ -22,7 +23,6 @@ from haas_otel.delivery.store import (
     TraceNotFound,
     TraceStore,
 )
-from haas_otel.delivery.waterfall import render_json, render_waterfall
 
 if TYPE_CHECKING:
     from pathlib import Path
