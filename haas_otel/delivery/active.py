@@ -32,8 +32,8 @@ class ActiveTasks(SpanProcessor):
 
     Args:
         directory: the folder that this machine's processes share.
-        journal: this process's, whose lock file tells others the number.
-        wake: called when a task span starts, to have the new number told.
+        journal: this process's, whose lock file shows others the number.
+        wake: called when a task span starts, to have the new number sent.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ActiveTasks(SpanProcessor):
             try:
                 self.wake()
             except Exception:
-                _logger.exception("active tasks are not told")
+                _logger.exception("active tasks are not sent")
 
     def on_end(self, span: ReadableSpan) -> None:
         """Count a task span that ends, before it is handed on to be delivered."""

@@ -183,7 +183,7 @@ def _attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _value(value: Any) -> Any:
-    """Return a JSON value; what JSON has no words for, as an object with one telling key."""
+    """Return a JSON value; what JSON has no words for, as an object with one key."""
     if isinstance(value, float):
         return value if isfinite(value) else {"float": repr(value)}
     if isinstance(value, bytes):
@@ -264,7 +264,7 @@ def cut(text: str) -> str:
     span = load(text)
     attributes = span["attributes"]
     kept = [key for key in attributes if key.startswith(("task.", "exception."))]
-    kept += [key for key in attributes if key not in kept][: _MOST_PARTS - len(kept)]
+    kept += [key for key in attributes if key not in kept][: max(0, _MOST_PARTS - len(kept))]
     span["attributes"] = {key: _shortened(attributes[key]) for key in kept}
     span["attributes"]["haas_otel.cut"] = True
     span["events"] = [

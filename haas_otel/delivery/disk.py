@@ -75,8 +75,8 @@ class SharedDisk:
     def has(self, trace_id: int, span_id: int) -> bool:
         """Say whether a span is written down, by any process.
 
-        Where the disk cannot be read the answer is no: rather told again, and then dropped as the
-        copy it is when the disk is well, than never told.
+        Where the disk cannot be read the answer is no: rather ended again, and then left out as the
+        copy it is when the disk is well, than never.
         """
         try:
             with closing(Index(self._directory, self._limits)) as index:

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from haas_otel.delivery.exporters import Exporter, Target
+    from haas_otel.delivery.exporters import SpanExporting, SpanTarget
     from haas_otel.delivery.journal import Journal
     from haas_otel.delivery.limits import Limits
+    from haas_otel.delivery.metrics import MetricsTarget, TaskMetrics
     from haas_otel.delivery.queue import Queue
 
+    Target = SpanTarget | MetricsTarget
     Batch = Sequence[tuple[Item, ReadableSpan]]
 
 _logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class ExporterState:
     """What is known of an exporter, on disk: when to try again, and how long it takes to answer.
 
     ``until`` in seconds since the epoch, ``answers_in`` in seconds, None where it does not answer.
-    Whether one is slow or silent only waiting tells: the end of a process waits longer for it once
+    Whether one is slow or silent only waiting shows: the end of a process waits longer for it once
     in an hour, ``waited_at``, when one before has ended without an answer.
     """
 
@@ -123,7 +125,7 @@ class Dispatcher(Worker):
         self, directory: Path, target: Target, limits: Limits, journal: Journal, queue: Queue
     ) -> None:
         super().__init__(f"haas-otel-{target.key}", limits)
-        self.key, self.tells_spans = target.key, target.tells_spans
+        self.key, self.sends_spans = target.key, target.sends_spans
         self.state = ExporterState(directory, target.key)
         self.delivered = self.in_memory = 0
         self.waiting = self.progressed = False
@@ -131,7 +133,7 @@ class Dispatcher(Worker):
         self._journal = journal
         self._queue = queue
         self._index = Index(directory, limits)
-        self._exporter: Exporter | None = None
+        self._exporter: SpanExporting | TaskMetrics | None = None
         self._delay = self._retry_at = 0.0
         self._start_until: float | None = None
         # Of one round: nothing more is sent; something was taken; what failed alone since, and why.
@@ -181,7 +183,7 @@ class Dispatcher(Worker):
                     self._send_segment(_Source(path, progress))
         if not self._journal.all_on_disk:
             self._send_memory()
-        if not self.tells_spans and not self._stopped and self._load():
+        if not self.sends_spans and not self._stopped and self._load():
             self._account(self._call(lambda exporter: exporter.refresh()), 0)
         if self._reason is not None and not self._healthy and not self._stopped:
             self._back_off(self._reason)
@@ -261,7 +263,7 @@ class Dispatcher(Worker):
         self.in_memory = min([source.progress.position, *source.progress.left])
 
     def _without_copies(self, path: Path, batch: Batch) -> Batch:
-        """Leave out spans that another process has told, too, and that go out from there."""
+        """Leave out spans that another process has written, too, and that go out from there."""
         if not batch:
             return batch
         ids = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from haas_otel.delivery.otlp import TAKEN, Answer, Kind, Otlp, Signal
 
@@ -36,44 +36,17 @@ _ABOUT_ITSELF = (
 _EXTRAS = {AZURE: "azure", "zipkin_json": "zipkin"}  # ours, that bring an exporter
 
 
-class Exporter(Protocol):
-    """What finished spans are sent with. For one thread; methods may raise anything."""
-
-    def send(self, spans: Sequence[ReadableSpan]) -> Answer:
-        """Send spans in one request."""
-
-    def probe(self) -> Answer | None:
-        """Send nothing, to learn whether somebody takes it; None where that would tell nothing."""
-
-    def refresh(self) -> Answer:
-        """Send what there is besides spans."""
-
-    def shutdown(self) -> None:
-        """Close the connection."""
-
-
-class Target(Protocol):
-    """An exporter that was chosen."""
-
-    @property
-    def key(self) -> str:
-        """The name under which spans wait for it."""
-
-    @property
-    def tells_spans(self) -> bool:
-        """Whether what goes to it are spans as such; if not, there may be more than spans."""
-
-    def load(self) -> Exporter:
-        """Import and make it; raises as `make_exporter`."""
-
-
 @dataclass(frozen=True)
 class SpanTarget:
-    """An exporter by its name in ``OTEL_TRACES_EXPORTER``, which is an entry point's."""
+    """An exporter by its name in ``OTEL_TRACES_EXPORTER``, which is an entry point's.
+
+    ``key`` is the name under which spans wait for it; ``sends_spans`` is False where there may be
+    more to send than spans, see `metrics.MetricsTarget`.
+    """
 
     name: str
     key: str
-    tells_spans: bool = True
+    sends_spans: bool = True
 
     def load(self) -> SpanExporting:
         """Import and make the exporter; raises as `make_exporter`."""
@@ -81,7 +54,10 @@ class SpanTarget:
 
 
 class SpanExporting:
-    """Hands spans to an exporter: any that is installed, or one of the ecosystem's for OTLP."""
+    """Hands spans to an exporter: any that is installed, or one of the ecosystem's for OTLP.
+
+    For one thread; methods may raise anything.
+    """
 
     def __init__(self, exporter: Any) -> None:
         self._exporter = exporter

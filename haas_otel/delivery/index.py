@@ -125,7 +125,7 @@ class Index:
         return {row[0]: row[1:] for row in self._transact(lambda c: c.execute(query).fetchall())}
 
     def copies(self, path: Path, spans: Sequence[tuple[int, str, str]]) -> set[int]:
-        """Return the offsets of spans that somebody else has told, given with their hex ids."""
+        """Return the offsets of spans that somebody else has written, given with their hex ids."""
         query = "SELECT source FROM spans WHERE trace_id = ? AND span_id = ?"
 
         def work(connection: sqlite3.Connection) -> set[int]:

@@ -2,7 +2,7 @@
 
 A finished task span waits in its segment for the metrics exporter as it does for the span exporter;
 when its turn comes its duration is counted. So a count has a span's life: it survives SIGKILL and
-a collector that is down, is there once for each task run whichever process told the span, and the
+a collector that is down, is there once for each task run whichever process ended the span, and the
 end of a process waits for it no longer than for spans.
 
 The number of active tasks is that of all processes of this machine together, each of which notes
@@ -59,7 +59,7 @@ class MetricsTarget:
         return "metrics" if self.name.startswith("otlp") else f"metrics-{self.name}"
 
     @property
-    def tells_spans(self) -> bool:
+    def sends_spans(self) -> bool:
         """Whether what goes to it are spans as such."""
         return False
 
@@ -106,7 +106,7 @@ def chosen_metrics(resource: Resource, active: ActiveTasks) -> tuple[MetricsTarg
 
 
 class TaskMetrics:
-    """Takes finished spans and exports what is counted of them; see `exporters.Exporter`."""
+    """Takes finished spans and exports what is counted of them; see `exporters.SpanExporting`."""
 
     def __init__(self, exporter: MetricExporter, resource: Resource, active: ActiveTasks) -> None:
         self._exporter = exporter
@@ -210,7 +210,7 @@ class _Meters:
         from opentelemetry.sdk import metrics
         from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 
-        # An up-down count is told as it stands, not as a difference, whatever is preferred.
+        # An up-down count is sent as it stands, not as a difference, whatever is preferred.
         preferred: dict[type, AggregationTemporality] = {
             metrics.Histogram: AggregationTemporality.DELTA,
             metrics.ObservableCounter: AggregationTemporality.DELTA,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from haas_otel.delivery.exporters import Target
+    from haas_otel.delivery.dispatcher import Target
     from haas_otel.delivery.limits import Limits
 
 _logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class DurableSpanProcessor(SpanProcessor):
             _logger.exception("a span is lost: %s", span.name)
 
     def wake(self) -> None:
-        """Have something told that is not a span. Cheap, never waits."""
+        """Have something sent that is not a span. Cheap, never waits."""
         self._sender.wake()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:

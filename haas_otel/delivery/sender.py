@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from haas_otel.delivery.exporters import Target
+    from haas_otel.delivery.dispatcher import Target
     from haas_otel.delivery.journal import Journal
     from haas_otel.delivery.limits import Limits
 
@@ -122,7 +122,7 @@ class Sender:
     @property
     def delivered(self) -> int:
         """How many spans this process has sent, to the exporter that got most."""
-        return max((each.delivered for each in self._dispatchers if each.tells_spans), default=0)
+        return max((each.delivered for each in self._dispatchers if each.sends_spans), default=0)
 
     def wake(self) -> None:
         """Say that there is a new span. Cheap; starts the threads when there are none."""
@@ -182,7 +182,7 @@ class Sender:
             self._journal.close()
         waiting = [each for each in self._dispatchers if each.waiting or each in late]
         # What else is made from spans waits along with them: it is named where it waits alone.
-        spans = [each.key for each in waiting if each.tells_spans]
+        spans = [each.key for each in waiting if each.sends_spans]
         names = ", ".join(spans or [each.key for each in waiting])
         if names and not self._journal.all_on_disk:
             _logger.warning("spans for %s are lost: there is no disk to keep them", names)

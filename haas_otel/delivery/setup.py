@@ -54,7 +54,7 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
         global _processor, _logs
         if os.environ.get("OTEL_CONFIG_FILE"):
             super()._configure(**kwargs)  # type: ignore[no-untyped-call]
-            _adopt_provider()
+            _use_provider()
             return
         resource = _resource(kwargs.get("auto_instrumentation_version"))
         journal = _the_journal()
@@ -77,7 +77,7 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
                 sdk_configuration._get_tracer_configurator()
             ),
         )
-        _adopt_provider()
+        _use_provider()
         _processor = processor
         if chosen_names("LOGS"):
             from haas_otel.delivery.logs import install
@@ -94,7 +94,7 @@ def configure() -> None:
         if _configured:
             return
         try:
-            if not _adopt_provider():
+            if not _use_provider():
                 TaskSpanConfigurator().configure()  # type: ignore[no-untyped-call]
                 # Registered after the provider's own, it runs before that.
                 atexit.register(_end)
@@ -182,7 +182,7 @@ def _end() -> None:
             _logs.end(seconds)
 
 
-def _adopt_provider() -> bool:
+def _use_provider() -> bool:
     """Add our ids to the provider that is set, and sampling by them; say whether there is one."""
     from opentelemetry import trace
 

@@ -108,7 +108,7 @@ class Memory(SpanExporter):
 class To:
     """A target whose exporter is at hand."""
 
-    tells_spans = True
+    sends_spans = True
 
     def __init__(self, exporter: SpanExporter, key: str = "memory") -> None:
         self.key = key
