@@ -175,7 +175,7 @@ class Dispatcher(Worker):
         self.waiting = throttled or (not urgent and time.monotonic() < self._retry_at)
         if self.waiting:
             return
-        if self._journal.begun:
+        if self._journal.begun and self.state.answers_in is None:
             self._connect()  # while tasks run: when they end, it is known how long to wait
         for owner_id, path in self._queue.segments(others=self.looks_at_others(urgent=urgent)):
             with self._queue.claim(owner_id, path, self.key) as progress:
