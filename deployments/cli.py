@@ -150,13 +150,21 @@ def traces(
 
     The store is kept where no collector is configured through OTEL_... variables.
     """
-    from deployments.traces import print_running, print_tasks, print_trace, trace_directory
+    from deployments.traces import (
+        TracesError,
+        print_running,
+        print_tasks,
+        print_trace,
+        trace_directory,
+    )
 
     directory = trace_directory(_settings(config))
+    if running and (failed or trace_id is not None):
+        raise TracesError("--running goes with --type and --slower-than: what runs has not failed.")
     if trace_id is not None:
         print_trace(directory, trace_id, as_json=json)
     elif running:
-        print_running(directory, as_json=json)
+        print_running(directory, slower_than=slower_than, task_type=type, as_json=json)
     else:
         print_tasks(
             directory,

@@ -103,21 +103,39 @@ def print_tasks(
     _say_what_is_lost(lost)
 
 
-def print_running(directory: Path, *, as_json: bool) -> None:
+def print_running(
+    directory: Path,
+    *,
+    slower_than: str | None = None,
+    task_type: str | None = None,
+    as_json: bool = False,
+) -> None:
     """Print the tasks that go on, on this machine, and those whose process has died.
 
     Args:
         directory: the trace store.
+        slower_than: only those that began longer ago, such as ``5m``.
+        task_type: only those of this type.
         as_json: a JSON array rather than a table.
+
+    Raises:
+        TracesError: the duration cannot be understood.
     """
+    before = datetime.now(UTC) - (parse_duration(slower_than) if slower_than else timedelta())
     lost = settle_lost(directory)
     disk = _disk(directory)
-    rows = [*_rows(disk.living() if disk else (), "running"), *lost]
+    rows = [
+        row
+        for row in (*_rows(disk.living() if disk else (), "running"), *lost)
+        if task_type in (None, row["type"])
+        and (slower_than is None or datetime.fromisoformat(row["since"]) <= before)
+    ]
     if as_json:
         print_plain(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     if not rows:
-        print_plain(f"No task runs on this machine, by {directory}.")
+        which = "such task" if slower_than or task_type else "task"
+        print_plain(f"No {which} runs on this machine, by {directory}.")
         return
     console = Console(highlight=False)
     widest = max(len(row["type"]) for row in rows)

@@ -109,6 +109,7 @@ def test_tasks_are_chosen(traces: Command) -> None:
     assert chosen("--type", "EncodingTask") == []
     assert "No task matches" in traces("traces", "--slower-than", "5m").out
     assert traces("traces", "--limit", "0").err == "haas: --limit takes a number from 1.\n"
+    assert "--type and --slower-than" in traces("traces", "--running", "--failed").err
 
 
 def test_one_trace_as_a_waterfall(traces: Command) -> None:
@@ -192,6 +193,10 @@ def test_what_runs_and_what_was_killed(stack: Stack, haas: Command, tmp_path: Pa
         head, row = running().splitlines()
         assert head.split() == ["since", "(UTC)", "task", "state", "for", "run"]
         assert re.fullmatch(r"\S+ \S+  EncodingTask  running +\d+[.]\d\d s  a long film", row)
+        for chosen in ("--type", "EncodingTask"), ("--slower-than", "1ms"):
+            assert haas("traces", "--running", *chosen).out.splitlines()[1:]
+        for chosen in ("--type", "MetadataScanTask"), ("--slower-than", "1h"):
+            assert haas("traces", "--running", *chosen).out.startswith("No such task runs on")
         [told] = json.loads(haas("traces", "--running", "--json").out)
         [task_run] = wait_until(lambda: started(stack, flow_run), what="the task run's record")
     finally:
