@@ -73,6 +73,8 @@ class Disk(Protocol):
 
 
 _find: Callable[[], Disk | None] = lambda: None  # noqa: E731
+# Of these settings; each look at them takes as long as a line of the journal.
+_api: tuple[object, str | None] = (None, None)
 
 
 def find_with(find: Callable[[], Disk | None]) -> None:
@@ -121,7 +123,11 @@ def read(key: str, content: Mapping[str, Any]) -> Record:
 
 def api() -> str | None:
     """Return the address of this process's Prefect server, without credentials."""
-    return _without_credentials(get_current_settings().api.url)
+    global _api
+    settings = get_current_settings()
+    if settings is not _api[0]:
+        _api = settings, _without_credentials(settings.api.url)
+    return _api[1]
 
 
 @lru_cache(maxsize=8)
