@@ -167,8 +167,10 @@ class Site:
         A request that a busy machine answers late is sent again as it was, which is no second end.
         """
         time.sleep(GRACE)
-        for machine in self.folder.glob("*/ledger-id"):
-            self.reconcile(machine.parent.name)
+        machines = [file.parent.name for file in self.folder.glob("*/machine-id")]
+        assert machines
+        for machine in machines:
+            self.reconcile(machine)
         found = {repr(s): s.span_id for s in self.receiver.spans if s.scope_name == SCOPE}
         return {span_id for span_id, times in Counter(found.values()).items() if times > 1}
 

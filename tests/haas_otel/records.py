@@ -1,4 +1,4 @@
-"""What the server's records say of task runs, and what a ledger says of their spans."""
+"""What the server's records say of task runs, and what a disk says of their spans."""
 
 from __future__ import annotations
 
