@@ -44,7 +44,7 @@ class SharedDisk:
         limits: Limits,
         journal: Journal,
         settle: Callable[[], object] | None = None,
-        exporters: Callable[[], tuple[str, ...]] = tuple,
+        exporters: Callable[[], tuple[str, ...] | None] = tuple,
     ) -> None:
         self._directory = directory
         self._limits = limits
@@ -108,8 +108,9 @@ class SharedDisk:
                     continue
                 closed: set[str] = set()
                 chosen = {
-                    key: tuple(content.get("exporters", ()))
+                    key: tuple(content["exporters"])
                     for key, content in _contents(self._directory, owner_id).items()
+                    if content.get("exporters") is not None
                 }
                 # They go where their own process would have sent them.
                 self._journal.exporters.update(chosen)

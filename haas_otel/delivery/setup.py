@@ -135,10 +135,13 @@ def _the_journal() -> Journal:
     return _journal
 
 
-def _exporters() -> tuple[str, ...]:
-    """Return where spans go. A run begins: have those looked at of which nothing is known."""
+def _exporters() -> tuple[str, ...] | None:
+    """Return where spans go; None when that is for an application's own provider.
+
+    A run begins: have those looked at of which nothing is known.
+    """
     if _processor is None:
-        return ()
+        return None
     _processor.wake()
     return _processor.names
 

@@ -162,17 +162,14 @@ class Site:
         return self.spans(run)
 
     def ended_twice(self) -> set[str]:
-        """Return the ids of spans that ended twice, when every machine has reconciled again.
-
-        A request that a busy machine answers late is sent again as it was, which is no second end.
-        """
+        """Return the ids of spans that arrived twice, when every machine has reconciled again."""
         time.sleep(GRACE)
         machines = [file.parent.name for file in self.folder.glob("*/machine-id")]
         assert machines
         for machine in machines:
             self.reconcile(machine)
-        found = {repr(s): s.span_id for s in self.receiver.spans if s.scope_name == SCOPE}
-        return {span_id for span_id, times in Counter(found.values()).items() if times > 1}
+        found = Counter(s.span_id for s in self.receiver.spans if s.scope_name == SCOPE)
+        return {span_id for span_id, times in found.items() if times > 1}
 
     @contextmanager
     def stopped(self, *pids: int) -> Iterator[None]:

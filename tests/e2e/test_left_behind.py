@@ -140,6 +140,14 @@ def test_with_a_provider_of_its_own_an_application_tells_no_run_twice(place: Sit
     told = [span.attributes for span in place.wait_for_spans(run, MANY + 1)]
     assert len({each["task.id"] for each in told}) == len(told) == MANY + 1
     assert [each["task.status"] for each in told] == ["Completed"] * MANY + ["Cancelled"]
+    # Of a run that is killed, whoever comes next tells its own exporters.
+    program, run = place.start("own", "working", OWN_PROVIDER="1")
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    time.sleep(GRACE)
+    place.reconcile("own")
+    (span,) = place.wait_for_spans(run)
+    assert span.attributes["task.status"] == "Failed"
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "cancelled"])
