@@ -43,7 +43,7 @@ def cost_of_a_span() -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-    from haas_otel.delivery.exporters import SpanExporting, SpanTarget
+    from haas_otel.delivery.exporters import SpanExporting, Target
     from haas_otel.delivery.limits import Limits
     from haas_otel.delivery.processor import DurableSpanProcessor
 
@@ -51,15 +51,12 @@ def cost_of_a_span() -> None:
         def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002 - the interface
             return SpanExportResult.SUCCESS
 
-    class ToNowhere(SpanTarget):
-        def load(self) -> SpanExporting:
-            return SpanExporting(Nowhere())
-
     with tempfile.TemporaryDirectory() as folder:
         # Only what the caller's thread pays: the background rounds are kept out of the way.
         limits = Limits(delay=timedelta(hours=1))
         stored = DurableSpanProcessor(Path(folder) / "stored", (), limits)
-        sent = DurableSpanProcessor(Path(folder) / "sent", (ToNowhere("", "nowhere"),), limits)
+        target = Target("nowhere", lambda: SpanExporting(Nowhere()))
+        sent = DurableSpanProcessor(Path(folder) / "sent", (target,), limits)
         batch = BatchSpanProcessor(
             Nowhere(), max_queue_size=100_000, schedule_delay_millis=3_600_000
         )

@@ -39,7 +39,7 @@ def trace_directory(settings: Settings) -> Path:
     ``HAAS_OTEL_DIR`` names it; else the data directory has it, when ``haas up`` made it there;
     else it is where a worker that was started by hand keeps it.
     """
-    from haas_otel.delivery.location import telemetry_directory
+    from haas_otel.delivery.limits import telemetry_directory
 
     in_data = settings.data_dir / DIRECTORY_NAME
     # Not pathlib's, which raises where a disk does not answer.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,8 +46,35 @@ def render_waterfall(spans: Sequence[StoredSpan], width: int = 100) -> str:
 
 
 def render_json(spans: Sequence[StoredSpan]) -> str:
-    """Return spans as a JSON array, each in the shape of the specification's examples."""
-    return json.dumps([span.as_json() for span in spans], indent=2, ensure_ascii=False)
+    """Return spans as a JSON array, in the shape of the telemetry specification's, ids added."""
+    return json.dumps([_as_json(span) for span in spans], indent=2, ensure_ascii=False)
+
+
+def _as_json(span: StoredSpan) -> dict[str, Any]:
+    status = {"code": span.status.capitalize()}
+    if span.status_description:
+        status["description"] = span.status_description
+    return {
+        "traceId": span.trace_id,
+        "spanId": span.span_id,
+        "parentSpanId": span.parent_id,
+        "name": span.name,
+        "kind": span.kind.capitalize(),
+        "startTime": _timestamp(span.start_ns),
+        "endTime": _timestamp(span.end_ns),
+        "status": status,
+        "attributes": span.attributes,
+        "events": [
+            {"name": e.name, "timestamp": _timestamp(e.time_ns)}
+            | ({"attributes": e.attributes} if e.attributes else {})
+            for e in span.events
+        ],
+    }
+
+
+def _timestamp(time_ns: int) -> str:
+    moment = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ns % 1_000_000_000 // 1000:06d}Z"
 
 
 def _title(spans: Sequence[StoredSpan], start: int, end: int) -> str:

@@ -2,11 +2,11 @@
 
 The life of a span here::
 
-    starts -> journal     a start record in a segment of this process's own
-    ends -> journal     the span, before `end` returns
-         -> dispatcher  sends it from its segment, one for each exporter; from a later process, if
-                        not from this one
-         -> index       SQLite: each span once, to be read, and to know copies
+    starts -> journal   a start record in a segment of this process's own
+    ends   -> journal   the span, before `end` returns
+           -> sender    from its segment, one for each exporter; from a later process, if not from
+                        this one
+           -> index     SQLite: each span once, to be read, and to know copies
 
 Importing this costs nothing; what is behind it is imported when it is first used.
 """
@@ -44,9 +44,7 @@ def configure() -> None:
     logged.
     """
     if enabled():
-        from haas_otel.delivery import setup
-
-        setup.configure()
+        _setup().configure()
 
 
 def find_disk(settle: Callable[[], object]) -> SharedDisk | None:
@@ -55,11 +53,8 @@ def find_disk(settle: Callable[[], object]) -> SharedDisk | None:
     ``settle`` is called now and then for what processes left that died. None too when telemetry is
     off.
     """
-    if not enabled():
-        return None
-    from haas_otel.delivery import setup
-
-    return setup.disk(settle)
+    found: SharedDisk | None = _setup().disk(settle) if enabled() else None
+    return found
 
 
 def open_disk(directory: Path) -> SharedDisk:
@@ -79,11 +74,7 @@ def flush(timeout: timedelta) -> bool:
 
     With an application's own provider, this is its ``force_flush``.
     """
-    if not enabled():
-        return True
-    from haas_otel.delivery import setup
-
-    return setup.flush(timeout)
+    return not enabled() or bool(_setup().flush(timeout))
 
 
 def shutdown(timeout: timedelta) -> None:
@@ -92,9 +83,7 @@ def shutdown(timeout: timedelta) -> None:
     An application's own provider is left to the application.
     """
     if enabled():
-        from haas_otel.delivery import setup
-
-        setup.shutdown(timeout)
+        _setup().shutdown(timeout)
 
 
 def deliver_pending(timeout: timedelta) -> int:
@@ -104,11 +93,13 @@ def deliver_pending(timeout: timedelta) -> int:
     nothing, and returns 0, when telemetry is off, no exporter is chosen or the application has a
     provider of its own.
     """
-    if not enabled():
-        return 0
+    return int(_setup().deliver_pending(timeout)) if enabled() else 0
+
+
+def _setup() -> Any:
     from haas_otel.delivery import setup
 
-    return setup.deliver_pending(timeout)
+    return setup
 
 
 def __getattr__(name: str) -> Any:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
 import time
+from collections import Counter
 from contextlib import closing, suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+import orjson
 
 from haas_otel import records
 from haas_otel.delivery.codec import dump
 from haas_otel.delivery.index import Index, IndexUnusable
-from haas_otel.delivery.owner import claimed, is_alive, owners
-from haas_otel.delivery.queue import close_records, last_sign, open_records
+from haas_otel.delivery.journal import is_alive, locked
+from haas_otel.delivery.segments import Segments, close_records, last_sign, open_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
     from haas_otel.delivery.journal import Journal
     from haas_otel.delivery.limits import Limits
+    from haas_otel.delivery.segments import Segment
 
 _logger = logging.getLogger(__name__)
-_ID_FILE, _ID_FILE_BEFORE = "machine-id", "ledger-id"
+_ID_FILE = "machine-id"
 _STAMP_SECONDS = 5.0
 
 
@@ -53,12 +55,8 @@ class SharedDisk:
         self._exporters = exporters
         self._pid = 0
         self._settling: threading.Thread | None = None
-        _ = self.machine
-
-    @cached_property
-    def machine(self) -> str:
-        """The id of the directory, wherever it is met again; it is made with it."""
-        return _read_or_make_id(self._directory)
+        # The id of the directory, wherever it is met again; it is made with it.
+        self.machine = _read_or_make_id(directory)
 
     def begin(self, key: str, record: Mapping[str, Any]) -> None:
         """Write a start record down, or a newer one with the same key. Never raises."""
@@ -93,45 +91,53 @@ class SharedDisk:
     def living(self) -> list[records.Process]:
         """Return the processes that live and have runs, this one among them."""
         return [
-            self._process(owner_id)
-            for owner_id in owners(self._directory)
+            self._process(owner_id, segments)
+            for owner_id, segments in Segments(self._directory, self._journal).by_owner().items()
             if is_alive(self._directory, owner_id)
         ]
 
+    def running(self) -> Counter[str]:
+        """Return how many task runs go on, on this machine, by type."""
+        runs = (record.run for process in self.living() for record in process.records)
+        return Counter(str(run.attributes["task.type"]) for run in runs if run is not None)
+
     def dead(self) -> Iterator[records.Process]:
         """Yield processes that died with open runs, each for this caller alone until the next."""
-        for owner_id in owners(self._directory):
-            if is_alive(self._directory, owner_id) or not open_records(self._directory, owner_id):
+        found = Segments(self._directory, self._journal)
+        gone = [each for each in found.by_owner() if not is_alive(self._directory, each)]
+        # Looked at once more: one may have begun another segment, and died, meanwhile.
+        for owner_id, segments in found.by_owner().items():
+            if owner_id not in gone or not open_records(segments):
                 continue
-            with claimed(self._directory, owner_id) as mine:
-                if not mine:
-                    continue
-                closed: set[str] = set()
-                chosen = {
-                    key: tuple(content["exporters"])
-                    for key, content in _contents(self._directory, owner_id).items()
-                    if content.get("exporters") is not None
-                }
-                # They go where their own process would have sent them.
-                self._journal.exporters.update(chosen)
-                try:
-                    yield self._process(owner_id, _collecting(closed))
-                finally:
-                    for key in chosen:
-                        self._journal.exporters.pop(key, None)
-                    if closed:
-                        close_records(self._directory, owner_id, closed)
+            # The lock on its last segment is the claim on its runs.
+            with suppress(FileNotFoundError), locked(segments[-1].path) as mine:
+                if mine and open_records(segments):
+                    yield from self._to_settle(owner_id, segments)
 
-    def _process(
-        self, owner_id: str, close: Callable[[records.Record], None] = lambda _: None
-    ) -> records.Process:
+    def _to_settle(self, owner_id: str, segments: list[Segment]) -> Iterator[records.Process]:
+        closed: set[str] = set()
+        exporters = self._journal.exporters
+        # Their spans go where their own process would have sent them.
+        chosen = {key: content.get("exporters") for key, content in _contents(segments)}
+        given = {key: tuple(names) for key, names in chosen.items() if names is not None}
+        exporters.update(given)
+        try:
+            yield self._process(owner_id, segments, lambda record: closed.add(record.key))
+        finally:
+            for key in given:
+                exporters.pop(key, None)
+            if closed:
+                close_records(segments, closed)
+
+    def _process(self, owner_id: str, segments: list[Segment], *close: Any) -> records.Process:
         found = []
-        for key, content in _contents(self._directory, owner_id).items():
+        for key, content in _contents(segments):
             try:
                 found.append(records.read(key, content))
             except (KeyError, TypeError, ValueError):
                 _logger.warning("a start record cannot be read: %s", key)
-        return records.Process(owner_id, last_sign(self._directory, owner_id), tuple(found), close)
+        sign = last_sign(self._directory, owner_id, segments)
+        return records.Process(owner_id, sign, tuple(found), *close)
 
     def _stamp(self) -> None:
         """Give a sign of life for as long as the process lives, and have the dead settled."""
@@ -151,32 +157,21 @@ class SharedDisk:
             self._settling.start()
 
 
-def _contents(directory: Path, owner_id: str) -> dict[str, Any]:
-    """Return the open start records of a process, by key."""
-    contents = {}
-    for key, text in open_records(directory, owner_id).items():
+def _contents(segments: list[Segment]) -> Iterator[tuple[str, Any]]:
+    """Yield the open start records of a process, each with its key."""
+    for key, text in open_records(segments).items():
         with suppress(ValueError):
-            contents[key] = json.loads(text)
-    return contents
+            yield key, orjson.loads(text)
 
 
 def _read_or_make_id(directory: Path) -> str:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / _ID_FILE
-    with suppress(FileNotFoundError):
-        (directory / _ID_FILE_BEFORE).rename(path)
     if not path.exists():
         # Written aside and linked, so that nobody reads half an id and the first one stays.
         draft = directory / f"{_ID_FILE}.{uuid4().hex}"
         draft.write_text(uuid4().hex)
-        try:
+        with suppress(FileExistsError):
             os.link(draft, path)
-        except FileExistsError:
-            _logger.debug("another process named the machine first")
-        finally:
-            draft.unlink()
+        draft.unlink()
     return path.read_text().strip()
-
-
-def _collecting(keys: set[str]) -> Callable[[records.Record], None]:
-    return lambda record: keys.add(record.key)

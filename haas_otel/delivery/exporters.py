@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from haas_otel.delivery.otlp import TAKEN, Answer, Kind, Otlp, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -36,21 +36,15 @@ _ABOUT_ITSELF = (
 _EXTRAS = {AZURE: "azure", "zipkin_json": "zipkin"}  # ours, that bring an exporter
 
 
-@dataclass(frozen=True)
-class SpanTarget:
-    """An exporter by its name in ``OTEL_TRACES_EXPORTER``, which is an entry point's.
+class Target(NamedTuple):
+    """An exporter: the name under which spans wait for it, and what makes it.
 
-    ``key`` is the name under which spans wait for it; ``sends_spans`` is False where there may be
-    more to send than spans, see `metrics.MetricsTarget`.
+    ``is_of_spans`` is False where something else is made of them: `metrics.TaskMetrics`.
     """
 
-    name: str
     key: str
-    sends_spans: bool = True
-
-    def load(self) -> SpanExporting:
-        """Import and make the exporter; raises as `make_exporter`."""
-        return SpanExporting(make_exporter(self.name, "TRACES"))
+    load: Callable[[], Any]
+    is_of_spans: bool = True
 
 
 class SpanExporting:
@@ -65,20 +59,13 @@ class SpanExporting:
 
     def send(self, spans: Sequence[ReadableSpan]) -> Answer:
         """Send spans in one request."""
-        from opentelemetry.sdk.trace.export import SpanExportResult
-
         if self._otlp is not None:
             return self._otlp.send(spans)
-        taken = self._exporter.export(spans) is SpanExportResult.SUCCESS
-        return TAKEN if taken else Answer(Kind.FAILED)
+        return TAKEN if self._exporter.export(spans).name == "SUCCESS" else Answer(Kind.FAILED)
 
     def probe(self) -> Answer | None:
         """Send nothing; only by OTLP, where all have to take that."""
         return self._otlp.probe() if self._otlp else None
-
-    def refresh(self) -> Answer:
-        """Do nothing: there are only spans."""
-        return TAKEN
 
     def shutdown(self) -> None:
         """Close the connection."""
@@ -90,12 +77,12 @@ def is_otlp(exporter: object) -> bool:
     return type(exporter).__module__.startswith("opentelemetry.exporter.otlp.proto.")
 
 
-def chosen_targets() -> tuple[SpanTarget, ...]:
+def chosen_targets() -> tuple[Target, ...]:
     """Return what ``OTEL_TRACES_EXPORTER`` names; unset, ``otlp`` if an endpoint is set.
 
     Empty when nothing is chosen, or ``none``: then spans are only stored.
     """
-    targets: dict[str, SpanTarget] = {}
+    targets: dict[str, Target] = {}
     for name in chosen_names("TRACES"):
         by_http = any(
             os.environ.get(f"OTEL_EXPORTER_OTLP_{part}PROTOCOL", "").startswith("http")
@@ -104,8 +91,13 @@ def chosen_targets() -> tuple[SpanTarget, ...]:
         entry_point = f"otlp_proto_{'http' if by_http else 'grpc'}" if name == "otlp" else name
         # The same for OTLP over any protocol, so that it may be changed while spans wait.
         first = name.startswith("otlp") and all(each.key != "otlp" for each in targets.values())
-        targets.setdefault(entry_point, SpanTarget(name, "otlp" if first else name))
+        targets.setdefault(entry_point, Target("otlp" if first else name, partial(spans_to, name)))
     return tuple(targets.values())
+
+
+def spans_to(name: str) -> SpanExporting:
+    """Return the exporter of spans of this name; raises as `make_exporter`."""
+    return SpanExporting(make_exporter(name, "TRACES"))
 
 
 def chosen_names(signal: Signal) -> list[str]:
@@ -138,21 +130,19 @@ def make_exporter(name: str, signal: Signal) -> Any:
         raise
     if name == AZURE:
         return classes[entry_point](**_azure_arguments())
-    return classes[entry_point](**otlp_arguments(entry_point, signal))
+    return classes[entry_point](**_otlp_arguments(entry_point, signal))
 
 
-def otlp_arguments(entry_point: str, signal: Signal) -> dict[str, Any]:
+def _otlp_arguments(entry_point: str, signal: Signal) -> dict[str, Any]:
     """Return a session for which the certificate of the OTEL variables is the one that counts.
 
     requests prefers REQUESTS_CA_BUNDLE of the environment to what a session was told, so that on a
     machine that sets it, OTEL_EXPORTER_OTLP_CERTIFICATE has no effect with the stock session.
     Nothing for exporters that are not OTLP over HTTP.
     """
-    if entry_point != "otlp_proto_http":
-        return {}
-    if _is_set("OTEL_PYTHON_EXPORTER_OTLP_HTTP_{}CREDENTIAL_PROVIDER", signal):
-        return {}
-    if not _is_set("OTEL_EXPORTER_OTLP_{}CERTIFICATE", signal):
+    own = _is_set("OTEL_PYTHON_EXPORTER_OTLP_HTTP_{}CREDENTIAL_PROVIDER", signal)
+    given = _is_set("OTEL_EXPORTER_OTLP_{}CERTIFICATE", signal)
+    if entry_point != "otlp_proto_http" or own or not given:
         return {}
     import requests
 

@@ -12,6 +12,9 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry._logs import LogRecord
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_current, get_value
+from opentelemetry.instrumentation.log_utils import std_to_otel
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import (
     BatchLogRecordProcessor,
@@ -19,7 +22,8 @@ from opentelemetry.sdk._logs.export import (
     LogRecordExportResult,
 )
 
-from haas_otel.delivery.exporters import chosen_names, is_otlp, make_exporter
+from haas_otel.delivery.codec import utf8
+from haas_otel.delivery.exporters import is_otlp, make_exporter
 from haas_otel.delivery.metrics import lasting
 from haas_otel.delivery.otlp import Kind, Otlp
 
@@ -35,9 +39,9 @@ _logger = logging.getLogger(__name__)
 # Prefect's loggers of runs, and the library's own. None lies within another.
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "haas_media", "haas_otel", "flows")
 _SEVERITIES = {"WARNING": "WARN", "CRITICAL": "FATAL"}
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# What Prefect puts on its records for the API's sake.
-_LEFT_OUT = _STANDARD | {"send_to_api"}
+# What is on every record, and what Prefect puts on its own for the API's sake.
+_LEFT_OUT = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "send_to_api"}
+_WARN_EVERY_SECONDS = 60
 
 
 class LogExporting(LogRecordExporter):
@@ -48,9 +52,8 @@ class LogExporting(LogRecordExporter):
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
-        self._pid = 0
+        self._pid = self._lost = 0
         self._exporters: list[Any] = []
-        self._lost = 0
         self._warned_at = float("-inf")
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
@@ -90,9 +93,8 @@ class LogExporting(LogRecordExporter):
     def _lose(self, count: int, reason: str = "") -> None:
         """Say how many lines were lost so far, at most once a minute."""
         self._lost += count
-        now = time.monotonic()
-        if now - self._warned_at >= 60:
-            self._warned_at = now
+        if time.monotonic() - self._warned_at >= _WARN_EVERY_SECONDS:
+            self._warned_at = time.monotonic()
             _logger.warning(
                 "%d log lines were not taken by the collector%s; where it takes no logs,"
                 " OTEL_LOGS_EXPORTER=none spares the attempt",
@@ -107,8 +109,13 @@ class SpanLogHandler(logging.Handler):
     def __init__(self, exporter: LogRecordExporter, resource: Resource) -> None:
         super().__init__()
         self._processor = BatchLogRecordProcessor(exporter)
-        self._provider = LoggerProvider(resource, shutdown_on_exit=False)
+        self._provider = LoggerProvider(lasting(resource), shutdown_on_exit=False)
         self._provider.add_log_record_processor(self._processor)
+
+    def install(self) -> None:
+        """Have the lines of runs and of the library handed on."""
+        for name in LOGGERS:
+            logging.getLogger(name).addHandler(self)
 
     def end(self, timeout: timedelta) -> None:
         """Have all that waits sent, in this time; what is not is lost."""
@@ -117,16 +124,13 @@ class SpanLogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record on, unless it was written while telemetry is being sent."""
-        from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
-
         # Python prints warnings that no handler takes: this one is not to be the one that does.
         last = logging.lastResort
         if last is not None and record.levelno >= last.level and self._is_alone(record.name):
             last.handle(record)
-        if get_value(_SUPPRESS_INSTRUMENTATION_KEY):
-            return
         try:
-            self._hand_on(record)
+            if not get_value(_SUPPRESS_INSTRUMENTATION_KEY):
+                self._provider.get_logger(record.name).emit(_translated(record))
         except Exception:  # noqa: BLE001 - as every handler: logging never fails the program
             self.handleError(record)
 
@@ -138,57 +142,30 @@ class SpanLogHandler(logging.Handler):
             logger = logger.parent if logger.propagate else None
         return True
 
-    def _hand_on(self, record: logging.LogRecord) -> None:
-        from opentelemetry._logs import LogRecord
-        from opentelemetry.context import get_current
-        from opentelemetry.instrumentation.log_utils import std_to_otel
 
-        self._provider.get_logger(record.name).emit(
-            LogRecord(
-                timestamp=int(record.created * 1e9),
-                observed_timestamp=time.time_ns(),
-                context=get_current(),
-                severity_text=_SEVERITIES.get(record.levelname, record.levelname),
-                severity_number=std_to_otel(record.levelno),
-                body=_utf8(record.getMessage()),
-                attributes=_attributes(record),
-            )
-        )
+def _translated(record: logging.LogRecord) -> LogRecord:
+    """Return a record with what it carries: Prefect's ids and names, place, exception.
 
-
-def install(resource: Resource) -> SpanLogHandler | None:
-    """Have the logs sent that ``OTEL_LOGS_EXPORTER`` chooses; None where it chooses none."""
-    names = chosen_names("LOGS")
-    if not names:
-        return None
-    handler = SpanLogHandler(LogExporting(names), lasting(resource))
-    for name in LOGGERS:
-        logging.getLogger(name).addHandler(handler)
-    return handler
-
-
-def _utf8(text: str) -> str:
-    """Return text that every protocol carries: what is no valid UTF-8 is written out."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-    return text
-
-
-def _attributes(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what a record carries beside its text: Prefect's ids and names, place, exception."""
+    The SDK's own handler is on its way out, and its exporters refuse a batch for one odd byte.
+    """
     attributes: dict[str, Any] = {
-        _utf8(key): value if isinstance(value, bool | int | float) else _utf8(str(value))
+        utf8(key): value if isinstance(value, bool | int | float) else utf8(str(value))
         for key, value in vars(record).items()
         if key not in _LEFT_OUT and value is not None
     }
-    attributes["code.file.path"] = _utf8(record.pathname)
+    attributes["code.file.path"] = utf8(record.pathname)
     attributes["code.function.name"] = record.funcName
     attributes["code.line.number"] = record.lineno
-    if record.exc_info and record.exc_info[1] is not None:
-        kind, value, _ = record.exc_info
-        attributes["exception.type"] = kind.__qualname__ if kind else ""
-        attributes["exception.message"] = _utf8(str(value))
-        attributes["exception.stacktrace"] = _utf8("".join(traceback.format_exception(value)))
-    return attributes
+    if record.exc_info and (error := record.exc_info[1]) is not None:
+        attributes["exception.type"] = type(error).__qualname__
+        attributes["exception.message"] = utf8(str(error))
+        attributes["exception.stacktrace"] = utf8("".join(traceback.format_exception(error)))
+    return LogRecord(
+        timestamp=int(record.created * 1e9),
+        observed_timestamp=time.time_ns(),
+        context=get_current(),
+        severity_text=_SEVERITIES.get(record.levelname, record.levelname),
+        severity_number=std_to_otel(record.levelno),
+        body=utf8(record.getMessage()),
+        attributes=attributes,
+    )

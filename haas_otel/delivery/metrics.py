@@ -5,8 +5,8 @@ when its turn comes its duration is counted. So a count has a span's life: it su
 a collector that is down, is there once for each task run whichever process ended the span, and the
 end of a process waits for it no longer than for spans.
 
-The number of active tasks is that of all processes of this machine together, each of which notes
-its own in a file that it holds a lock on: a killed process takes its number with it.
+The number of active tasks is that of the open start records of all processes that live on this
+machine: a killed process takes its number with it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from haas_otel.delivery.exporters import chosen_names, is_otlp, make_exporter
+from haas_otel.delivery.exporters import Target, chosen_names, is_otlp, make_exporter
 from haas_otel.delivery.otlp import TAKEN, Answer, Kind, Otlp
 from haas_otel.span import SCOPE, package_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections import Counter
+    from collections.abc import Callable, Iterator, Sequence
 
     from opentelemetry.metrics import CallbackOptions, Observation
-    from opentelemetry.sdk.metrics.export import MetricExporter, MetricsData
+    from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from haas_otel.delivery.active import ActiveTasks
+    Running = Callable[[], Counter[str]]
 
 _logger = logging.getLogger(__name__)
 
@@ -45,30 +47,22 @@ _INTERVAL_SECONDS = 60.0
 _NO_METRICS = frozenset(("UNIMPLEMENTED", "404", "405"))
 
 
-@dataclass(frozen=True)
-class MetricsTarget:
-    """A metrics exporter by its name in ``OTEL_METRICS_EXPORTER``, to which spans go as counts."""
+def chosen_metrics(resource: Resource, running: Running) -> tuple[Target, ...]:
+    """Return what ``OTEL_METRICS_EXPORTER`` names; unset, ``otlp`` if an endpoint is set.
 
-    name: str
-    resource: Resource
-    active: ActiveTasks
-
-    @property
-    def key(self) -> str:
-        """The name under which spans wait for it."""
-        return "metrics" if self.name.startswith("otlp") else f"metrics-{self.name}"
-
-    @property
-    def sends_spans(self) -> bool:
-        """Whether what goes to it are spans as such."""
-        return False
-
-    def load(self) -> TaskMetrics:
-        """Import and make the exporter; raises as `make_exporter`, and TypeError if it is asked."""
-        exporter = make_exporter(self.name, "METRICS")
-        if not callable(getattr(exporter, "export", None)):
-            raise TypeError(f"{self.name} waits to be asked, which no short-lived process can")
-        return TaskMetrics(exporter, self.resource, self.active)
+    ``running`` returns how many tasks go on, on this machine, by ``task.type``.
+    """
+    targets = {}
+    for name in chosen_names("METRICS"):
+        if name == "prometheus":
+            _logger.warning(
+                "OTEL_METRICS_EXPORTER=prometheus is left out: a run's process ends before it is"
+                " scraped. Send metrics by OTLP, to a collector or to Prometheus itself."
+            )
+            continue
+        key = "metrics" if name.startswith("otlp") else f"metrics-{name}"
+        targets[key] = Target(key, partial(TaskMetrics, name, resource, running), is_of_spans=False)
+    return tuple(targets.values())
 
 
 def lasting(resource: Resource) -> Resource:
@@ -90,96 +84,82 @@ def lasting(resource: Resource) -> Resource:
     return Resource(kept, resource.schema_url)
 
 
-def chosen_metrics(resource: Resource, active: ActiveTasks) -> tuple[MetricsTarget, ...]:
-    """Return what ``OTEL_METRICS_EXPORTER`` names; unset, ``otlp`` if an endpoint is set."""
-    targets = {}
-    for name in chosen_names("METRICS"):
-        if name == "prometheus":
-            _logger.warning(
-                "OTEL_METRICS_EXPORTER=prometheus is left out: a run's process ends before it is"
-                " scraped. Send metrics by OTLP, to a collector or to Prometheus itself."
-            )
-            continue
-        target = MetricsTarget(name, lasting(resource), active)
-        targets[target.key] = target
-    return tuple(targets.values())
-
-
 class TaskMetrics:
-    """Takes finished spans and exports what is counted of them; see `exporters.SpanExporting`."""
+    """Takes finished spans and exports what is counted of them; see `exporters.SpanExporting`.
 
-    def __init__(self, exporter: MetricExporter, resource: Resource, active: ActiveTasks) -> None:
-        self._exporter = exporter
-        self._otlp = Otlp(exporter, "METRICS") if is_otlp(exporter) else None
-        self._resource = resource
-        self._active = active
-        self._meters: dict[Resource, _Meters] = {resource: self._meters_of(resource, own=True)}
-        self._counted: set[int] = set()
+    Raises as `make_exporter`, and TypeError for an exporter that waits to be asked.
+    """
+
+    def __init__(self, name: str, resource: Resource, running: Running) -> None:
+        self._exporter = make_exporter(name, "METRICS")
+        if not callable(getattr(self._exporter, "export", None)):
+            raise TypeError(f"{name} waits to be asked, which no short-lived process can")
+        self._otlp = Otlp(self._exporter, "METRICS") if is_otlp(self._exporter) else None
+        self._running = running
+        self._types: set[str] = set()
         self._sent: dict[str, int] = {}
         self._sent_at = 0.0
+        self._counted: set[int] = set()
         self._refused = False
         interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
         self._interval = float(interval) / 1000 if interval.isdigit() else _INTERVAL_SECONDS
+        self._own = _Meters(lasting(resource), self._exporter, self._active)
+        self._meters = {lasting(resource): self._own}
 
     def send(self, spans: Sequence[ReadableSpan]) -> Answer:
         """Count the task spans among these, and send the counts."""
-        by_resource: dict[Resource, list[ReadableSpan]] = {}
-        for span in spans:
-            if _is_task(span):
-                by_resource.setdefault(lasting(span.resource), []).append(span)
-        for resource, tasks in by_resource.items():
-            answer = self._count(resource, tasks)
+        tasks = [span for span in spans if "task.status" in _labels(span)]
+        for resource, group in groupby(tasks, key=lambda span: lasting(span.resource)):
+            meters = self._meters.get(resource)
+            if meters is None:
+                meters = self._meters[resource] = _Meters(resource, self._exporter)
+            new = {span.context.span_id: span for span in group if span.context}
+            for span_id in new.keys() - self._counted:
+                meters.record(new[span_id])
+                self._types.add(str(_labels(new[span_id])["task.type"]))
+            answer = self._send(meters)
+            # What was not taken of a difference is gone, and is counted again when the spans come
+            # again; what was not taken of a sum is still in it.
+            if answer.kind is Kind.TAKEN or not meters.is_delta:
+                self._counted |= new.keys()
             if answer.kind is not Kind.TAKEN:
                 return answer
-        self._counted.difference_update(map(_id_of, spans))
+        self._counted -= {span.context.span_id for span in spans if span.context}
         return TAKEN
 
     def probe(self) -> Answer | None:
-        """Send nothing; only by OTLP, where all have to take that."""
+        """Send nothing, where that says something."""
         return self._allowed(self._otlp.probe()) if self._otlp else None
 
     def refresh(self) -> Answer:
         """Send the number of active tasks when it has changed or was not sent for long."""
-        active = self._active.everywhere()
+        active = self._active()
         late = time.monotonic() - self._sent_at >= self._interval
         if active == self._sent and not (late and any(active.values())):
             return TAKEN
-        return self._send(self._meters[self._resource])
+        return self._send(self._own)
 
     def shutdown(self) -> None:
         """Close the exporter."""
         self._exporter.shutdown()
 
-    def _count(self, resource: Resource, spans: Sequence[ReadableSpan]) -> Answer:
-        """Count spans that are not counted yet, and send the counts."""
-        meters = self._meters.get(resource)
-        if meters is None:
-            meters = self._meters[resource] = self._meters_of(resource, own=False)
-        new = [span for span in spans if _id_of(span) not in self._counted]
-        for span in new:
-            meters.record(span)
-        answer = self._send(meters)
-        # What was not taken of a difference is gone, and is counted again when the spans come
-        # again; what was not taken of a sum is still in it.
-        if answer.kind is Kind.TAKEN or not meters.is_delta:
-            self._counted.update(map(_id_of, new))
-        return answer
+    def _active(self) -> dict[str, int]:
+        """Return the machine's number by type; types that were there before are there with 0."""
+        running = self._running()
+        self._types |= running.keys()
+        return {kind: running[kind] for kind in sorted(self._types)}
 
     def _send(self, meters: _Meters) -> Answer:
-        active = self._active.everywhere()
-        data = meters.collect()
-        answer = TAKEN if data is None else self._allowed(self._export(data))
-        if answer.kind is Kind.TAKEN and meters is self._meters[self._resource]:
+        active = self._active()
+        data = meters.reader.get_metrics_data()
+        answer = TAKEN
+        if data is not None and self._otlp is not None:
+            answer = self._allowed(self._otlp.send(data))
+        elif data is not None and self._exporter.export(data).name != "SUCCESS":
+            answer = Answer(Kind.FAILED)
+        if answer.kind is Kind.TAKEN and meters is self._own:
             self._sent, self._sent_at = active, time.monotonic()
         return answer
-
-    def _export(self, data: MetricsData) -> Answer:
-        from opentelemetry.sdk.metrics.export import MetricExportResult
-
-        if self._otlp is not None:
-            return self._otlp.send(data)
-        taken = self._exporter.export(data) is MetricExportResult.SUCCESS
-        return TAKEN if taken else Answer(Kind.FAILED)
 
     def _allowed(self, answer: Answer) -> Answer:
         """Return an answer, as if all was taken where a backend is without metrics."""
@@ -194,9 +174,6 @@ class TaskMetrics:
             )
         return TAKEN
 
-    def _meters_of(self, resource: Resource, *, own: bool) -> _Meters:
-        return _Meters(resource, self._exporter, self._active.everywhere if own else None)
-
 
 class _Meters:
     """The instruments for task runs of one resource, and what they hold."""
@@ -205,7 +182,7 @@ class _Meters:
         self,
         resource: Resource,
         exporter: MetricExporter,
-        active: Callable[[], dict[str, int]] | None,
+        active: Callable[[], dict[str, int]] | None = None,
     ) -> None:
         from opentelemetry.sdk import metrics
         from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
@@ -218,81 +195,58 @@ class _Meters:
         if os.environ.get(_TEMPORALITY, "").strip():
             preferred = dict(exporter._preferred_temporality or {})
         self.is_delta = preferred.get(metrics.Histogram) is AggregationTemporality.DELTA
-        self._reader = InMemoryMetricReader(preferred, exporter._preferred_aggregation)
-        provider = metrics.MeterProvider([self._reader], resource=resource, shutdown_on_exit=False)
+        self.reader = InMemoryMetricReader(preferred, exporter._preferred_aggregation)
+        provider = metrics.MeterProvider([self.reader], resource=resource, shutdown_on_exit=False)
         meter = provider.get_meter(SCOPE, package_version())
         self._durations = meter.create_histogram(
             DURATION, "s", "How long task runs took.", explicit_bucket_boundaries_advisory=BUCKETS
         )
         if active is not None:
             meter.create_observable_up_down_counter(
-                ACTIVE, [_active_of(active)], "{task}", "Task runs that go on, on this machine."
+                ACTIVE,
+                [_callback(lambda: [(count, {"task.type": k}) for k, count in active().items()])],
+                "{task}",
+                "Task runs that go on, on this machine.",
             )
             meter.create_observable_counter(
-                "process.cpu.time", [_cpu_time], "s", "Time on a processor."
+                "process.cpu.time", [_callback(_cpu_times)], "s", "Time on a processor."
             )
             meter.create_observable_up_down_counter(
-                "process.memory.usage", [_memory], "By", "Physical memory in use."
+                "process.memory.usage", [_callback(_memory)], "By", "Physical memory in use."
             )
 
     def record(self, span: ReadableSpan) -> None:
         """Count one task run, with its span as the exemplar."""
         from opentelemetry.context import Context
-        from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+        from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, set_span_in_context
 
-        attributes = span.attributes or {}
-        labels = {key: str(attributes[key]) for key in ("task.type", "task.status")}
-        context = span.get_span_context()
-        assert context is not None  # noqa: S101 - looked at before
+        labels = {key: str(_labels(span)[key]) for key in ("task.type", "task.status")}
         seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
-        exemplar = set_span_in_context(NonRecordingSpan(context), Context())
-        self._durations.record(seconds, labels, exemplar)
-
-    def collect(self) -> MetricsData | None:
-        """Return what is to be sent; None where there is nothing."""
-        return self._reader.get_metrics_data()
+        exemplar = NonRecordingSpan(span.context or INVALID_SPAN_CONTEXT)
+        self._durations.record(seconds, labels, set_span_in_context(exemplar, Context()))
 
 
-def _id_of(span: ReadableSpan) -> int:
-    context = span.get_span_context()
-    return context.span_id if context else 0
-
-
-def _is_task(span: ReadableSpan) -> bool:
+def _labels(span: ReadableSpan) -> dict[str, Any]:
+    """Return the attributes of a task's span; none of any other."""
     scope, attributes = span.instrumentation_scope, span.attributes or {}
-    return (
-        scope is not None
-        and scope.name == SCOPE
-        and "task.type" in attributes
-        and "task.status" in attributes
-    )
+    is_task = scope is not None and scope.name == SCOPE and "task.type" in attributes
+    return dict(attributes) if is_task else {}
 
 
-def _active_of(active: Callable[[], dict[str, int]]) -> Callable[[CallbackOptions], Any]:
+def _callback(observe: Callable[[], Any]) -> Callable[[CallbackOptions], Iterator[Observation]]:
     from opentelemetry.metrics import Observation
 
-    def observe(_: CallbackOptions) -> list[Observation]:
-        return [Observation(count, {"task.type": kind}) for kind, count in active().items()]
-
-    return observe
+    return lambda _: (Observation(*each) for each in observe())
 
 
-def _cpu_time(_: CallbackOptions) -> list[Observation]:
-    from opentelemetry.metrics import Observation
-
+def _cpu_times() -> list[tuple[float, dict[str, str]]]:
     times = os.times()
-    return [
-        Observation(times.user, {"cpu.mode": "user"}),
-        Observation(times.system, {"cpu.mode": "system"}),
-    ]
+    return [(times.user, {"cpu.mode": "user"}), (times.system, {"cpu.mode": "system"})]
 
 
-def _memory(_: CallbackOptions) -> list[Observation]:
-    from opentelemetry.metrics import Observation
-
+def _memory() -> list[tuple[int]]:
     try:
         with open("/proc/self/statm") as file:  # noqa: PTH123 - pathlib gains nothing here
-            pages = int(file.read().split()[1])
+            return [(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"),)]
     except (OSError, ValueError, IndexError):
         return []
-    return [Observation(pages * os.sysconf("SC_PAGE_SIZE"))]

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import enum
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from haas_otel.delivery.limits import REQUEST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Signal = Literal["TRACES", "METRICS", "LOGS"]
-# Below the 4 MiB that gRPC takes by default.
-REQUEST_BYTES = 3 * 1024 * 1024
-_ELSEWHERE = frozenset(("401", "403", "404", "405", "501"))
-_ELSEWHERE_GRPC = frozenset(("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"))
-_AGAIN = frozenset(("408", "429", "502", "503", "504"))
+_COMMON, _COLLECTOR = "opentelemetry.exporter.otlp.proto.common", "opentelemetry.proto.collector"
+# Where the encoder of each is, its name, and where the messages are.
+_MESSAGES = {
+    "TRACES": ("trace_encoder", "encode_spans", "trace.v1.trace_service_pb2", "Trace"),
+    "METRICS": ("metrics_encoder", "encode_metrics", "metrics.v1.metrics_service_pb2", "Metrics"),
+    "LOGS": ("_log_encoder", "encode_logs", "logs.v1.logs_service_pb2", "Logs"),
+}
 
 
 class Kind(enum.Enum):
@@ -34,8 +38,19 @@ class Kind(enum.Enum):
     UNREACHABLE = enum.auto()  # no answer, or one that has nothing to do with what was sent
 
 
-@dataclass(frozen=True)
-class Answer:
+_BY_CODE = {
+    **dict.fromkeys(("RESOURCE_EXHAUSTED", "OUT_OF_RANGE", "413"), Kind.TOO_LARGE),
+    **dict.fromkeys(("INVALID_ARGUMENT", "400", "422"), Kind.REFUSED),
+    **dict.fromkeys(
+        ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "DEADLINE_EXCEEDED", "CANCELLED"),
+        Kind.UNREACHABLE,
+    ),
+    **dict.fromkeys(("401", "403", "404", "405", "501"), Kind.UNREACHABLE),
+}
+_AGAIN = frozenset(("429", "503"))
+
+
+class Answer(NamedTuple):
     """What became of a request; ``wait`` in seconds, ``rejected`` of a request taken in part.
 
     ``code`` is the status of HTTP or the name of gRPC's.
@@ -56,7 +71,11 @@ class Otlp:
 
     def __init__(self, exporter: Any, signal: Signal) -> None:
         self._exporter = exporter
-        self._encode, self._empty, self._response = _messages(signal)
+        encoder, encode, messages, name = _MESSAGES[signal]
+        found = import_module(f"{_COLLECTOR}.{messages}")
+        self._encode = getattr(import_module(f"{_COMMON}.{encoder}"), encode)
+        self._empty = getattr(found, f"Export{name}ServiceRequest")
+        self._response = getattr(found, f"Export{name}ServiceResponse")
         over_grpc = hasattr(exporter, "_translate_data")
         self._request: Callable[[Any], Answer] = self._by_grpc if over_grpc else self._by_http
 
@@ -74,10 +93,6 @@ class Otlp:
         """Send nothing, to learn whether somebody takes it."""
         return self._request(self._empty())
 
-    def shutdown(self) -> None:
-        """Close the connection."""
-        self._exporter.shutdown()
-
     def _by_grpc(self, request: Any) -> Answer:
         import grpc
 
@@ -87,12 +102,12 @@ class Otlp:
                 request=request, metadata=exporter._headers, timeout=exporter._timeout
             )
         except grpc.RpcError as error:
-            code = error.code()
-            if code is grpc.StatusCode.UNAVAILABLE:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
                 # Or the channel would not try to connect for up to two minutes.
                 exporter._channel.close()
                 exporter._initialize_channel_and_stub()
-            return _of_grpc(error)
+            code = error.code().name
+            return _refused(code, f"{code}: {error.details()}", _retry_info(error))
         return _taken(response)
 
     def _by_http(self, request: Any) -> Answer:
@@ -101,40 +116,14 @@ class Otlp:
         result = client._submit(data, client._timeout)
         if result.status_code is None:
             return Answer(Kind.UNREACHABLE, str(result.error or result.reason))
-        if 200 <= result.status_code < 300:
-            return _taken(self._parsed(result.content()))
-        return _of_http(result)
-
-    def _parsed(self, content: bytes) -> Any:
+        code = str(result.status_code)
+        if code[0] != "2":
+            wait = _retry_after(result.headers().get("Retry-After")) if code in _AGAIN else None
+            return _refused(code, f"{code} {result.reason or ''}".rstrip(), wait)
         try:
-            return self._response.FromString(content)
+            return _taken(self._response.FromString(result.content()))
         except Exception:  # noqa: BLE001 - not all that answer 200 answer by the protocol
-            return self._response()
-
-
-def _messages(signal: Signal) -> tuple[Any, Any, Any]:
-    if signal == "TRACES":
-        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as encode
-        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as messages
-
-        return encode, messages.ExportTraceServiceRequest, messages.ExportTraceServiceResponse
-    if signal == "METRICS":
-        from opentelemetry.exporter.otlp.proto.common import metrics_encoder
-        from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
-
-        return (
-            metrics_encoder.encode_metrics,
-            metrics_service_pb2.ExportMetricsServiceRequest,
-            metrics_service_pb2.ExportMetricsServiceResponse,
-        )
-    from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
-    from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
-
-    return (
-        encode_logs,
-        logs_service_pb2.ExportLogsServiceRequest,
-        logs_service_pb2.ExportLogsServiceResponse,
-    )
+            return TAKEN
 
 
 def _taken(response: Any) -> Answer:
@@ -143,66 +132,34 @@ def _taken(response: Any) -> Answer:
     return Answer(Kind.TAKEN, partial.error_message, rejected=rejected)
 
 
-def _of_grpc(error: Any) -> Answer:
-    code, reason = error.code().name, f"{error.code().name}: {error.details()}"
-    wait = _retry_info(error)
-    if code in _ELSEWHERE_GRPC or code in ("DEADLINE_EXCEEDED", "CANCELLED"):
-        return Answer(Kind.UNREACHABLE, reason, code)
-    if wait is not None:
+def _refused(code: str, reason: str, wait: float | None) -> Answer:
+    kind = _BY_CODE.get(code, Kind.UNREACHABLE if code[0] in "13" else Kind.FAILED)
+    if wait is not None and kind is not Kind.UNREACHABLE:
         return Answer(Kind.THROTTLED, reason, code, wait)
-    kinds = {
-        "RESOURCE_EXHAUSTED": Kind.TOO_LARGE,
-        "INVALID_ARGUMENT": Kind.REFUSED,
-        "OUT_OF_RANGE": Kind.TOO_LARGE,
-    }
-    return Answer(kinds.get(code, Kind.FAILED), reason, code)
+    return Answer(kind, reason, code)
 
 
 def _retry_info(error: Any) -> float | None:
-    from google.rpc.error_details_pb2 import RetryInfo
-
-    metadata = dict(error.trailing_metadata() or ())
-    if (sent := metadata.get("google.rpc.retryinfo-bin")) is None:
-        return _retry_info_of_status(metadata.get("grpc-status-details-bin"))
-    delay = RetryInfo.FromString(sent).retry_delay
-    return float(delay.seconds + delay.nanos / 1e9)
-
-
-def _retry_info_of_status(sent: bytes | None) -> float | None:
-    """Read it where the protocol has it; the SDK looks for it elsewhere."""
+    """Return the seconds that a gRPC answer names, where the protocol or the SDK has it."""
     from google.rpc.error_details_pb2 import RetryInfo
     from google.rpc.status_pb2 import Status
 
-    if sent is not None:
-        info = RetryInfo()
-        for detail in Status.FromString(sent).details:
-            if detail.Unpack(info):
-                return float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
-    return None
-
-
-def _of_http(result: Any) -> Answer:
-    code = str(result.status_code)
-    reason = f"{code} {result.reason or ''}".rstrip()
-    if code in _AGAIN:
-        wait = _retry_after(result.headers().get("Retry-After"))
-        if wait is not None:
-            return Answer(Kind.THROTTLED, reason, code, wait)
-        return Answer(Kind.FAILED, reason, code)
-    if code in _ELSEWHERE or code[0] in "13":
-        return Answer(Kind.UNREACHABLE, reason, code)
-    kinds = {"413": Kind.TOO_LARGE, "400": Kind.REFUSED, "422": Kind.REFUSED}
-    return Answer(kinds.get(code, Kind.FAILED), reason, code)
+    metadata, info = dict(error.trailing_metadata() or ()), RetryInfo()
+    if sent := metadata.get("google.rpc.retryinfo-bin"):
+        info.ParseFromString(sent)
+    else:
+        details = Status.FromString(metadata.get("grpc-status-details-bin", b"")).details
+        if not any(detail.Unpack(info) for detail in details):
+            return None
+    return float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
 
 
 def _retry_after(text: str | None) -> float | None:
     """Return the seconds that a Retry-After header names, in one of its two forms."""
     from email.utils import parsedate_to_datetime
 
-    if text is None:
-        return None
-    if text.strip().isdigit():
-        return float(text)
+    if text is None or text.strip().isdigit():
+        return None if text is None else float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except ValueError:

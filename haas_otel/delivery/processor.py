@@ -1,9 +1,15 @@
-"""The span processor: a sampled span that has ended is on disk before its `end` returns."""
+"""The span processor: a sampled span that has ended is on disk before its `end` returns.
+
+From there it is sent in the background, by one thread for each exporter. They work for all
+processes of the directory: what dead ones left goes out with what is this one's. Nobody waits for
+them but `force_flush` and `shutdown`, for as long as they say.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 import weakref
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from haas_otel.delivery.dispatcher import Target
+    from haas_otel.delivery.exporters import Target
     from haas_otel.delivery.limits import Limits
 
 _logger = logging.getLogger(__name__)
@@ -40,55 +46,108 @@ class DurableSpanProcessor(SpanProcessor):
         journal: Journal | None = None,
     ) -> None:
         self.names = tuple(target.key for target in targets)
+        self._prefix = ",".join(self.names).encode()
+        self._directory = directory
+        self._targets = tuple(targets)
+        self._limits = limits
         self._encoder = SpanEncoder()
         self._journal = journal or Journal(directory)
-        self._sender = Sender(directory, targets, limits, self._journal)
+        self._parents: list[object] = []
+        self._begin()
         # os keeps what is registered for ever: it is not to keep this processor alive.
         forget = weakref.WeakMethod(self._forget_after_fork)
         os.register_at_fork(after_in_child=lambda: (method := forget()) and method())
 
+    def _begin(self) -> None:
+        self._senders = tuple(
+            Sender(self._directory, target, self.names, self._limits, self._journal)
+            for target in self._targets or (None,)
+        )
+        self._closing = False
+
     @property
     def delivered(self) -> int:
-        """How many spans this process has delivered, its own and others'."""
-        return self._sender.delivered
+        """How many spans this process has sent, its own and others', to who got most of them."""
+        return max((each.delivered for each in self._senders if each.target), default=0)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Write the span down. Never raises, never waits for a disk, a lock or the network."""
-        if span.context is None or not span.context.trace_flags.sampled:
+        context = span.context
+        if context is None or not context.trace_flags.sampled:
             return
         try:
-            key = f"{span.context.span_id:016x}"
-            names = self._journal.exporters.pop(key, self.names)
-            text = self._encoder.encode(span)
-            self._journal.append(b"%b\t%b" % (",".join(names).encode(), text), key)
-            self._sender.wake()
+            key = f"{context.span_id:016x}"
+            prefix = self._prefix
+            if self._journal.exporters and key in self._journal.exporters:
+                prefix = ",".join(self._journal.exporters.pop(key)).encode()
+            self._journal.append(b"%b\t%b" % (prefix, self._encoder.encode(span)), key)
+            self.wake()
         except Exception:
             _logger.exception("a span is lost: %s", span.name)
 
     def wake(self) -> None:
-        """Have something sent that is not a span. Cheap, never waits."""
-        self._sender.wake()
+        """Say that there is something to send. Cheap; starts the threads when there are none."""
+        for sender in self._senders:
+            sender.wake()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait for delivery as long as allowed; say whether every span is delivered or on disk."""
-        self._sender.flush(timedelta(milliseconds=timeout_millis))
-        return self._journal.all_on_disk
+        until = time.monotonic() + timeout_millis / 1000
+        rounds = [(sender, sender.ask()) for sender in self._senders]
+        for sender, number in rounds:
+            sender.await_round(number, until)
+        return self._journal.memory is None
 
     def deliver(self, timeout: timedelta) -> None:
-        """Send what waits, here and from other processes, for as long as some of it goes out."""
-        self._sender.deliver(timeout)
+        """Make rounds until nothing waits, or no exporter takes anything more in this time."""
+        until = time.monotonic() + timeout.total_seconds()
+        while (left := until - time.monotonic()) > 0:
+            self.force_flush(int(left * 1000))
+            waiting = [each for each in self._senders if each.waiting]
+            waits = [each.state.until - time.time() for each in waiting]
+            throttled = [wait for wait in waits if wait > 0]
+            if throttled:
+                time.sleep(max(0.0, min(*throttled, until - time.monotonic())))
+            elif not any(each.progressed for each in waiting):
+                return
 
-    def begin_shutdown(self) -> timedelta:
-        """Have the last chance of `shutdown` begin now; return how long that will wait."""
-        return self._sender.begin_stop()
+    def begin_shutdown(self, timeout: timedelta | None = None) -> timedelta:
+        """Have the last rounds begun, for this time or for what each exporter is known to need.
+
+        Returns how long `shutdown` may wait for them.
+        """
+        if not self._closing:
+            self._closing = True
+            for sender in self._senders:
+                sender.close_in(timeout)
+        latest = max((each.deadline for each in self._senders), default=0.0) - time.monotonic()
+        return max(timedelta(seconds=latest), self._limits.exit_time)
 
     def shutdown(self, timeout: timedelta | None = None) -> None:
         """Give delivery a last chance, for as long as the exporters are known to need.
 
-        Spans that end later are still written down, for another process to deliver.
+        What is left stays on disk. Spans that end later are still written down, for another process
+        to deliver.
         """
-        self._sender.stop(timeout)
+        self.begin_shutdown(timeout)
+        late = [each for each in self._senders if not each.await_last()]
+        for each in late:
+            each.state.note(answers=False)
+        waiting = [each for each in self._senders if each.waiting or each in late]
+        # What else is made from spans waits along with them: it is named where it waits alone.
+        spans = [each.key for each in waiting if each.target and each.target.is_of_spans]
+        names = ", ".join(spans or [each.key for each in waiting])
+        if self._journal.memory is not None:
+            _logger.warning("spans are lost: there is no disk to keep them, nobody has taken them")
+        elif names:
+            _logger.warning(
+                "spans for %s are not delivered yet; they are kept in %s, and sent by the next"
+                " process that can",
+                names,
+                self._directory,
+            )
 
     def _forget_after_fork(self) -> None:
         self._journal.forget_after_fork()
-        self._sender.forget_after_fork()
+        self._parents += [each.forget_after_fork() for each in self._senders]
+        self._begin()

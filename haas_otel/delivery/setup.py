@@ -6,17 +6,18 @@ import atexit
 import logging
 import os
 import threading
+from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import trace
 from opentelemetry.sdk import _configuration as sdk_configuration
+from opentelemetry.sdk.resources import Resource
 
-from haas_otel.delivery.active import ActiveTasks
 from haas_otel.delivery.disk import SharedDisk
 from haas_otel.delivery.exporters import chosen_names, chosen_targets
 from haas_otel.delivery.journal import Journal
-from haas_otel.delivery.limits import Limits
-from haas_otel.delivery.location import telemetry_directory
+from haas_otel.delivery.limits import Limits, telemetry_directory
 from haas_otel.delivery.metrics import chosen_metrics
 from haas_otel.delivery.processor import DurableSpanProcessor
 from haas_otel.ids import TaskRunIdGenerator, deciding_on_runs
@@ -24,9 +25,6 @@ from haas_otel.ids import TaskRunIdGenerator, deciding_on_runs
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
-
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace.id_generator import IdGenerator
 
     from haas_otel.delivery.logs import SpanLogHandler
 
@@ -59,30 +57,29 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
         resource = _resource(kwargs.get("auto_instrumentation_version"))
         journal = _the_journal()
         journal.spans = True
-        active = ActiveTasks(telemetry_directory(), journal)
-        metrics = chosen_metrics(resource, active)
-        limits = Limits.from_environment()
         processor = DurableSpanProcessor(
-            telemetry_directory(), (*chosen_targets(), *metrics), limits, journal
+            telemetry_directory(),
+            (*chosen_targets(), *chosen_metrics(resource, _running)),
+            Limits.from_environment(),
+            journal,
         )
-        active.wake = processor.wake
         sdk_configuration._init_tracing(
             exporters={},
             id_generator=TaskRunIdGenerator(_fallback_ids()),
             sampler=sdk_configuration._import_sampler(sdk_configuration._get_sampler()),
             resource=resource,
-            # The count goes first: a span that is handed on is active no more.
-            span_processors=[active, processor] if metrics else [processor],
+            span_processors=[processor],
             tracer_configurator=sdk_configuration._import_tracer_configurator(
                 sdk_configuration._get_tracer_configurator()
             ),
         )
         _use_provider()
         _processor = processor
-        if chosen_names("LOGS"):
-            from haas_otel.delivery.logs import install
+        if names := chosen_names("LOGS"):
+            from haas_otel.delivery.logs import LogExporting, SpanLogHandler
 
-            _logs = install(resource)
+            _logs = SpanLogHandler(LogExporting(names), resource)
+            _logs.install()
 
 
 def configure() -> None:
@@ -103,7 +100,7 @@ def configure() -> None:
         _configured = True
 
 
-def disk(settle: Callable[[], object]) -> SharedDisk | None:
+def disk(settle: Callable[[], object] | None = None) -> SharedDisk | None:
     """Return the disk that this process shares with others; None while it cannot be used.
 
     It sets nothing up: an application may still do that, after its flow has begun. With its own
@@ -113,13 +110,8 @@ def disk(settle: Callable[[], object]) -> SharedDisk | None:
     if _disk is None:
         directory = telemetry_directory()
         try:
-            _disk = SharedDisk(
-                directory,
-                Limits.from_environment(),
-                _the_journal(),
-                settle,
-                _exporters,
-            )
+            limits = Limits.from_environment()
+            _disk = SharedDisk(directory, limits, _the_journal(), settle, _exporters)
         except OSError as error:
             _warn_once(f"runs are not written down in {directory}: {error}")
     return _disk
@@ -146,6 +138,11 @@ def _exporters() -> tuple[str, ...] | None:
     return _processor.names
 
 
+def _running() -> Counter[str]:
+    """Return how many task runs go on, on this machine, by type."""
+    return _disk.running() if _disk is not None else Counter()
+
+
 @cache
 def _warn_once(text: str) -> None:
     _logger.warning(text)
@@ -153,11 +150,8 @@ def _warn_once(text: str) -> None:
 
 def flush(timeout: timedelta) -> bool:
     """Flush our processor, or the application's provider."""
-    if _processor is not None:
-        return _processor.force_flush(int(timeout.total_seconds() * 1000))
-    from opentelemetry import trace
-
-    force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    whole = _processor or trace.get_tracer_provider()
+    force_flush = getattr(whole, "force_flush", None)
     return force_flush is None or bool(force_flush(int(timeout.total_seconds() * 1000)))
 
 
@@ -187,21 +181,18 @@ def _end() -> None:
 
 def _use_provider() -> bool:
     """Add our ids to the provider that is set, and sampling by them; say whether there is one."""
-    from opentelemetry import trace
-
-    provider = trace.get_tracer_provider()
+    provider: Any = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider):
         return False
     ids = getattr(provider, "id_generator", None)
     if ids is not None and not isinstance(ids, TaskRunIdGenerator):
-        provider.id_generator = TaskRunIdGenerator(ids)  # type: ignore[attr-defined]
-    sampler = getattr(provider, "sampler", None)
-    if sampler is not None:
-        provider.sampler = deciding_on_runs(sampler)  # type: ignore[attr-defined]
+        provider.id_generator = TaskRunIdGenerator(ids)
+    if (sampler := getattr(provider, "sampler", None)) is not None:
+        provider.sampler = deciding_on_runs(sampler)
     return True
 
 
-def _fallback_ids() -> IdGenerator | None:
+def _fallback_ids() -> Any:
     """Return the generator that ``OTEL_PYTHON_ID_GENERATOR`` names, None for the SDK's own."""
     if not os.environ.get("OTEL_PYTHON_ID_GENERATOR"):
         return None
@@ -209,13 +200,8 @@ def _fallback_ids() -> IdGenerator | None:
 
 
 def _resource(auto_instrumentation_version: str | None) -> Resource:
-    from opentelemetry.sdk.resources import Resource
-
-    attributes = {}
-    if auto_instrumentation_version:
-        attributes["telemetry.auto.version"] = auto_instrumentation_version
-    resource = Resource.create(attributes)
-    name = resource.attributes and resource.attributes.get("service.name")
-    if str(name).startswith("unknown_service"):
+    version = auto_instrumentation_version
+    resource = Resource.create({"telemetry.auto.version": version} if version else {})
+    if str(resource.attributes.get("service.name")).startswith("unknown_service"):
         return resource.merge(Resource({"service.name": DEFAULT_SERVICE_NAME}))
     return resource

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from haas_otel.delivery.codec import load
 from haas_otel.delivery.index import FILE_NAME, Index, IndexUnusable
-from haas_otel.delivery.limits import Limits
-from haas_otel.delivery.location import telemetry_directory
+from haas_otel.delivery.limits import Limits, telemetry_directory
 from haas_otel.span import SCOPE
 
 if TYPE_CHECKING:
@@ -93,28 +92,6 @@ class StoredSpan:
     def duration(self) -> timedelta:
         """End less start, to the microsecond."""
         return timedelta(microseconds=(self.end_ns - self.start_ns) / 1000)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the span in the shape of the telemetry specification's examples, ids added."""
-        status = {"code": self.status.capitalize()}
-        if self.status_description:
-            status["description"] = self.status_description
-        return {
-            "traceId": self.trace_id,
-            "spanId": self.span_id,
-            "parentSpanId": self.parent_id,
-            "name": self.name,
-            "kind": self.kind.capitalize(),
-            "startTime": _timestamp(self.start_ns),
-            "endTime": _timestamp(self.end_ns),
-            "status": status,
-            "attributes": self.attributes,
-            "events": [
-                {"name": e.name, "timestamp": _timestamp(e.time_ns)}
-                | ({"attributes": e.attributes} if e.attributes else {})
-                for e in self.events
-            ],
-        }
 
     def _of_task(self, key: str) -> str | None:
         value = self.attributes.get(key) if self.is_task else None
@@ -253,7 +230,3 @@ def _moment(time_ns: int) -> datetime:
     return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC) + timedelta(
         microseconds=time_ns % 1_000_000_000 // 1000
     )
-
-
-def _timestamp(time_ns: int) -> str:
-    return f"{_moment(time_ns):%Y-%m-%dT%H:%M:%S}.{time_ns % 1_000_000_000 // 1000:06d}Z"

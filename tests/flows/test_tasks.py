@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from deployments.waterfall import render_json
 from haas_media.encoding import find_ffmpeg
 from tests.fake_tmdb import Catalogue, FakeTmdb
 from tests.warm import warm
@@ -132,7 +133,7 @@ def test_scan_asks_tmdb_and_each_request_is_a_child_span(
     requests = [span for span in ran.spans if not span.is_task]
     assert len(requests) == counts(ran)["requests"] == len(tmdb.requests) > 0
     assert {span.parent_id for span in requests} == {ran.task.span_id}
-    told = json.dumps([span.as_json() for span in ran.spans]) + ran.output
+    told = render_json(ran.spans) + ran.output
     assert TOKEN not in told
     assert "api_key" not in told
 
@@ -144,7 +145,7 @@ def test_scan_with_a_refused_token_says_what_to_set(
     ran = flows("metadata_scan")
     assert ran.run.state_name == "Failed"
     assert "HAAS_TMDB_TOKEN" in ran.task.attributes["exception.message"]
-    assert "wrong-and-secret" not in ran.output + json.dumps(ran.task.as_json())
+    assert "wrong-and-secret" not in ran.output + render_json([ran.task])
 
 
 def test_add_refresh_remove_and_clean_up(flows: Flows, tmdb: FakeTmdb) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from haas_otel.delivery.exporters import SpanExporting, SpanTarget, chosen_targets
+from haas_otel.delivery.exporters import SpanExporting, Target, chosen_targets, spans_to
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.processor import DurableSpanProcessor
 from tests.haas_otel.waits import waiting
@@ -105,17 +106,9 @@ class Memory(SpanExporter):
         return [span.name for span in self.spans]
 
 
-class To:
-    """A target whose exporter is at hand."""
-
-    sends_spans = True
-
-    def __init__(self, exporter: SpanExporter, key: str = "memory") -> None:
-        self.key = key
-        self._exporter = exporter
-
-    def load(self) -> SpanExporting:
-        return SpanExporting(self._exporter)
+def to(exporter: SpanExporter, key: str = "memory") -> Target:
+    """Return a target whose exporter is at hand."""
+    return Target(key, lambda: SpanExporting(exporter))
 
 
 def test_a_span_arrives_as_it_ended(to_receiver: Receiver, deliver: Deliver) -> None:
@@ -155,7 +148,7 @@ def test_what_waits_for_a_receiver_that_died_goes_out_in_batches(
 def test_each_of_two_exporters_gets_each_span_though_one_of_them_fails(deliver: Deliver) -> None:
     good, bad = Memory(), Memory()
     bad.mood = lambda _: SpanExportResult.FAILURE
-    delivery = deliver(To(bad, "bad"), To(good, "good"))
+    delivery = deliver(to(bad, "bad"), to(good, "good"))
     delivery.span("a")
     delivery.span("b")
     delivery.flush()
@@ -176,7 +169,7 @@ def test_an_exporter_that_raises_is_a_failure_like_any_other(
         raise OSError("no route")
 
     memory.mood = explode
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
     delivery.span("a")
     delivery.flush()
     delivery.flush()
@@ -195,7 +188,7 @@ def test_one_span_that_is_always_refused_does_not_hold_up_the_others(
     memory.mood = lambda names: (
         SpanExportResult.FAILURE if "bad" in names else SpanExportResult.SUCCESS
     )
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
     for number in range(40):
         delivery.span("bad" if number == 17 else f"{number}")
 
@@ -225,7 +218,7 @@ def test_an_exporter_that_cannot_be_made_is_said_and_spans_are_kept(
     monkeypatch: MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier/pigeon")
-    delivery = deliver(SpanTarget(exporter, exporter))
+    delivery = deliver(Target(exporter, partial(spans_to, exporter)))
     delivery.span("a")
 
     assert delivery.flush()
@@ -245,7 +238,7 @@ def test_spans_wait_for_otlp_whatever_its_protocol(processes: Programs) -> None:
 
 def test_a_span_that_is_not_sampled_is_nowhere(directory: Path, deliver: Deliver) -> None:
     memory = Memory()
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
 
     delivery.processor.on_end(ReadableSpan("no context"))
     unsampled = SpanContext(1, 1, False, TraceFlags(0))
@@ -259,7 +252,7 @@ def test_a_span_that_is_not_sampled_is_nowhere(directory: Path, deliver: Deliver
 def test_a_span_that_cannot_be_written_down_does_no_harm(
     deliver: Deliver, caplog: LogCapture
 ) -> None:
-    delivery = deliver(To(Memory()))
+    delivery = deliver(to(Memory()))
 
     delivery.processor.on_end(
         ReadableSpan("odd", SpanContext(1, 1, False, TraceFlags(1)), attributes={"odd": object()})  # type: ignore[dict-item]
@@ -279,7 +272,7 @@ def test_flush_and_shutdown_leave_a_hanging_exporter_behind(
         return SpanExportResult.SUCCESS
 
     memory.mood = hang
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
     delivery.span("a")
     hanging.wait()
 
@@ -297,13 +290,13 @@ def test_flush_and_shutdown_leave_a_hanging_exporter_behind(
 def test_no_request_is_begun_when_the_time_for_ending_is_almost_up(
     deliver: Deliver, directory: Path
 ) -> None:
-    class Slow(To):
-        def load(self) -> SpanExporting:
-            time.sleep(1)
-            return super().load()
-
     memory = Memory()
-    delivery = deliver(Slow(memory), limits=replace(QUICK, delay=timedelta(seconds=30)))
+
+    def slowly() -> SpanExporting:
+        time.sleep(1)
+        return SpanExporting(memory)
+
+    delivery = deliver(Target("memory", slowly), limits=replace(QUICK, delay=timedelta(seconds=30)))
     delivery.span("a")
 
     delivery.processor.shutdown(timedelta(seconds=1.2))
@@ -323,7 +316,7 @@ def test_shutdown_does_not_send_on_and_on(
         return SpanExportResult.SUCCESS
 
     memory.mood = take_time
-    delivery = deliver(To(memory), limits=replace(QUICK, batch=1, delay=timedelta(seconds=30)))
+    delivery = deliver(to(memory), limits=replace(QUICK, batch=1, delay=timedelta(seconds=30)))
     for number in range(20):
         delivery.span(f"{number}")
 
@@ -338,7 +331,7 @@ def test_shutdown_delivers_what_is_waiting_and_closes_the_exporter(
     deliver: Deliver, directory: Path
 ) -> None:
     memory = Memory()
-    delivery = deliver(To(memory), limits=replace(QUICK, delay=timedelta(seconds=30)))
+    delivery = deliver(to(memory), limits=replace(QUICK, delay=timedelta(seconds=30)))
     delivery.span("a")
 
     delivery.processor.shutdown(timedelta(seconds=10))
@@ -357,7 +350,7 @@ def test_an_exporter_that_does_not_shut_down_is_said(deliver: Deliver, warnings:
         def shutdown(self) -> None:
             raise RuntimeError("never")
 
-    delivery = deliver(To(Stubborn()))
+    delivery = deliver(to(Stubborn()))
     delivery.span("a")
     delivery.flush()
 
@@ -370,7 +363,7 @@ def test_a_process_without_spans_starts_no_thread_and_makes_no_file(
     directory: Path, deliver: Deliver
 ) -> None:
     before = threading.active_count()
-    delivery = deliver(To(Memory()))
+    delivery = deliver(to(Memory()))
     delivery.processor.shutdown()
 
     assert threading.active_count() == before
@@ -380,7 +373,7 @@ def test_a_process_without_spans_starts_no_thread_and_makes_no_file(
 def test_when_no_thread_can_be_started_spans_are_on_disk_all_the_same(
     deliver: Deliver, directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    delivery = deliver(To(Memory()))
+    delivery = deliver(to(Memory()))
 
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -399,13 +392,13 @@ def test_without_a_usable_folder_spans_go_out_from_memory(
     directory.write_text("a file where the folder should be")
     memory, other = Memory(), Memory()
     memory.mood = lambda _: SpanExportResult.FAILURE
-    delivery = deliver(To(memory), To(other, "other"))
+    delivery = deliver(to(memory), to(other, "other"))
     delivery.span("a")
     assert not delivery.flush()
     memory.mood = lambda _: SpanExportResult.SUCCESS
 
     wait_until(lambda: memory.names == ["a"])
-    wait_until(lambda: delivery.processor._journal.all_on_disk)
+    wait_until(lambda: delivery.processor._journal.memory is None)
 
     assert delivery.flush()
     assert len([w for w in warnings() if "kept in memory only" in w]) == 1
@@ -416,7 +409,7 @@ def test_when_the_trace_store_cannot_be_used_spans_go_out_from_the_journal(
 ) -> None:
     (directory / "traces.db").mkdir(parents=True)
     memory = Memory()
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
     delivery.span("a")
     delivery.flush()
 
@@ -437,7 +430,7 @@ def test_what_is_dropped_is_counted_in_one_warning(
     memory = Memory()
     memory.mood = lambda _: SpanExportResult.FAILURE
     delivery = deliver(
-        To(memory), limits=replace(QUICK, max_pending_spans=10, delay=timedelta(seconds=30))
+        to(memory), limits=replace(QUICK, max_pending_spans=10, delay=timedelta(seconds=30))
     )
     for number in range(25):
         delivery.span(f"{number}")
@@ -447,7 +440,7 @@ def test_what_is_dropped_is_counted_in_one_warning(
 
     assert sorted(memory.names) == [f"{number}" for number in range(15, 25)]
     assert [w for w in warnings() if "dropped" in w] == [
-        "15 undelivered spans dropped so far, oldest first"
+        "15 undelivered spans for memory dropped so far, oldest first"
     ]
     with sqlite3.connect(directory / "traces.db") as connection:
         assert connection.execute("SELECT count(*) FROM spans").fetchone() == (25,)  # to be read
@@ -460,7 +453,7 @@ def test_rubbish_in_a_segment_of_a_dead_process_is_left_out(
     orphan = directory / "journal" / "1-dead-1.jsonl"
     orphan.write_text(f"{make_line('memory')}\n\0\0\0\0\n{make_line('memory')}\n")
     memory = Memory()
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
 
     delivery.flush()
 
@@ -474,7 +467,7 @@ def test_an_orphan_that_cannot_be_read_holds_nothing_up(
 ) -> None:
     (directory / "journal" / "1-dead-1.jsonl").mkdir(parents=True)
     memory = Memory()
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
     delivery.span("a")
     delivery.flush()
 
@@ -486,12 +479,12 @@ def test_whatever_goes_wrong_in_a_round_the_next_one_goes_on(
     deliver: Deliver, monkeypatch: MonkeyPatch, warnings: Warnings
 ) -> None:
     memory = Memory()
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
     with monkeypatch.context() as patch:
         patch.setattr(
-            delivery.processor._sender._queue,
-            "segments",
-            lambda **_: (_ for _ in ()).throw(OSError("torn")),
+            delivery.processor._senders[0]._segments,
+            "to_send",
+            lambda *_, **__: (_ for _ in ()).throw(OSError("torn")),
         )
         delivery.span("a")
         delivery.flush()
@@ -514,7 +507,7 @@ def test_a_store_that_breaks_after_the_lease_is_said(
         return SpanExportResult.SUCCESS
 
     memory.mood = replace_the_store
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
     delivery.span("a")
     delivery.flush()
 
@@ -527,7 +520,7 @@ def test_a_stored_line_that_became_unreadable_is_left_out(
     deliver: Deliver, directory: Path, caplog: LogCapture
 ) -> None:
     memory = Memory()
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
     delivery.processor._journal.append(b'memory\t{"dropped": 1}')
     delivery.span("b")
     delivery.flush()
@@ -544,9 +537,9 @@ def test_a_segment_that_is_sent_by_somebody_else_is_left_alone(
     segment.parent.mkdir(parents=True)
     segment.write_text(f"{make_line('memory')}\n")
     memory = Memory()
-    with segment.with_name("1-dead-1.memory.sent").open("w") as state:
+    with (directory / "exporter-memory.json").open("w") as state:
         fcntl.flock(state, fcntl.LOCK_EX)
-        delivery = deliver(To(memory))
+        delivery = deliver(to(memory))
         delivery.flush()
         assert memory.batches == []
 
@@ -564,7 +557,7 @@ def test_a_span_that_two_processes_have_told_is_sent_once(
         (directory / "journal" / f"{owner}-1.jsonl").write_text(f"{line}\n")
     memory = Memory()
 
-    deliver(To(memory)).flush()
+    deliver(to(memory)).flush()
 
     assert len(memory.spans) == 1
     assert waiting(directory) == 0
@@ -581,7 +574,7 @@ def test_the_senders_own_requests_make_no_spans(deliver: Deliver) -> None:
         return SpanExportResult.SUCCESS
 
     memory.mood = look
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
     delivery.span("a")
     delivery.flush()
 
@@ -591,11 +584,11 @@ def test_the_senders_own_requests_make_no_spans(deliver: Deliver) -> None:
 def test_a_second_thread_finds_its_place_taken(deliver: Deliver) -> None:
     """A signal handler may strike between the start of the thread and the note of it."""
     memory = Memory()
-    delivery = deliver(To(memory))
+    delivery = deliver(to(memory))
     delivery.span("a")
     delivery.flush()
 
-    second = threading.Thread(target=delivery.processor._sender._dispatchers[0]._run)
+    second = threading.Thread(target=delivery.processor._senders[0]._run)
     second.start()
     second.join(10)
 
@@ -611,10 +604,10 @@ def test_an_exporter_that_failed_is_left_alone_for_a_while(
     memory = Memory()
     memory.mood = lambda _: SpanExportResult.FAILURE
     slow = replace(QUICK, first_retry=timedelta(hours=1), last_retry=timedelta(hours=1))
-    delivery = deliver(To(memory), limits=slow)
+    delivery = deliver(to(memory), limits=slow)
     delivery.span("a")
     delivery.flush()
-    delivery.processor._sender._dispatchers[0].work(urgent=False)
+    delivery.processor._senders[0].work(urgent=False)
 
     assert memory.batches == [["a"]]
 

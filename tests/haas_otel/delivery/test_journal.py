@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_otel.delivery import journal as journal_module
-from haas_otel.delivery.journal import Journal
-from haas_otel.delivery.owner import Owner, is_alive, owners
-from haas_otel.delivery.queue import is_span, open_records, read_lines, segments
+from haas_otel.delivery.journal import Journal, is_alive
+from haas_otel.delivery.segments import Segments, is_span, open_records, read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,18 +25,30 @@ def files(directory: Path) -> list[Path]:
     return sorted((directory / "journal").glob("*.jsonl"))
 
 
+def segments(directory: Path) -> dict[str, list[Path]]:
+    """The segments of each process."""
+    found = Segments(directory, Journal(directory)).by_owner()
+    return {owner_id: [each.path for each in of_owner] for owner_id, of_owner in found.items()}
+
+
+def going_on(directory: Path, owner_id: str) -> dict[str, str]:
+    """The start records of a process that are open, by key."""
+    return open_records(Segments(directory, Journal(directory)).by_owner()[owner_id])
+
+
 def kept(journal: Journal) -> list[str]:
-    paths = segments(journal._directory, journal.begun) if journal.begun else []
+    paths = segments(journal._directory).get(journal.begun or "", [])
+    paths += [journal.memory] if journal.memory else []
     lines = [line for path in paths for _, line in read_lines(path, 0) if is_span(line)]
-    return [line.decode().rstrip("\n") for line in [*lines, *journal.in_memory().values()]]
+    return [line.decode().rstrip("\n") for line in lines]
 
 
 def left_by_the_dead(directory: Path) -> list[str]:
     return [
         line.decode().rstrip("\n")
-        for owner_id in owners(directory)
+        for owner_id, paths in segments(directory).items()
         if not is_alive(directory, owner_id)
-        for path in segments(directory, owner_id)
+        for path in paths
         for _, line in read_lines(path, 0)
     ]
 
@@ -72,13 +83,16 @@ def test_the_file_of_a_killed_process_is_an_orphan(directory: Path, processes: P
     assert left_by_the_dead(directory) == ["told"]
 
 
-def test_the_owner_of_a_lock_is_alive_until_it_resigns(directory: Path) -> None:
-    owner = Owner(directory)
-    assert is_alive(directory, owner.id)
+def test_a_process_is_alive_until_it_lets_go(directory: Path) -> None:
+    journal = Journal(directory)
+    journal.append(b"one")
+    own = journal.begun
+    assert own is not None
+    assert is_alive(directory, own)
 
-    owner.resign(remove=True)
+    journal.close()
 
-    assert not is_alive(directory, owner.id)
+    assert not is_alive(directory, own)
 
 
 def test_runs_that_go_on_are_known_until_they_end(
@@ -91,29 +105,22 @@ def test_runs_that_go_on_are_known_until_they_end(
     journal.append(b"a span", "a")
     journal.end("c")
     journal.end("c")
-    owner_id = journal.owner_id
-    assert open_records(directory, owner_id) == {"b": '{"number": 2}'}
+    owner_id = journal.begun
+    assert owner_id is not None
+    assert going_on(directory, owner_id) == {"b": '{"number": 2}'}
 
     # A new segment begins with what goes on: the ones before may be removed.
     monkeypatch.setattr(journal_module, "_SEGMENT_BYTES", 10)
     journal.append(b"another span")
-    first, _ = segments(directory, owner_id)
-    assert "b" in open_records(directory, owner_id)
+    first, _ = segments(directory)[owner_id]
+    assert "b" in going_on(directory, owner_id)
     first.unlink()
-    assert json.loads(open_records(directory, owner_id)["b"]) == {"number": 2}
+    assert json.loads(going_on(directory, owner_id)["b"]) == {"number": 2}
     assert kept(journal) == ["another span"]
 
     journal.close()
-    assert "b" in open_records(directory, owner_id)
+    assert "b" in going_on(directory, owner_id)
     assert not is_alive(directory, owner_id)
-
-
-def test_what_a_version_before_has_left_of_runs_is_known(directory: Path) -> None:
-    (directory / "journal").mkdir(parents=True)
-    (directory / "journal" / "1-dead.open").write_text('>a\t{"number": 1}\n')
-
-    assert owners(directory) == ["1-dead"]
-    assert open_records(directory, "1-dead") == {"a": '{"number": 1}'}
 
 
 def test_a_journal_of_start_records_alone_leaves_nothing_when_all_has_ended(
@@ -138,17 +145,17 @@ def test_a_full_disk_loses_no_line(small_disk: None, directory: Path, warnings: 
     for line in lines:
         journal.append(line.encode())
 
-    assert not journal.all_on_disk
+    assert journal.memory is not None
     assert sorted(text for text in kept(journal) if len(text) == 1000) == lines
     (warning,) = warnings()
     assert "kept in memory only" in warning
 
     # Once there is room again, a line that was torn by the end of the disk harms no other.
-    journal.forget(below=101)
+    journal.forget_memory()
     ballast.unlink()
     journal.append(b"after")
     assert kept(journal)[-1] == "after"
-    assert journal.all_on_disk
+    assert journal.memory is None
 
 
 def test_a_line_that_was_torn_is_closed_before_the_next(
@@ -158,12 +165,13 @@ def test_a_line_that_was_torn_is_closed_before_the_next(
     journal.append(b"whole")
     write = os.write
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+        some = iter((3, 100))  # of the line on the disk, and all of it in memory
+        patch.setattr(os, "write", lambda to, data: write(to, data[: next(some)]))
         journal.append(b"torn")
     journal.append(b"next")
 
     assert kept(journal) == ["whole", "tor", "next", "torn"]
-    assert not journal.all_on_disk
+    assert journal.memory is not None
 
 
 def test_memory_is_bounded_and_what_is_dropped_is_counted(
@@ -176,12 +184,13 @@ def test_memory_is_bounded_and_what_is_dropped_is_counted(
     for number in range(7):
         journal.append(f"{number}".encode())
 
-    assert kept(journal) == ["4", "5", "6"]
+    assert kept(journal) == ["0", "1", "2"]
     assert [w for w in warnings() if "dropped" in w] == [
         f"{count} spans dropped: no disk, no collector takes them" for count in (1, 2, 4)
     ]
-    journal.forget(below=6)
-    assert kept(journal) == ["6"]
+    journal.forget_memory()
+    journal.append(b"7")
+    assert kept(journal) == ["7"]
     journal.close()
 
 

@@ -211,17 +211,21 @@ def test_on_a_full_disk_spans_go_out_from_memory(
 
     assert "Traceback" not in ended.stderr
     assert "No space left on device" in ended.stderr
+    assert "lost" not in ended.stderr
     assert arrived(receiver) == expected(3, "span")
 
 
 @pytest.mark.parametrize("small_disk", [256], indirect=True)
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:9"])
 def test_on_a_full_disk_without_a_collector_the_task_goes_on(
-    full_disk: None, processes: Programs
+    full_disk: None, processes: Programs, endpoint: str
 ) -> None:
-    ended = processes.run("make", "3")
+    ended = processes.run("make", "3", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
 
     assert "Traceback" not in ended.stderr
     assert ended.stderr.count("kept in memory only") == 1
+    assert ended.stderr.count("spans are lost") == 1
+    assert "kept in /" not in ended.stderr
 
 
 def test_a_flow_run_that_is_terminated_ends_the_span_of_its_task(

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
 from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
 from opentelemetry.sdk.trace import TracerProvider
 
-from haas_otel.delivery.exporters import SpanExporting, SpanTarget, chosen_targets
+from haas_otel.delivery.exporters import SpanExporting, Target, chosen_targets, spans_to
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.logs import LogExporting, SpanLogHandler
 from haas_otel.delivery.processor import DurableSpanProcessor
@@ -84,13 +85,6 @@ def exporter(to: Receiver) -> Any:
     if to.protocol == "grpc":
         return grpc.OTLPSpanExporter(to.endpoint)
     return http.OTLPSpanExporter(f"{to.endpoint}/v1/traces")
-
-
-class To(SpanTarget):
-    """A target whose exporter is at hand."""
-
-    def load(self) -> Any:
-        return self.name
 
 
 def no_more_than(size: int) -> Callable[[str, Any], Refusal | None]:
@@ -230,7 +224,7 @@ def test_one_exporter_is_not_touched_by_what_befalls_another(receiver: Receiver,
         throttled.rule = lambda *_: Refusal("429", wait=60)
 
         targets = [
-            To(SpanExporting(exporter(each)), each.endpoint)  # type: ignore[arg-type]
+            Target(each.endpoint, partial(lambda to: SpanExporting(exporter(to)), each))
             for each in (receiver, throttled, healthy)
         ]
         run(*spans, targets=targets)
@@ -260,10 +254,23 @@ def test_a_collector_that_answers_late_gets_what_short_runs_make_once(
     assert len(receiver.spans) == sum(counts) == 4
 
 
+def test_an_answer_that_comes_while_a_process_ends_is_waited_for(
+    receiver: Receiver, processes: Programs
+) -> None:
+    receiver.rule = lambda _, message: time.sleep(1.5 if message.ByteSize() else 0)
+
+    for _ in range(3):
+        processes.run("make", "1", OTEL_METRICS_EXPORTER="none", **receiver.environment)
+    processes.run("deliver", "60", OTEL_METRICS_EXPORTER="none", **receiver.environment)
+
+    assert receiver.duplicates == {}
+    assert len(receiver.spans) == 6
+
+
 def test_spans_for_an_exporter_that_is_asked_for_no_more_go_to_others(
     receiver: Receiver, run: Run, directory: Path, warnings: Warnings
 ) -> None:
-    run(*some(3), targets=[SpanTarget("OTLP", "OTLP")])
+    run(*some(3), targets=[Target("OTLP", partial(spans_to, "OTLP"))])
     assert waiting(directory) == 3
 
     run()

@@ -31,7 +31,7 @@ from prefect._internal.uuid7 import uuid7
 from haas_otel import delivery, ids
 from haas_otel.delivery import setup
 from haas_otel.delivery.exporters import chosen_targets, make_exporter
-from haas_otel.delivery.location import telemetry_directory
+from haas_otel.delivery.limits import telemetry_directory
 from haas_otel.delivery.logs import LOGGERS, SpanLogHandler
 from haas_otel.ids import TaskRunIdGenerator
 from tests.receiver import Receiver
