@@ -7,12 +7,12 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test chaos breakages lint format bench pins clean
 .DEFAULT_GOAL := demo
 
-$(STAMP): requirements/dev.txt pyproject.toml
+$(STAMP): requirements/dev.txt pyproject.toml haas_otel/pyproject.toml
 	@echo "Making the environment in $(VENV) (some minutes the first time) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e ./haas_otel -e .
 	@touch $(STAMP)
 
 demo: $(STAMP) ## a Prefect server, worker and deployments; scan, trace, report
@@ -41,7 +41,7 @@ bench: $(STAMP) ## what the README claims, measured
 
 pins: ## renew requirements/dev.txt from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --prerelease=if-necessary-or-explicit --all-extras pyproject.toml -o requirements/dev.txt
+	  --prerelease=if-necessary-or-explicit --all-extras --no-emit-package haas-otel pyproject.toml haas_otel/pyproject.toml -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) .haas .pytest_cache .mypy_cache .ruff_cache

@@ -148,8 +148,8 @@ def _ways() -> dict[str, Iterator[Any]]:
         "SDK span, dropped": _bare(plain),
         "SDK span, SimpleSpanProcessor to a file": _bare(to_file),
         "Prefect's own span of a task run": _prefects(plain),
-        "ours, dropped": _ours(plain.get_tracer(span.SCOPE)),
-        "ours, start and end record on disk": _ours(durable.get_tracer(span.SCOPE), disk),
+        "ours, dropped": _ours(plain.get_tracer(settings.scope)),
+        "ours, start and end record on disk": _ours(durable.get_tracer(settings.scope), disk),
     }
 
 

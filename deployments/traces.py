@@ -166,6 +166,7 @@ def settle_lost(directory: Path) -> list[dict[str, Any]]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from deployments.server import answers
+    import flows  # noqa: F401 - spans carry its names
     from haas_otel.reconciler import settle_here
 
     for address in servers:

@@ -5,10 +5,13 @@
 Everything else comes from the standard ``OTEL_*`` variables.
 """
 
+from opentelemetry.trace import TracerProvider as _TracerProvider
+
 from haas_otel import hooks as _hooks
 from haas_otel import records as _records
 from haas_otel import span as _span
-from haas_otel.decorators import BackgroundFlow, BackgroundTask, flow, task
+from haas_otel._settings import settings
+from haas_otel.decorators import BackgroundFlow, BackgroundTask, flow, materialize, task
 from haas_otel.reconciler import Reconciled, reconcile
 from haas_otel.reconciler import settle_here as _settle_here
 
@@ -18,20 +21,22 @@ __all__ = [
     "Reconciled",
     "configure",
     "flow",
+    "materialize",
     "reconcile",
+    "settings",
     "task",
 ]
 
 
-def configure() -> None:
+def configure(provider: _TracerProvider | None = None) -> None:
     """Set up OpenTelemetry from the ``OTEL_*`` variables, once in a process.
 
     The first span does it; call it yourself only to have it done earlier. A tracer provider that
-    the application has set is used as it is.
+    is given, or that the application has set, is used as it is.
     """
     from haas_otel.delivery import configure as set_up
 
-    set_up()
+    set_up(provider)
 
 
 def _find_disk() -> _records.Disk | None:

@@ -7,20 +7,20 @@ from contextlib import suppress
 from copy import copy
 from functools import wraps
 from os import environ
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-from prefect._internal.engine import resolve_custom_task_run_name
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.flows import Flow
 from prefect.settings import get_current_settings
-from prefect.tasks import Task
+from prefect.tasks import MaterializingTask, Task, TaskOptions
 
-from haas_otel import flow_hooks, hooks, labels, reconciler, records, span
+from haas_otel import _prefect, flow_hooks, hooks, labels, reconciler, records, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from prefect.assets import Asset
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.tasks import StateHookCallable
@@ -32,14 +32,22 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Options(TaskOptions, total=False):
+    """Everything that ``prefect.task`` takes, and more.
+
+    Attributes:
+        task_type: the span's ``task.type``; by default the function's name in PascalCase + "Task".
+        on_cancellation: hooks called with (task, task_run, state) when a run is cancelled.
+    """
+
+    task_type: str | None
+    on_cancellation: list[StateHookCallable] | None
+
+
 class BackgroundTask(Task[P, R]):
     """A Prefect task whose every run leaves one span.
 
-    Args:
-        fn: the task function, sync or async.
-        task_type: the span's ``task.type``; by default the function's name in PascalCase + "Task".
-        on_cancellation: hooks called with (task, task_run, state) when a run is cancelled.
-        options: everything that ``prefect.task`` takes.
+    Takes everything that ``prefect.task`` takes, and what :class:`Options` tells.
     """
 
     def __init__(
@@ -51,11 +59,15 @@ class BackgroundTask(Task[P, R]):
         **options: Any,
     ) -> None:
         super().__init__(fn, **options)
-        self._instrument(task_type, on_cancellation or [])
+        self.instrument(task_type, on_cancellation)
 
-    def _instrument(self, task_type: str | None, on_cancellation: list[StateHookCallable]) -> None:
+    def instrument(
+        self, task_type: str | None = None, on_cancellation: list[StateHookCallable] | None = None
+    ) -> None:
+        """Have every run leave a span from now on."""
+        self.uninstrument()
         self._plain = {name: getattr(self, name) for name in _INSTRUMENTED}
-        self.on_cancellation_hooks = list(on_cancellation)
+        self.on_cancellation_hooks = list(on_cancellation or ())
         self.task_type = task_type or type_of(getattr(self.fn, "__name__", type(self.fn).__name__))
         if self.source_code is None:
             self.source_code = _stand_in_for_source(self.fn)
@@ -65,26 +77,28 @@ class BackgroundTask(Task[P, R]):
         _put_first(self, hooks.TASK_HOOKS)
         reconciler.remember(self)
 
+    def uninstrument(self) -> None:
+        """Have no run leave a span from now on: be as Prefect made it."""
+        vars(self).update(vars(self).pop("_plain", {}))
+        _take_away(self, hooks.TASK_HOOKS)
+
     def on_cancellation(self, fn: StateHookCallable) -> StateHookCallable:
         """Add a hook, called with (task, task_run, state) when a run is cancelled."""
         self.on_cancellation_hooks.append(fn)
         return fn
 
-    def with_options(
-        self,
-        *,
-        task_type: str | None = None,
-        on_cancellation: list[StateHookCallable] | None = None,
-        **options: Any,
-    ) -> BackgroundTask[P, R]:
+    def with_options(self, **options: Unpack[Options]) -> Self:  # type: ignore[override]
         """Return this task with other options; ``task_type`` and ``on_cancellation`` too."""
-        plain = copy(self)
-        vars(plain).update(self._plain)
-        changed = cast("BackgroundTask[P, R]", Task.with_options(plain, **options))
-        changed.__class__ = BackgroundTask
+        given: dict[str, Any] = dict(options)
+        task_type = given.pop("task_type", None) or self.task_type
+        on_cancellation = given.pop("on_cancellation", None)
         if on_cancellation is None:
             on_cancellation = self.on_cancellation_hooks
-        changed._instrument(task_type or self.task_type, on_cancellation)
+        plain = copy(self)
+        plain.uninstrument()
+        changed = cast("Self", super(BackgroundTask, plain).with_options(**given))
+        changed.__class__ = self.__class__
+        changed.instrument(task_type, on_cancellation)
         vars(changed.fn).update(vars(self.fn))  # there Prefect keeps the object of a method
         return changed
 
@@ -95,7 +109,7 @@ class BackgroundTask(Task[P, R]):
         caller = _caller() if deferred and span.enabled() else None
         if caller:
             client = client or get_client()
-            _label(client, {labels.TRACEPARENT: caller})
+            _prefect.label_created(client, {labels.TRACEPARENT: caller})
         return await super().create_run(client, deferred=deferred, **options)
 
     def _introduce(self, parameters: dict[str, Any]) -> str:
@@ -118,7 +132,11 @@ class BackgroundTask(Task[P, R]):
             return task_run.name
         plain = copy(self)
         plain.task_run_name = self._plain["task_run_name"]
-        return resolve_custom_task_run_name(plain, parameters)
+        return _prefect.resolve_custom_task_run_name(plain, parameters)
+
+
+class BackgroundMaterializingTask(BackgroundTask[P, R], MaterializingTask[P, R]):  # type: ignore[misc]
+    """A Prefect task that materializes assets, and whose every run leaves one span."""
 
 
 def _caller() -> str | None:
@@ -128,39 +146,41 @@ def _caller() -> str | None:
     return span.traceparent() or (str(given) if given else None)
 
 
-def _label(client: PrefectClient, given: dict[str, str]) -> None:
-    # The worker may have the run before a second request could label it, and Prefect's client has
-    # no way to create one with labels. A private name of Prefect's.
-    http = client._client
-    post = http.post
-
-    async def labelled(url: Any, *args: Any, json: Any = None, **options: Any) -> Any:
-        if url == "/task_runs/":
-            json = {**json, "labels": {**json.get("labels", {}), **given}}
-        return await post(url, *args, json=json, **options)
-
-    http.post = labelled  # type: ignore[method-assign]
-
-
 @overload
 def task(fn: Callable[P, R], /) -> BackgroundTask[P, R]: ...
 
 
 @overload
 def task(
-    fn: None = None, /, **options: Any
+    fn: None = None, /, **options: Unpack[Options]
 ) -> Callable[[Callable[P, R]], BackgroundTask[P, R]]: ...
 
 
 def task(fn: Callable[P, R] | None = None, /, **options: Any) -> Any:
     """Make a function a Prefect task whose every run leaves one ``BackgroundTask`` span.
 
-    Use it in place of ``prefect.task``; it takes the same options, and ``task_type`` and
-    ``on_cancellation`` as :class:`BackgroundTask` tells.
+    Use it in place of ``prefect.task``; it takes the same options, and those of :class:`Options`.
     """
     if fn is None:
         return lambda decorated: BackgroundTask(decorated, **options)
     return BackgroundTask(fn, **options)
+
+
+def materialize(
+    *assets: str | Asset, by: str | None = None, **options: Unpack[Options]
+) -> Callable[[Callable[P, R]], BackgroundMaterializingTask[P, R]]:
+    """Make a function a task that materializes assets, and whose every run leaves one span.
+
+    Use it in place of ``prefect.assets.materialize``; it takes the same options, and those of
+    :class:`Options`.
+
+    Raises:
+        TypeError: no asset is given.
+    """
+    if not assets:
+        raise TypeError("materialize takes the assets that the task makes: @materialize(asset)")
+    given: dict[str, Any] = {"assets": assets, "materialized_by": by, **options}
+    return lambda decorated: BackgroundMaterializingTask(decorated, **given)
 
 
 class BackgroundFlow(Flow[P, R]):
@@ -171,10 +191,18 @@ class BackgroundFlow(Flow[P, R]):
 
     def __init__(self, fn: Callable[P, R], **options: Any) -> None:
         super().__init__(fn, **options)
+        self.instrument()
+
+    def instrument(self) -> None:
+        """Have what a run of it leaves be settled from now on."""
         _put_first(self, flow_hooks.FLOW_HOOKS)
         if "PREFECT__FLOW_RUN_ID" in environ:  # an engine's process: no application sets it up
             _prepare_for_prefects_spans()
             flow_hooks.note_process()
+
+    def uninstrument(self) -> None:
+        """Be as Prefect made it."""
+        _take_away(self, flow_hooks.FLOW_HOOKS)
 
     if TYPE_CHECKING:
         pass  # what a call takes and returns is told by Prefect's overloads
@@ -188,35 +216,25 @@ class BackgroundFlow(Flow[P, R]):
     def with_options(self, **options: Any) -> BackgroundFlow[P, R]:
         """Return this flow with other options."""
         changed = cast("BackgroundFlow[P, R]", super().with_options(**options))
-        changed.__class__ = BackgroundFlow
-        _put_first(changed, flow_hooks.FLOW_HOOKS)
+        changed.__class__ = self.__class__
+        changed.instrument()
         return changed
 
 
-class _FlowDecorator:
-    """Make a function a Prefect flow that settles the spans its process could not end.
+if TYPE_CHECKING:
+    from prefect import flow as flow  # its signature is what type checkers see
+else:
 
-    Use it in place of ``prefect.flow``; it takes the same options.
-    """
+    def flow(fn: Callable[P, R] | None = None, /, **options: Any) -> Any:
+        """Make a function a Prefect flow that settles the spans its process could not end.
 
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> BackgroundFlow[P, R]: ...
-
-    @overload
-    def __call__(
-        self, fn: None = None, /, **options: Any
-    ) -> Callable[[Callable[P, R]], BackgroundFlow[P, R]]: ...
-
-    def __call__(self, fn: Callable[P, R] | None = None, /, **options: Any) -> Any:
-        """Decorate a function, or return a decorator with these options."""
+        Use it in place of ``prefect.flow``; it takes the same options.
+        """
         if fn is None:
             return lambda decorated: BackgroundFlow(decorated, **options)
         return BackgroundFlow(fn, **options)
 
-    from_source = staticmethod(Flow.from_source)  # as at ``prefect.flow``
-
-
-flow = _FlowDecorator()
+    flow.from_source = Flow.from_source  # as at ``prefect.flow``
 
 
 def type_of(function_name: str) -> str:
@@ -263,9 +281,15 @@ def _stand_in_for_source(fn: Callable[..., Any]) -> str | None:
 
 def _put_first(decorated: Any, ours: dict[str, Any]) -> None:
     # The user's own hooks find the span live on running, and told at the end.
+    _take_away(decorated, ours)
+    for moment, hook in ours.items():
+        setattr(decorated, f"{moment}_hooks", [hook, *getattr(decorated, f"{moment}_hooks")])
+
+
+def _take_away(decorated: Any, ours: dict[str, Any]) -> None:
     for moment, hook in ours.items():
         theirs = [each for each in getattr(decorated, f"{moment}_hooks") if each is not hook]
-        setattr(decorated, f"{moment}_hooks", [hook, *theirs])
+        setattr(decorated, f"{moment}_hooks", theirs)
 
 
 def _prepare_for_prefects_spans() -> None:

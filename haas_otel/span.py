@@ -21,15 +21,15 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prefect.settings import get_current_settings
 
 from haas_otel import ids, labels
+from haas_otel._settings import settings
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Iterator, Mapping
 
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span, Tracer, TracerProvider
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
 
-SCOPE = "Haas.Media.BackgroundTasks"
 CANCELLED_MESSAGE = "Task was cancelled"
 MAX_MESSAGE = 8_000
 MAX_STACKTRACE = 32_000
@@ -41,9 +41,10 @@ _logger = logging.getLogger(__name__)
 _OK = Status(StatusCode.OK)
 _EPOCH = date(1970, 1, 1).toordinal()
 _propagator = TraceContextTextMapPropagator()
-_prepare: Callable[[], object] = lambda: None  # noqa: E731
+_prepare: Callable[[TracerProvider | None], object] = lambda _: None  # noqa: E731
 _before_exit: Callable[[], object] = lambda: None  # noqa: E731
 _tracer: Tracer | None = None
+_provider: TracerProvider | None = None  # the one that was given, if any
 _tracer_lock = threading.Lock()
 
 
@@ -90,7 +91,9 @@ class Run(NamedTuple):
         return f"{self.span_id:016x}"
 
 
-def set_up_with(prepare: Callable[[], object], before_exit: Callable[[], object]) -> None:
+def set_up_with(
+    prepare: Callable[[TracerProvider | None], object], before_exit: Callable[[], object]
+) -> None:
     """Have ``prepare`` called before the first span of a process, ``before_exit`` at its end."""
     global _prepare, _before_exit
     _prepare, _before_exit = prepare, before_exit
@@ -122,17 +125,31 @@ def tracer() -> Tracer:
     if _tracer is None:
         with _tracer_lock:
             if _tracer is None:
-                _prepare()
-                _tracer = trace.get_tracer(SCOPE, package_version())
+                _prepare(_provider)
+                _tracer = trace.get_tracer(settings.scope, package_version(), _provider)
                 # After the set-up, so that it runs before the provider's own shutdown.
                 atexit.register(_before_exit)
     return _tracer
 
 
+def use_provider(provider: TracerProvider) -> None:
+    """Have spans that start from now on go to this provider."""
+    global _tracer, _provider
+    with _tracer_lock:
+        if _tracer is not None and _provider is not provider:
+            before = _provider or trace.get_tracer_provider()
+            _logger.warning(
+                "A tracer provider is given after the first task: the spans of tasks that began"
+                " before go to %s, those that begin from now on to %s",
+                *(type(each).__qualname__ for each in (before, provider)),
+            )
+        _provider, _tracer = provider, None
+
+
 def package_version() -> str:
     """Return the version that the scope carries."""
     try:
-        return version("haas-media")
+        return version("haas-otel")
     except PackageNotFoundError:  # a checkout on the path, never installed
         return "0"
 

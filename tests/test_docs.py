@@ -24,7 +24,9 @@ from haas_media.encoding.request import BITRATE_RANGE, CRF_RANGE, DEFAULT_CRF
 from haas_media.settings import Settings, _variables
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "haas_otel" / "README.md", *(ROOT / "docs").rglob("*.md")]
+)
 TASK_PAGES = sorted((ROOT / "docs" / "tasks").glob("*.md"))
 ROOMS = ("haas_otel", "haas_media", "flows", "deployments")
 VARIABLE = re.compile(r"\bHAAS_[A-Z]+(?:_[A-Z]+)*(?![\w*])")
@@ -417,7 +419,7 @@ def test_endings_are_the_containers() -> None:
 
 
 def test_the_files_of_haas_otel_are_all_told() -> None:
-    page = ROOT / "docs" / "haas-otel.md"
+    page = ROOT / "haas_otel" / "README.md"
     told = [bare(row["file of `haas_otel`"]) for row in table(page, "file of `haas_otel`")]
     there = {file.name for file in (ROOT / "haas_otel").glob("*.py")} - {"__init__.py"}
     assert sorted(told) == sorted([*there, "delivery/"])
@@ -426,7 +428,7 @@ def test_the_files_of_haas_otel_are_all_told() -> None:
 def test_what_haas_otel_is_asked_for_is_public() -> None:
     import importlib
 
-    page = ROOT / "docs" / "haas-otel.md"
+    page = ROOT / "haas_otel" / "README.md"
     asked = [
         (node.module, alias.name)
         for block in blocks(page, "python")

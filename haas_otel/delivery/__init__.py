@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
+    from opentelemetry.trace import TracerProvider
+
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.store import TraceStore
 
@@ -36,15 +38,15 @@ __all__ = [
 ]
 
 
-def configure() -> None:
+def configure(provider: TracerProvider | None = None) -> None:
     """Set up tracing from the ``OTEL_*`` variables, once in a process.
 
-    Does nothing when telemetry is switched off. Uses the application's tracer provider when it has
-    set one, adding only the ids of task runs. Never raises: what is wrong with the variables is
-    logged.
+    Does nothing when telemetry is switched off. Uses the tracer provider that is given or that the
+    application has set, adding only the ids of task runs. Never raises: what is wrong with the
+    variables is logged.
     """
     if enabled():
-        _setup().configure()
+        _setup().configure(provider)
 
 
 def find_disk(settle: Callable[[], object]) -> SharedDisk | None:

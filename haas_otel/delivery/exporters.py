@@ -126,7 +126,7 @@ def make_exporter(name: str, signal: Signal) -> Any:
         classes: Any = _import_exporters(*asked)[list(_SIGNALS).index(signal)]
     except RuntimeError as error:
         if name in _EXTRAS:
-            raise RuntimeError(f"{error}: pip install 'haas-media[{_EXTRAS[name]}]'") from error
+            raise RuntimeError(f"{error}: pip install 'haas-otel[{_EXTRAS[name]}]'") from error
         raise
     if name == AZURE:
         return classes[entry_point](**_azure_arguments())

@@ -15,10 +15,10 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from haas_otel._settings import settings
 from haas_otel.delivery.codec import load
 from haas_otel.delivery.journal import FOLDER, SUFFIX
 from haas_otel.delivery.segments import is_span, read_lines
-from haas_otel.span import SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -278,7 +278,7 @@ def _row(line: bytes) -> tuple[Any, ...]:
         raise ValueError("a line without exporters")
     span = load(body)
     trace_id, span_id = span["context"][:2]
-    is_task = bool(span["scope"]) and span["scope"][0] == SCOPE
+    is_task = bool(span["scope"]) and span["scope"][0] == settings.scope
     task = span["attributes"].get if is_task else {}.get
     duration = task("task.duration_ms")
     return (

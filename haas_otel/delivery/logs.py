@@ -22,6 +22,7 @@ from opentelemetry.sdk._logs.export import (
     LogRecordExportResult,
 )
 
+from haas_otel._settings import settings
 from haas_otel.delivery.codec import utf8
 from haas_otel.delivery.exporters import is_otlp, make_exporter
 from haas_otel.delivery.metrics import lasting
@@ -36,12 +37,18 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# Prefect's loggers of runs, and the library's own. None lies within another.
-LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "haas_media", "haas_otel", "flows")
 _SEVERITIES = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 # What is on every record, and what Prefect puts on its own for the API's sake.
 _LEFT_OUT = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "send_to_api"}
 _WARN_EVERY_SECONDS = 60
+
+
+def loggers() -> tuple[str, ...]:
+    """Return the loggers that are sent: Prefect's of runs, our own, the project's.
+
+    None lies within another.
+    """
+    return ("prefect.flow_runs", "prefect.task_runs", "haas_otel", *settings.loggers)
 
 
 class LogExporting(LogRecordExporter):
@@ -114,7 +121,7 @@ class SpanLogHandler(logging.Handler):
 
     def install(self) -> None:
         """Have the lines of runs and of the library handed on."""
-        for name in LOGGERS:
+        for name in loggers():
             logging.getLogger(name).addHandler(self)
 
     def end(self, timeout: timedelta) -> None:

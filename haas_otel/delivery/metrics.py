@@ -18,9 +18,10 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from haas_otel._settings import settings
 from haas_otel.delivery.exporters import Target, chosen_names, is_otlp, make_exporter
 from haas_otel.delivery.otlp import TAKEN, Answer, Kind, Otlp
-from haas_otel.span import SCOPE, package_version
+from haas_otel.span import package_version
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -197,7 +198,7 @@ class _Meters:
         self.is_delta = preferred.get(metrics.Histogram) is AggregationTemporality.DELTA
         self.reader = InMemoryMetricReader(preferred, exporter._preferred_aggregation)
         provider = metrics.MeterProvider([self.reader], resource=resource, shutdown_on_exit=False)
-        meter = provider.get_meter(SCOPE, package_version())
+        meter = provider.get_meter(settings.scope, package_version())
         self._durations = meter.create_histogram(
             DURATION, "s", "How long task runs took.", explicit_bucket_boundaries_advisory=BUCKETS
         )
@@ -229,7 +230,7 @@ class _Meters:
 def _labels(span: ReadableSpan) -> dict[str, Any]:
     """Return the attributes of a task's span; none of any other."""
     scope, attributes = span.instrumentation_scope, span.attributes or {}
-    is_task = scope is not None and scope.name == SCOPE and "task.type" in attributes
+    is_task = scope is not None and scope.name == settings.scope and "task.type" in attributes
     return dict(attributes) if is_task else {}
 
 

@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.sdk import _configuration as sdk_configuration
 from opentelemetry.sdk.resources import Resource
 
+from haas_otel._settings import settings
 from haas_otel.delivery.disk import SharedDisk
 from haas_otel.delivery.exporters import chosen_names, chosen_targets
 from haas_otel.delivery.journal import Journal
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
+    from opentelemetry.trace import TracerProvider
+
     from haas_otel.delivery.logs import SpanLogHandler
 
 _logger = logging.getLogger(__name__)
-DEFAULT_SERVICE_NAME = "haas-media"
 
 _lock = threading.Lock()
 _journal_lock = threading.Lock()
@@ -82,9 +84,11 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
             _logs.install()
 
 
-def configure() -> None:
+def configure(provider: TracerProvider | None = None) -> None:
     """Set up tracing once in a process, or add our ids to the application's provider."""
     global _configured
+    if provider is not None:
+        _configured = _use_provider(provider)
     if _configured:
         return
     with _lock:
@@ -179,9 +183,12 @@ def _end() -> None:
             _logs.end(seconds)
 
 
-def _use_provider() -> bool:
-    """Add our ids to the provider that is set, and sampling by them; say whether there is one."""
-    provider: Any = trace.get_tracer_provider()
+def _use_provider(given: TracerProvider | None = None) -> bool:
+    """Add our ids to a provider, or to the one that is set; say whether there is one.
+
+    Sampling by them, too.
+    """
+    provider: Any = given or trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider):
         return False
     ids = getattr(provider, "id_generator", None)
@@ -203,5 +210,5 @@ def _resource(auto_instrumentation_version: str | None) -> Resource:
     version = auto_instrumentation_version
     resource = Resource.create({"telemetry.auto.version": version} if version else {})
     if str(resource.attributes.get("service.name")).startswith("unknown_service"):
-        return resource.merge(Resource({"service.name": DEFAULT_SERVICE_NAME}))
+        return resource.merge(Resource({"service.name": settings.service_name}))
     return resource

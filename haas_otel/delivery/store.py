@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from haas_otel._settings import settings
 from haas_otel.delivery.codec import load
 from haas_otel.delivery.index import FILE_NAME, Index, IndexUnusable
 from haas_otel.delivery.limits import Limits, telemetry_directory
-from haas_otel.span import SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ class StoredSpan:
     @property
     def is_task(self) -> bool:
         """Whether this is the span of a task run."""
-        return self.scope_name == SCOPE
+        return self.scope_name == settings.scope
 
     @property
     def task_id(self) -> str | None:

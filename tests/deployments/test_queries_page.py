@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+from haas_otel._settings import settings
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.processor import DurableSpanProcessor
-from haas_otel.span import SCOPE
 from tests.warm import warm
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def directory(tmp_path: Path) -> Path:
     processor = DurableSpanProcessor(tmp_path, (), Limits())
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
-    tracer = provider.get_tracer(SCOPE, "0.1.0")
+    tracer = provider.get_tracer(settings.scope, "0.1.0")
     for number, (kind, status, seconds) in enumerate(RUNS):
         told = {
             "task.id": f"01932b4e-7890-7abc-def0-{number:012x}",

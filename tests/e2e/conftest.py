@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import subprocess
+import sys
+import venv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 # A shell has its background jobs ignore SIGINT, and what they start; Prefect's workers end by it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+ROOT = Path(__file__).parents[2]
 PROJECT = Path(__file__).parent / "project"
 POOL = "e2e"
 
@@ -44,6 +49,29 @@ def api(prefect: PrefectProcesses) -> Api:
         prefect.start_worker("worker", POOL)
     wait_until(lambda: "Worker 'worker' started" in prefect.log("worker"), timeout=120)
     return api
+
+
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an environment that has haas-otel's wheel, what that asks for, and no more."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    build = ["wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    subprocess.run([*pip, *build, str(ROOT / "haas_otel")], check=True, cwd=folder)
+    (wheel,) = folder.glob("haas_otel-*.whl")
+    venv.create(folder / "env")
+    pinned = re.findall(r"^[\w.-]+==[^ ;]+", (ROOT / "requirements/dev.txt").read_text(), re.M)
+    (folder / "pins.txt").write_text("\n".join(pinned))
+    done = subprocess.run(
+        [*pip, "--python", str(folder / "env"), "install", "-q", "-c", "pins.txt", wheel.name],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    if "No matching distribution" in done.stderr and "Failed to establish" in done.stderr:
+        pytest.skip("an environment of haas-otel alone needs a package index")
+    assert done.returncode == 0, done.stderr
+    return folder / "env"
 
 
 @pytest.fixture(scope="module")

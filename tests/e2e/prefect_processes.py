@@ -125,10 +125,15 @@ class PrefectProcesses:
             self.server = None
 
     def start_worker(
-        self, name: str, pool: str, *, environment: dict[str, str] | None = None
+        self,
+        name: str,
+        pool: str,
+        *,
+        environment: dict[str, str] | None = None,
+        program: Sequence[str | Path] = PREFECT,
     ) -> subprocess.Popen[bytes]:
         arguments = ["worker", "start", "--pool", pool, "--type", "process", "--name", name]
-        worker = self._start(name, arguments, {**self.environment, **(environment or {})})
+        worker = self._start(name, arguments, {**self.environment, **(environment or {})}, program)
         self.workers[name] = worker
         return worker
 
@@ -148,9 +153,13 @@ class PrefectProcesses:
         return (self.home / f"{name}.log").read_text(errors="replace")
 
     def _start(
-        self, name: str, arguments: list[str], environment: dict[str, str]
+        self,
+        name: str,
+        arguments: list[str],
+        environment: dict[str, str],
+        program: Sequence[str | Path] = PREFECT,
     ) -> subprocess.Popen[bytes]:
-        argv = [*PREFECT, *arguments]
+        argv = [*map(str, program), *arguments]
         return start(argv, environment, self.home / f"{name}.log", self.home)
 
 

@@ -16,15 +16,19 @@ from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from uuid import UUID
 
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
     from tests.e2e.api import Api
+    from tests.e2e.prefect_processes import PrefectProcesses
     from tests.received import ReceivedSpan
 
 # The one that ignores its cancellation takes longest: Prefect waits half a minute for it.
 GRPC = ("ignored", "obeyed", "killed", "returned", "raised", "timed_out", "retried")
+# Of a project that imports nothing of ours.
+PLAIN = GRPC
 # Sent by the run's own process, as it ends and as it is cancelled, and by another after its death.
 HTTP = ("returned", "obeyed", "killed")
 
@@ -56,17 +60,36 @@ Endings = dict[tuple[str, str], Ending]
 
 
 @pytest.fixture(scope="module")
-def endings(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endings]:
-    """One run of each kind, all brought to their ends at the same time."""
+def endings(
+    api: Api, prefect: PrefectProcesses, elsewhere: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Endings]:
+    """One run of each kind, all brought to their ends at the same time.
+
+    Those of the plain project have nothing at hand but haas-otel's wheel.
+    """
     folder = tmp_path_factory.mktemp
-    with collecting(folder("grpc")) as grpc, collecting(folder("http"), "http/protobuf") as http:
-        wanted = [*((grpc, name) for name in GRPC), *((http, name) for name in HTTP)]
+    api.make_pool("instrumented")
+    prefect.start_worker(
+        "instrumented",
+        "instrumented",
+        program=[elsewhere / "bin" / "opentelemetry-instrument", elsewhere / "bin" / "prefect"],
+        environment={"PLAIN": "1"},
+    )
+    with (
+        collecting(folder("grpc")) as grpc,
+        collecting(folder("http"), "http/protobuf") as http,
+        collecting(folder("plain")) as plain,
+    ):
+        wanted = [*((grpc, "grpc", name) for name in GRPC)]
+        wanted += [*((http, "http/protobuf", name) for name in HTTP)]
+        wanted += [*((plain, "plain", name) for name in PLAIN)]
         runs: Endings = {}
-        for collector, name in wanted:
+        for collector, way, name in wanted:
             function = "obeyed" if name == "killed" else name
-            deployment = api.deploy(PROJECT, f"endings.py:{function}", POOL)
+            pool, kind = ("instrumented", "plain") if way == "plain" else (POOL, "test")
+            deployment = api.deploy(PROJECT, f"endings.py:{function}", pool, kind)
             run = api.run(deployment, environment=collector.environment)
-            runs[collector.receiver.protocol, name] = Ending(api, run, collector)
+            runs[way, name] = Ending(api, run, collector)
         for (_, name), run in runs.items():
             if name == "killed":
                 os.kill(run.collector.pid_when_running(api, run.id), signal.SIGKILL)
@@ -82,6 +105,7 @@ def each(*names: str) -> pytest.MarkDecorator:
     """Ask of every run of these endings, whichever way its span went out."""
     found = [("grpc", name) for name in GRPC if name in names]
     found += [("http/protobuf", name) for name in HTTP if name in names]
+    found += [("plain", name) for name in PLAIN if name in names]
     return pytest.mark.parametrize("which", found, ids=" ".join)
 
 
@@ -118,7 +142,7 @@ def check(ending: Ending, **expected: Any) -> None:
 def test_ids_times_and_duration_are_those_of_the_run(ending: Ending, which: Any) -> None:
     span, task_run = ending.span, ending.task_run
     assert (span.scope_name, span.scope_version) == (SCOPE, "0.1.0")
-    assert span.resource["service.name"] == "haas-media"
+    assert span.resource["service.name"] == "prefect"
     assert span.trace_id == ending.id.hex
     assert span.span_id == task_run.id.hex[16:]
     assert span.parent_span_id == ""
@@ -237,6 +261,8 @@ def test_cancelled(ending: Ending, which: Any) -> None:
         attributes={"task.status": "Cancelled", **learnt},
         events=[("task.started", {}), ("task.cancelled", {})],
     )
+    if which[0] == "plain":  # Prefect's tasks have no hooks for it
+        return
     (call,) = (marks / f"{ending.task_run.id}.cancellation").read_text().splitlines()
     assert call.rsplit(" ", 1)[0] == f"BackgroundTask {ending.task_run.name} Cancelled"
 

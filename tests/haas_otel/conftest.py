@@ -7,11 +7,13 @@ import os
 import signal
 import sqlite3
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from shutil import copyfile
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import prefect.context
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -20,7 +22,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prefect import __version__ as prefect_version
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.context import SettingsContext, _temporary_global_settings_context
 from prefect.events.worker import EventsWorker
 from prefect.logging.configuration import setup_logging
 from prefect.settings import (
@@ -32,11 +33,11 @@ from prefect.settings import (
 )
 from prefect.task_engine import SyncTaskRunEngine
 
-from haas_otel import hooks, records, server, span
+from haas_otel import hooks, records, server, settings, span
 from haas_otel.delivery.disk import SharedDisk
 from haas_otel.delivery.journal import Journal
 from haas_otel.delivery.limits import Limits
-from haas_otel.delivery.logs import LOGGERS, SpanLogHandler
+from haas_otel.delivery.logs import SpanLogHandler, loggers
 from haas_otel.ids import TaskRunIdGenerator
 from tests.haas_otel.programs import MODULES, Programs, Started
 from tests.haas_otel.records import is_killed, task_runs
@@ -102,7 +103,9 @@ def prefect_server(
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
         PREFECT_LOGGING_TO_API_ENABLED: False,
     }
-    with temporary_settings(settings), _temporary_global_settings_context(SettingsContext.get()):
+    # In other threads, too; before Prefect 3.9 they had these anyway.
+    everywhere = getattr(prefect.context, "_temporary_global_settings_context", nullcontext)
+    with temporary_settings(settings), everywhere(prefect.context.SettingsContext.get()):
         yield settings[PREFECT_API_URL]
     print(*server.communicate())
     server.close()
@@ -114,7 +117,7 @@ def _no_log_handler_left() -> Iterator[None]:
     yield
     left = [
         (name, handler)
-        for name in LOGGERS
+        for name in loggers()
         for handler in logging.getLogger(name).handlers
         if isinstance(handler, SpanLogHandler)
     ]
@@ -135,7 +138,7 @@ class Told:
 
     @property
     def task_spans(self) -> list[ReadableSpan]:
-        found = [s for s in self.spans if s.instrumentation_scope.name == span.SCOPE]
+        found = [s for s in self.spans if s.instrumentation_scope.name == settings.scope]
         return sorted(found, key=lambda s: s.start_time or 0)
 
     @property
@@ -175,7 +178,9 @@ def told(
     exporter = InMemorySpanExporter()
     processor = SimpleSpanProcessor(exporter)
     provider.add_span_processor(processor)
-    monkeypatch.setattr(span, "_tracer", provider.get_tracer(span.SCOPE, span.package_version()))
+    monkeypatch.setattr(
+        span, "_tracer", provider.get_tracer(settings.scope, span.package_version())
+    )
     monkeypatch.setattr(records, "_find", lambda: None)
     yield Told(exporter)
     processors = provider._active_span_processor

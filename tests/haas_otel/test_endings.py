@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed, Paused, Pending
 from prefect.types._datetime import now
 
-from haas_otel import flow, hooks, labels, span, task
+from haas_otel import flow, hooks, labels, settings, span, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -705,7 +705,7 @@ def test_limits_of_the_sdk_take_no_field_of_the_contract_away(
     limits = SpanLimits(max_span_attributes=limit, max_attribute_length=60)
     monkeypatch.setattr(provider, "_span_limits", limits)
     monkeypatch.setattr(
-        span, "_tracer", provider.get_tracer(span.SCOPE, span.package_version(), str(limit))
+        span, "_tracer", provider.get_tracer(settings.scope, span.package_version(), str(limit))
     )
 
     def body() -> None:

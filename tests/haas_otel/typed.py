@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, assert_type
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, PrefectFutureList
 
-from haas_otel import flow, task
+from haas_otel import flow, materialize, task
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import TaskRun
@@ -32,12 +32,18 @@ def on_cancellation(task: Task[..., Any], task_run: TaskRun, state: State[Any]) 
 def on_failure(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> None: ...
 
 
+@materialize("file:///forecast.csv", retries=2, task_type="Forecast")
+def forecast(number: int) -> str:
+    return str(number)
+
+
 @flow
 def plain_flow(number: int) -> str:
     assert_type(plain(number), str)
     assert_type(plain(number, return_state=True), State[str])
     assert_type(plain.submit(number), PrefectFuture[str])
     assert_type(plain.map([number]), PrefectFutureList[str])
+    assert_type(forecast(number), str)
     return plain.with_options(name="Else")(number)
 
 
@@ -51,6 +57,8 @@ async def run() -> None:
     assert_type(plain_flow(1, return_state=True), State[str])
     assert_type(plain_flow.with_options(name="else")(1), str)
     assert_type(await flow_with_options(1), str)
+    task(retrys=2)  # type: ignore[call-overload]
+    flow(retrys=2)  # type: ignore[call-overload]
     plain("1")  # type: ignore[call-overload]
     plain_flow("1")  # type: ignore[call-overload]
     flow.from_source(source="elsewhere", entrypoint="theirs.py:top")

@@ -32,7 +32,7 @@ from haas_otel import delivery, ids
 from haas_otel.delivery import setup
 from haas_otel.delivery.exporters import chosen_targets, make_exporter
 from haas_otel.delivery.limits import telemetry_directory
-from haas_otel.delivery.logs import LOGGERS, SpanLogHandler
+from haas_otel.delivery.logs import SpanLogHandler, loggers
 from haas_otel.ids import TaskRunIdGenerator
 from tests.receiver import Receiver
 
@@ -67,7 +67,7 @@ def _a_new_process(directory: Path, monkeypatch: MonkeyPatch) -> Iterator[None]:
 
 def _end_logs() -> None:
     """Take the handlers away that a set-up has put up, and end the thread that sends for them."""
-    for name in LOGGERS:
+    for name in loggers():
         logger = logging.getLogger(name)
         for handler in [each for each in logger.handlers if isinstance(each, SpanLogHandler)]:
             logger.removeHandler(handler)

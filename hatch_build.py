@@ -1,0 +1,19 @@
+"""No wheel of the application: its packages are called `flows` and `deployments`, as others' are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class CheckoutOnly(BuildHookInterface):  # type: ignore[type-arg]
+    """Lets the application be installed from its checkout alone, as an editable."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatch's
+        """Refuse anything but an editable."""
+        if version != "editable":
+            raise RuntimeError(
+                "Haas Media runs from a checkout (pip install -e .) or from its image; who wants its"
+                " spans in another project installs haas-otel: pip install ./haas_otel"
+            )

@@ -1,0 +1,114 @@
+"""Prefect's own decorators, instrumented: the endings themselves are in tests/e2e/test_endings."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import prefect
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prefect.assets import materialize
+from prefect.flows import Flow
+from prefect.tasks import Task
+
+from haas_otel import span
+from haas_otel import task as ours
+from haas_otel.instrumentor import PrefectTaskInstrumentor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.haas_otel.conftest import Told
+
+
+@pytest.fixture
+def instrumentor(told: Told) -> Iterator[PrefectTaskInstrumentor]:
+    made = PrefectTaskInstrumentor()
+    made.instrument()
+    yield made
+    if made.is_instrumented_by_opentelemetry:
+        made.uninstrument()
+
+
+def test_every_kind_of_task_is_told_once_and_works_as_before(
+    told: Told, instrumentor: PrefectTaskInstrumentor
+) -> None:
+    class Derived(Task[..., Any]): ...
+
+    @prefect.task(task_run_name="add {number}")
+    def add(number: int) -> int:
+        return number + 1
+
+    @materialize("file:///sums.csv")
+    def write(number: int) -> int:
+        return number
+
+    derived = Derived(lambda: 7, name="derived")
+
+    @prefect.flow
+    def sums() -> list[int]:
+        return [add(1), add.with_options(name="again")(2), write(3), derived()]
+
+    assert sums() == [2, 3, 3, 7]
+    assert [each.attributes["task.name"] for each in told.spans] == [
+        "add",
+        "again",
+        "write",
+        "derived",
+    ]
+    assert {each.attributes["task.status"] for each in told.spans} == {"Completed"}
+    assert isinstance(derived, Derived)
+    assert [asset.key for asset in write.with_options(name="else").assets] == ["file:///sums.csv"]
+
+
+def test_taken_back_it_is_as_prefect_made_it(
+    told: Told, instrumentor: PrefectTaskInstrumentor
+) -> None:
+    def body() -> int:
+        return 7
+
+    made = prefect.task(body)
+    assert prefect.flow(made)() == 7
+    assert len(told.spans) == 1
+    instrumentor.uninstrument()
+    made_later = prefect.task(body)
+    for task in (made, made_later):
+        assert type(task) is Task
+        assert (task.fn, task.on_running_hooks) == (body, [])
+
+        @prefect.flow
+        def calls(task: Task[..., int] = task) -> int:
+            return task()
+
+        assert type(calls) is Flow
+        assert calls() == 7
+    assert len(told.spans) == 1
+    assert ours(body)() == 7  # what asks for a span by itself has one
+    assert len(told.spans) == 2
+
+
+def test_a_provider_given_after_the_first_task_is_taken_with_a_warning(
+    told: Told, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(span, "_provider", None)
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    @ours
+    def count(number: int) -> int:
+        return number
+
+    count(1)
+    instrumentor = PrefectTaskInstrumentor()
+    with caplog.at_level(logging.WARNING, "haas_otel"):
+        instrumentor.instrument(tracer_provider=provider)
+    instrumentor.uninstrument()
+    assert ["after the first task" in each for each in caplog.messages].count(True) == 1
+    count(2)
+    assert [each.attributes["task.status"] for each in told.spans] == ["Completed"]
+    (span_there,) = exporter.get_finished_spans()
+    assert span_there.context.span_id not in {each.context.span_id for each in told.spans}
+    assert span_there.attributes["task.status"] == "Completed"
