@@ -136,9 +136,15 @@ def _leases(client: SyncPrefectClient, pool: WorkPool, storage: str) -> Iterator
 
 def _workers(online: list[str], pool: WorkPool) -> Finding:
     if not online:
-        text = f"None is online. Start one: prefect worker start --pool {pool.name}"
+        text = f"None is online. Start one: {_start(pool)}"
         return Finding("workers", "wrong", text)
     return Finding("workers", "right", ", ".join(online))
+
+
+def _start(pool: WorkPool) -> str:
+    if pool.type != "process":
+        return f"prefect worker start --pool {pool.name}"
+    return "haas worker"
 
 
 def _late(client: SyncPrefectClient, pool: WorkPool) -> Iterator[Finding]:

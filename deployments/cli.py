@@ -23,6 +23,7 @@ SENTENCES = frozenset(
         "haas_media.encoding.errors.EncodingError",
         "haas_media.providers.records.ProviderError",
         "deployments.stack.StackError",
+        "deployments.worker.WorkerError",
         "deployments.samples.SampleError",
         "deployments.demo.DemoError",
         "deployments.traces.TracesError",
@@ -48,6 +49,9 @@ ConfigFile = Annotated[
     Path | None,
     Parameter(name=["--config", "-c"], help="Settings file in place of the usual one."),
 ]
+Drain = Annotated[
+    float, Parameter(help="Seconds that runs may go on at a stop, before they are cancelled.")
+]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, one per line.")]
 
 
@@ -57,6 +61,7 @@ def up(
     port: Annotated[
         int, Parameter(help="Port of the Prefect server; another free one if it is in use.")
     ] = 4200,
+    drain: Drain = 0,
     config: ConfigFile = None,
 ) -> None:
     """Run everything: a Prefect server, the work pool, every deployment, a worker.
@@ -68,7 +73,48 @@ def up(
     from deployments.up import up as run
 
     settings = _settings(config)
-    run(settings, _config_file(config), port, Terminal())
+    run(settings, _config_file(config), port, Terminal(), drain)
+
+
+@app.command
+def worker(
+    *,
+    name: Annotated[str | None, Parameter(help="Its name, unique on the server.")] = None,
+    pool: Annotated[
+        str | None, Parameter(help="The work pool; by default that of HAAS_WORK_POOL.")
+    ] = None,
+    limit: Annotated[int | None, Parameter(help="Runs at a time, at most.")] = None,
+    drain: Drain = 0,
+    config: ConfigFile = None,
+) -> None:
+    """Run Prefect's process worker, with a stop that its runs hear of.
+
+    At SIGTERM or Ctrl-C it takes no new run. What has not ended after --drain seconds is cancelled;
+    a second signal does that at once. After a SIGTERM, scans and the like are started again by the
+    next worker, once.
+    """
+    settings = _settings(config)
+    os.environ.setdefault("HAAS_OTEL_DIR", str(settings.telemetry_dir))
+    if file := _config_file(config):
+        os.environ["HAAS_CONFIG"] = str(file)
+    from deployments.work_pool import work_pool_name
+    from deployments.worker import start
+
+    start(name, pool or work_pool_name(), limit=limit, drain=drain)
+
+
+@app.command
+def execute() -> None:
+    """Execute the flow run of a container: the command for the job variables of a work pool.
+
+    As `prefect flow-run execute` does; but when the container is stopped the run is cancelled in
+    order.
+    """
+    import asyncio
+
+    from deployments.worker import execute as run
+
+    asyncio.run(run())
 
 
 @app.command

@@ -33,6 +33,7 @@ NO_SCHEDULES = {each.variable: "off" for each in SCHEDULES.values()}
 TIMEZONE = "HAAS_TIMEZONE"
 CODE_DIR = "HAAS_CODE_DIR"
 ENCODING_LIMIT = "HAAS_ENCODING_LIMIT"
+ENCODING_AGAIN = "HAAS_ENCODING_AGAIN"
 JOB_ENV = "HAAS_JOB_ENV"
 JOB_VARIABLES = "HAAS_JOB_VARIABLES"
 
@@ -57,7 +58,7 @@ def from_environment() -> dict[str, Any]:
         **{name: _scheduled(schedule) for name, schedule in SCHEDULES.items()},
         "timezone": _timezone(),
         "code": str(Path(os.environ.get(CODE_DIR) or Path.cwd()).absolute()),
-        "encoding": {"limit": _encoding_limit()},
+        "encoding": {"limit": _encoding_limit(), "tags": _encoding_tags()},
         "job_variables": _job_variables(),
     }
 
@@ -90,6 +91,14 @@ def _encoding_limit() -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"{ENCODING_LIMIT} is {text!r}: give a whole number, 1 or more.")
     return int(text)
+
+
+def _encoding_tags() -> list[str]:
+    """Return the tags of encodings; with flows.again's one, what the system cuts off runs again."""
+    text = os.environ.get(ENCODING_AGAIN, "").strip().lower() or "false"
+    if text not in ("true", "false"):
+        raise ValueError(f'{ENCODING_AGAIN} is {text!r}: give "true" or "false".')
+    return ["haas-media", "encoding", *(["runs-again"] if text == "true" else [])]
 
 
 def _job_variables() -> dict[str, Any]:

@@ -98,7 +98,7 @@ def demo(directory: Path, port: int, terminal: Terminal) -> None:
     """
     home = directory.absolute()
     terminal.title("Haas Media: demo")
-    with stop_signals():
+    with stop_signals() as received:
         library = _sample_library(home, terminal)
         config = _write_config(home, library)
         _sample_credits(config, terminal)
@@ -108,7 +108,7 @@ def demo(directory: Path, port: int, terminal: Terminal) -> None:
             environment=_environment(),
             worker_environment={"HAAS_CONFIG": str(config)},
         )
-        with stopping(stack, terminal):
+        with stopping(stack, terminal, received):
             bring_up(stack, terminal)
             for stage in stages(library):
                 _show(stack, stage, terminal)

@@ -91,6 +91,11 @@ class Child:
         except subprocess.TimeoutExpired:
             return None
 
+    def send(self, number: int) -> None:
+        """Send it a signal, if it runs."""
+        if self.returncode is None:
+            self._process.send_signal(number)
+
     def stop(self, seconds: float) -> None:
         """End it with SIGTERM, and with SIGKILL when it has not obeyed after ``seconds``."""
         if self.returncode is None:

@@ -3,22 +3,21 @@
     with Stack(data_dir) as stack:
         stack.start()
 
-Processes are ended in order when the ``with`` block ends, however it ends: runs first, so that
-each of them is told as cancelled, then the worker, then the server.
+Processes are ended in order when the ``with`` block ends, however it ends: the worker, which has
+its runs cancelled first, then the server.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deployments.claim import Claim, Claimed
-from deployments.defaults import RECONCILER
 from deployments.process import Child, wait_until
 from deployments.server import HOST, KEPT_LEASES, LEASE_STORAGE, Address, free_port, home_of
 from deployments.work_pool import (
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun
-
-    from haas_otel.delivery.disk import SharedDisk
 
 DEFAULT_PORT = 4200
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVER_START_SECONDS = 120.0  # the first start makes the database and unpacks the UI
 DEPLOY_SECONDS = 180.0
 WORKER_START_SECONDS = 60.0
-RUN_STOP_SECONDS = 45.0  # Prefect kills a run's process 30 s after it asked it to stop
+WORKER_STOP_SECONDS = 60.0  # Prefect kills a run's process 30 s after it asked it to stop
 PROCESS_STOP_SECONDS = 10.0
 
 # What a user of a local server neither wants sent out nor shown.
@@ -76,6 +72,7 @@ class Stack:
         api_url: use this server instead of starting one.
         server_environment: variables for the server, over the inherited ones.
         worker_environment: variables for the worker and its runs, over the inherited ones.
+        drain: how many seconds runs may go on when the stack is stopped.
 
     Raises:
         WorkPoolNameError: the work pool cannot be called as ``environment`` has it.
@@ -90,6 +87,7 @@ class Stack:
         environment: Mapping[str, str] | None = None,
         server_environment: Mapping[str, str] | None = None,
         worker_environment: Mapping[str, str] | None = None,
+        drain: float = 0,
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.server: Child | None = None
@@ -100,8 +98,8 @@ class Stack:
         self._inherited = dict(os.environ if environment is None else environment)
         self._server_environment = dict(server_environment or {})
         self._worker_environment = dict(worker_environment or {})
+        self._drain = drain
         self._claim: Claim | None = None
-        self._disk: SharedDisk | None = None
         self.work_pool = work_pool_name(self._inherited)
 
     def __enter__(self) -> Self:
@@ -128,13 +126,16 @@ class Stack:
                 "Stop it first, or set HAAS_DATA_DIR to another directory."
             ) from None
 
-    def close(self) -> None:
+    def close(self, number: int = signal.SIGINT) -> None:
         """End every process of the stack and give the data directory free.
 
         Interrupted, it ends them at once.
+
+        Args:
+            number: the signal that the worker gets; SIGTERM is a stop by the system.
         """
         try:
-            self.stop()
+            self.stop(number)
         except BaseException:
             self.kill()
             raise
@@ -150,7 +151,6 @@ class Stack:
         self.start_worker()
         self.deploy()
         self.wait_for_workers()
-        self.reconcile()
 
     @property
     def address(self) -> Address:
@@ -272,31 +272,15 @@ class Stack:
             name: its name; unique on the server. By default made of host and process id.
             environment: further variables for it and its runs.
         """
-        from haas_otel.records import of_worker
-
         name = name or f"haas-{socket.gethostname()}-{os.getpid()}-{len(self.workers) + 1}"
-        argv = ["worker", "start", "--pool", self.work_pool, "--type", "process", "--name", name]
+        argv = ["worker", "--pool", self.work_pool, "--name", name, "--drain", str(self._drain)]
         self.traces.mkdir(parents=True, exist_ok=True)  # so that `haas traces` looks there
         full = self._environment() | self._for_runs() | dict(environment or {})
         # A working directory of its own: flows are found through the deployment's pull step.
-        self.workers[name] = self._child("worker", argv, full, f"{name}.log", cwd=self.data_dir)
-        # Should this machine lose power, whoever is up next knows whose runs nobody goes on with.
-        record = of_worker(name, time.time_ns(), self.address.api)
-        self._traces_on_disk().begin(f"worker {name}", record)
+        self.workers[name] = self._child(
+            "worker", argv, full, f"{name}.log", cwd=self.data_dir, module="deployments.cli"
+        )
         return self.workers[name]
-
-    def reconcile(self) -> None:
-        """Have what runs left that died on this machine settled, by a run of the reconciler."""
-        if any(True for _ in self._traces_on_disk().dead()):
-            with self.client() as client:
-                deployment = client.read_deployment_by_name(RECONCILER)
-                client.create_flow_run_from_deployment(deployment.id)
-
-    def _traces_on_disk(self) -> SharedDisk:
-        from haas_otel.delivery import open_disk
-
-        self._disk = self._disk or open_disk(self.traces)
-        return self._disk
 
     def wait_for_workers(self) -> None:
         """Wait until the server sees every worker of this stack online.
@@ -334,19 +318,17 @@ class Stack:
             if child.returncode is not None:
                 raise self._failure(child)
 
-    def stop(self) -> None:
-        """End runs, workers and server, in this order. Safe to call twice."""
-        running = [child for child in self.workers.values() if child.returncode is None]
-        with contextlib.suppress(Exception):  # a server that is gone must not keep the rest up
-            if running:
-                self.cancel_runs()
-        for child in running:
-            child.stop(PROCESS_STOP_SECONDS)
-        if self._disk is not None:
-            for name in self.workers:
-                self._disk.end(f"worker {name}")
-            self._disk.close()
-            self._disk = None
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """End workers, which have their runs end before, then the server. Safe to call twice.
+
+        Args:
+            number: the signal that workers get; SIGTERM is a stop by the system.
+        """
+        for child in self.workers.values():
+            child.send(number)
+        for child in self.workers.values():
+            if child.wait(WORKER_STOP_SECONDS + self._drain) is None:
+                child.kill()
         self.workers.clear()
         if self.server is not None:
             self.server.stop(PROCESS_STOP_SECONDS)
@@ -357,51 +339,6 @@ class Stack:
         """End every process at once; runs are left as they are."""
         for child in filter(None, [*self.workers.values(), self.server]):
             child.kill()
-
-    def cancel_runs(self, seconds: float = RUN_STOP_SECONDS) -> None:
-        """Cancel what the workers of this stack run, and wait until it has ended.
-
-        A worker that is told to stop kills its runs without a word to the server, so that they
-        would be shown as running for ever.
-
-        Args:
-            seconds: how long to wait; Prefect kills a run that does not obey.
-        """
-        from prefect.states import Cancelling
-
-        def none_left() -> bool:
-            with self.client() as client:
-                runs = self._active_runs(client)
-                for run in runs:
-                    if run.state is not None and not run.state.is_cancelling():
-                        client.set_flow_run_state(run.id, Cancelling())
-            return not runs
-
-        wait_until(none_left, seconds, every=0.3)
-
-    def active_runs(self) -> list[FlowRun]:
-        """Return the flow runs that the workers of this stack have in hand."""
-        with self.client() as client:
-            return self._active_runs(client)
-
-    def _active_runs(self, client: SyncPrefectClient) -> list[FlowRun]:
-        from prefect.client.schemas.filters import (
-            FlowRunFilter,
-            FlowRunFilterState,
-            FlowRunFilterStateType,
-            WorkPoolFilter,
-            WorkPoolFilterName,
-        )
-        from prefect.client.schemas.objects import StateType
-
-        types = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-        found = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types))
-            ),
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self.work_pool])),
-        )
-        return [run for run in found if run.labels.get("prefect.worker.name") in self.workers]
 
     def _environment(self) -> dict[str, str]:
         """Return the environment that makes a process talk to this stack's server."""
@@ -433,8 +370,9 @@ class Stack:
         environment: Mapping[str, str],
         log: str,
         cwd: Path | None = None,
+        module: str = "prefect",
     ) -> Child:
-        argv = [sys.executable, "-m", "prefect", *arguments]
+        argv = [sys.executable, "-m", module, *arguments]
         return Child(name, argv, environment, self.logs / log, cwd or self.data_dir)
 
     def _await(self, child: Child, condition: Any, seconds: float) -> None:

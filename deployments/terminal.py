@@ -99,16 +99,21 @@ def addresses(rows: dict[str, str]) -> Text:
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into what Ctrl-C raises, so that everything is ended in order."""
+def stop_signals() -> Iterator[list[int]]:
+    """Turn SIGTERM and SIGHUP into what Ctrl-C raises, so that everything is ended in order.
 
-    def interrupt(*_: object) -> None:
+    What is yielded takes the signals that come.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        received.append(number)
         raise KeyboardInterrupt
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

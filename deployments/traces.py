@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -17,14 +18,12 @@ from haas_otel.delivery import TraceStore, open_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from haas_media.settings import Settings
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.store import StoredSpan
     from haas_otel.records import Process
 
-DIRECTORY_NAME = "telemetry"  # in the data directory of a stack
 UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 STYLES = {"Completed": "green", "Failed": "red", "Cancelled": "yellow"}
 
@@ -34,18 +33,8 @@ class TracesError(Exception):
 
 
 def trace_directory(settings: Settings) -> Path:
-    """Return where the local trace store is.
-
-    ``HAAS_OTEL_DIR`` names it; else the data directory has it, when ``haas up`` made it there;
-    else it is where a worker that was started by hand keeps it.
-    """
-    from haas_otel.delivery.limits import telemetry_directory
-
-    in_data = settings.data_dir / DIRECTORY_NAME
-    # Not pathlib's, which raises where a disk does not answer.
-    if os.environ.get("HAAS_OTEL_DIR") or not os.path.exists(in_data):  # noqa: PTH110
-        return telemetry_directory()
-    return in_data
+    """Return where the local trace store is: ``HAAS_OTEL_DIR``, else in the data directory."""
+    return Path(os.environ.get("HAAS_OTEL_DIR") or settings.telemetry_dir).expanduser()
 
 
 def parse_duration(text: str) -> timedelta:

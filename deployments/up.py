@@ -14,14 +14,16 @@ from deployments.stack import Stack
 from deployments.terminal import Terminal, addresses, stop_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from haas_media.settings import Settings
 
 WATCH_SECONDS = 1.0
 
 
-def up(settings: Settings, config: Path | None, port: int, terminal: Terminal) -> None:
+def up(
+    settings: Settings, config: Path | None, port: int, terminal: Terminal, drain: float = 0
+) -> None:
     """Bring the stack up and keep it up until Ctrl-C or SIGTERM.
 
     Args:
@@ -29,6 +31,7 @@ def up(settings: Settings, config: Path | None, port: int, terminal: Terminal) -
         config: the settings file that the worker's runs are to read, if there is one.
         port: the port of the Prefect server, if one has to be started.
         terminal: where to tell of it.
+        drain: how many seconds runs may go on at the end.
 
     Raises:
         StackError: something did not start or died.
@@ -38,9 +41,10 @@ def up(settings: Settings, config: Path | None, port: int, terminal: Terminal) -
         port=port,
         api_url=configured_server(),
         worker_environment=same_settings(settings, config),
+        drain=drain,
     )
     terminal.title("Haas Media")
-    with stop_signals(), stopping(stack, terminal):
+    with stop_signals() as received, stopping(stack, terminal, received):
         bring_up(stack, terminal)
         terminal.say()
         terminal.say(
@@ -108,7 +112,6 @@ def bring_up(stack: Stack, terminal: Terminal) -> None:
     with terminal.step("Worker") as step:
         stack.wait_for_workers()
         step.done(", ".join(stack.workers) + " is online")
-    stack.reconcile()
 
 
 def watch(stack: Stack) -> None:
@@ -126,15 +129,18 @@ def watch(stack: Stack) -> None:
 
 
 @contextlib.contextmanager
-def stopping(stack: Stack, terminal: Terminal) -> Iterator[Stack]:
-    """Claim a stack and stop it at the end, however that comes, with a line that says so."""
+def stopping(stack: Stack, terminal: Terminal, received: Sequence[int]) -> Iterator[Stack]:
+    """Claim a stack and stop it at the end, however that comes, with a line that says so.
+
+    The worker gets the first signal that this process has received, if it has.
+    """
     stack.claim()
     try:
         yield stack
     finally:
         terminal.say()
         with terminal.step("Stopping") as step:
-            stack.close()
+            stack.close(*received[:1])
             step.done("runs, worker and server have ended")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from prefect import flow, get_run_logger
 from pydantic import Field
 
+from flows.again import run_again
 from flows.forms import field
 from haas_media.wording import counted
 
@@ -34,6 +35,8 @@ def reconcile_spans_flow(
     ),
 ) -> dict[str, int]:
     """Settle flow runs that nobody settled; deliver spans that are still on this disk."""
+    from prefect.client.orchestration import get_client
+
     from haas_otel.delivery import deliver_pending
 
     log = get_run_logger()
@@ -47,11 +50,14 @@ def reconcile_spans_flow(
     flow_runs = sum(len(each.flow_runs) for each in passes)
     spans = sum(len(each.task_runs) for each in passes)
     delivered = deliver_pending(timedelta(seconds=30))
+    with get_client(sync_client=True) as client:
+        again = run_again(client)
     log.info(
-        "%s settled, %s ended, %s delivered from disk",
+        "%s settled, %s ended, %s delivered from disk, %s again",
         counted(flow_runs, "flow run"),
         counted(spans, "span"),
         counted(delivered, "span"),
+        counted(len(again), "run"),
     )
     return {"flow_runs": flow_runs, "spans": spans, "delivered": delivered}
 

@@ -221,6 +221,11 @@ class Settings(_Section):
         return self
 
     @property
+    def telemetry_dir(self) -> Path:
+        """The folder of spans on disk, unless ``HAAS_OTEL_DIR`` names another."""
+        return self.data_dir / "telemetry"
+
+    @property
     def encoding_roots(self) -> tuple[Path, ...]:
         """The folders that encodings may write to: the libraries and ``encoding.roots``."""
         return tuple(library.path for library in self.libraries) + self.encoding.roots
@@ -238,6 +243,21 @@ class Settings(_Section):
         known = ", ".join(repr(library.title) for library in self.libraries)
         hint = f"Known: {known}." if known else "None is set: add a [[libraries]] table."
         raise SettingsError(f"There is no library {title!r} in the settings. {hint}")
+
+
+def name_telemetry_dir() -> None:
+    """Set ``HAAS_OTEL_DIR`` from the data directory, unless it is set: where spans are kept.
+
+    What else is wrong with the settings is for who loads them to say.
+    """
+    if os.environ.get("HAAS_OTEL_DIR", "").strip():
+        return
+    others = set(Settings.model_fields) - {"data_dir"}
+    try:
+        settings = load_settings(without=others)
+    except SettingsError:
+        settings = Settings()
+    os.environ["HAAS_OTEL_DIR"] = str(settings.telemetry_dir)
 
 
 def load_settings(path: Path | None = None, *, without: Iterable[str] = ()) -> Settings:

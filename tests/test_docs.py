@@ -291,7 +291,8 @@ def test_what_deploying_reads_is_told_with_its_defaults() -> None:
     schedules = {each.variable: f"`{each.default}`" for each in defaults.SCHEDULES.values()}
     assert schedules.items() <= told.items()
     assert told[work_pool.VARIABLE] == f"`{work_pool.DEFAULT}`"
-    others = {defaults.TIMEZONE, defaults.CODE_DIR, defaults.ENCODING_LIMIT}
+    others = {defaults.TIMEZONE, defaults.CODE_DIR}
+    others |= {defaults.ENCODING_LIMIT, defaults.ENCODING_AGAIN}
     others |= {defaults.JOB_VARIABLES, defaults.JOB_ENV, work_pool.VARIABLE}
     assert set(told) == {*schedules, *others}
 

@@ -140,8 +140,6 @@ def test_an_empty_store(haas: Command) -> None:
 
 
 def test_the_store_of_the_data_directory_is_found(haas: Command, tmp_path: Path) -> None:
-    assert str(tmp_path / "prefect" / "haas_otel") in haas("traces").out
-    (tmp_path / "data" / "telemetry").mkdir(parents=True)
     assert str(tmp_path / "data" / "telemetry") in haas("traces").out
     assert "/elsewhere" in haas("traces", environment={"HAAS_OTEL_DIR": "/elsewhere"}).out
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pytest
 
 PREFECT = [sys.executable, "-m", "prefect"]
+OURS = [sys.executable, "-m", "deployments.cli"]
 
 
 def free_port() -> int:
@@ -132,10 +133,20 @@ class PrefectProcesses:
         environment: dict[str, str] | None = None,
         program: Sequence[str | Path] = PREFECT,
     ) -> subprocess.Popen[bytes]:
+        """Start a plain worker of Prefect's."""
         arguments = ["worker", "start", "--pool", pool, "--type", "process", "--name", name]
         worker = self._start(name, arguments, {**self.environment, **(environment or {})}, program)
         self.workers[name] = worker
         return worker
+
+    def start_our_worker(
+        self, name: str, pool: str, *options: str, environment: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Start `haas worker`."""
+        argv = [*OURS, "worker", "--pool", pool, "--name", name, *options]
+        full = {**self.environment, **environment}
+        self.workers[name] = start(argv, full, self.home / f"{name}.log", self.home)
+        return self.workers[name]
 
     def kill_worker(self, name: str) -> None:
         """SIGKILL a worker, and only it: its runs go on as orphans."""

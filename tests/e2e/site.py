@@ -26,6 +26,7 @@ from tests.waits import wait_until
 from tests.warm import warm
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
     from tests.received import ReceivedSpan
@@ -89,9 +90,19 @@ class Site:
         self.api.make_pool(name)
         self.prefect.start_worker(name, name, environment=self.machine(name, **more))
 
-    def run(self, machine: str, function: str, **parameters: object) -> UUID:
-        """Have a machine's worker run a flow."""
-        deployment = self.api.deploy(PROJECT, f"{FILE}:{function}", machine, machine)
+    def start_our_worker(
+        self, name: str, *options: str, pool: str | None = None, machine: str | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start `haas worker` for a machine and a pool, by default both of that name."""
+        pool = pool or name
+        self.api.make_pool(pool)
+        environment = self.machine(machine or pool)
+        return self.prefect.start_our_worker(name, pool, *options, environment=environment)
+
+    def run(self, machine: str, function: str, *tags: str, **parameters: object) -> UUID:
+        """Have a machine's worker run a flow of a deployment with these tags."""
+        name = "-".join([machine, *tags])
+        deployment = self.api.deploy(PROJECT, f"{FILE}:{function}", machine, name, [*tags])
         return self.api.run(deployment, parameters=parameters)
 
     def start(self, machine: str, *argv: object, **more: str) -> tuple[Program, UUID]:

@@ -1,0 +1,275 @@
+"""``haas worker``: Prefect's process worker, with a stop that its runs hear of.
+
+Prefect's own kills its runs when it is stopped, without a word to the server. This one takes no
+new run from then on, lets what is under way end for a while, and then has Prefect cancel the rest:
+each run gets its signal, ends as Cancelled with what it had, and tells its spans itself. While it
+works it settles what died on this machine, and has what the system cut off run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from abc import ABC
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, get_current_settings
+from prefect.states import Cancelling
+from prefect.workers.process import ProcessWorker, ProcessWorkerResult
+
+from deployments.work_pool import create_work_pool
+from flows import again
+from haas_otel import records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anyio.abc import TaskStatus
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.workers.process import ProcessJobConfiguration
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ANSWER_SECONDS = 5.0  # that a server is given to take a cancellation; else the run is signalled
+STOP_SECONDS = 40.0  # Prefect kills a run that does not obey after 30
+AGAIN_SECONDS = 10.0
+EVERY = 0.2
+SEND = """
+from datetime import timedelta
+from haas_otel.delivery import deliver_pending
+from haas_otel.reconciler import settle_here
+settle_here()
+deliver_pending(timedelta(minutes=1))
+"""
+
+
+class WorkerError(Exception):
+    """The worker cannot be started. The text says why, and what to do."""
+
+
+class Worker(ProcessWorker, ABC):  # ABC: so that Prefect does not take it for another type
+    """Prefect's process worker, which can be told to take no further run."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.stopping = False
+        self.in_hand: dict[UUID, int | None] = {}  # the runs that it took, and their processes
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Take what is due, unless the worker is stopping."""
+        return [] if self.stopping else await super().get_and_submit_flow_runs()
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: ProcessJobConfiguration,
+        task_status: TaskStatus[int] | None = None,
+    ) -> ProcessWorkerResult:
+        """Run a flow run in a process, and know that while it lives."""
+        worker = self
+
+        class Started:
+            def started(self, pid: int) -> None:
+                worker.in_hand[flow_run.id] = pid
+                if task_status is not None:
+                    task_status.started(pid)
+
+        return await super().run(flow_run, configuration, Started())  # type: ignore[arg-type]
+
+    # Two private methods of Prefect's: by the first it takes a run, by the second it is done.
+
+    async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
+        if self.stopping:  # it was asked for before that: another worker takes it
+            return False
+        self.in_hand[flow_run.id] = None
+        return await super()._propose_pending_state(flow_run)
+
+    def _release_limit_slot(self, flow_run_id: UUID) -> None:
+        self.in_hand.pop(flow_run_id, None)
+        super()._release_limit_slot(flow_run_id)
+
+    async def stop(self, number: int, drain: float, skip: asyncio.Event) -> None:
+        """Let go of every run: those that end by themselves in ``drain`` seconds, then the others.
+
+        Args:
+            number: the signal that says so: SIGTERM is the system's, any other a person's.
+            drain: how long runs may go on, in seconds.
+            skip: is set when that is to be cut short.
+        """
+        self.stopping = True
+        self._logger.info("Stopping: no new run is taken. Under way: %d", len(self.in_hand))
+        await self._empty(drain, skip)
+        left = dict(self.in_hand)
+        by_system = number == signal.SIGTERM
+        told = [self._tell(run, pid, by_system=by_system) for run, pid in left.items()]
+        await asyncio.gather(*told)
+        if not await self._empty(STOP_SECONDS):
+            self._logger.warning("Killed, as they did not end: %s", ", ".join(map(str, left)))
+
+    async def _tell(self, run: UUID, pid: int | None, *, by_system: bool) -> None:
+        if not await cancel(self.client, run, by_system=by_system, who=f"The worker {self.name}"):
+            signal_groups([pid] if pid else [])
+
+    async def _empty(self, seconds: float, skip: asyncio.Event | None = None) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.in_hand and time.monotonic() < deadline and not (skip and skip.is_set()):
+            await asyncio.sleep(EVERY)
+        return not self.in_hand
+
+
+def start(name: str | None, pool: str, *, limit: int | None, drain: float) -> None:
+    """Run a worker until a signal, and end its runs in order.
+
+    Args:
+        name: its name; unique on the server. By default Prefect makes one.
+        pool: the work pool, which is made, for processes, if need be.
+        limit: how many runs it has at a time at most.
+        drain: how many seconds its runs may go on when it is stopped.
+
+    Raises:
+        WorkerError: no server is set, or the pool is of another type.
+    """
+    if not PREFECT_API_URL.value():
+        raise WorkerError("No server is set: let PREFECT_API_URL lead to one.")
+    with get_client(sync_client=True) as client:
+        kind = create_work_pool(client, pool)
+    if kind != "process":
+        raise WorkerError(
+            f"The work pool {pool} is of type {kind}, and this worker is for processes: "
+            f"prefect worker start --pool {pool}"
+        )
+    worker = Worker(name=name, work_pool_name=pool, limit=limit)
+    with _noted(worker.name):
+        asyncio.run(_serve(worker, drain))
+
+
+async def execute() -> None:
+    """Execute the flow run of this container, and have it cancelled on SIGTERM.
+
+    As ``prefect flow-run execute``, which as a container's first process does not hear of a stop.
+
+    Raises:
+        WorkerError: the environment names no flow run.
+    """
+    from prefect.cli.flow_run import execute as run
+
+    own = os.environ.get("PREFECT__FLOW_RUN_ID")
+    if not own:
+        raise WorkerError("This is the command of a work pool's containers: no flow run is named.")
+    told: list[asyncio.Task[None]] = []
+
+    async def stop(number: int) -> None:
+        async with get_client() as client:
+            system = number == signal.SIGTERM
+            if not await cancel(client, UUID(own), by_system=system, who="The container"):
+                signal_groups(_children())
+
+    for number in SIGNALS:
+        _on_signal(number, lambda number=number: told.append(asyncio.ensure_future(stop(number))))
+    await run(UUID(own))
+
+
+async def cancel(client: PrefectClient, run: UUID, *, by_system: bool, who: str) -> bool:
+    """Have Prefect cancel a run, and say whether the server took it.
+
+    Whoever runs it hears of that, hands the signal on with what it means, and ends it as Cancelled.
+    """
+    why = f"{who} was stopped" + (" by the system" if by_system else "")
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            found = await client.read_flow_run(run)
+            if found.state is None or not (found.state.is_running() or found.state.is_pending()):
+                return True  # it has ended, or somebody wants it ended
+            if by_system:
+                await client.update_flow_run_labels(run, {again.STOPPED: who})
+            await client.set_flow_run_state(run, Cancelling(message=f"{why}."))
+    except Exception:  # noqa: BLE001 - a server that is away: the signal is what is left
+        return False
+    return True
+
+
+def signal_groups(pids: Iterable[int]) -> None:
+    """Send SIGTERM to processes, each the leader of its group."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGTERM)
+
+
+async def _serve(worker: Worker, drain: float) -> None:
+    received: list[int] = []
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def receive(number: int) -> None:
+        (second if first.is_set() else first).set()
+        received.append(number)
+
+    for number in SIGNALS:
+        _on_signal(number, lambda number=number: receive(number))
+    working = asyncio.create_task(worker.start())
+    house = asyncio.create_task(_keep_house())
+    stop = asyncio.create_task(first.wait())
+    await asyncio.wait([working, stop], return_when=asyncio.FIRST_COMPLETED)
+    if not working.done():
+        await worker.stop(received[0], drain, second)
+        working.cancel()
+    house.cancel()
+    stop.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    await asyncio.to_thread(_run_again)
+
+
+def _on_signal(number: int, call: Any) -> None:
+    asyncio.get_running_loop().add_signal_handler(number, call)
+
+
+async def _keep_house() -> None:
+    await _send_from_before()
+    while True:
+        await asyncio.to_thread(_run_again)
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _send_from_before() -> None:
+    """Send what waits where spans were kept before they were in the data directory."""
+    before = Path(get_current_settings().home) / "haas_otel"
+    folder = before / "journal"
+    if str(before) != os.environ.get("HAAS_OTEL_DIR") and folder.exists() and any(folder.iterdir()):
+        environment = {**os.environ, "HAAS_OTEL_DIR": str(before)}
+        sending = await asyncio.create_subprocess_exec(sys.executable, "-c", SEND, env=environment)
+        await sending.wait()
+
+
+def _run_again() -> None:
+    with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+        again.run_again(client)
+
+
+@contextlib.contextmanager
+def _noted(name: str) -> Any:
+    """Leave the worker's start record: should all of it die, whoever is next knows whose runs.
+
+    As long as it is there this process settles what died on this machine, every few seconds.
+    """
+    key = f"worker {name}"
+    disk = records.disk()
+    if disk is not None:
+        disk.begin(key, records.of_worker(name, time.time_ns(), str(PREFECT_API_URL.value())))
+    try:
+        yield
+    finally:
+        if disk is not None:
+            disk.end(key)
+
+
+def _children() -> list[int]:
+    """Return this process's children, where the kernel says so."""
+    file = Path(f"/proc/self/task/{os.getpid()}/children")
+    return [int(pid) for pid in file.read_text().split()] if file.exists() else []

@@ -1,0 +1,91 @@
+"""What the system cut off runs again, once: where its deployment says so, by a tag.
+
+Cut off is what a stop by the system cancelled, and what died together with its worker. Not a run
+that died alone, nor one that a person ended, nor one that is itself such a repetition.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from haas_otel.decision import reason
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+TAG = "runs-again"  # on deployments, whose runs inherit it
+STOPPED = "haas.stopped"  # on a run: what was stopped by the system, and it with that
+OF, BY = "haas.again.of", "haas.again.by"  # the two runs, each on the other
+# Who settles what died with its worker says so; a worker that lives has other words.
+DIED = reason(0).partition(":")[0]
+LOOKBACK = timedelta(days=1)
+
+
+def run_again(client: SyncPrefectClient) -> list[FlowRun]:
+    """Create a new run for each that was cut off; return them. Several may do it at once."""
+    again = [_again(client, run) for run in _ended(client) if _was_cut_off(run)]
+    return [run for run in again if run is not None]
+
+
+def _ended(client: SyncPrefectClient) -> list[FlowRun]:
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    types = [StateType.CANCELLED, StateType.CRASHED]
+    after: Any = datetime.now(UTC) - LOOKBACK
+    return client.read_flow_runs(
+        flow_run_filter=filters.FlowRunFilter(
+            tags=filters.FlowRunFilterTags(all_=[TAG]),
+            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=types)),
+            end_time=filters.FlowRunFilterEndTime(after_=after),
+        ),
+        sort=FlowRunSort.END_TIME_DESC,
+    )
+
+
+def _was_cut_off(run: FlowRun) -> bool:
+    if run.state is None or run.deployment_id is None or {OF, BY} & set(run.labels):
+        return False
+    if run.state.is_cancelled():
+        return STOPPED in run.labels
+    return str(run.state.message).startswith(DIED)
+
+
+def _again(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
+    from prefect.exceptions import ObjectNotFound
+
+    assert run.deployment_id is not None  # noqa: S101 - it was looked at
+    try:
+        new = client.create_flow_run_from_deployment(
+            run.deployment_id,
+            parameters=run.parameters,
+            job_variables=run.job_variables,
+            tags=run.tags,
+            labels={OF: str(run.id)},
+            idempotency_key=f"again {run.id}",  # the same run, whoever asks for it
+        )
+    except ObjectNotFound:
+        return None  # its deployment was deleted
+    client.update_flow_run_labels(run.id, {BY: str(new.id)})
+    _log(client, run, f"The system cut this run off: it runs again as {new.name} ({new.id}).")
+    _log(client, new, f"This is {run.name} ({run.id}) again, which the system cut off.")
+    return new
+
+
+def _log(client: SyncPrefectClient, run: FlowRun, message: str) -> None:
+    import logging
+
+    from prefect.client.schemas.actions import LogCreate
+
+    now: Any = datetime.now(UTC)
+    line = LogCreate(
+        name="haas_media.again",
+        level=logging.INFO,
+        message=message,
+        timestamp=now,
+        flow_run_id=run.id,
+    )
+    client.create_logs([line])

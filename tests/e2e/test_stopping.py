@@ -1,0 +1,275 @@
+"""Stops by the system, by a person, and power cuts: what ends how, and what of it runs again.
+
+All stories go on at the same time: they mostly wait.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun, StateType
+
+from flows import again
+from tests.e2e.prefect_processes import OURS, start
+from tests.e2e.site import SECOND, Site, site
+from tests.waits import wait_until
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+    from uuid import UUID
+
+pytestmark = pytest.mark.timeout(900)
+
+STAMP = 5 * SECOND
+AGAIN = again.TAG
+
+Stories = dict[str, Future[Any]]
+
+
+class Ended(NamedTuple):
+    """What a story leaves: its runs by name, when it was over for them, and an exit code."""
+
+    runs: dict[str, UUID]
+    at: int
+    code: int | None = None
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(tmp_path_factory.mktemp("site"), silence=900) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def stories(place: Site) -> Iterator[Stories]:
+    told: list[Callable[[Site], Any]] = [
+        the_system_stops,
+        a_person_stops,
+        runs_are_drained,
+        the_power_is_cut,
+        a_plain_worker_is_stopped,
+        a_run_dies_alone,
+        a_container_is_stopped,
+    ]
+    with ThreadPoolExecutor(len(told)) as threads:
+        yield {story.__name__: threads.submit(story, place) for story in told}
+
+
+def repetitions(place: Site, run: UUID) -> list[FlowRun]:
+    """Return the runs that are a repetition of another."""
+    runs = place.api.client.read_flow_runs(limit=200)
+    return [each for each in runs if each.labels.get(again.OF) == str(run)]
+
+
+def logged(place: Site, run: UUID) -> str:
+    mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
+    return "\n".join(log.message for log in place.api.client.read_logs(mine))
+
+
+def started(place: Site, name: str) -> None:
+    wait_until(lambda: f"Worker '{name}' started" in place.prefect.log(name), timeout=240)
+
+
+def stop(worker: subprocess.Popen[bytes], number: int) -> tuple[int, int]:
+    """Send a signal to a worker; return when, in ns, and its exit code."""
+    at = time.time_ns()
+    worker.send_signal(number)
+    return at, worker.wait(120)
+
+
+def the_system_stops(place: Site) -> Ended:
+    """Of three runs one is to run again; that one's repetition is stopped, too."""
+    worker = place.start_our_worker("stopped")
+    runs = {"again": place.run("stopped", "working", AGAIN), "not": place.run("stopped", "working")}
+    for run in runs.values():
+        place.in_task(run)
+    at, code = stop(worker, signal.SIGTERM)
+    (repeated,) = repetitions(place, runs["again"])
+    worker = place.start_our_worker("stopped again", pool="stopped")
+    place.in_task(repeated.id)
+    stop(worker, signal.SIGTERM)
+    return Ended({**runs, "repeated": repeated.id}, at, code)
+
+
+def test_a_stop_by_the_system_cancels_what_runs(place: Site, stories: Stories) -> None:
+    runs, at, code = stories["the_system_stops"].result()
+    assert code == 0
+    for run in runs.values():
+        flow_run = place.api.flow_run(run)
+        assert flow_run.state_name == "Cancelled"
+        assert flow_run.state_type == StateType.CANCELLED
+        (span,) = place.wait_for_spans(run)
+        assert span.attributes["task.status"] == "Cancelled"
+        assert [event.name for event in span.events] == ["task.started", "task.cancelled"]
+    (span,) = place.spans(runs["not"])
+    assert at <= span.end_ns  # told by the run itself, which lived to see it
+
+
+def test_what_it_cancelled_runs_again_once_where_the_deployment_says_so(
+    place: Site, stories: Stories
+) -> None:
+    runs = stories["the_system_stops"].result().runs
+    (repeated,) = repetitions(place, runs["again"])
+    first = place.api.flow_run(runs["again"])
+    assert repeated.deployment_id == first.deployment_id
+    assert repeated.parameters == first.parameters
+    assert first.labels[again.BY] == str(repeated.id)
+    assert str(repeated.id) in logged(place, first.id)
+    assert str(first.id) in logged(place, repeated.id)
+    assert repetitions(place, runs["not"]) == repetitions(place, runs["repeated"]) == []
+
+
+def a_person_stops(place: Site) -> Ended:
+    worker = place.start_our_worker("interrupted")
+    run = place.run("interrupted", "working", AGAIN)
+    place.in_task(run)
+    at, code = stop(worker, signal.SIGINT)
+    return Ended({"it": run}, at, code)
+
+
+def test_what_a_person_stops_does_not_run_again(place: Site, stories: Stories) -> None:
+    runs, _, code = stories["a_person_stops"].result()
+    assert code == 0
+    assert place.api.flow_run(runs["it"]).state_name == "Cancelled"
+    (span,) = place.wait_for_spans(runs["it"])
+    assert span.attributes["task.status"] == "Cancelled"
+    assert repetitions(place, runs["it"]) == []
+
+
+def runs_are_drained(place: Site) -> Ended:
+    """One run ends in time, one would not; a second signal has no time left."""
+    worker = place.start_our_worker("drained", "--drain", "600")
+    runs = {name: place.run("drained", "working") for name in ("in time", "too long")}
+    for run in runs.values():
+        place.in_task(run)
+    worker.send_signal(signal.SIGTERM)
+    wait_until(lambda: "no new run is taken" in place.prefect.log("drained"), timeout=60)
+    runs["after"] = place.run("drained", "working")
+    place.tell(runs["in time"])
+    place.api.wait_for_end(runs["in time"])
+    assert worker.poll() is None
+    at, code = stop(worker, signal.SIGTERM)
+    return Ended(runs, at, code)
+
+
+def test_what_ends_within_the_drain_completes(place: Site, stories: Stories) -> None:
+    runs, at, code = stories["runs_are_drained"].result()
+    assert code == 0
+    for name, state in (("in time", "Completed"), ("too long", "Cancelled")):
+        assert place.api.flow_run(runs[name]).state_name == state
+        (span,) = place.wait_for_spans(runs[name])
+        assert span.attributes["task.status"] == state
+        assert (span.end_ns < at) == (name == "in time")
+    after = place.api.flow_run(runs["after"])
+    assert after.state.is_scheduled()
+    assert place.spans(after.id) == []
+
+
+def the_power_is_cut(place: Site) -> Ended:
+    """All of a machine is killed at once; a worker starts there again."""
+    place.start_our_worker("dark")
+    runs = {
+        "working": place.run("dark", "working", AGAIN),
+        "early": place.run("dark", "before_its_first_task", AGAIN, "early"),
+    }
+    pids = [place.pid(run) for run in runs.values()]
+    place.in_task(runs["working"])
+    killed = place.cut_power("dark", *pids)
+    place.start_our_worker("light", pool="dark")
+    started(place, "light")
+    return Ended(runs, killed)
+
+
+def test_after_a_power_cut_the_next_worker_settles_and_repeats(
+    place: Site, stories: Stories
+) -> None:
+    runs, killed, _ = stories["the_power_is_cut"].result()
+
+    def all_are_settled() -> bool:
+        return all(place.api.flow_run(run).state_name == "Crashed" for run in runs.values())
+
+    wait_until(all_are_settled, timeout=60)
+    (span,) = place.wait_for_spans(runs["working"], timeout=20)
+    assert span.attributes["exception.type"] == "prefect.exceptions.CrashedRun"
+    assert killed - STAMP - SECOND < span.end_ns <= killed + SECOND
+    assert place.spans(runs["early"]) == []
+    for run in runs.values():
+        (repeated,) = wait_until(lambda run=run: repetitions(place, run), timeout=60)
+        place.in_task(repeated.id) if run == runs["working"] else place.pid(repeated.id)
+        place.tell(repeated.id)
+        assert place.api.wait_for_end(repeated.id).state_name == "Completed"
+
+
+def a_plain_worker_is_stopped(place: Site) -> Ended:
+    """Prefect's own: it kills its runs, and nobody is told. One of ours comes up there."""
+    place.start_worker("plain")
+    run = place.run("plain", "working", AGAIN)
+    place.in_task(run)
+    at, _ = stop(place.prefect.workers["plain"], signal.SIGTERM)
+    place.start_our_worker("ours", pool="plain")
+    return Ended({"it": run}, at)
+
+
+def test_what_a_plain_worker_took_down_is_told_by_the_next_of_ours(
+    place: Site, stories: Stories
+) -> None:
+    runs, at, _ = stories["a_plain_worker_is_stopped"].result()
+    run = runs["it"]
+    flow_run = place.api.wait_for_end(run)
+    assert flow_run.state_name == "Crashed"
+    (span,) = place.wait_for_spans(run)
+    assert span.attributes["task.status"] == "Failed"
+    assert span.attributes["exception.type"] == "prefect.exceptions.CrashedRun"
+    assert span.end_ns < at + 10 * SECOND
+    (repeated,) = wait_until(lambda: repetitions(place, run), timeout=60)
+    place.in_task(repeated.id)
+    place.tell(repeated.id)
+
+
+def a_run_dies_alone(place: Site) -> Ended:
+    place.start_our_worker("lonely")
+    run = place.run("lonely", "working", AGAIN)
+    pid = place.in_task(run)
+    at = time.time_ns()
+    os.kill(pid, signal.SIGKILL)
+    place.api.wait_for_end(run)
+    time.sleep(25)  # by then it would have been repeated
+    return Ended({"it": run}, at)
+
+
+def test_a_run_that_died_alone_does_not_run_again(place: Site, stories: Stories) -> None:
+    run = stories["a_run_dies_alone"].result().runs["it"]
+    assert place.api.flow_run(run).state_name == "Crashed"
+    (span,) = place.wait_for_spans(run)
+    assert span.attributes["task.status"] == "Failed"
+    assert repetitions(place, run) == []
+
+
+def a_container_is_stopped(place: Site) -> Ended:
+    """What the command of a container does, as a process."""
+    place.api.make_pool("containers")
+    run = place.run("containers", "working", AGAIN)
+    environment = place.machine("containers", PREFECT__FLOW_RUN_ID=str(run))
+    log = place.prefect.home / "container.log"
+    container = start([*OURS, "execute"], environment, log, place.prefect.home)
+    place.in_task(run)
+    at, code = stop(container, signal.SIGTERM)
+    return Ended({"it": run}, at, code)
+
+
+def test_a_stop_of_a_runs_container_cancels_it(place: Site, stories: Stories) -> None:
+    runs, at, code = stories["a_container_is_stopped"].result()
+    assert code == 0, place.prefect.log("container")
+    assert place.api.flow_run(runs["it"]).state_name == "Cancelled"
+    (span,) = place.wait_for_spans(runs["it"])
+    assert span.attributes["task.status"] == "Cancelled"
+    assert span.end_ns >= at
+    # No worker is there for it: the next of ours, anywhere, has it run again.
+    wait_until(lambda: repetitions(place, runs["it"]), timeout=60)
