@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from prefect.workers.process import ProcessJobConfiguration
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-ANSWER_SECONDS = 5.0  # that a server is given to take a cancellation; else the run is signalled
+# That a server is given to take a cancellation. After it, or where it is away, the run gets the bare
+# signal: it ends as it would, but for Prefect, whose state of it is Crashed then.
+ANSWER_SECONDS = 15.0
 STOP_SECONDS = 40.0  # Prefect kills a run that does not obey after 30
 AGAIN_SECONDS = 10.0
 EVERY = 0.2

@@ -49,9 +49,7 @@ def _ended(client: SyncPrefectClient) -> list[FlowRun]:
 def _was_cut_off(run: FlowRun) -> bool:
     if run.state is None or run.deployment_id is None or {OF, BY} & set(run.labels):
         return False
-    if run.state.is_cancelled():
-        return STOPPED in run.labels
-    return str(run.state.message).startswith(DIED)
+    return STOPPED in run.labels or str(run.state.message).startswith(DIED)
 
 
 def _again(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
