@@ -10,36 +10,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
 import time
 from abc import ABC
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
+import prefect.cli.flow_run
+import prefect.workers.process
 from prefect.client.orchestration import get_client
+from prefect.runner._flow_run_executor import FlowRunExecutorContext
 from prefect.settings import PREFECT_API_URL, get_current_settings
-from prefect.states import Cancelling
-from prefect.workers.process import ProcessWorker, ProcessWorkerResult
+from prefect.workers.process import ProcessWorker
 
 from deployments.work_pool import create_work_pool
 from flows import again
 from haas_otel import records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from anyio.abc import TaskStatus
-    from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
-    from prefect.workers.process import ProcessJobConfiguration
+    from prefect.runner._flow_run_executor import FlowRunExecutor
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# That a server is given to take a cancellation. After it, or where it is away, the run gets the bare
-# signal: it ends as it would, but for Prefect, whose state of it is Crashed then.
-ANSWER_SECONDS = 15.0
+ANSWER_SECONDS = 5.0  # that a server is given to say how a run is; it is stopped all the same
 STOP_SECONDS = 40.0  # Prefect kills a run that does not obey after 30
 AGAIN_SECONDS = 10.0
 EVERY = 0.2
@@ -56,45 +54,72 @@ class WorkerError(Exception):
     """The worker cannot be started. The text says why, and what to do."""
 
 
+class Execution(FlowRunExecutorContext):
+    """Prefect's execution of a flow run, which can be told to cancel it by who started it.
+
+    Prefect's cancels what the server tells it to, by an event that does not come while the server
+    is away, as in an upgrade. What is used here of it is private.
+    """
+
+    under_way: ClassVar[dict[UUID, Execution]] = {}
+
+    def create_executor(self, flow_run: FlowRun, *args: Any, **options: Any) -> FlowRunExecutor:
+        """Create what executes a flow run, and be found by it."""
+        self.flow_run = flow_run
+        self.under_way[flow_run.id] = self
+        self.call_after_exit(lambda: self.under_way.pop(flow_run.id, None))
+        return super().create_executor(flow_run, *args, **options)
+
+    @property
+    def has_process(self) -> bool:
+        """Whether there is a process to be stopped."""
+        return self.process_manager.get(self.flow_run.id) is not None
+
+    async def stop(self, *, by_system: bool, who: str) -> None:
+        """Have the run cancelled: it gets the signal with what it means, and ends as Cancelled."""
+        found = self.flow_run
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                found = await self.client.read_flow_run(found.id)
+                if found.state and (found.state.is_final() or found.state.is_cancelling()):
+                    return  # it has ended, or somebody wants it ended
+                if by_system:
+                    await self.client.update_flow_run_labels(found.id, {again.STOPPED: who})
+        except Exception:  # noqa: BLE001 - a server that is away: the run hears of it all the same
+            logging.getLogger(__name__).warning("The server does not say how %s is.", found.name)
+        why = f"{who} was stopped{' by the system' if by_system else ''}."
+        cancelling = partial(self._cancellation_manager.cancel, found, state_msg=why)
+        with contextlib.suppress(RuntimeError):  # it has just ended
+            self._cancellation_task_group.start_soon(cancelling)
+
+
+# Where Prefect makes one.
+prefect.workers.process.FlowRunExecutorContext = Execution  # type: ignore[attr-defined]
+prefect.cli.flow_run.FlowRunExecutorContext = Execution  # type: ignore[attr-defined]
+
+
 class Worker(ProcessWorker, ABC):  # ABC: so that Prefect does not take it for another type
     """Prefect's process worker, which can be told to take no further run."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.stopping = False
-        self.in_hand: dict[UUID, int | None] = {}  # the runs that it took, and their processes
+        self.in_hand: set[UUID] = set()  # the runs that it took
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Take what is due, unless the worker is stopping."""
         return [] if self.stopping else await super().get_and_submit_flow_runs()
-
-    async def run(
-        self,
-        flow_run: FlowRun,
-        configuration: ProcessJobConfiguration,
-        task_status: TaskStatus[int] | None = None,
-    ) -> ProcessWorkerResult:
-        """Run a flow run in a process, and know that while it lives."""
-        worker = self
-
-        class Started:
-            def started(self, pid: int) -> None:
-                worker.in_hand[flow_run.id] = pid
-                if task_status is not None:
-                    task_status.started(pid)
-
-        return await super().run(flow_run, configuration, Started())  # type: ignore[arg-type]
 
     # Two private methods of Prefect's: by the first it takes a run, by the second it is done.
 
     async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
         if self.stopping:  # it was asked for before that: another worker takes it
             return False
-        self.in_hand[flow_run.id] = None
+        self.in_hand.add(flow_run.id)
         return await super()._propose_pending_state(flow_run)
 
     def _release_limit_slot(self, flow_run_id: UUID) -> None:
-        self.in_hand.pop(flow_run_id, None)
+        self.in_hand.discard(flow_run_id)
         super()._release_limit_slot(flow_run_id)
 
     async def stop(self, number: int, drain: float, skip: asyncio.Event) -> None:
@@ -108,22 +133,22 @@ class Worker(ProcessWorker, ABC):  # ABC: so that Prefect does not take it for a
         self.stopping = True
         self._logger.info("Stopping: no new run is taken. Under way: %d", len(self.in_hand))
         await self._empty(drain, skip)
-        left = dict(self.in_hand)
-        by_system = number == signal.SIGTERM
-        told = [self._tell(run, pid, by_system=by_system) for run, pid in left.items()]
-        await asyncio.gather(*told)
-        if not await self._empty(STOP_SECONDS):
-            self._logger.warning("Killed, as they did not end: %s", ", ".join(map(str, left)))
+        by_system, who = number == signal.SIGTERM, f"The worker {self.name}"
+        told: set[UUID] = set()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.in_hand and time.monotonic() < deadline:
+            # One that it took just now has its process a little later.
+            now = {run for run, each in Execution.under_way.items() if each.has_process} - told
+            told |= now
+            stops = (Execution.under_way[run].stop(by_system=by_system, who=who) for run in now)
+            await asyncio.gather(asyncio.sleep(EVERY), *stops)
+        if self.in_hand:
+            self._logger.warning("Killed, as it did not end: %s", ", ".join(map(str, self.in_hand)))
 
-    async def _tell(self, run: UUID, pid: int | None, *, by_system: bool) -> None:
-        if not await cancel(self.client, run, by_system=by_system, who=f"The worker {self.name}"):
-            signal_groups([pid] if pid else [])
-
-    async def _empty(self, seconds: float, skip: asyncio.Event | None = None) -> bool:
+    async def _empty(self, seconds: float, skip: asyncio.Event) -> None:
         deadline = time.monotonic() + seconds
-        while self.in_hand and time.monotonic() < deadline and not (skip and skip.is_set()):
+        while self.in_hand and time.monotonic() < deadline and not skip.is_set():
             await asyncio.sleep(EVERY)
-        return not self.in_hand
 
 
 def start(name: str | None, pool: str, *, limit: int | None, drain: float) -> None:
@@ -168,40 +193,14 @@ async def execute() -> None:
     told: list[asyncio.Task[None]] = []
 
     async def stop(number: int) -> None:
-        async with get_client() as client:
-            system = number == signal.SIGTERM
-            if not await cancel(client, UUID(own), by_system=system, who="The container"):
-                signal_groups(_children())
+        while not any(each.has_process for each in Execution.under_way.values()):
+            await asyncio.sleep(EVERY)
+        (execution,) = Execution.under_way.values()
+        await execution.stop(by_system=number == signal.SIGTERM, who="The container")
 
     for number in SIGNALS:
-        _on_signal(number, lambda number=number: told.append(asyncio.ensure_future(stop(number))))
+        _on_signal(number, lambda number=number: told.append(asyncio.create_task(stop(number))))
     await run(UUID(own))
-
-
-async def cancel(client: PrefectClient, run: UUID, *, by_system: bool, who: str) -> bool:
-    """Have Prefect cancel a run, and say whether the server took it.
-
-    Whoever runs it hears of that, hands the signal on with what it means, and ends it as Cancelled.
-    """
-    why = f"{who} was stopped" + (" by the system" if by_system else "")
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            found = await client.read_flow_run(run)
-            if found.state is None or not (found.state.is_running() or found.state.is_pending()):
-                return True  # it has ended, or somebody wants it ended
-            if by_system:
-                await client.update_flow_run_labels(run, {again.STOPPED: who})
-            await client.set_flow_run_state(run, Cancelling(message=f"{why}."))
-    except Exception:  # noqa: BLE001 - a server that is away: the signal is what is left
-        return False
-    return True
-
-
-def signal_groups(pids: Iterable[int]) -> None:
-    """Send SIGTERM to processes, each the leader of its group."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGTERM)
 
 
 async def _serve(worker: Worker, drain: float) -> None:
@@ -269,9 +268,3 @@ def _noted(name: str) -> Any:
     finally:
         if disk is not None:
             disk.end(key)
-
-
-def _children() -> list[int]:
-    """Return this process's children, where the kernel says so."""
-    file = Path(f"/proc/self/task/{os.getpid()}/children")
-    return [int(pid) for pid in file.read_text().split()] if file.exists() else []

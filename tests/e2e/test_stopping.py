@@ -105,6 +105,7 @@ def test_a_stop_by_the_system_cancels_what_runs(place: Site, stories: Stories) -
         flow_run = place.api.flow_run(run)
         assert flow_run.state_name == "Cancelled"
         assert flow_run.state_type == StateType.CANCELLED
+        assert str(flow_run.state.message).endswith("was stopped by the system.")
         (span,) = place.wait_for_spans(run)
         assert span.attributes["task.status"] == "Cancelled"
         assert [event.name for event in span.events] == ["task.started", "task.cancelled"]
