@@ -29,6 +29,7 @@ SCHEDULES = {
     "reconcile": Schedule("HAAS_RECONCILE_SCHEDULE", "17 * * * *"),
 }
 RECONCILER = "reconcile-spans/hourly"
+CRON_FIELDS = 5
 NO_SCHEDULES = {each.variable: "off" for each in SCHEDULES.values()}
 TIMEZONE = "HAAS_TIMEZONE"
 CODE_DIR = "HAAS_CODE_DIR"
@@ -76,7 +77,25 @@ def _scheduled(schedule: Schedule) -> dict[str, Any]:
             f'{schedule.variable} is {cron!r}: give a cron expression such as "{schedule.default}",'
             ' or "off".'
         ) from None
+    if not cron.startswith("@") and len(cron.split()) != CRON_FIELDS:
+        raise ValueError(
+            f"{schedule.variable} is {cron!r}: give {CRON_FIELDS} fields. A sixth is for seconds,"
+            " and runs it each second."
+        )
+    if not _comes(cron):
+        raise ValueError(f"{schedule.variable} is {cron!r}: no such day comes.")
     return {"cron": cron, "active": True}
+
+
+def _comes(cron: str) -> bool:
+    """Say whether a cron expression has a date at all."""
+    from prefect._vendor.croniter.croniter import croniter  # by which the server schedules
+
+    try:
+        croniter(cron).get_next()  # type: ignore[no-untyped-call]
+    except ValueError:
+        return False
+    return True
 
 
 def _timezone() -> str:

@@ -3,12 +3,13 @@
 A plugin of Prefect's own kind (``prefect.plugins`` entry point, switched on in ``prefect.toml``).
 When `prefect deploy` begins it checks the variables of ``prefect.yaml``, gives that of the work
 pool its default, and creates the pool, because Prefect refuses to deploy to one that is not there
-and offers no step before that; and it takes away what earlier versions left on the server. In any
-other process it does nothing.
+and offers no step before that; it takes away what earlier versions left on the server, and has what
+a person did in the UI put back at the end. In any other process it does nothing.
 """
 
 from __future__ import annotations
 
+import atexit
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from prefect.plugins import SetupResult, register_hook
 
 if TYPE_CHECKING:
     from prefect.plugins import HookContext
+
+    from deployments.kept import Before
 
 
 @register_hook
@@ -37,6 +40,7 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
         return None
     import httpx
 
+    from deployments import kept
     from deployments.defaults import from_environment
     from deployments.earlier import take_away
     from deployments.work_pool import VARIABLE, create_work_pool, work_pool_name
@@ -53,12 +57,24 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
         try:
             with get_client(sync_client=True) as client:
                 create_work_pool(client, name)
-                for sentence in take_away(client, deployments="--all" in _command_line()):
+                before = kept.remember(client)
+                sentences = take_away(client, deployments="--all" in _command_line())
+                for sentence in sentences + kept.said(before):
                     sys.stderr.write(f"{sentence}\n")
+                atexit.register(_put_back, before)
         except httpx.TransportError:
             text = f"{ctx.api_url} does not answer. Start it, or correct PREFECT_API_URL."
             raise SystemExit(text) from None
     return SetupResult(env={VARIABLE: name}, note=f"work pool {name}")
+
+
+def _put_back(before: dict[str, Before]) -> None:
+    from prefect.client.orchestration import get_client
+
+    from deployments import kept
+
+    with get_client(sync_client=True) as client:
+        kept.put_back(client, before)
 
 
 def _command_line() -> list[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 VARIABLE = "HAAS_WORK_POOL"
 DEFAULT = "haas-media"
 BANNED = "/%&<>"  # by Prefect, in every name (prefect.types.names)
+BRACES = "{}"  # it takes for a placeholder in prefect.yaml, and deploys to no pool
 
 
 class WorkPoolNameError(ValueError):
@@ -30,9 +31,9 @@ def work_pool_name(environment: Mapping[str, str] = os.environ) -> str:
         WorkPoolNameError: no work pool can have that name.
     """
     name = environment.get(VARIABLE, "").strip() or DEFAULT
-    if set(BANNED) & set(name) or name.lower().startswith("prefect"):
+    if set(BANNED + BRACES) & set(name) or name.lower().startswith("prefect"):
         raise WorkPoolNameError(
-            f"{VARIABLE} is {name!r}: give a name without any of {' '.join(BANNED)} "
+            f"{VARIABLE} is {name!r}: give a name without any of {' '.join(BANNED + BRACES)} "
             'that does not begin with "prefect".'
         )
     return name
@@ -62,8 +63,10 @@ def create_work_pool(client: SyncPrefectClient, name: str) -> str:
     return ProcessWorker.type
 
 
-def deployments_of(client: SyncPrefectClient, pool: str) -> dict[str, DeploymentResponse]:
-    """Return the deployments of a work pool by their names, as ``flow/deployment``."""
+def deployments_of(
+    client: SyncPrefectClient, pool: str | None = None
+) -> dict[str, DeploymentResponse]:
+    """Return the deployments of a work pool, or all, by their names, as ``flow/deployment``."""
     from prefect.client.schemas.filters import (
         FlowFilter,
         FlowFilterId,
@@ -71,7 +74,7 @@ def deployments_of(client: SyncPrefectClient, pool: str) -> dict[str, Deployment
         WorkPoolFilterName,
     )
 
-    in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])) if pool else None
     found = client.read_deployments(work_pool_filter=in_pool)
     ids = FlowFilter(id=FlowFilterId(any_=[each.flow_id for each in found]))
     flows = {flow.id: flow.name for flow in client.read_flows(flow_filter=ids)} if found else {}

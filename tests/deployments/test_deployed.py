@@ -78,6 +78,7 @@ SCHEDULES = {
     "person-cleanup/nightly": "30 3 * * *",
     "reconcile-spans/hourly": "17 * * * *",
 }
+ON = {"HAAS_RECONCILE_SCHEDULE": "17 * * * *"}  # though it was off: what is off, stays so
 # Seconds after the first of them: bad ends of a minute are taken together, and by then a worker has
 # had its time to say how a run died.
 LATER = 120
@@ -206,7 +207,7 @@ def started_by_hand(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun
 
 def test_a_burst_of_bad_ends_runs_the_reconciler_once(fresh: Stack, tmp_path: Path) -> None:
     """After the burst. Its own ends run nothing, nor do runs of others."""
-    assert prefect_deploy(fresh.address.api, tmp_path).returncode == 0
+    assert prefect_deploy(fresh.address.api, tmp_path, **ON).returncode == 0
     states = (Cancelling, Cancelled, Crashed, Failed, lambda: Failed(name="TimedOut"))
     with fresh.client() as client:
         reconciler = client.read_deployment_by_name(RECONCILER)
@@ -263,6 +264,38 @@ def test_deploying_again_leaves_one_trigger_as_it_is(fresh: Stack, tmp_path: Pat
     off = {"HAAS_RECONCILE_SCHEDULE": "off"}
     assert prefect_deploy(fresh.address.api, tmp_path, **off).returncode == 0
     assert [each.enabled for each in triggers_of(fresh)] == [False]
+
+
+def test_deploying_again_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    assert prefect_deploy(fresh.address.api, tmp_path, **ON).returncode == 0
+    before = deployed(fresh)
+    scan, encoding = before["metadata-scan/hourly"], before["encoding/on-demand"]
+    refresh = before["metadata-refresh/weekly"]
+    with fresh.client() as client:
+        client.update_deployment_schedule(scan.id, scan.schedules[0].id, active=False)
+        moved = CronSchedule(cron="7 7 * * *", timezone="UTC")
+        client.update_deployment_schedule(refresh.id, refresh.schedules[0].id, schedule=moved)
+        made = CronSchedule(cron="5 5 * * *", timezone="UTC")
+        client.create_deployment_schedules(encoding.id, [(made, True)])
+        client.pause_deployment(encoding.id)
+        client.pause_automation(triggers_of(fresh)[0].id)
+    done = prefect_deploy(fresh.address.api, tmp_path)
+    assert done.returncode == 0, done.stderr
+    after = deployed(fresh)
+    assert [each.active for each in after["metadata-scan/hourly"].schedules] == [False]
+    assert [each.schedule for each in after["metadata-refresh/weekly"].schedules] == [moved]
+    assert [each.schedule for each in after["encoding/on-demand"].schedules] == [made]
+    assert after["encoding/on-demand"].paused
+    assert [each.enabled for each in triggers_of(fresh)] == [False]
+    assert "metadata-scan/hourly: its schedule is paused, and stays so." in done.stderr
+    # A variable that is given goes before: that is said.
+    done = prefect_deploy(fresh.address.api, tmp_path, HAAS_SCAN_SCHEDULE="1 * * * *", **ON)
+    (schedule,) = deployed(fresh)["metadata-scan/hourly"].schedules
+    assert (schedule.active, getattr(schedule.schedule, "cron", None)) == (True, "1 * * * *")
+    assert "its schedule is paused; HAAS_SCAN_SCHEDULE switches it on." in done.stderr
+    assert [each.enabled for each in triggers_of(fresh)] == [True]
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -395,6 +428,7 @@ def test_deploying_again_into_a_work_pool_for_containers(fresh: Stack, tmp_path:
     ("variables", "sentence"),
     [
         ({"HAAS_WORK_POOL": "a/b"}, "HAAS_WORK_POOL is 'a/b': give a name without"),
+        ({"HAAS_WORK_POOL": "{{ x }}"}, "HAAS_WORK_POOL is '{{ x }}': give a name without"),
         ({"HAAS_ENCODING_LIMIT": "two"}, "HAAS_ENCODING_LIMIT is 'two': give a whole number"),
         ({"PREFECT_API_URL": "http://127.0.0.1:1/api"}, "http://127.0.0.1:1/api does not answer."),
     ],
