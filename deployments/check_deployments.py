@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from deployments import check_mistakes as mistakes
@@ -46,6 +46,8 @@ def deployment_findings(
     yield from _reconciler(client, found)
     yield from _false_alarms(client)
     yield from _heartbeats(found)
+    if pool.type == "docker":
+        yield from _without_volume(found, pool)
 
 
 def queue_findings(client: SyncPrefectClient, pool: WorkPool) -> Iterator[Finding]:
@@ -119,6 +121,22 @@ def _reconciler(
 def _false_alarms(client: SyncPrefectClient) -> Iterator[Finding]:
     if client.read_automations_by_name(earlier.AUTOMATION):
         yield mistakes.FALSE_ALARMS.found(name=earlier.AUTOMATION)
+
+
+def _without_volume(found: dict[str, DeploymentResponse], pool: WorkPool) -> Iterator[Finding]:
+    """Find the deployments whose containers keep spans in themselves."""
+    variables = pool.base_job_template.get("variables", {}).get("properties", {})
+    defaults = {name: each.get("default") for name, each in variables.items()}
+    lost: dict[str, list[str]] = {}
+    for name, each in sorted(found.items()):
+        given = {**defaults, **each.job_variables}
+        env = {**(defaults.get("env") or {}), **(each.job_variables.get("env") or {})}
+        place = PurePosixPath(env.get("HAAS_OTEL_DIR") or env.get("HAAS_DATA_DIR") or "~/.haas")
+        mounted = [str(volume).split(":")[1] for volume in given.get("volumes") or ()]
+        if TAG in each.tags and not any(place.is_relative_to(point) for point in mounted):
+            lost.setdefault(str(place), []).append(name)
+    for path, names in lost.items():
+        yield mistakes.SPANS_GO_WITH_CONTAINERS.found(names=", ".join(names), path=path)
 
 
 def _heartbeats(found: dict[str, DeploymentResponse]) -> Iterator[Finding]:

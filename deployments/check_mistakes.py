@@ -57,6 +57,12 @@ OLDER_CATALOG = Mistake(
     "note",
     "{url} is of an older version ({version}); the next run migrates it. Back it up first.",
 )
+SPANS_GO_WITH_CONTAINERS = Mistake(
+    "spans",
+    "wrong",
+    "{names}: no volume is mounted at {path} in their containers, so that spans go with these. "
+    'Give one in HAAS_JOB_VARIABLES: "volumes": ["/srv/haas:{path}"].',
+)
 SPANS_ON_A_NETWORK = Mistake(
     "spans",
     "wrong",

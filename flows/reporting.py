@@ -1,7 +1,7 @@
 """How a run tells of itself in the Prefect UI: progress, report, counts on its span."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from haas_media.progress import Progress
     from haas_media.settings import Settings
 
+CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
 ONCE_A = 1.0  # seconds between two updates of a progress artifact
 
 
@@ -147,7 +148,24 @@ def run_settings() -> "Settings":
         logger().warning("This run has no link to its trace. %s", wrong)
         return settings
     link_to_trace(settings.trace_url)
+    if folder := _lost_with_this_container():
+        logger().warning(
+            "Spans are kept in %s, and go with this container before a collector has them: "
+            "mount a volume there.",
+            folder,
+        )
     return settings
+
+
+def _lost_with_this_container(marks: Iterable[str] = CONTAINER_MARKS) -> str | None:
+    """Return the folder of spans if it is a container's own and no volume."""
+    import os
+
+    folder = os.environ.get("HAAS_OTEL_DIR", "/")
+    while not os.path.exists(folder):  # noqa: PTH110 - a disk that does not answer raises there
+        folder = os.path.dirname(folder)  # noqa: PTH120
+    inside = any(map(os.path.exists, marks))
+    return folder if inside and os.stat(folder).st_dev == os.stat("/").st_dev else None  # noqa: PTH116
 
 
 def link_to_trace(template: str | None) -> None:

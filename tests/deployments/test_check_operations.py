@@ -234,6 +234,9 @@ def test_another_work_pool(
     after.callback(client.delete_work_pool, "whales")
     change(after, client, pull_steps=ELSEWHERE, work_pool_name="whales")
     alone = server.check(HAAS_WORK_POOL="whales")
+    mounted = {"env": {"HAAS_DATA_DIR": "/data"}, "volumes": ["/srv/haas:/data"]}
+    change(after, client, job_variables=mounted)
+    kept = server.check(HAAS_WORK_POOL="whales")
     flow = client.create_flow_from_name("theirs")
     theirs = client.create_deployment(flow, name="idle", work_pool_name="whales")
     after.callback(client.delete_deployment, theirs)
@@ -249,6 +252,9 @@ def test_another_work_pool(
     assert ENCODING not in told["deployments"]
     assert NOWHERE not in str(alone), "what is in an image is not looked for here"
     assert line_of(mistakes.NO_RECONCILER, name=RECONCILER) in alone
+    lost = line_of(mistakes.SPANS_GO_WITH_CONTAINERS, names=ENCODING, path="~/.haas")
+    assert lost in alone
+    assert "volume" not in str(kept)
     assert line_of(mistakes.NOT_READY, names="theirs/idle", pool="whales") in served
     make = "none is missing. Make it: prefect work-pool create none --type process"
     assert Line("work pool", "wrong", make) in missing
