@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BUSY_SECONDS = 60
+OLDEST_POSTGRESQL = 14
 _ATTEMPTS = 5
 _TAKES = "database_url takes sqlite:///path or postgresql://user@host/name."
 # Others wait in another way, or tell of errors in another way.
@@ -176,11 +177,31 @@ def plain_engine(url: URL, **options: Any) -> Engine:
         CatalogError: the database's driver is not installed.
     """
     try:
-        return create_engine(url, **options)
+        engine = create_engine(url, **options)
     except ModuleNotFoundError:
         raise CatalogError(
             "PostgreSQL needs its driver. Install it with: pip install 'haas-media[postgres]'"
         ) from None
+    if engine.dialect.name == "postgresql":
+        # Before SQLAlchemy's own, which takes text for granted.
+        event.listen(engine, "connect", _refuse_unfit, insert=True)
+    return engine
+
+
+def _refuse_unfit(connection: Any, _record: object) -> None:
+    """Refuse a PostgreSQL that is too old, or a database whose text is bytes of any kind."""
+    told = connection.info
+    if told.server_version < OLDEST_POSTGRESQL * 10_000:
+        raise CatalogError(
+            f"The catalog needs PostgreSQL {OLDEST_POSTGRESQL} or newer, and {told.host} has "
+            f"{told.server_version // 10_000}. Upgrade it, or set HAAS_DATABASE_URL to another."
+        )
+    encoding = told.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise CatalogError(
+            f"The catalog's database {told.dbname} has the encoding {encoding}, and needs UTF8: "
+            f"CREATE DATABASE {told.dbname} ENCODING 'UTF8' TEMPLATE template0."
+        )
 
 
 def _sqlite_connect(connection: Any, _record: object) -> None:

@@ -216,6 +216,27 @@ def test_an_answer_that_says_no_is_final(
     assert not is_out_of_reach(caught.value)
 
 
+def test_a_postgresql_that_will_not_do_is_refused(new_postgres: Callable[[], str]) -> None:
+    from types import SimpleNamespace
+
+    import psycopg
+
+    from haas_media.catalog.opening import _refuse_unfit
+
+    url = new_postgres()
+    with psycopg.connect(url, autocommit=True) as connection:
+        name = "any_bytes"
+        encoding = "ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        connection.execute(f"CREATE DATABASE {name} {encoding}")
+    wrong = make_url(url).set(database=name).render_as_string(hide_password=False)
+    with pytest.raises(CatalogError, match="has the encoding SQL_ASCII, and needs UTF8"):
+        open_catalog(wrong)
+    # None that is older is at hand.
+    old = SimpleNamespace(info=SimpleNamespace(server_version=130_021, host="db"))
+    with pytest.raises(CatalogError, match="needs PostgreSQL 14 or newer, and db has 13"):
+        _refuse_unfit(old, None)
+
+
 def test_a_connection_that_is_lost_may_be_made_again(new_postgres: Callable[[], str]) -> None:
     with open_catalog(new_postgres()) as catalog, catalog.engine.connect() as mine:
         number = mine.scalar(text("SELECT pg_backend_pid()"))
