@@ -6,9 +6,10 @@ import datetime as dt
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from haas_media.catalog.models import Movie, Show
+from haas_media.catalog.upserts import table_of, update_many
 from haas_media.library.people import fetch_people, wanted_people
 
 if TYPE_CHECKING:
@@ -75,10 +76,8 @@ def _settle(catalog: Catalog, model: Any, titles: dict[int, dt.datetime]) -> Non
 
 def _mark(session: Session, model: Any, ids: list[int], titles: dict[int, dt.datetime]) -> None:
     now = dt.datetime.now(dt.UTC)
-    for title_id in ids:
-        session.execute(
-            update(model)
-            # Not if it was stored again meanwhile, perhaps with other people.
-            .where(model.id == title_id, model.details_fetched_at == titles[title_id])
-            .values(people_fetched_at=now)
-        )
+    # Not if it was stored again meanwhile, perhaps with other people.
+    rows = [
+        {"id": each, "details_fetched_at": titles[each], "people_fetched_at": now} for each in ids
+    ]
+    update_many(session, table_of(model), rows, by=("id", "details_fetched_at"))

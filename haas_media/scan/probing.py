@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from haas_media.catalog.models import MediaFile
 from haas_media.catalog.types import clean_text
-from haas_media.catalog.upserts import table_of
+from haas_media.catalog.upserts import table_of, update_many
 from haas_media.probe import Probe, ProbeError, Unreadable, probe
 from haas_media.scan.pool import map_unordered
 from haas_media.scan.report import FileReason
@@ -47,7 +48,8 @@ def probe_files(catalog: Catalog, each: LibraryScan, meter: Meter, counts: Count
             raise outcome
         if isinstance(outcome, ProbeError):
             each.problems.append(FileReason(clean_text(row[1]), str(outcome)))
-        results.append({"id": row[0], "size": row[2], "mtime_ns": row[3], "outcome": outcome})
+        found = {"id": row[0], "size": row[2], "mtime_ns": row[3]}
+        results.append(found | _values(outcome))
         each.counts["probed"] += 1
         counts["probed"] += 1
         meter.tell("probing", number / len(todo), row[1])
@@ -57,21 +59,10 @@ def probe_files(catalog: Catalog, each: LibraryScan, meter: Meter, counts: Count
 
 
 def _store(catalog: Catalog, results: list[dict[str, Any]]) -> None:
-    table = table_of(MediaFile)
-
-    def write(session: Any) -> None:
-        for result in sorted(results, key=lambda result: int(result["id"])):
-            session.execute(
-                update(table)
-                # Not if another scan has put a newer state of the file on record.
-                .where(
-                    table.c.id == result["id"],
-                    table.c.size == result["size"],
-                    table.c.mtime_ns == result["mtime_ns"],
-                )
-                .values(**_values(result["outcome"]))
-            )
-
+    # Not if another scan has put a newer state of a file on record.
+    write = partial(
+        update_many, table=table_of(MediaFile), rows=results, by=("id", "size", "mtime_ns")
+    )
     if results:
         catalog.write(write)
         results.clear()
@@ -82,7 +73,13 @@ def _values(outcome: Probe | ProbeError) -> dict[str, Any]:
     if isinstance(outcome, ProbeError):
         # Rights and disks come back without the file changing, so the next scan tries again.
         probed_at = None if isinstance(outcome, Unreadable) else now
-        return {"probed_at": probed_at, "probe_error": str(outcome), "streams": None}
+        return {
+            "probed_at": probed_at,
+            "probe_error": str(outcome),
+            "container": None,
+            "duration": None,
+            "streams": None,
+        }
     return {
         "probed_at": now,
         "probe_error": None,

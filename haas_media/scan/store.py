@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from haas_media.catalog.models import (
     Show,
     media_file_episodes,
 )
-from haas_media.catalog.upserts import insert, table_of
+from haas_media.catalog.upserts import insert, table_of, update_many
 from haas_media.scan.titles import TitleRow, Titles
 
 if TYPE_CHECKING:
@@ -217,12 +218,16 @@ def _write_files(
     table = table_of(MediaFile)
     ids: dict[str, int] = {}
     new = []
+    by_shape: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for work, row in zip(works, values, strict=True):
         if work.file_id is None:
             new.append(row | {"added_at": dt.datetime.now(dt.UTC)})
         else:
             ids[work.path] = work.file_id
-            session.execute(update(table).where(table.c.id == work.file_id).values(**row))
+            # One that was moved may take the path of another, once that is moved.
+            by_shape[work.path if work.moved else "", *row].append({"id": work.file_id, **row})
+    for rows in by_shape.values():
+        update_many(session, table, rows)
     if new:
         statement = insert(session, table)
         upsert = statement.on_conflict_do_update(
