@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test chaos breakages lint format bench pins clean
+.PHONY: demo test chaos containers breakages lint format bench pins clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements/dev.txt pyproject.toml haas_otel/pyproject.toml
@@ -26,6 +26,9 @@ chaos: $(STAMP) ## the long forms: 60 runs and 40 encodings killed in every way,
 
 breakages: $(STAMP) ## break what each kind of ending relies on, and see its test go red
 	@$(BIN)/python -m tests.breakages
+
+containers: $(STAMP) ## the stacks in real containers, by the commands of the pages (needs Docker)
+	@HAAS_CONTAINERS=1 $(BIN)/python -m pytest -n0 tests/containers
 
 lint: $(STAMP) ## lint, format check, types
 	@$(BIN)/ruff check .
