@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,8 +100,15 @@ class Containers:
         )
 
     def start(self, deployment: str, **parameters: object) -> UUID:
-        found = self.api.client.read_deployment_by_name(deployment)
-        run = self.api.run(found.id, parameters=parameters)
+        """Start a run, when the server is there: an upgrade takes it away for a moment."""
+
+        def started() -> UUID | None:
+            with suppress(httpx.HTTPError):
+                found = self.api.client.read_deployment_by_name(deployment)
+                return self.api.run(found.id, parameters=parameters)
+            return None
+
+        run: UUID = wait_until(started, timeout=60, interval=0.5, what=f"a run of {deployment}")
         self.runs.append(run)
         return run
 
@@ -126,8 +134,10 @@ class Containers:
 
     def wait_for(self, run: UUID, *states: str, timeout: float = 120) -> FlowRun:
         def there() -> FlowRun | None:
-            found = self.api.flow_run(run)
-            return found if found.state_name in states else None
+            with suppress(httpx.HTTPError):
+                found = self.api.flow_run(run)
+                return found if found.state_name in states else None
+            return None
 
         what = f"{run} to be {states}"
         found: FlowRun = wait_until(there, timeout=timeout, interval=0.5, what=what)

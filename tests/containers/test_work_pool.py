@@ -66,7 +66,7 @@ def test_spans_outlive_their_containers(pool: Containers, state: Path, tmp_path:
     scan = pool.start("metadata-scan/hourly")
     pool.wait_for(scan, "Completed")
     stopped = pool.encode("Stopped")
-    command("docker", "stop", container_of(pool, stopped), cwd=tmp_path)
+    command("docker", "stop", "--time", "60", container_of(pool, stopped), cwd=tmp_path)
     pool.wait_for(stopped, "Cancelled")
     cancelled = pool.encode("By a person")
     pool.api.cancel(cancelled)
