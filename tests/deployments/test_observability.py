@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from haas_otel.delivery.metrics import ACTIVE, DURATION
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,12 +20,6 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deployments" / "observability"
 BACKENDS = ["aspire", "azure", "grafana", "jaeger", "zipkin"]
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::[-?]([^}]*))?\}")
-
-
-def prometheus_names() -> set[str]:
-    """The names that Prometheus has for our metrics: dots replaced, unit and part added."""
-    duration = f"{DURATION.replace('.', '_')}_seconds"
-    return {ACTIVE.replace(".", "_"), *(f"{duration}_{x}" for x in ("bucket", "count", "sum"))}
 
 
 def read(path: Path) -> Any:
@@ -128,21 +120,6 @@ def test_a_collector_uses_what_is_defined_and_sends_to_services_of_its_file(back
         assert variable in services["collector"]["environment"]
 
 
-@pytest.mark.parametrize("backend", ["aspire", "grafana"])
-def test_differences_are_put_in_order_and_added_up(backend: str) -> None:
-    file = collector(backend)
-    first, second, *_ = file["service"]["pipelines"]["metrics"]["processors"]
-    assert (first, second) == ("transform/in-order", "deltatocumulative")
-    for statement in file["processors"][first]["metric_statements"]:
-        assert f'metric.name == "{DURATION}"' in statement
-
-
-def test_prometheus_scrapes_the_collector() -> None:
-    (scraped,) = read(FOLDER / "grafana" / "prometheus.yaml")["scrape_configs"]
-    port = collector("grafana")["exporters"]["prometheus"]["endpoint"].rpartition(":")[2]
-    assert scraped["static_configs"] == [{"targets": [f"collector:{port}"]}]
-
-
 def test_the_dashboard_and_its_sources_know_each_other() -> None:
     sources = read(FOLDER / "grafana" / "datasources.yaml")["datasources"]
     kinds = {source["uid"]: source["type"] for source in sources}
@@ -167,18 +144,6 @@ def test_panels_do_not_overlap() -> None:
         assert not cells & covered, panel["title"]
         assert wide.stop <= 24
         covered |= cells
-
-
-def test_queries_ask_for_metrics_and_labels_that_are_emitted() -> None:
-    targets = [target for panel in dashboard()["panels"] for target in panel["targets"]]
-    asked = "\n".join(each["expr"] for each in (*targets, *alerts()) if "expr" in each)
-    assert set(re.findall(r"\bbackground_task\w+", asked)) == prometheus_names()
-    chosen = ",".join(re.findall(r"\{([^}]*)\}", asked))
-    grouped = ", ".join(re.findall(r"by \(([^)]*)\)", asked))
-    labels = {*re.findall(r"(\w+)\s*=", chosen), *grouped.split(", ")}
-    assert labels == {"task_type", "task_status", "le"}
-    statuses = set(re.findall(r'task_status="(\w+)"', asked))
-    assert statuses <= {"Completed", "Failed", "Cancelled"}
 
 
 def test_every_alert_says_what_is_wrong() -> None:
