@@ -1,4 +1,4 @@
-"""No wheel of the application: its packages are called `flows` and `deployments`, as others' are."""
+"""No wheel of the application: it has packages that are called `flows` and `deployments`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class CheckoutOnly(BuildHookInterface):  # type: ignore[type-arg]
         """Refuse anything but an editable."""
         if version != "editable":
             raise RuntimeError(
-                "Haas Media runs from a checkout (pip install -e .) or from its image; who wants its"
-                " spans in another project installs haas-otel: pip install ./haas_otel"
+                "Haas Media runs from a checkout (pip install -e .) or from its image. Its spans in"
+                " another project are haas-otel: pip install ./haas_otel"
             )

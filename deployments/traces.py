@@ -154,8 +154,8 @@ def settle_lost(directory: Path) -> list[dict[str, Any]]:
     os.environ["HAAS_OTEL_DIR"] = str(directory)
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from deployments.server import answers
     import flows  # noqa: F401 - spans carry its names
+    from deployments.server import answers
     from haas_otel.reconciler import settle_here
 
     for address in servers:

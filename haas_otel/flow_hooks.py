@@ -39,6 +39,7 @@ def haas_otel_on_begun(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
     """Set up where no application does, and leave the flow run's start record."""
     if not span.enabled():
         return
+    span.remember_caller(flow_run)
     if "PREFECT__FLOW_RUN_ID" in os.environ:
         span.tracer()  # the first task would do it: now, what is logged before is sent, too
     outer = FlowRunContext.get()
@@ -61,6 +62,7 @@ def haas_otel_on_stopped(
     """End what a flow run has left that was cancelled or has crashed, in whatever process."""
     if not span.enabled():
         return None
+    span.remember_caller(flow_run)
     later = hooks.end_left(flow_run.id)
     if _end(flow_run.id):  # what its own process has ended needs no request
         return _all(later) if later else None

@@ -44,6 +44,8 @@ INTERRUPTIONS = (KeyboardInterrupt, TerminationSignal, asyncio.CancelledError, P
 # After these Prefect gives the task run no state any more: the server shows it Running for ever.
 _WITHOUT_A_STATE = (Exception, Pause, Abort, GeneratorExit)
 
+# The key in OpenTelemetry's context of the id of the task run whose body goes on.
+BODY_OF = context.create_key("haas_otel_body_of")
 _logger = logging.getLogger(__name__)
 
 # What is left to do of an end, for Prefect to wait for.
@@ -116,7 +118,8 @@ def current() -> Iterator[LiveSpan | None]:
         yield None
         return
     running.in_body = True
-    token = context.attach(trace.set_span_in_context(span.BodySpan(running.span)))
+    body = context.set_value(BODY_OF, running.task_run.id)
+    token = context.attach(trace.set_span_in_context(span.BodySpan(running.span), body))
     try:
         yield running
     finally:

@@ -16,6 +16,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from opentelemetry import trace
+
 from haas_otel import decision, hooks, labels, records, server, span
 from haas_otel.decision import AlreadyEnded, End, Evidence, NotYet, Suspicion, decide
 
@@ -113,11 +115,23 @@ def end_span(run: span.Run, learnt: labels.Learnt, ending: span.Ending) -> None:
     if learnt.left_out:
         started.set_attribute("haas_otel.left_out", learnt.left_out)
     span.end(started, run, ending)
+    if ending.status != "Completed":  # its own process logged nothing of it
+        level = logging.ERROR if ending.status == "Failed" else logging.WARNING
+        with trace.use_span(started):
+            text = "%s ended as %s: %s"
+            told = (run.attributes["task.name"], ending.status, ending.message)
+            _logger.log(level, text, *told, extra=_runs_of(run))
     task = _tasks.get(run.task_key)
     if ending.status == "Cancelled" and task is not None:
         with contextlib.suppress(Exception), server.connected() as connected:
             if task_run := connected.task_run(run.task_run_id):
                 hooks.call_cancellation_hooks(task, task_run)
+
+
+def _runs_of(run: span.Run) -> dict[str, str]:
+    """Return the ids of a run as Prefect has them on its log lines."""
+    flow = {"flow_run_id": str(run.flow_run_id)} if run.flow_run_id else {}
+    return {**flow, "task_run_id": str(run.task_run_id)}
 
 
 class Pass:

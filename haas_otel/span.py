@@ -36,6 +36,9 @@ MAX_STACKTRACE = 32_000
 
 # By the ids of the flow runs that go on in this process.
 outermost_of: dict[UUID, UUID] = {}
+# W3C traceparents by the ids of the runs that they called, of the last that this process met.
+_callers: dict[UUID, str] = {}
+_MAX_CALLERS = 1_000
 
 _logger = logging.getLogger(__name__)
 _OK = Status(StatusCode.OK)
@@ -175,6 +178,24 @@ def introduce(
         caller = flow_run.labels.get(labels.TRACEPARENT) if flow_run else traceparent()
         if caller:
             own[labels.TRACEPARENT] = str(caller)
+    remember_caller(task_run)
+
+
+def remember_caller(run: TaskRun | FlowRun) -> None:
+    """Note who called a run, for the lines that are logged of it when it is out of reach."""
+    if caller := dict.get(run.labels, labels.TRACEPARENT):
+        _callers[run.id] = str(caller)
+        if len(_callers) > _MAX_CALLERS:
+            _callers.pop(next(iter(_callers)), None)
+
+
+def trace_of(task_run_id: UUID | None, flow_run_id: UUID | None) -> int:
+    """Return the trace that a run's spans are in, as far as this process knows; one is given."""
+    known = _callers.get(task_run_id or flow_run_id) or _callers.get(flow_run_id)  # type: ignore[arg-type]
+    caller = trace.get_current_span(_context(known)).get_span_context()
+    if caller.is_valid:
+        return caller.trace_id
+    return (flow_run_id or task_run_id).int  # type: ignore[union-attr]
 
 
 class CallerLabels(dict[str, Any]):

@@ -1,4 +1,4 @@
-"""Logs of runs and of the library, sent by OTLP with the ids of the span they were written in.
+"""Logs of runs and of the library, sent by OTLP with the ids of their run.
 
 Log lines are handed on in memory: unlike spans and counts, those that are not sent when a process
 is killed, or while the collector is down, are lost here. They are in Prefect all the same.
@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry._logs import LogRecord
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_current, get_value
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.instrumentation.log_utils import std_to_otel
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import (
@@ -25,8 +25,8 @@ from opentelemetry.sdk._logs.export import (
 from haas_otel._settings import settings
 from haas_otel.delivery.codec import utf8
 from haas_otel.delivery.exporters import is_otlp, make_exporter
-from haas_otel.delivery.metrics import lasting
 from haas_otel.delivery.otlp import Kind, Otlp
+from haas_otel.lines import context_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,12 +111,12 @@ class LogExporting(LogRecordExporter):
 
 
 class SpanLogHandler(logging.Handler):
-    """Turns the records of Python's logging into OpenTelemetry's, within the current span."""
+    """Turns the records of Python's logging into OpenTelemetry's, in the trace of their run."""
 
     def __init__(self, exporter: LogRecordExporter, resource: Resource) -> None:
         super().__init__()
         self._processor = BatchLogRecordProcessor(exporter)
-        self._provider = LoggerProvider(lasting(resource), shutdown_on_exit=False)
+        self._provider = LoggerProvider(resource, shutdown_on_exit=False)
         self._provider.add_log_record_processor(self._processor)
 
     def install(self) -> None:
@@ -170,7 +170,7 @@ def _translated(record: logging.LogRecord) -> LogRecord:
     return LogRecord(
         timestamp=int(record.created * 1e9),
         observed_timestamp=time.time_ns(),
-        context=get_current(),
+        context=context_of(record),
         severity_text=_SEVERITIES.get(record.levelname, record.levelname),
         severity_number=std_to_otel(record.levelno),
         body=utf8(record.getMessage()),

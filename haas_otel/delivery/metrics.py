@@ -69,7 +69,7 @@ def chosen_metrics(resource: Resource, running: Running) -> tuple[Target, ...]:
 def lasting(resource: Resource) -> Resource:
     """Return a resource without what is another in each process.
 
-    With that each run would be a series of metrics, and a stream of logs, of its own. A
+    With that each run would be a service of its own, with series of its own. A
     ``service.instance.id`` that is given in ``OTEL_RESOURCE_ATTRIBUTES`` stays.
     """
     from opentelemetry.sdk.resources import Resource
@@ -104,8 +104,8 @@ class TaskMetrics:
         self._refused = False
         interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
         self._interval = float(interval) / 1000 if interval.isdigit() else _INTERVAL_SECONDS
-        self._own = _Meters(lasting(resource), self._exporter, self._active)
-        self._meters = {lasting(resource): self._own}
+        self._own = _Meters(resource, self._exporter, self._active)
+        self._meters = {resource: self._own}
 
     def send(self, spans: Sequence[ReadableSpan]) -> Answer:
         """Count the task spans among these, and send the counts."""

@@ -19,7 +19,7 @@ from haas_otel.delivery.disk import SharedDisk
 from haas_otel.delivery.exporters import chosen_names, chosen_targets
 from haas_otel.delivery.journal import Journal
 from haas_otel.delivery.limits import Limits, telemetry_directory
-from haas_otel.delivery.metrics import chosen_metrics
+from haas_otel.delivery.metrics import chosen_metrics, lasting
 from haas_otel.delivery.processor import DurableSpanProcessor
 from haas_otel.ids import TaskRunIdGenerator, deciding_on_runs
 
@@ -208,7 +208,7 @@ def _fallback_ids() -> Any:
 
 def _resource(auto_instrumentation_version: str | None) -> Resource:
     version = auto_instrumentation_version
-    resource = Resource.create({"telemetry.auto.version": version} if version else {})
+    resource = lasting(Resource.create({"telemetry.auto.version": version} if version else {}))
     if str(resource.attributes.get("service.name")).startswith("unknown_service"):
         return resource.merge(Resource({"service.name": settings.service_name}))
     return resource

@@ -270,10 +270,9 @@ def _let_it_settle(chaos: Chaos) -> None:
 
 
 def _judge(chaos: Chaos) -> None:
-    # A request that was not answered in time, as on a busy machine, is sent again as it was. What
-    # two processes tell differs, at the least in the resource, in which each has an id of its own.
+    # A request that was not answered in time, as on a busy machine, is sent again as it was; what
+    # two processes make of one run differs in its end, unless both found it dead.
     spans = {repr(span): span for span in chaos.receiver.spans if span.scope_name == SCOPE}
-    assert all("service.instance.id" in span.resource for span in spans.values())
     told = Counter(
         (span.attributes["task.id"], span.attributes["task.status"]) for span in spans.values()
     )

@@ -2,6 +2,8 @@
 
 signals_program.py run [COUNT]     a flow with COUNT task runs, each of which writes log lines
 signals_program.py fail            a task that logs an exception and raises
+signals_program.py called          the same within a span of the application's
+signals_program.py stumble         a flow that raises before its task
 signals_program.py talk            a flow that writes a log line and runs no task
 signals_program.py wait            a task that goes on until a line comes on standard input
 
@@ -13,8 +15,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from datetime import timedelta
 
+from opentelemetry import trace
 from prefect import get_run_logger
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -55,6 +59,17 @@ def fail() -> None:
     encode(return_state=True)
 
 
+def called() -> None:
+    delivery.configure()
+    with trace.get_tracer("application").start_as_current_span("caller"):
+        fail()
+
+
+@flow
+def stumble() -> None:
+    raise LookupError("no task was reached")
+
+
 @flow
 def talk() -> None:
     get_run_logger().info("before any task")
@@ -72,7 +87,8 @@ def main() -> None:
         if command == "run":
             run(int(rest[0]) if rest else 1)
         else:
-            {"fail": fail, "talk": talk, "wait": wait}[command]()
+            with suppress(LookupError):
+                globals()[command]()
     if "HOLD" in os.environ:
         delivery.flush(timedelta(seconds=60))
         print("held", flush=True)

@@ -90,6 +90,10 @@ def check_three_signals(receiver: Receiver) -> None:
     assert counted(receiver) == {("MetadataScanTask", "Completed"): 1}
     ((_, point),) = points(receiver, "background_task.duration")
     assert point.sum * 1000 == pytest.approx(span.attributes["task.duration_ms"])
+    resources = [span.resource, *(_attributes(x.resource.attributes) for x in receiver.metrics)]
+    resources += [_attributes(x.resource.attributes) for x in receiver.logs]
+    names = {"service.name", *(f"telemetry.sdk.{x}" for x in ("language", "name", "version"))}
+    assert all(each == span.resource and set(each) == names for each in resources)
     (exemplar,) = point.exemplars
     assert (exemplar.trace_id.hex(), exemplar.span_id.hex()) == (span.trace_id, span.span_id)
     written = {line.body.string_value: line for line in lines(receiver)}
@@ -140,6 +144,26 @@ def test_a_failed_run_is_counted_as_such_and_its_exception_is_in_the_log(
     assert (told["exception.type"], told["exception.message"]) == ("LookupError", "no such film")
     assert "raise LookupError" in told["exception.stacktrace"]
     assert line.severity_text == "ERROR"
+
+
+@pytest.mark.parametrize("command", ["fail", "called", "stumble"])
+def test_every_line_of_a_run_is_in_its_trace(http: Receiver, runs: Programs, command: str) -> None:
+    """What Prefect's engine writes, the errors above all, is written outside of the span."""
+    own = {"PREFECT__FLOW_RUN_ID": str(uuid4()), **http.environment}
+    held = runs.start(command, HOLD="", **own)
+    wait_until(lambda: any(text.startswith("Finished in state") for text in texts(http)))
+    held.communicate("go\n")
+
+    written = [(line, _attributes(line.attributes)) for line in lines(http)]
+    assert {line.severity_text for line, _ in written} >= {"ERROR", "INFO"}
+    (flow_run,) = {told["flow_run_id"].replace("-", "") for _, told in written}
+    wait_until(lambda: command != "called" or len(http.spans) == 2)
+    callers = {span.span_id: span.trace_id for span in http.spans if span.name == "caller"}
+    assert {line.trace_id.hex() for line, _ in written} == set(callers.values() or [flow_run])
+    for line, told in written:
+        task_run = told.get("task_run_id", "").replace("-", "")
+        assert line.span_id.hex() == (task_run[16:] or next(iter(callers), "")), told
+    assert (command == "stumble") is not any("task_run_id" in told for _, told in written)
 
 
 def test_what_a_flow_logs_before_its_first_task_is_sent_from_a_runs_own_process(

@@ -1,0 +1,130 @@
+"""Real runs of the deployments, with every ending, as their processes told them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from prefect.states import Cancelling
+
+from deployments.defaults import NO_SCHEDULES
+from deployments.demo import make_long_film
+from deployments.stack import Stack
+from deployments.work_pool import deployments_of
+from haas_media.encoding import find_ffmpeg
+from tests.backends import environment_of_zipkin, zipkin
+from tests.deployments.conftest import clean_environment
+from tests.receiver import Receiver
+from tests.waits import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from uuid import UUID
+
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from tests.received import ReceivedSpan
+
+MOVIE = {"kind": "movie", "tmdb_id": 4808}
+
+
+@dataclass
+class RealRuns:
+    """What the runs sent: requests of OTLP by their signal, and spans as Zipkin takes them.
+
+    ``endings`` has each flow run's name here, by the trace id of its span.
+    """
+
+    endings: dict[str, str] = field(default_factory=dict)
+    requests: list[tuple[str, Any]] = field(default_factory=list)
+    spans: dict[str, ReceivedSpan] = field(default_factory=dict)
+    zipkin: list[dict[str, Any]] = field(default_factory=list)
+
+
+def make_real_runs(folder: Path) -> RealRuns:
+    """Bring up the stack of `haas up`, and have six runs end in it."""
+    told = RealRuns()
+    ffmpeg = find_ffmpeg()
+    film = folder / "films" / "Charade (1963)" / "Charade.1963.mkv"
+    make_long_film(ffmpeg, film)
+    libraries = [{"title": "Films", "kind": "movies", "path": str(folder / "films")}]
+    with (
+        Receiver().start("grpc") as receiver,
+        zipkin() as spans,
+        Stack(
+            folder / "data",
+            port=0,
+            environment=clean_environment(folder) | NO_SCHEDULES | {"HAAS_ENCODING_LIMIT": "2"},
+            worker_environment={
+                **receiver.environment,
+                **environment_of_zipkin(spans),
+                "OTEL_TRACES_EXPORTER": "otlp,zipkin_json",
+                "HAAS_LIBRARIES": json.dumps(libraries),
+                "HAAS_FFMPEG": str(ffmpeg),
+            },
+        ) as stack,
+    ):
+        receiver.rule = lambda signal_, message: told.requests.append((signal_, message))
+        stack.start()
+        with stack.client() as client:
+            _run_all(client, stack, film, told)
+        wait_until(
+            lambda: (
+                {span.trace_id for span in receiver.spans} >= set(told.endings)
+                and {span["traceId"] for span in spans.items} >= set(told.endings)
+            ),
+            what="a span of each run",
+        )
+    told.spans = {span.trace_id: span for span in receiver.spans if "task.type" in span.attributes}
+    told.zipkin = spans.items
+    return told
+
+
+def _run_all(client: SyncPrefectClient, stack: Stack, film: Path, told: RealRuns) -> None:
+    deployments = {
+        name.partition("/")[0]: x.id for name, x in deployments_of(client, stack.work_pool).items()
+    }
+
+    def start(ending: str, flow: str, **parameters: Any) -> UUID:
+        run = client.create_flow_run_from_deployment(deployments[flow], parameters=parameters)
+        told.endings[run.id.hex] = ending
+        return run.id
+
+    def ended(run: UUID) -> bool:
+        state = client.read_flow_run(run).state
+        return bool(state and state.is_final())
+
+    def encoding(ending: str) -> UUID:
+        output = film.with_name(f"Charade.1963.{uuid4().hex[:4]}.mkv")
+        return start(
+            ending, "encoding", source=str(film), output=str(output), video_codec="hevc", crf=18
+        )
+
+    cancelled, killed = encoding("cancelled"), encoding("killed")
+    runs = [
+        cancelled,
+        killed,
+        start("completed", "metadata-scan"),
+        start("cleanup", "person-cleanup"),
+        start("addition that fails", "add-to-library", **MOVIE),
+    ]
+    wait_until(lambda: ended(runs[2]), what="the scan")
+    runs.append(start("failed", "metadata-scan", library="No such library"))
+    for run in (cancelled, killed):
+        wait_until(lambda run=run: _encodes(client, run), what=f"{run} to encode")
+    client.set_flow_run_state(cancelled, Cancelling())
+    os.kill(int(client.read_flow_run(killed).infrastructure_pid or 0), signal.SIGKILL)
+    for run in runs:
+        wait_until(lambda run=run: ended(run), what=f"the end of {run}")
+
+
+def _encodes(client: SyncPrefectClient, run: UUID) -> bool:
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
+    found = client.read_task_runs(flow_run_filter=mine)
+    return bool(found and found[0].state and found[0].state.is_running())
