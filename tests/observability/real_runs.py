@@ -128,3 +128,48 @@ def _encodes(client: SyncPrefectClient, run: UUID) -> bool:
     mine = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
     found = client.read_task_runs(flow_run_filter=mine)
     return bool(found and found[0].state and found[0].state.is_running())
+
+
+def renamed(request: Any, salt: int, seconds: float = 0) -> Any:
+    """Return a request of spans or of logs under other ids, its runs begun so much earlier."""
+    copy = type(request)()
+    copy.CopyFrom(request)
+    is_logs = hasattr(copy, "resource_logs")
+    for of_resource in copy.resource_logs if is_logs else copy.resource_spans:
+        for attribute in of_resource.resource.attributes:
+            if attribute.key == "service.instance.id":  # another in each process
+                attribute.value.string_value = str(uuid4())
+        for scope in of_resource.scope_logs if is_logs else of_resource.scope_spans:
+            for each in scope.log_records if is_logs else scope.spans:
+                each.trace_id = salted(each.trace_id, salt)
+                each.span_id = salted(each.span_id, salt)
+                if seconds and not is_logs:
+                    _begin_earlier(each, seconds)
+    return copy
+
+
+def _begin_earlier(span: Any, seconds: float) -> None:
+    span.start_time_unix_nano -= round(seconds * 1e9)
+    for attribute in span.attributes:
+        if attribute.key == "task.duration_ms":
+            attribute.value.double_value += seconds * 1e3
+
+
+def salted(id_: bytes, salt: int) -> bytes:
+    """Return another id; of the same length, and with the same salt always the same."""
+    length = len(id_)
+    mixed = int.from_bytes(id_) ^ (salt & ((1 << 8 * length) - 1))
+    return mixed.to_bytes(length)
+
+
+def renamed_zipkin(span: dict[str, Any], salt: int, seconds: float = 0) -> dict[str, Any]:
+    """Return a span as Zipkin takes it, under other ids, begun so much earlier."""
+    ids = {
+        key: salted(bytes.fromhex(span[key]), salt).hex()
+        for key in ("traceId", "id", "parentId")
+        if key in span
+    }
+    micros = round(seconds * 1e6)
+    times = {"timestamp": span["timestamp"] - micros, "duration": span["duration"] + micros}
+    milliseconds = float(span["tags"].get("task.duration_ms", 0)) + seconds * 1e3
+    return {**span, **ids, **times, "tags": {**span["tags"], "task.duration_ms": str(milliseconds)}}
