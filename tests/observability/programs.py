@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "deployments" / "observability"
 PACKED = Path(os.environ.get("HAAS_TEST_DATA") or ROOT.parent / "shared") / "backends" / "bin"
-ZIPKIN_VERSION = "3.5.1"
+(ZIPKIN_VERSION,) = re.findall(
+    r"ZIPKIN_VERSION:-(.*)}", (FILES / "zipkin/compose.yaml").read_text()
+)
 ZIPKIN = Path.home() / f".m2/repository/io/zipkin/zipkin-server/{ZIPKIN_VERSION}"
+AZURE = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 GET = {
     "otelcol": "put an OpenTelemetry Collector (contrib) of that name on PATH",
     "jaeger": "put Jaeger 2 of that name on PATH",
@@ -186,7 +189,12 @@ def aspire(folder: Path, unpacked: Path) -> Iterator[Backend]:
 
 @contextmanager
 def collector(
-    backend: str, folder: Path, unpacked: Path, places: Mapping[str, Any], port: int = 0
+    backend: str,
+    folder: Path,
+    unpacked: Path,
+    places: Mapping[str, Any],
+    port: int = 0,
+    azure: str = f"InstrumentationKey={KEY}",
 ) -> Iterator[Backend]:
     """Run the collector with a backend's file; listening elsewhere, and ``places`` replaced."""
     grpc, http = free_port(), port or free_port()
@@ -198,11 +206,8 @@ def collector(
     text = replaced(text, **{"\nservice:\n": "\nservice:\n  telemetry: {metrics: {level: none}}\n"})
     (folder / "collector.yaml").write_text(text)
     argv = [program("otelcol", unpacked), "--config", str(folder / "collector.yaml")]
-    with running(argv, folder, (at := f"http://127.0.0.1:{http}"), **AZURE):
+    with running(argv, folder, (at := f"http://127.0.0.1:{http}"), **{AZURE: azure}):
         yield Backend(at, f"127.0.0.1:{grpc}", at, folder / "log")
-
-
-AZURE = {"APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY}"}
 
 
 def compose_flags() -> list[str]:
