@@ -128,6 +128,7 @@ def _ways() -> dict[str, Iterator[Any]]:
 
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
+    from haas_otel import settings
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.journal import Journal
     from haas_otel.delivery.limits import Limits
