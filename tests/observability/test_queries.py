@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -86,11 +87,24 @@ class Filled:
         }
 
 
+def sent_at_once(request: Any) -> Any:
+    """Return a request of metrics whose exemplars are of now, as when it is sent at once."""
+    copy = type(request)()
+    copy.CopyFrom(request)
+    for of_resource in copy.resource_metrics:
+        for scope in of_resource.scope_metrics:
+            for metric in scope.metrics:
+                for point in metric.histogram.data_points:
+                    for exemplar in point.exemplars:
+                        exemplar.time_unix_nano = time.time_ns()
+    return copy
+
+
 def fill(to: Backend, runs: RealRuns, way: str, signals: tuple[str, ...]) -> None:
     """Send the runs by OTLP, under the ids of this way."""
     for signal, request in runs.requests:
         if signal == "metrics" and signal in signals:
-            to.post(signal, request.SerializeToString())
+            to.post(signal, sent_at_once(request).SerializeToString())
         elif signal in signals:
             for longer in (0, LONGER):
                 salt = SALTS[way, longer]

@@ -1,0 +1,170 @@
+"""The Aspire Dashboard after real runs, in the browser, as the page says to use it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import pytest
+
+from tests.browser.conftest import browser, chromium, pictures  # noqa: F401 - fixtures
+from tests.observability import programs
+from tests.observability.programs import collector
+from tests.observability.real_runs import RealRuns, renamed
+from tests.observability.test_queries import PAGE, QUESTIONS, Filled, address, cell, fill
+from tests.waits import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+    from tests.observability.programs import Backend
+
+SIGNALS = ("traces", "metrics", "logs")
+(DURATION,) = re.findall(r"http://127.0.0.1:18888(/metrics/[^)]*)", PAGE)
+
+
+@pytest.fixture(scope="module")
+def aspire(
+    real_runs: RealRuns, unpacked: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Filled]:
+    folder = tmp_path_factory.mktemp("aspire")
+    with programs.aspire(folder, unpacked) as backend:
+        fill(backend, real_runs, "directly", ("traces", "logs"))
+        place = {"aspire:18889": backend.grpc}
+        with collector("aspire", folder / "collector", unpacked, place) as sender:
+            fill(sender, real_runs, "collector", SIGNALS)
+            filled = Filled(backend, real_runs)
+            wait_until(lambda: len(tasks(backend)) == len(filled.spans), what="all runs")
+        yield filled
+
+
+def tasks(aspire: Backend) -> list[dict[str, str]]:
+    """The spans of runs, as the dashboard's API has them."""
+    found = aspire.get("/api/telemetry/spans", limit="100000")["data"]["resourceSpans"]
+    return [
+        span
+        for resource in found
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+        if span["name"].startswith("BackgroundTask.")
+    ]
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:  # noqa: F811
+    with browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id="UTC") as context:
+        context.set_default_timeout(60_000)
+        yield context.new_page()
+
+
+def shown(page: Page, aspire: Filled, path: str) -> set[str]:
+    """Open a list of traces; return those that it has, once they are as many as it says."""
+    page.goto(aspire.backend.api + path)
+    cells = page.locator("td[title*='Trace Id:']")
+
+    def all_there() -> list[str]:
+        # Rows out of sight are not there, and which are in sight is found out by a change of size.
+        for height in (300, 2500):
+            page.set_viewport_size({"width": 1280, "height": height})
+            page.wait_for_timeout(300)
+        titles = cells.evaluate_all("all => all.map(each => each.title)")
+        return titles if len(titles) == number_shown(page) else []
+
+    return {title.rpartition(" ")[2] for title in wait_until(all_there, timeout=60, what=path)}
+
+
+def number_shown(page: Page) -> int:
+    footer = page.get_by_text(re.compile(r"Showing\s+[\d.,]+\s+trace")).last
+    footer.wait_for()
+    return int(re.sub(r"\D", "", footer.inner_text()))
+
+
+def test_each_run_is_there_once_and_true(aspire: Filled) -> None:
+    found = {
+        span["traceId"]: (
+            span["spanId"],
+            span["name"],
+            (int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])) // 1000,
+        )
+        for span in tasks(aspire.backend)
+    }
+    assert len(tasks(aspire.backend)) == len(found)
+    assert found == aspire.spans
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_aspire_finds_what_the_page_asks(aspire: Filled, page: Page, question: str) -> None:
+    path, parameters = address(question, "Aspire Dashboard")
+    words = re.sub(r"[`*]", "", cell(question, "Aspire Dashboard").partition(";")[0])
+    field, how, value = unquote(parameters["filters"]).split(":")
+    names = {"trace.duration": "Duration (ms)", "gt": ">"}
+    assert words == f"filter {names.get(field, field)} {names.get(how, how)} {value}"
+    assert shown(page, aspire, path) == aspire.expected(question)
+
+
+@pytest.mark.parametrize("ending", ["failed", "cancelled", "killed"])
+def test_from_a_span_to_its_error_line_is_one_click(
+    aspire: Filled,
+    page: Page,
+    ending: str,
+    pictures: Path,  # noqa: F811
+) -> None:
+    (trace,) = [trace for trace, each in aspire.runs.endings.items() if each == ending]
+    page.goto(f"{aspire.backend.api}/traces/detail/{trace}")
+    row = page.get_by_role("row").filter(has_text="BackgroundTask.")
+    row.locator("fluent-button").last.click()
+    page.get_by_role("menuitem", name="Structured logs").click()
+    page.get_by_role("row").filter(has_text="Error").first.wait_for()
+    page.screenshot(path=pictures / f"aspire-{ending}.png")
+
+
+def test_the_duration_metric_has_each_run_and_its_exemplar_through_the_collector(
+    aspire: Filled, page: Page
+) -> None:
+    page.goto(aspire.backend.api + DURATION)
+    count = len(aspire.runs.endings)
+    exemplars = "document.querySelector('.js-plotly-plot').data.find((x) => x.name === 'Exemplars')"
+    page.wait_for_function(f"() => {exemplars}.y.length === {count}")
+    page.get_by_label("Show count").click()
+    page.get_by_role("tab", name="Table", exact=True).click()
+    page.get_by_role("gridcell", name=re.compile(rf"^{count}\b")).first.wait_for()
+
+
+def test_every_line_is_in_the_trace_of_its_run(aspire: Filled) -> None:
+    found = aspire.backend.get("/api/telemetry/logs", limit="10000")["data"]["resourceLogs"]
+    records = [x for r in found for scope in r["scopeLogs"] for x in scope["logRecords"]]
+    assert len(records) > 60
+    assert {record.get("traceId") for record in records} == set(aspire.spans)
+
+
+def test_twelve_thousand_runs_are_one_service_and_all_there(
+    real_runs: RealRuns, unpacked: Path, tmp_path: Path, page: Page
+) -> None:
+    runs, together = 12_000, 100
+    spans = [
+        request
+        for signal, request in real_runs.requests
+        if signal == "traces" and request.resource_spans
+    ]
+    each = sum(
+        span.name.startswith("BackgroundTask.")
+        for request in spans
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    )
+    with programs.aspire(tmp_path, unpacked) as backend:
+        for first in range(0, runs // each, together):
+            batch = type(spans[0])()
+            for salt in range(first, min(first + together, runs // each)):
+                for request in spans:
+                    batch.MergeFrom(renamed(request, (salt + 1) << 40))
+            backend.post("traces", batch.SerializeToString())
+        assert [x["name"] for x in backend.get("/api/telemetry/resources")] == ["haas-media"]
+        assert len({span["traceId"] for span in tasks(backend)}) == runs
+        page.goto(f"{backend.api}/traces")
+        assert number_shown(page) == runs
