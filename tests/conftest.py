@@ -29,6 +29,7 @@ LANES = {
     "browser": ["browser", "deployments/test_demo"],
     "stack": ["deployments"],
     "machines": ["e2e/test_chaos", "e2e/test_machines"],
+    "backends": ["observability"],
     "evidence": ["e2e/test_disputed", "e2e/test_left"],
 }
 
