@@ -116,6 +116,8 @@ def test_from_a_span_to_its_error_line_is_one_click(
     (trace,) = [trace for trace, each in aspire.runs.endings.items() if each == ending]
     page.goto(f"{aspire.backend.api}/traces/detail/{trace}")
     row = page.get_by_role("row").filter(has_text="BackgroundTask.")
+    page.wait_for_load_state("networkidle")  # before that a click opens nothing
+    page.set_viewport_size({"width": 1280, "height": 700})  # rows are drawn by a change of size
     row.locator("fluent-button").last.click()
     page.get_by_role("menuitem", name="Structured logs").click()
     page.get_by_role("row").filter(has_text="Error").first.wait_for()
@@ -127,8 +129,8 @@ def test_the_duration_metric_has_each_run_and_its_exemplar_through_the_collector
 ) -> None:
     page.goto(aspire.backend.api + DURATION)
     count = len(aspire.runs.endings)
-    exemplars = "document.querySelector('.js-plotly-plot').data.find((x) => x.name === 'Exemplars')"
-    page.wait_for_function(f"() => {exemplars}.y.length === {count}")
+    drawn = "document.querySelector('.js-plotly-plot')?.data?.find((x) => x.name === 'Exemplars')"
+    page.wait_for_function(f"() => {drawn}?.y?.length === {count}")
     page.get_by_label("Show count").click()
     page.get_by_role("tab", name="Table", exact=True).click()
     page.get_by_role("gridcell", name=re.compile(rf"^{count}\b")).first.wait_for()
