@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.containers.conftest import command
+from tests.containers.conftest import block, command
 
 if TYPE_CHECKING:
     from tests.containers.conftest import Containers
@@ -58,7 +58,8 @@ def test_an_upgrade_lets_end_what_can_and_runs_the_rest_again(stack: Containers)
     changed = stack.clone / "README.md"  # is in the image
     changed.write_text(f"{changed.read_text()}\nA newer version.\n")
     with ThreadPoolExecutor(1) as thread:
-        upgrade = thread.submit(stack.compose, "up", "-d", "--build", "--scale", "worker=3")
+        commands = block("operations.md", "docker compose build")
+        upgrade = thread.submit(stack.follow, f"cd deployments/compose\n{commands}")
         scan = stack.start("metadata-scan/hourly")
         stack.wait_for(scan, "Running", "Completed")
         upgrade.result()
