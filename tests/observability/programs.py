@@ -1,7 +1,9 @@
 """Real backends, and the collector with the files that are shipped, while a test needs them.
 
 A program is looked for at the path in ``HAAS_TEST_<NAME>``, on ``PATH``, and packed in the folder
-``backends`` beside the other data of the tests. Each gets free ports of 127.0.0.1.
+``backends`` beside the other data of the tests. Each gets free ports of 127.0.0.1. A variable of
+Jaeger, Zipkin or the Aspire Dashboard may be the address of its pages, too: that one is used then. It
+has to be empty, and to take OTLP at the ports that it has by itself.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -150,9 +153,19 @@ exporters:
 """
 
 
+def at_address(name: str, grpc: int, http: int) -> Backend | None:
+    """Return the backend at the address in its variable; None where there is none."""
+    url = os.environ.get(f"HAAS_TEST_{name}", "")
+    host = urlsplit(url).hostname
+    return Backend(url.rstrip("/"), f"{host}:{grpc}", f"http://{host}:{http}") if host else None
+
+
 @contextmanager
 def jaeger(folder: Path, unpacked: Path) -> Iterator[Backend]:
     """Run Jaeger, in memory."""
+    if there := at_address("JAEGER", 4317, 4318):
+        yield there
+        return
     ports = {name: free_port() for name in ("api", "query", "grpc", "http")}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "jaeger.yaml").write_text(JAEGER.format(**ports))
@@ -165,6 +178,9 @@ def jaeger(folder: Path, unpacked: Path) -> Iterator[Backend]:
 @contextmanager
 def zipkin(folder: Path, _: Path) -> Iterator[Backend]:
     """Run Zipkin, in memory. It takes its own format only."""
+    if there := at_address("ZIPKIN_SERVER", 0, 0):
+        yield there
+        return
     jar = ZIPKIN / f"zipkin-server-{ZIPKIN_VERSION}-exec.jar"
     require("zipkin-server", jar.exists(), GET["zipkin-server"])
     api = f"http://127.0.0.1:{(port := free_port())}"
@@ -176,6 +192,9 @@ def zipkin(folder: Path, _: Path) -> Iterator[Backend]:
 @contextmanager
 def aspire(folder: Path, unpacked: Path) -> Iterator[Backend]:
     """Run the Aspire Dashboard with the settings of its compose file."""
+    if there := at_address("ASPIRE_DASHBOARD", 18889, 18890):
+        yield there
+        return
     api, grpc, http = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
     variables = {
         "ASPNETCORE_URLS": api,
