@@ -2,7 +2,7 @@
 
 A program is looked for at the path in ``HAAS_TEST_<NAME>``, on ``PATH``, and packed in the folder
 ``backends`` beside the other data of the tests. Each gets free ports of 127.0.0.1. A variable of
-Jaeger, Zipkin or the Aspire Dashboard may be the address of its pages, too: that one is used then. It
+Jaeger, Zipkin or the Aspire Dashboard may be the address of its pages: that one is used then. It
 has to be empty, and to take OTLP at the ports that it has by itself.
 """
 
