@@ -11,12 +11,11 @@ from haas_otel import hooks as _hooks
 from haas_otel import records as _records
 from haas_otel import span as _span
 from haas_otel._settings import settings
-from haas_otel.decorators import BackgroundFlow, BackgroundTask, flow, materialize, task
+from haas_otel.decorators import BackgroundTask, flow, materialize, task
 from haas_otel.reconciler import Reconciled, reconcile
 from haas_otel.reconciler import settle_here as _settle_here
 
 __all__ = [
-    "BackgroundFlow",
     "BackgroundTask",
     "Reconciled",
     "configure",

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
-# Tests wait for servers, workers and signals more than they compute.
-PROCESSES_PER_CORE = 2
+# More of them make servers so slow that tests tell of the machine.
+PROCESSES_PER_CORE = 1
 
 # What one process runs: files that share a server or a stack, or that a core has enough to do with.
 # The lanes come first, as they take longest; any other file goes to whichever process is free.

@@ -26,7 +26,6 @@ from prefect.utilities.annotations import NotSet
 
 import haas_otel
 from haas_otel import (
-    BackgroundFlow,
     BackgroundTask,
     flow,
     flow_hooks,
@@ -36,7 +35,7 @@ from haas_otel import (
     span,
     task,
 )
-from haas_otel.decorators import type_of
+from haas_otel.decorators import BackgroundFlow, type_of
 from haas_otel.ids import TaskRunIdGenerator
 
 if TYPE_CHECKING:
@@ -372,7 +371,7 @@ def test_the_set_up_comes_before_prefects_own_spans(
 ) -> None:
     prepared: list[str] = []
     monkeypatch.setattr(span, "_tracer", None)
-    monkeypatch.setattr(span, "_prepare", lambda: prepared.append("set up"))
+    monkeypatch.setattr(span, "_prepare", lambda _: prepared.append("set up"))
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "of an engine's process")
     setting = PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY
     with temporary_settings({setting: prefects_spans}):

@@ -144,4 +144,4 @@ def test_azure_gets_what_its_queries_ask_for(
         failed_here = row["properties"]["task.status"] == "Failed"
         assert ("task.exception.message" in row["properties"]) is failed_here
     traces = {envelope["tags"]["ai.operation.id"] for envelope in logs()}
-    assert traces == set(real_runs.endings)
+    assert traces - {""} == set(real_runs.endings)  # what delivery says is of no run

@@ -22,7 +22,9 @@ from opentelemetry import trace
 from prefect import get_run_logger
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from haas_otel import delivery, flow, task
+from haas_otel import delivery, flow, settings, task
+
+settings.loggers = ("haas_media",)
 
 
 @task(name="Metadata library scan")

@@ -148,7 +148,7 @@ def test_an_exporter_that_is_not_installed_is_told_with_its_extra(
 
     monkeypatch.setattr(_configuration, "entry_points", lambda **_: [])
 
-    with pytest.raises(RuntimeError, match=rf"pip install 'haas-media\[{extra}\]'"):
+    with pytest.raises(RuntimeError, match=rf"pip install 'haas-otel\[{extra}\]'"):
         make_exporter(name, "TRACES")
     with pytest.raises(RuntimeError) as other:
         make_exporter("unheard_of", "TRACES")
