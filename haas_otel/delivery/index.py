@@ -206,10 +206,11 @@ class Index:
                 return self._connection
         self.close()
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # By one descriptor: another process may put the file aside at any moment.
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._inode = os.fstat(descriptor).st_ino
-        os.close(descriptor)
+        # Never a file that is there: who closes a descriptor of it lets go of the locks that other
+        # threads' connections have, and the next to close takes their WAL away.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        self._inode = self._path.stat().st_ino
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
