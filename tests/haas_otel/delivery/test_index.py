@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -287,3 +289,21 @@ def test_many_processes_begin_the_file_together(
         assert process.returncode == 0
 
     assert stored(directory) == 50
+
+
+def test_another_thread_that_opens_it_leaves_the_locks_of_the_first(directory: Path) -> None:
+    """Else the next process to close it takes away the WAL that this one reads."""
+    first, second = (Index(directory, LIMITS) for _ in range(2))
+    for index in (first, second):
+        index.has("0" * 32, "0" * 16)
+    wal = directory / "traces.db-wal"
+    assert wal.exists()
+    script = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN IMMEDIATE');"
+        " c.execute('COMMIT'); c.close()"
+    )
+    subprocess.run([sys.executable, "-c", script, str(directory / "traces.db")], check=True)
+    assert wal.exists()
+    assert not first.has("0" * 32, "0" * 16)
+    first.close()
+    second.close()
