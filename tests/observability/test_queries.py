@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 
-from tests.browser.conftest import browser, chromium, pictures  # noqa: F401 - fixtures
 from tests.observability import programs
 from tests.observability.programs import ROOT, collector
 from tests.observability.real_runs import RealRuns, renamed, renamed_zipkin, salted
@@ -25,8 +24,6 @@ from tests.waits import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from playwright.sync_api import Browser
 
     from tests.observability.programs import Backend
 
@@ -58,15 +55,6 @@ def address(question: str, backend: str) -> tuple[str, dict[str, str]]:
     (found,) = re.findall(r"\]\((http[^)]*)\)", cell(question, backend))
     parts = urlsplit(found)
     return f"{parts.path}?{parts.query}", dict(parse_qsl(parts.query))
-
-
-def picture(browser: Browser, url: str, shows: str, file: Path) -> None:  # noqa: F811
-    """Open a page as a person does, wait until it shows this, and leave a picture of it."""
-    with browser.new_context(viewport={"width": 1280, "height": 720}, timezone_id="UTC") as context:
-        page = context.new_page()
-        page.goto(url)
-        page.get_by_text(re.compile(shows)).first.wait_for(timeout=60_000)
-        page.screenshot(path=file)
 
 
 @dataclass(frozen=True)
@@ -216,14 +204,3 @@ def test_zipkin_finds_what_the_page_asks(zipkin: Filled, question: str) -> None:
     del to_click["lookback"]  # in words there
     for parameters in (*asked, to_click):
         assert zipkin_traces(zipkin, **parameters) == zipkin.expected(question), parameters
-
-
-def test_zipkin_opens_what_the_page_has_to_click(
-    zipkin: Filled,
-    browser: Browser,  # noqa: F811
-    pictures: Path,  # noqa: F811
-) -> None:
-    path, _ = address("Failed tasks", "Zipkin")
-    found = len(zipkin.expected("Failed tasks"))
-    url = zipkin.backend.api + path
-    picture(browser, url, rf"{found} Results", pictures / "zipkin-failed.png")
