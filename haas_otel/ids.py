@@ -30,9 +30,12 @@ def span_id_of(task_run_id: UUID) -> int:
     return task_run_id.int & 0xFFFF_FFFF_FFFF_FFFF
 
 
-def trace_id_of(task_run_id: UUID, flow_run_id: UUID | None) -> int:
-    """Return the trace id of a task run that nobody called from a trace: its flow run's id."""
-    return (flow_run_id or task_run_id).int
+def trace_id_of(task_run_id: UUID | None, flow_run_id: UUID | None) -> int:
+    """Return the trace id of a run that nobody called from a trace: its flow run's id.
+
+    A task run without a flow has its own; one of the two is given.
+    """
+    return (flow_run_id or task_run_id).int  # type: ignore[union-attr]
 
 
 class chosen:  # noqa: N801 - used as a function; a class costs half of a generator

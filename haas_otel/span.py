@@ -78,10 +78,7 @@ class Run(NamedTuple):
     @property
     def trace_id(self) -> int:
         """The trace that the span is in."""
-        caller = trace.get_current_span(_context(self.caller)).get_span_context()
-        if caller.is_valid:
-            return caller.trace_id
-        return ids.trace_id_of(self.task_run_id, self.flow_run_id)
+        return _trace_id(self.caller, self.task_run_id, self.flow_run_id)
 
     @property
     def span_id(self) -> int:
@@ -192,10 +189,7 @@ def remember_caller(run: TaskRun | FlowRun) -> None:
 def trace_of(task_run_id: UUID | None, flow_run_id: UUID | None) -> int:
     """Return the trace that a run's spans are in, as far as this process knows; one is given."""
     known = _callers.get(task_run_id or flow_run_id) or _callers.get(flow_run_id)  # type: ignore[arg-type]
-    caller = trace.get_current_span(_context(known)).get_span_context()
-    if caller.is_valid:
-        return caller.trace_id
-    return (flow_run_id or task_run_id).int  # type: ignore[union-attr]
+    return _trace_id(known, task_run_id, flow_run_id)
 
 
 class CallerLabels(dict[str, Any]):
@@ -466,3 +460,8 @@ def _pages() -> str | None:
 
 def _context(caller: str | None) -> Context:
     return _propagator.extract({"traceparent": caller}, context=Context()) if caller else Context()
+
+
+def _trace_id(caller: str | None, task_run_id: UUID | None, flow_run_id: UUID | None) -> int:
+    called = trace.get_current_span(_context(caller)).get_span_context()
+    return called.trace_id if called.is_valid else ids.trace_id_of(task_run_id, flow_run_id)

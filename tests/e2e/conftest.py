@@ -20,6 +20,8 @@ from tests.waits import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.e2e.site import Site
+
 # A shell has its background jobs ignore SIGINT, and what they start; Prefect's workers end by it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -77,4 +79,13 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     with collecting(tmp_path_factory.mktemp("collector")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Machines on which runs are left behind, or stopped, and settled with the default silence."""
+    from tests.e2e.site import site
+
+    with site(tmp_path_factory.mktemp("site"), silence=900) as made:
         yield made

@@ -15,7 +15,7 @@ import pytest
 from prefect.states import Cancelling
 
 from tests.chaos import CHAOS
-from tests.e2e.site import GRACE, SECOND, Requests, Site, site
+from tests.e2e.site import GRACE, SECOND, Requests, Site
 from tests.waits import wait_until
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ STAMP = 5 * SECOND
 MANY = 1500 if CHAOS else 300
 
 Stories = dict[str, Future[Any]]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site(tmp_path_factory.mktemp("site"), silence=900) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

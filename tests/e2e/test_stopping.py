@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 
 from flows import again
 from tests.e2e.prefect_processes import OURS, start
-from tests.e2e.site import SECOND, Site, site
+from tests.e2e.site import SECOND, Site
 from tests.waits import wait_until
 
 if TYPE_CHECKING:
@@ -39,12 +39,6 @@ class Ended(NamedTuple):
     runs: dict[str, UUID]
     at: int
     code: int | None = None
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site(tmp_path_factory.mktemp("site"), silence=900) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

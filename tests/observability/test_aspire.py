@@ -10,9 +10,16 @@ import pytest
 
 from tests.browser.conftest import browser, chromium, pictures  # noqa: F401 - fixtures
 from tests.observability import programs
-from tests.observability.programs import collector
 from tests.observability.real_runs import RealRuns, renamed
-from tests.observability.test_queries import PAGE, QUESTIONS, Filled, address, cell, fill
+from tests.observability.test_queries import (
+    PAGE,
+    QUESTIONS,
+    Filled,
+    address,
+    cell,
+    fill,
+    filled_through_collector,
+)
 from tests.waits import wait_until
 
 if TYPE_CHECKING:
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
 
     from tests.observability.programs import Backend
 
-SIGNALS = ("traces", "metrics", "logs")
 (DURATION,) = re.findall(r"http://127.0.0.1:18888(/metrics/[^)]*)", PAGE)
 
 
@@ -35,11 +41,9 @@ def aspire(
     with programs.aspire(folder, unpacked) as backend:
         fill(backend, real_runs, "directly", ("traces", "logs"))
         place = {"aspire:18889": backend.grpc}
-        with collector("aspire", folder / "collector", unpacked, place) as sender:
-            fill(sender, real_runs, "collector", SIGNALS)
-            filled = Filled(backend, real_runs)
-            wait_until(lambda: len(tasks(backend)) == len(filled.spans), what="all runs")
-        yield filled
+        yield filled_through_collector(
+            backend, real_runs, "aspire", folder, unpacked, place, lambda _: tasks(backend)
+        )
 
 
 def tasks(aspire: Backend) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ from tests.observability.real_runs import RealRuns, renamed, renamed_zipkin, sal
 from tests.waits import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sized
     from pathlib import Path
 
     from tests.observability.programs import Backend
@@ -111,6 +111,23 @@ def fill(to: Backend, runs: RealRuns, way: str, signals: tuple[str, ...]) -> Non
                 to.post(signal, renamed(request, salt, longer).SerializeToString())
 
 
+def filled_through_collector(
+    to: Backend,
+    runs: RealRuns,
+    name: str,
+    folder: Path,
+    unpacked: Path,
+    place: dict[str, str],
+    found: Callable[[Filled], Sized],
+) -> Filled:
+    """Send the runs through the collector with the backend's file; wait until all are found."""
+    with collector(name, folder / "collector", unpacked, place) as sender:
+        fill(sender, runs, "collector", ("traces", "metrics", "logs"))
+        filled = Filled(to, runs)
+        wait_until(lambda: len(found(filled)) == len(filled.spans), what="all runs")
+    return filled
+
+
 @pytest.fixture(scope="module")
 def jaeger(
     real_runs: RealRuns, unpacked: Path, tmp_path_factory: pytest.TempPathFactory
@@ -119,11 +136,9 @@ def jaeger(
     with programs.jaeger(folder, unpacked) as backend:
         fill(backend, real_runs, "directly", ("traces",))
         place = {"jaeger:4317": backend.grpc}
-        with collector("jaeger", folder / "collector", unpacked, place) as sender:
-            fill(sender, real_runs, "collector", ("traces", "metrics", "logs"))
-            filled = Filled(backend, real_runs)
-            wait_until(lambda: len(jaeger_traces(filled)) == len(filled.spans), what="all runs")
-        yield filled
+        yield filled_through_collector(
+            backend, real_runs, "jaeger", folder, unpacked, place, jaeger_traces
+        )
 
 
 def jaeger_traces(jaeger: Filled, **parameters: str) -> set[str]:
@@ -171,11 +186,9 @@ def zipkin(
             answer = httpx.post(f"{backend.api}/api/v2/spans", json=spans)
             assert answer.status_code == 202, answer.text
         place = {"zipkin:9411": backend.api.removeprefix("http://")}
-        with collector("zipkin", folder / "collector", unpacked, place) as sender:
-            fill(sender, real_runs, "collector", ("traces", "metrics", "logs"))
-            filled = Filled(backend, real_runs)
-            wait_until(lambda: len(zipkin_traces(filled)) == len(filled.spans), what="all runs")
-        yield filled
+        yield filled_through_collector(
+            backend, real_runs, "zipkin", folder, unpacked, place, zipkin_traces
+        )
 
 
 def zipkin_traces(zipkin: Filled, **parameters: str) -> set[str]:
