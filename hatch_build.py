@@ -14,6 +14,7 @@ class CheckoutOnly(BuildHookInterface):  # type: ignore[type-arg]
         """Refuse anything but an editable."""
         if version != "editable":
             raise RuntimeError(
-                "Haas Media runs from a checkout (pip install -e .) or from its image. Its spans in"
-                " another project are haas-otel: pip install ./haas_otel"
+                "Haas Media runs from a checkout (make, or pip install -e ./haas_otel -e .) or"
+                " from its image. Its spans in another project are haas-otel:"
+                " pip install ./haas_otel"
             )

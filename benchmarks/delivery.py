@@ -43,8 +43,9 @@ def cost_of_a_span() -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-    from haas_otel.delivery.exporters import SpanExporting, Target
+    from haas_otel.delivery.exporters import Target
     from haas_otel.delivery.limits import Limits
+    from haas_otel.delivery.otlp import Exporter
     from haas_otel.delivery.processor import DurableSpanProcessor
 
     class Nowhere(SpanExporter):
@@ -55,7 +56,7 @@ def cost_of_a_span() -> None:
         # Only what the caller's thread pays: the background rounds are kept out of the way.
         limits = Limits(delay=timedelta(hours=1))
         stored = DurableSpanProcessor(Path(folder) / "stored", (), limits)
-        target = Target("nowhere", lambda: SpanExporting(Nowhere()))
+        target = Target("nowhere", lambda: Exporter(Nowhere(), "TRACES"))
         sent = DurableSpanProcessor(Path(folder) / "sent", (target,), limits)
         batch = BatchSpanProcessor(
             Nowhere(), max_queue_size=100_000, schedule_delay_millis=3_600_000

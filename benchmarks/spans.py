@@ -84,18 +84,17 @@ def _time_of_spans(count: int) -> None:
 def _parts_of_ours(count: int, base: float, added: float) -> None:
     """Show where the time goes that is ``added`` to a span by writing it, each part in its turn."""
     from haas_otel import records
-    from haas_otel.delivery.codec import SpanEncoder
+    from haas_otel.delivery import processor
     from haas_otel.delivery.disk import SharedDisk
-    from haas_otel.delivery.journal import Journal
-    from haas_otel.delivery.processor import DurableSpanProcessor
+    from haas_otel.delivery.segments import Journal
 
     parts = {
         "  start record, gathered": (records, "of_task"),
         "  start record, as JSON and written": (SharedDisk, "begin"),
         "    of that, the write": (Journal, "start"),
-        "  span, as JSON and written": (DurableSpanProcessor, "on_end"),
+        "  span, as JSON and written": (processor.DurableSpanProcessor, "on_end"),
         "    of that, the write, with the end": (Journal, "append"),
-        "    of that, the JSON": (SpanEncoder, "encode"),
+        "    of that, the JSON": (processor, "encode"),
     }
     times: dict[str, list[float]] = {label: [] for label in parts}
     way = list(_ways().values())[-1]
@@ -130,9 +129,9 @@ def _ways() -> dict[str, Iterator[Any]]:
 
     from haas_otel import settings
     from haas_otel.delivery.disk import SharedDisk
-    from haas_otel.delivery.journal import Journal
     from haas_otel.delivery.limits import Limits
     from haas_otel.delivery.processor import DurableSpanProcessor
+    from haas_otel.delivery.segments import Journal
 
     plain, to_file, durable = _provider(), _provider(), _provider()
     directory = Path(os.environ["HAAS_OTEL_DIR"])
@@ -142,7 +141,7 @@ def _ways() -> dict[str, Iterator[Any]]:
     )
     to_file.add_span_processor(SimpleSpanProcessor(exporter))
     journal = Journal(directory)
-    disk = SharedDisk(directory, Limits(), journal)
+    disk = SharedDisk(directory, journal)
     durable.add_span_processor(DurableSpanProcessor(directory, (), Limits(), journal))
     return {
         "SDK span, dropped": _bare(plain),
@@ -214,14 +213,14 @@ def _ours(tracer: Any, disk: Any = None) -> Iterator[Any]:
         running, completed = Running(), Completed()
         yield None
         span._tracer = tracer
-        records.find_with(lambda: disk)
+        records.disk = lambda: disk
         span.introduce(
             task_run, flow_run, task_type="MetadataScanTask", task_name="Metadata library scan"
         )
         hooks.haas_otel_on_running(None, task_run, running)  # type: ignore[arg-type]
         yield hooks.live[task_run.id].span
         span._tracer = tracer
-        records.find_with(lambda: disk)
+        records.disk = lambda: disk
         hooks.haas_otel_on_end(None, task_run, completed)  # type: ignore[arg-type]
         yield None
 
@@ -235,6 +234,8 @@ def _records() -> tuple[Any, Any]:
     from prefect.context import FlowRunContext
     from prefect.types._datetime import now
 
+    from haas_otel import hooks
+
     if not _templates:
         flow_run = FlowRun(flow_id=uuid4(), name="scan of Films", run_count=1)
         _templates.extend(
@@ -245,6 +246,8 @@ def _records() -> tuple[Any, Any]:
         )
         # Where the engine has it, and the hooks look for it.
         FlowRunContext.__var__.set(FlowRunContext.model_construct(flow_run=flow_run))
+        # ... and where our hook has left it.
+        hooks._begun[flow_run.id] = flow_run.id, os.getpid()
     task_run = _templates[0].model_copy(
         update={"id": uuid4(), "labels": {}, "start_time": now("UTC")}
     )

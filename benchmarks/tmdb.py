@@ -14,15 +14,16 @@ import multiprocessing
 import os
 import re
 import tempfile
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from haas_media.catalog import open_catalog
+from haas_media.providers.tmdb import TmdbClient
 from haas_media.scan import ScanReport, scan
 from haas_media.settings import Library, ScanSettings, Settings
-from haas_media.tmdb import TmdbClient
 from tests.fake_tmdb import Catalogue, FakeTmdb, Seen
 
 if TYPE_CHECKING:
@@ -43,16 +44,21 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What the local TMDb saw: requests, and the most that arrived in any second."""
+    """What the local TMDb saw."""
 
     requests: list[Seen]
-    busiest_second: int
 
     @property
     def rate(self) -> float:
         """Requests a second."""
         times = [seen.at for seen in self.requests]
         return (len(times) - 1) / (max(times) - min(times))
+
+    @property
+    def busiest_second(self) -> int:
+        """The most requests that arrived in any second."""
+        times = sorted(seen.at for seen in self.requests)
+        return max(bisect_left(times, start + 1.0) - at for at, start in enumerate(times))
 
 
 def catalogue(films: int, shows: int) -> Catalogue:
@@ -67,7 +73,7 @@ def _serve(films: int, shows: int, latency: float, pipe: Connection) -> None:
     with FakeTmdb(catalogue(films, shows), latency=latency) as tmdb:
         pipe.send(tmdb.url)
         pipe.recv()
-        pipe.send((tmdb.requests, tmdb.busiest_second()))
+        pipe.send(tmdb.requests)
 
 
 @contextlib.contextmanager
@@ -79,6 +85,7 @@ def local_tmdb(
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_serve, args=(films, shows, latency, there), daemon=True)
     process.start()
+    there.close()  # else nobody here would hear that the process has died
     try:
         yield here.recv(), here
     finally:
@@ -115,7 +122,7 @@ def run(films: int, shows: int, rate: float) -> tuple[ScanReport, Served]:
         ):
             report = scan(settings, catalog, provider=client)
         pipe.send("enough")
-        return report, Served(*pipe.recv())
+        return report, Served(pipe.recv())
 
 
 def main() -> None:

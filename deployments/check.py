@@ -150,8 +150,8 @@ def _ffmpeg(settings: Settings) -> Finding:
 
 
 def _tmdb(settings: Settings) -> Finding:
-    from haas_media.providers import Gone, ProviderRefused
-    from haas_media.tmdb import RetryPolicy, TmdbClient
+    from haas_media.providers.records import Gone, ProviderRefused
+    from haas_media.providers.tmdb import RetryPolicy, TmdbClient
 
     if settings.tmdb.token is None:
         text = "no HAAS_TMDB_TOKEN: scans work from NFO files and names alone"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 from deployments import check_mistakes as mistakes
@@ -31,6 +32,10 @@ TMDB_ALLOWS = 40
 OLDEST_SERVER, NEWEST_SERVER = "3.8.8", "3.9"
 
 
+class ServerError(Exception):
+    """There is no server to ask. The text says what to do."""
+
+
 def server_findings(settings: Settings | None) -> Iterator[Finding]:
     """Look at the server, the work pool, the deployments and the workers.
 
@@ -38,18 +43,33 @@ def server_findings(settings: Settings | None) -> Iterator[Finding]:
         settings: the settings, if they are right: their data directory is where a stack of
             ``haas up`` would have left its address.
     """
-    api_url = _server(settings.data_dir if settings else None)
+    try:
+        with connected(settings.data_dir if settings else None) as (api_url, client):
+            yield version_finding(api_url, client.api_version())
+            yield from _work_pool(client, settings)
+    except ServerError as error:
+        yield Finding("Prefect", "wrong", str(error))
+
+
+@contextlib.contextmanager
+def connected(data_dir: Path | None) -> Iterator[tuple[str, SyncPrefectClient]]:
+    """Open a client of the server, and say where that is.
+
+    Args:
+        data_dir: where a stack of ``haas up`` would have left its address.
+
+    Raises:
+        ServerError: no server is set, or it does not answer.
+    """
+    api_url = _server(data_dir)
     if api_url is None:
-        text = "No server is set. Start one with `haas up`, or let PREFECT_API_URL lead to one."
-        yield Finding("Prefect", "wrong", text)
-        return
+        raise ServerError(
+            "No server is set. Start one with `haas up`, or let PREFECT_API_URL lead to one."
+        )
     if not answers(api_url, seconds=5):
-        text = f"{api_url} does not answer. Start it, or correct PREFECT_API_URL."
-        yield Finding("Prefect", "wrong", text)
-        return
+        raise ServerError(f"{api_url} does not answer. Start it, or correct PREFECT_API_URL.")
     with _client(api_url) as client:
-        yield version_finding(api_url, client.api_version())
-        yield from _work_pool(client, settings)
+        yield api_url, client
 
 
 def _server(data_dir: Path | None) -> str | None:
@@ -114,6 +134,7 @@ def _work_pool(client: SyncPrefectClient, settings: Settings | None) -> Iterator
     online = sorted(online_workers(client, pool.name))
     yield from deployment_findings(client, pool, working=bool(online))
     yield _workers(online, pool)
+    yield from _messages(client)
     yield from _late(client, pool)
     if len(online) > 1:
         yield from _several(len(online), settings, server["events"]["messaging_broker"])
@@ -139,6 +160,25 @@ def _workers(online: list[str], pool: WorkPool) -> Finding:
         text = f"None is online. Start one: {_start(pool)}"
         return Finding("workers", "wrong", text)
     return Finding("workers", "right", ", ".join(online))
+
+
+def _messages(client: SyncPrefectClient) -> Iterator[Finding]:
+    """Send a test message, and look whether the automations are as they are to be."""
+    from deployments.automations import NOTIFY, NotifyError, drift, send_test
+
+    if not (address := os.environ.get(NOTIFY, "").strip()):
+        return
+    try:
+        send_test(address)
+        other = drift(client, address)
+    except NotifyError as error:
+        yield Finding("messages", "wrong", str(error))
+        return
+    if other:
+        text = f"Not as they are to be: {', '.join(other)}. Run python -m deployments.automations"
+        yield Finding("messages", "wrong", text)
+    else:
+        yield Finding("messages", "right", f"a test message was sent to {NOTIFY}")
 
 
 def _start(pool: WorkPool) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SENTENCES = frozenset(
     {
         "haas_media.settings.SettingsError",
+        "haas_media.library.prune.PruneError",
         "haas_media.catalog.CatalogError",
         "haas_media.encoding.errors.EncodingError",
         "haas_media.providers.records.ProviderError",
@@ -27,7 +28,11 @@ SENTENCES = frozenset(
         "deployments.samples.SampleError",
         "deployments.demo.DemoError",
         "deployments.traces.TracesError",
+        "deployments.webhooks.WebhookError",
         "deployments.work_pool.WorkPoolNameError",
+        "deployments.check_prefect.ServerError",
+        "flows.run_history.RunNotFound",
+        "flows.backends.BackendError",
         "haas_otel.delivery.store.TraceNotFound",
         "haas_otel.delivery.store.AmbiguousTrace",
         "haas_otel.delivery.index.IndexUnusable",
@@ -138,6 +143,43 @@ def demo(
 
 
 @app.command
+def watch(
+    *,
+    listen: Annotated[
+        str | None,
+        Parameter(help="Take webhooks, too: ADDRESS:PORT, such as 127.0.0.1:8770."),
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Have what changes in the libraries scanned at once.
+
+    It sees files that are added, changed, moved or removed, waits until they are whole, and hands
+    their paths to the Prefect server as an event. Webhooks of Sonarr, Radarr and others are taken
+    with --listen; from elsewhere than this machine they need HAAS_WATCH_PASSWORD.
+    """
+    from deployments.watch import run
+
+    run(_settings(config), listen)
+
+
+@app.command
+def notify(
+    paths: Annotated[list[Path] | None, Parameter(help="Files or folders that changed.")] = None,
+    /,
+    *,
+    config: ConfigFile = None,
+) -> None:
+    """Say that files or folders of a library have changed, so that they are scanned.
+
+    Without a path it reads what Sonarr and Radarr hand to a custom script.
+    """
+    from deployments.webhooks import notify as run
+
+    for sentence in run(_settings(config), [str(path) for path in paths or ()]):
+        print(sentence)
+
+
+@app.command
 def names(
     *,
     kind: Annotated[
@@ -164,13 +206,39 @@ def library(
     unmatched: Annotated[
         bool, Parameter(negative="", help="Only the files that were not identified, with reasons.")
     ] = False,
+    prune: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="What no scan takes off the record: libraries that left the settings, titles "
+            "without files that only a scan has made. Reported, and removed only with --yes.",
+        ),
+    ] = False,
+    yes: Annotated[bool, Parameter(negative="", help="Remove what --prune reports.")] = False,
+    gone_for_good: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            help="With --prune: what it lists as out of reach, and whose files do not come back.",
+        ),
+    ] = None,
     json: Json = False,
     config: ConfigFile = None,
 ) -> None:
-    """Print what the catalog holds."""
-    from deployments.listing import print_library
+    """Print what the catalog holds, or what can be pruned from it.
 
-    print_library(_settings(config), unmatched=unmatched, as_json=json)
+    No file on disk is ever touched.
+    """
+    from deployments.listing import print_library, print_prunable
+
+    if not prune and (yes or gone_for_good):
+        sys.exit("haas: --yes and --gone-for-good go with --prune.")
+    if prune:
+        print_prunable(
+            _settings(config), remove=yes, gone_for_good=gone_for_good or [], as_json=json
+        )
+    else:
+        print_library(_settings(config), unmatched=unmatched, as_json=json)
 
 
 @app.command
@@ -187,6 +255,9 @@ def traces(
     ] = None,
     running: Annotated[
         bool, Parameter(negative="", help="What runs now on this machine, and what was killed.")
+    ] = False,
+    follow: Annotated[
+        bool, Parameter(negative="", help="What begins and ends on this machine, until Ctrl-C.")
     ] = False,
     limit: Annotated[int, Parameter(help="At most this many, newest first.")] = 50,
     json: Json = False,
@@ -205,9 +276,15 @@ def traces(
     )
 
     directory = trace_directory(_settings(config))
+    if follow and (failed or running or slower_than or json or trace_id is not None):
+        raise TracesError("--follow goes with --type alone.")
     if running and (failed or trace_id is not None):
         raise TracesError("--running goes with --type and --slower-than: what runs has not failed.")
-    if trace_id is not None:
+    if follow:
+        from deployments.following import follow as run
+
+        run(directory, type)
+    elif trace_id is not None:
         print_trace(directory, trace_id, as_json=json)
     elif running:
         print_running(directory, slower_than=slower_than, task_type=type, as_json=json)
@@ -220,6 +297,47 @@ def traces(
             limit=limit,
             as_json=json,
         )
+
+
+@app.command
+def why(
+    run: Annotated[str, Parameter(help="The run's name, id or page; or a task run's id.")],
+    /,
+    *,
+    config: ConfigFile = None,
+) -> None:
+    """Say of a run when it was due, what it waited for, what it did, how it ended and who ended it.
+
+    Below it is its trace, if it is in the local trace store.
+    """
+    from deployments.why import print_why
+
+    print_why(_settings(config), run)
+
+
+@app.command
+def audit(
+    *,
+    since: Annotated[str, Parameter(help="How long ago the oldest run began: 6h, 1d, 7d.")] = "1d",
+    backend: Annotated[
+        str, Parameter(help="store, or jaeger=URL, zipkin=URL, tempo=URL of its API.")
+    ] = "store",
+    repair: Annotated[
+        bool, Parameter(negative="", help="Send again what is missing there and kept here.")
+    ] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Say which task runs have no span in a backend, two, or one that tells another ending.
+
+    Every run counts that Prefect knows to have started, that the sampler takes, and that ended more
+    than five minutes ago. The exit code is 1 if anything is wrong; what waits on this machine's
+    disk is listed apart, and is not.
+    """
+    from deployments.audit import run_audit
+    from deployments.traces import parse_duration
+
+    right = run_audit(_settings(config), backend, parse_duration(since), repair=repair)
+    sys.exit(0 if right else 1)
 
 
 @app.command

@@ -16,17 +16,23 @@ from zoneinfo import available_timezones
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A schedule: the variable that moves it and its cron expression unless that is set."""
+    """A schedule: the variable that moves it and its cron expression unless that is set.
+
+    With a ``switch`` it is off unless that variable is set.
+    """
 
     variable: str
     default: str
+    switch: str | None = None
 
 
+AUDIT_BACKEND = "HAAS_AUDIT_BACKEND"
 SCHEDULES = {
     "scan": Schedule("HAAS_SCAN_SCHEDULE", "0 * * * *"),
     "cleanup": Schedule("HAAS_CLEANUP_SCHEDULE", "30 3 * * *"),
     "refresh": Schedule("HAAS_REFRESH_SCHEDULE", "0 4 * * 1"),
     "reconcile": Schedule("HAAS_RECONCILE_SCHEDULE", "17 * * * *"),
+    "audit": Schedule("HAAS_AUDIT_SCHEDULE", "0 5 * * *", switch=AUDIT_BACKEND),
 }
 RECONCILER = "reconcile-spans/hourly"
 CRON_FIELDS = 5
@@ -58,6 +64,7 @@ def from_environment() -> dict[str, Any]:
     return {
         **{name: _scheduled(schedule) for name, schedule in SCHEDULES.items()},
         "timezone": _timezone(),
+        "audit_backend": os.environ.get(AUDIT_BACKEND, "").strip() or "store",
         "code": str(Path(os.environ.get(CODE_DIR) or Path.cwd()).absolute()),
         "encoding": {"limit": _encoding_limit(), "tags": _encoding_tags()},
         "job_variables": _job_variables(),
@@ -68,6 +75,7 @@ def _scheduled(schedule: Schedule) -> dict[str, Any]:
     from prefect.client.schemas.schedules import CronSchedule
 
     cron = os.environ.get(schedule.variable, "").strip() or schedule.default
+    switched_on = schedule.switch is None or os.environ.get(schedule.switch, "").strip()
     if cron.lower() == "off":
         return {"cron": schedule.default, "active": False}
     try:
@@ -84,7 +92,7 @@ def _scheduled(schedule: Schedule) -> dict[str, Any]:
         )
     if not _comes(cron):
         raise ValueError(f"{schedule.variable} is {cron!r}: no such day comes.")
-    return {"cron": cron, "active": True}
+    return {"cron": cron, "active": bool(switched_on)}
 
 
 def _comes(cron: str) -> bool:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from deployments.terminal import Terminal, addresses, stop_signals
 from deployments.up import bring_up, stopping, watch
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
     from deployments.samples import SampleLibrary
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 RUN_SECONDS = 300.0
 TRACE_SECONDS = 10.0
+QUEUE_SECONDS = 120.0
 LONG_FILM = "films/Carnival of Souls (1962)/Carnival.of.Souls.1962.mkv"
 # The only settings of ours that the demo takes from its surrounding: it asks nobody outside.
 KEPT_VARIABLES = ("HAAS_FFMPEG", "HAAS_TRACE_URL", "HAAS_OTEL_DIR")
@@ -73,6 +76,7 @@ def stages(library: SampleLibrary) -> list[Stage]:
                 "video_codec": "hevc",
                 "resolution": "480p",
             },
+            queues="metadata-scan/on-event",  # of what it wrote
         ),
         Stage(
             "Remove a film, and clean up after it",
@@ -180,12 +184,26 @@ def _show(stack: Stack, stage: Stage, terminal: Terminal) -> None:
     terminal.title(stage.heading)
     with stack.client() as client:
         run = trigger(client, stage.deployment, stage.parameters)
+        if stage.queues:  # it goes on in the same trace, which is shown when both are in it
+            _show_run(stack, run, terminal, trace=False)
+            run = _queued_by(client, run, stage.queues)
         _show_run(stack, run, terminal)
-        if stage.queues:
-            _show_run(stack, queued_by(client, run, stage.queues), terminal)
 
 
-def _show_run(stack: Stack, run: FlowRun, terminal: Terminal) -> None:
+def _queued_by(client: SyncPrefectClient, run: FlowRun, deployment: str) -> FlowRun:
+    found: list[FlowRun] = []
+
+    def queued() -> bool:  # an event is some seconds on its way
+        with suppress(LookupError):
+            found.append(queued_by(client, run, deployment))
+        return bool(found)
+
+    if not wait_until(queued, QUEUE_SECONDS):
+        raise DemoError(f"{run.name} has started no run of {deployment}.")
+    return found[0]
+
+
+def _show_run(stack: Stack, run: FlowRun, terminal: Terminal, *, trace: bool = True) -> None:
     ended = _follow(stack, run, terminal)
     link = f"{stack.address.pages}/runs/flow-run/{run.id}"
     state = ended.state
@@ -198,7 +216,8 @@ def _show_run(stack: Stack, run: FlowRun, terminal: Terminal) -> None:
         terminal.say(Padding(Markdown(prose_of(text)), (0, 3)))
     for rows in report.tables:
         terminal.say(Padding(table_of(rows), (1, 3), expand=False))
-    _show_trace(stack, ended, terminal)
+    if trace:
+        _show_trace(stack, ended, terminal)
     terminal.say(addresses({"In the Prefect UI": link}))
     terminal.say()
 
@@ -233,15 +252,19 @@ def _follow(stack: Stack, run: FlowRun, terminal: Terminal) -> FlowRun:
 def _show_trace(stack: Stack, run: FlowRun, terminal: Terminal) -> None:
     from deployments.collector import endpoint
     from deployments.traces import find_trace, waterfall
+    from haas_otel import ids
 
     if sent := endpoint():
         terminal.say(f"   The trace went to {sent}.\n")
         return
+    ids.remember_caller(run)
+    trace_id = f"{ids.trace_of(None, run.id):032x}"
     found: list[Any] = []
 
     def arrived() -> bool:
-        found[:] = find_trace(stack.traces, run.id.hex)
-        return bool(found)
+        found[:] = find_trace(stack.traces, trace_id)
+        # What called it may have been there before it.
+        return any(span.attributes.get("prefect.flow_run.id") == str(run.id) for span in found)
 
     if wait_until(arrived, TRACE_SECONDS):
         terminal.indented(waterfall(found, terminal.console.width - 4))

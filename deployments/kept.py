@@ -24,6 +24,7 @@ DEPLOYMENTS = {
     "cleanup": "person-cleanup/nightly",
     "refresh": "metadata-refresh/weekly",
     "reconcile": RECONCILER,
+    "audit": "audit-spans/daily",
 }
 
 
@@ -108,7 +109,8 @@ def _triggers(client: SyncPrefectClient, deployment: DeploymentResponse) -> list
 
 
 def _variable(name: str) -> str | None:
-    return next((SCHEDULES[key].variable for key, of in DEPLOYMENTS.items() if of == name), None)
+    found = next((SCHEDULES[key] for key, of in DEPLOYMENTS.items() if of == name), None)
+    return (found.switch or found.variable) if found else None
 
 
 def _given(variable: str | None) -> str:

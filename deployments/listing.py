@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from haas_media.names import Identity
+    from haas_media.identification import Identity
     from haas_media.settings import Settings
 
 CHUNK = 1 << 16
@@ -30,7 +30,7 @@ def print_names(kind: Literal["movies", "tv"], *, as_json: bool, separator: byte
         as_json: JSON lines rather than text.
         separator: what ends a path.
     """
-    from haas_media.names import Unidentified, identify
+    from haas_media.identification import Unidentified, identify
 
     for raw in _split(sys.stdin.buffer, separator):
         path = raw.decode("utf-8", "surrogateescape")
@@ -48,11 +48,15 @@ def print_names(kind: Literal["movies", "tv"], *, as_json: bool, separator: byte
 
 
 def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
-    rest = b""
+    parts: list[bytes] = []
     while chunk := stream.read1(CHUNK):  # type: ignore[attr-defined]
-        *whole, rest = (rest + chunk).split(separator)
-        yield from (path.rstrip(b"\r") if separator == b"\n" else path for path in whole)
-    if rest:
+        first, *others = chunk.split(separator)
+        parts.append(first)
+        for other in others:
+            path = b"".join(parts)
+            yield path.rstrip(b"\r") if separator == b"\n" else path
+            parts = [other]
+    if rest := b"".join(parts):
         yield rest
 
 
@@ -75,6 +79,8 @@ def _described(found: Identity) -> str:
     parts.append(found.date.isoformat() if found.date else "")
     parts += [f"{{{name}-{value}}}" for name, value in found.ids.items()]
     parts.append(f"[{found.extra}]" if found.extra else "")
+    of = (found.edition, found.version, f"part {found.part}" if found.part else None)
+    parts.append(", ".join(filter(None, of)))
     return " ".join(part for part in parts if part) or "nothing but a video file"
 
 
@@ -91,21 +97,54 @@ def print_library(settings: Settings, *, unmatched: bool, as_json: bool) -> None
     """
     from haas_media.catalog import open_catalog
 
-    with open_catalog(settings.database_url) as catalog, catalog.reading() as session:
+    with (
+        open_catalog(settings.database_url, read_only=True) as catalog,
+        catalog.reading() as session,
+    ):
         holds: dict[str, Any] = {} if unmatched else _holdings(session)
         holds["unmatched"] = _unmatched(session)
     if as_json:
-        sys.stdout.write(json.dumps(holds, ensure_ascii=not _is_text(holds)) + "\n")
+        sys.stdout.write(_json(holds) + "\n")
     else:
         _print_tables(holds)
 
 
-def _is_text(holds: dict[str, Any]) -> bool:
-    try:
-        json.dumps(holds, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def print_prunable(
+    settings: Settings, *, remove: bool, gone_for_good: list[str], as_json: bool
+) -> None:
+    """Print what no scan takes off the record; remove it if asked to.
+
+    Args:
+        settings: say where the catalog is, and which libraries there are.
+        remove: remove it.
+        gone_for_good: what is out of reach, and is to go as well.
+        as_json: one JSON document rather than text.
+
+    Raises:
+        CatalogError: the catalog cannot be opened.
+        PruneError: something of ``gone_for_good`` is not out of reach.
+    """
+    from rich.markdown import Markdown
+
+    from haas_media.catalog import open_catalog
+    from haas_media.library.prune import prune
+
+    with open_catalog(settings.database_url, read_only=not remove) as catalog:
+        report = prune(
+            catalog,
+            settings.libraries,
+            dry_run=not remove,
+            gone_for_good=gone_for_good,
+            on_wait=lambda what: Console(stderr=True).print(f"Waiting: {what}.", markup=False),
+        )
+    if as_json:
+        sys.stdout.write(_json(report.to_json()) + "\n")
+        return
+    console = Console(highlight=False)
+    console.print(Markdown(report.to_markdown()))
+    counts = report.counts()
+    if not remove and (counts["libraries"] or counts["titles"] or counts["files"]):
+        console.print("\nNothing was removed. 'haas library --prune --yes' removes it.")
 
 
 def _holdings(session: Session) -> dict[str, Any]:
@@ -151,12 +190,12 @@ def _movies(session: Session) -> list[dict[str, Any]]:
 
     from haas_media.catalog.models import MediaFile, Movie
 
-    files: dict[int | None, list[str]] = {}
-    matched = select(MediaFile.movie_id, MediaFile.path).where(
-        MediaFile.movie_id.is_not(None), MediaFile.state == "matched"
-    )
-    for movie_id, path in session.execute(matched.order_by(MediaFile.path)):
-        files.setdefault(movie_id, []).append(path)
+    files: dict[int | None, list[Any]] = {}
+    matched = select(
+        MediaFile.movie_id, MediaFile.path, MediaFile.edition, MediaFile.version, MediaFile.part
+    ).where(MediaFile.movie_id.is_not(None), MediaFile.state == "matched")
+    for file in session.execute(matched.order_by(MediaFile.path)):
+        files.setdefault(file.movie_id, []).append(file)
     query = select(Movie.id, Movie.title, Movie.year, Movie.tmdb_id, Movie.source)
     return [
         {
@@ -164,11 +203,35 @@ def _movies(session: Session) -> list[dict[str, Any]]:
             "year": year,
             "tmdb_id": tmdb,
             "source": source,
-            "files": files.get(id_, []),
+            "versions": _versions(files.get(id_, [])),
         }
         for id_, title, year, tmdb, source in session.execute(
             query.order_by(Movie.title, Movie.year)
         )
+    ]
+
+
+def _versions(files: list[Any]) -> list[dict[str, Any]]:
+    """Put together the files that make one copy of a film, in the order of its parts."""
+    copies: list[dict[int | None, Any]] = []
+    for file in files:
+        fitting = (
+            copy
+            for copy in copies
+            if file.part and None not in copy and file.part not in copy
+            if all((other.edition, other.version) == file[2:4] for other in copy.values())
+        )
+        copy = next(fitting, None)
+        if copy is None:
+            copies.append(copy := {})
+        copy[file.part] = file
+    return [
+        {
+            "edition": parts[0].edition,
+            "version": parts[0].version,
+            "files": [file.path for file in parts],
+        }
+        for parts in ([file for _, file in sorted(copy.items())] for copy in copies)
     ]
 
 
@@ -233,7 +296,7 @@ def _print_tables(holds: dict[str, Any]) -> None:
     for library in holds.get("libraries", ()):
         console.print(_library_line(library), soft_wrap=True)
     if holds.get("movies"):
-        console.print(_titles("Films", holds["movies"], lambda movie: _paths(movie["files"])))
+        console.print(_titles("Films", holds["movies"], _copies))
     if holds.get("shows"):
         console.print(_titles("Shows", holds["shows"], _seasons))
     _print_unmatched(console, holds["unmatched"], alone="libraries" not in holds)
@@ -264,8 +327,15 @@ def _titles(heading: str, titles: list[dict[str, Any]], last: Any) -> Table:
     return table
 
 
-def _paths(files: list[str]) -> str:
-    return escape("\n".join(files)) if files else "[dim]no file[/]"
+def _copies(movie: dict[str, Any]) -> str:
+    lines = []
+    for copy in movie["versions"]:
+        named = ", ".join(copy[name] for name in ("edition", "version") if copy[name])
+        for number, path in enumerate(copy["files"], 1):
+            part = f"part {number}" if len(copy["files"]) > 1 else ""
+            label = ", ".join(filter(None, (named, part)))
+            lines.append(escape(path) + (f"  [dim]{escape(label)}[/]" if label else ""))
+    return "\n".join(lines) or "[dim]no file[/]"
 
 
 def _seasons(show: dict[str, Any]) -> str:

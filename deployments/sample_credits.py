@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from haas_media.providers import CreditRecord, MovieRecord
+from haas_media.providers.records import CreditRecord, MovieRecord
 
 if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
@@ -53,7 +53,7 @@ def store_sample_credits(catalog: Catalog) -> int:
     from sqlalchemy import select
 
     from haas_media.catalog.models import Movie
-    from haas_media.catalog.titles import store_movie
+    from haas_media.catalog.store_titles import store_movie
 
     with catalog.session() as session:
         for film in FILMS:

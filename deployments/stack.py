@@ -92,6 +92,7 @@ class Stack:
         self.data_dir = data_dir.absolute()
         self.server: Child | None = None
         self.workers: dict[str, Child] = {}
+        self.watch: Child | None = None
         self.wanted_port = port
         self._api_url = api_url
         self._given = api_url is not None
@@ -258,6 +259,20 @@ class Stack:
             child.kill()
         return self.deployments()
 
+    def put_up_automations(self) -> list[str]:
+        """Have people told where ``HAAS_NOTIFY`` says; return a sentence for each change.
+
+        Raises:
+            StackError: a variable is wrong.
+        """
+        from deployments.automations import NOTIFY, NotifyError, put_up
+
+        try:
+            with self.client() as client:
+                return put_up(client, self._inherited.get(NOTIFY, "").strip() or None)
+        except NotifyError as error:
+            raise StackError(str(error)) from None
+
     def deployments(self) -> list[str]:
         """Return what the server has for the work pool, as ``flow/deployment``."""
         with self.client() as client:
@@ -281,6 +296,15 @@ class Stack:
             "worker", argv, full, f"{name}.log", cwd=self.data_dir, module="deployments.cli"
         )
         return self.workers[name]
+
+    def start_watch(self) -> Child:
+        """Start to watch the libraries."""
+        full = self._environment() | self._for_runs()
+        child = self._child(
+            "watch", ["watch"], full, "watch.log", cwd=self.data_dir, module="deployments.cli"
+        )
+        self.watch = child
+        return child
 
     def wait_for_workers(self) -> None:
         """Wait until the server sees every worker of this stack online.
@@ -314,7 +338,7 @@ class Stack:
         Raises:
             StackError: one has; with the end of its log.
         """
-        for child in filter(None, [*self.workers.values(), self.server]):
+        for child in self._children():
             if child.returncode is not None:
                 raise self._failure(child)
 
@@ -324,6 +348,9 @@ class Stack:
         Args:
             number: the signal that workers get; SIGTERM is a stop by the system.
         """
+        if self.watch is not None:
+            self.watch.stop(PROCESS_STOP_SECONDS)
+            self.watch = None
         for child in self.workers.values():
             child.send(number)
         for child in self.workers.values():
@@ -337,8 +364,11 @@ class Stack:
 
     def kill(self) -> None:
         """End every process at once; runs are left as they are."""
-        for child in filter(None, [*self.workers.values(), self.server]):
+        for child in self._children():
             child.kill()
+
+    def _children(self) -> Iterator[Child]:
+        return filter(None, [self.watch, *self.workers.values(), self.server])
 
     def _environment(self) -> dict[str, str]:
         """Return the environment that makes a process talk to this stack's server."""
@@ -359,7 +389,7 @@ class Stack:
             "HAAS_OTEL_DIR": str(self.traces),
             "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
             # Seconds that a run waits for the worker: the default is tuned for far-away servers.
-            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
             **self._worker_environment,
         }
 

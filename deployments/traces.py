@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,20 @@ from rich.console import Console
 from rich.text import Text
 
 from deployments.waterfall import render_json, render_waterfall
+from haas_media.wording import lasted
 from haas_otel.delivery import TraceStore, open_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from haas_media.settings import Settings
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.store import StoredSpan
-    from haas_otel.records import Process
+    from haas_otel.records import Process, Run
 
 UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 STYLES = {"Completed": "green", "Failed": "red", "Cancelled": "yellow"}
+LONGEST = timedelta(days=36_525)
 
 
 class TracesError(Exception):
@@ -41,14 +44,18 @@ def parse_duration(text: str) -> timedelta:
     """Return what ``500ms``, ``90s``, ``5m``, ``1h30m`` or ``2d`` says.
 
     Raises:
-        TracesError: it is none of these.
+        TracesError: it is none of these, or longer than a hundred years.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text)
     if not parts or "".join(number + unit for number, unit in parts) != re.sub(r"\s", "", text):
         raise TracesError(f"{text!r} is no duration: write 500ms, 90s, 5m, 1h30m or 2d.")
-    return sum(
-        (timedelta(**{UNITS[unit]: float(number)}) for number, unit in parts), start=timedelta()
-    )
+    try:
+        found = sum((timedelta(**{UNITS[u]: float(n)}) for n, u in parts), start=timedelta())
+    except OverflowError:
+        found = timedelta.max
+    if found > LONGEST:
+        raise TracesError(f"{text[:40]!r} is longer than anything runs: write 2d, or less.")
+    return found
 
 
 def print_tasks(
@@ -111,14 +118,12 @@ def print_running(
         TracesError: the duration cannot be understood.
     """
     before = datetime.now(UTC) - (parse_duration(slower_than) if slower_than else timedelta())
-    lost = settle_lost(directory)
-    disk = _disk(directory)
     rows = [
         row
-        for row in (*_rows(disk.living() if disk else (), "running"), *lost)
-        if task_type in (None, row["type"])
-        and (slower_than is None or datetime.fromisoformat(row["since"]) <= before)
+        for row in running_rows(directory, task_type)
+        if slower_than is None or datetime.fromisoformat(row["since"]) <= before
     ]
+    lost = [row for row in rows if row["state"] == "lost"]
     if as_json:
         print_plain(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -134,7 +139,7 @@ def print_running(
     )
     for row in rows:
         since = datetime.fromisoformat(row["since"])
-        took = _shown(datetime.now(UTC) - since)
+        took = lasted((datetime.now(UTC) - since) // timedelta(microseconds=1) * 1000)
         line = Text(f"{since:%Y-%m-%d %H:%M:%S}  {row['type']:<{widest}}  ")
         line.append(f"{row['state']:<7}", "red" if row["state"] == "lost" else "cyan")
         line.append(f"  {took:>10}  {row['flow_run_name'] or row['task_id']}")
@@ -142,13 +147,24 @@ def print_running(
     _say_what_is_lost(lost)
 
 
+def running_rows(directory: Path, task_type: str | None) -> list[dict[str, Any]]:
+    """Return the tasks that go on, on this machine, and those whose process has died."""
+    disk = _disk(directory)
+    # Those that live first: what dies in between is among both, and lost.
+    living = _rows(disk.living() if disk else (), "running")
+    lost = settle_lost(directory)
+    gone = {row["task_id"] for row in lost}
+    rows = (*(row for row in living if row["task_id"] not in gone), *lost)
+    return [row for row in rows if task_type in (None, row["type"])]
+
+
 def settle_lost(directory: Path) -> list[dict[str, Any]]:
     """End the spans of runs on this machine whose process died, where their server answers.
 
-    Returns those that are left, as rows.
+    Returns those that are left, as rows: those that another process settles now, too.
     """
     disk = _disk(directory)
-    servers = {record.api for process in disk.dead() for record in process.records} if disk else ()
+    servers = {record.api for process in disk.lost() for record in process.records} if disk else ()
     if disk is None or not servers:  # nothing is looked at twice where nothing is lost
         return []
     os.environ["HAAS_OTEL_DIR"] = str(directory)
@@ -162,17 +178,25 @@ def settle_lost(directory: Path) -> list[dict[str, Any]]:
         if address and answers(address):
             with temporary_settings({PREFECT_API_URL: address}):
                 settle_here()
-    return _rows(disk.dead(), "lost")
+    # A record may be there for a moment longer than it takes to write the span down.
+    return _rows(disk.lost(), "lost", lambda run: not disk.has(run.trace_id, run.span_id))
 
 
 def _disk(directory: Path) -> SharedDisk | None:
     try:
-        return open_disk(directory) if directory.exists() else None
+        return _opened(directory) if directory.exists() else None
     except OSError:  # somebody else's
         return None
 
 
-def _rows(processes: Iterable[Process], state: str) -> list[dict[str, Any]]:
+@cache  # what was read of it is not read again by each look of one who follows
+def _opened(directory: Path) -> SharedDisk:
+    return open_disk(directory)
+
+
+def _rows(
+    processes: Iterable[Process], state: str, wanted: Callable[[Run], bool] = lambda _: True
+) -> list[dict[str, Any]]:
     found = [
         {
             "type": record.run.attributes["task.type"],
@@ -186,7 +210,7 @@ def _rows(processes: Iterable[Process], state: str) -> list[dict[str, Any]]:
         }
         for process in processes
         for record in process.records
-        if record.run is not None
+        if record.run is not None and wanted(record.run)
     ]
     return sorted(found, key=lambda row: str(row["since"]))
 
@@ -252,19 +276,10 @@ def _print_table(spans: Sequence[StoredSpan]) -> None:
         status = span.task_status or ""
         line = Text(f"{span.started_at:%Y-%m-%d %H:%M:%S}  {span.task_type or '':<{widest}}  ")
         line.append(f"{status:<9}", STYLES.get(status, ""))
-        line.append(f"  {_shown(span.duration):>10}  {span.trace_id}")
+        line.append(f"  {lasted(span.end_ns - span.start_ns):>10}  {span.trace_id}")
         console.print(line, soft_wrap=True)
         if span.status_description and status == "Failed":
             console.print(Text(f"    {' '.join(span.status_description.split())}", "dim"))
-
-
-def _shown(duration: timedelta) -> str:
-    seconds = duration.total_seconds()
-    if seconds < 60:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} m" if hours else f"{minutes} m {rest:02} s"
 
 
 def _print_json(spans: Sequence[StoredSpan]) -> None:

@@ -46,6 +46,9 @@ def up(
     terminal.title("Haas Media")
     with stop_signals() as received, stopping(stack, terminal, received):
         bring_up(stack, terminal)
+        stack.start_watch()
+        for sentence in stack.put_up_automations():
+            terminal.indented(sentence)
         terminal.say()
         terminal.say(
             addresses(

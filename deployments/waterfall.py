@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from haas_media.wording import lasted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -29,7 +31,7 @@ def render_waterfall(spans: Sequence[StoredSpan], width: int = 100) -> str:
     end = max(span.end_ns for span in spans)
     rows = list(_in_tree(spans))
     statuses = [span.task_status or _STATUS.get(span.status, span.status) for *_, span in rows]
-    durations = [_duration(span.end_ns - span.start_ns) for *_, span in rows]
+    durations = [lasted(span.end_ns - span.start_ns) for *_, span in rows]
     status_width = max(map(len, statuses))
     duration_width = max(map(len, durations))
     wanted = max(len(lead) + len(_line(span.name)) for lead, _, span in rows)
@@ -81,7 +83,7 @@ def _title(spans: Sequence[StoredSpan], start: int, end: int) -> str:
     count = f"{len(spans)} span{'s' if len(spans) > 1 else ''}"
     first = min(spans, key=lambda span: span.start_ns)
     return (
-        f"trace {first.trace_id}  {count}  {_duration(end - start)}"
+        f"trace {first.trace_id}  {count}  {lasted(end - start)}"
         f"  {first.started_at:%Y-%m-%d %H:%M:%S} UTC"
     )
 
@@ -116,7 +118,7 @@ def _details(span: StoredSpan, start: int) -> Iterator[str]:
     if span.status_description:
         yield f"✗ {_line(': '.join(filter(None, [kind, span.status_description])))}"
     for event in span.events:
-        yield f"· {_line(event.name)} +{_duration(event.time_ns - start)}{_attributes(event)}"
+        yield f"· {_line(event.name)} +{lasted(event.time_ns - start)}{_attributes(event)}"
 
 
 def _attributes(event: StoredEvent) -> str:
@@ -135,22 +137,6 @@ def _bar(span: StoredSpan, start: int, end: int, width: int) -> str:
     last = max(first + 1, -((start - span.end_ns) * width // whole))
     last = min(width, last)
     return _GAP * first + _BAR * (last - first) + _GAP * (width - last)
-
-
-def _duration(nanoseconds: int) -> str:
-    """Return a time as ``850 µs``, ``12.5 ms``, ``3.21 s``, ``2m 15.6s`` or ``1h 02m 03s``."""
-    seconds = nanoseconds / 1e9
-    if abs(seconds) < 0.001:
-        return f"{nanoseconds / 1e3:.0f} µs"
-    if abs(seconds) < 1:
-        return f"{nanoseconds / 1e6:.1f} ms"
-    if abs(seconds) < 60:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds, 1), 60)
-    if minutes < 60:
-        return f"{minutes:.0f}m {rest:04.1f}s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:.0f}h {minutes:02.0f}m {rest:02.0f}s"
 
 
 def _line(text: str) -> str:

@@ -17,13 +17,16 @@ import sys
 import time
 from abc import ABC
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
+import httpx
 import prefect.cli.flow_run
 import prefect.workers.process
 from prefect.client.orchestration import get_client
+from prefect.events import emit_event
 from prefect.runner._flow_run_executor import FlowRunExecutorContext
 from prefect.settings import PREFECT_API_URL, get_current_settings
 from prefect.workers.process import ProcessWorker
@@ -33,13 +36,18 @@ from flows import again
 from haas_otel import records
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prefect.client.schemas.objects import FlowRun
     from prefect.runner._flow_run_executor import FlowRunExecutor
+
+LOGGER = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ANSWER_SECONDS = 5.0  # that a server is given to say how a run is; it is stopped all the same
 STOP_SECONDS = 40.0  # Prefect kills a run that does not obey after 30
 AGAIN_SECONDS = 10.0
+ALIVE_TURNS = 3  # of these: as often as a worker's sign of life, which makes no event
 EVERY = 0.2
 SEND = """
 from datetime import timedelta
@@ -68,6 +76,7 @@ class Execution(FlowRunExecutorContext):
         self.flow_run = flow_run
         self.under_way[flow_run.id] = self
         self.call_after_exit(lambda: self.under_way.pop(flow_run.id, None))
+        self.call_after_exit(_note(records.HELD(flow_run.id), flow_run.id))
         return super().create_executor(flow_run, *args, **options)
 
     @property
@@ -84,9 +93,12 @@ class Execution(FlowRunExecutorContext):
                 if found.state and (found.state.is_final() or found.state.is_cancelling()):
                     return  # it has ended, or somebody wants it ended
                 if by_system:
-                    await self.client.update_flow_run_labels(found.id, {again.STOPPED: who})
+                    await self.client.update_flow_run_labels(found.id, {records.STOPPED: who})
         except Exception:  # noqa: BLE001 - a server that is away: the run hears of it all the same
             logging.getLogger(__name__).warning("The server does not say how %s is.", found.name)
+        if by_system:
+            # On disk, for as long as its process lives: the server may be away.
+            self.call_after_exit(_note(records.STOP(found.id), found.id))
         why = f"{who} was stopped{' by the system' if by_system else ''}."
         cancelling = partial(self._cancellation_manager.cancel, found, state_msg=why)
         with contextlib.suppress(RuntimeError):  # it has just ended
@@ -104,7 +116,7 @@ class Worker(ProcessWorker, ABC):  # ABC: so that Prefect does not take it for a
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.stopping = False
-        self.in_hand: set[UUID] = set()  # the runs that it took
+        self.in_hand: dict[UUID, Callable[[], None]] = {}  # the runs that it took
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Take what is due, unless the worker is stopping."""
@@ -115,12 +127,17 @@ class Worker(ProcessWorker, ABC):  # ABC: so that Prefect does not take it for a
     async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
         if self.stopping:  # it was asked for before that: another worker takes it
             return False
-        self.in_hand.add(flow_run.id)
+        self.in_hand[flow_run.id] = _note(records.HELD(flow_run.id), flow_run.id)
         return await super()._propose_pending_state(flow_run)
 
     def _release_limit_slot(self, flow_run_id: UUID) -> None:
-        self.in_hand.discard(flow_run_id)
+        if let_go := self.in_hand.pop(flow_run_id, None):
+            let_go()
         super()._release_limit_slot(flow_run_id)
+
+    def tell_alive(self) -> None:
+        """Emit the event whose absence says that this machine is gone."""
+        emit_event("haas.worker.alive", resource=self._event_resource())  # type: ignore[no-untyped-call]
 
     async def stop(self, number: int, drain: float, skip: asyncio.Event) -> None:
         """Let go of every run: those that end by themselves in ``drain`` seconds, then the others.
@@ -173,8 +190,12 @@ def start(name: str | None, pool: str, *, limit: int | None, drain: float) -> No
             f"prefect worker start --pool {pool}"
         )
     worker = Worker(name=name, work_pool_name=pool, limit=limit)
-    with _noted(worker.name):
+    # As long as its record is there this process settles what died on this machine.
+    end = _note(f"worker {worker.name}")
+    try:
         asyncio.run(_serve(worker, drain))
+    finally:
+        end()
 
 
 async def execute() -> None:
@@ -214,7 +235,7 @@ async def _serve(worker: Worker, drain: float) -> None:
     for number in SIGNALS:
         _on_signal(number, lambda number=number: receive(number))
     working = asyncio.create_task(worker.start())
-    house = asyncio.create_task(_keep_house())
+    house = asyncio.create_task(_keep_house(worker))
     stop = asyncio.create_task(first.wait())
     await asyncio.wait([working, stop], return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
@@ -231,9 +252,11 @@ def _on_signal(number: int, call: Any) -> None:
     asyncio.get_running_loop().add_signal_handler(number, call)
 
 
-async def _keep_house() -> None:
+async def _keep_house(worker: Worker) -> None:
     await _send_from_before()
-    while True:
+    for turn in count():
+        if turn % ALIVE_TURNS == 0:
+            worker.tell_alive()
         await asyncio.to_thread(_run_again)
         await asyncio.sleep(AGAIN_SECONDS)
 
@@ -249,22 +272,23 @@ async def _send_from_before() -> None:
 
 
 def _run_again() -> None:
-    with contextlib.suppress(Exception), get_client(sync_client=True) as client:
-        again.run_again(client)
-
-
-@contextlib.contextmanager
-def _noted(name: str) -> Any:
-    """Leave the worker's start record: should all of it die, whoever is next knows whose runs.
-
-    As long as it is there this process settles what died on this machine, every few seconds.
-    """
-    key = f"worker {name}"
-    disk = records.disk()
-    if disk is not None:
-        disk.begin(key, records.of_worker(name, time.time_ns(), str(PREFECT_API_URL.value())))
+    """Look at what was cut off; what the server does not answer now, the next look finds."""
     try:
-        yield
-    finally:
-        if disk is not None:
-            disk.end(key)
+        with get_client(sync_client=True) as client:
+            again.run_again(client)
+    except httpx.TransportError as error:
+        LOGGER.debug("what was cut off cannot be looked at now: %s", error)
+    except Exception:
+        LOGGER.warning("what was cut off does not run again", exc_info=True)
+
+
+def _note(key: str, flow_run_id: UUID | None = None) -> Callable[[], None]:
+    """Leave a start record of this worker, or of a run that it took; return what ends it.
+
+    Should all of it die, whoever is next knows whose runs: before that nobody ends them.
+    """
+    disk = records.disk()
+    if disk is None:
+        return lambda: None
+    disk.begin(key, records.of_flow(flow_run_id, time.time_ns()))
+    return lambda: disk.end(key)

@@ -9,14 +9,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from haas_otel import records
 from haas_otel.decision import reason
+from haas_otel.ended_by import by_message
+from haas_otel.server import Server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
 TAG = "runs-again"  # on deployments, whose runs inherit it
-STOPPED = "haas.stopped"  # on a run: what was stopped by the system, and it with that
 OF, BY = "haas.again.of", "haas.again.by"  # the two runs, each on the other
 # Who settles what died with its worker says so; a worker that lives has other words.
 DIED = reason(0).partition(":")[0]
@@ -25,31 +27,19 @@ LOOKBACK = timedelta(days=1)
 
 def run_again(client: SyncPrefectClient) -> list[FlowRun]:
     """Create a new run for each that was cut off; return them. Several may do it at once."""
-    again = [_again(client, run) for run in _ended(client) if _was_cut_off(run)]
-    return [run for run in again if run is not None]
-
-
-def _ended(client: SyncPrefectClient) -> list[FlowRun]:
-    from prefect.client.schemas import filters
     from prefect.client.schemas.objects import StateType
-    from prefect.client.schemas.sorting import FlowRunSort
 
-    types = [StateType.CANCELLED, StateType.CRASHED]
-    after: Any = datetime.now(UTC) - LOOKBACK
-    return client.read_flow_runs(
-        flow_run_filter=filters.FlowRunFilter(
-            tags=filters.FlowRunFilterTags(all_=[TAG]),
-            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=types)),
-            end_time=filters.FlowRunFilterEndTime(after_=after),
-        ),
-        sort=FlowRunSort.END_TIME_DESC,
-    )
+    ended = Server(client).ended(LOOKBACK, [TAG], [StateType.CANCELLED, StateType.CRASHED])
+    again = [_again(client, run) for run in ended if _was_cut_off(run)]
+    return [run for run in again if run is not None]
 
 
 def _was_cut_off(run: FlowRun) -> bool:
     if run.state is None or run.deployment_id is None or {OF, BY} & set(run.labels):
         return False
-    return STOPPED in run.labels or str(run.state.message).startswith(DIED)
+    # A server that was slow has not taken the label; the state came later, and says it, too.
+    is_stopped = records.STOPPED in run.labels or by_message(run.state.message) == "system"
+    return is_stopped or str(run.state.message).startswith(DIED)
 
 
 def _again(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:

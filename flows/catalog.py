@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def the_catalog(settings: "Settings") -> Iterator["Catalog"]:
+def catalog_for_task(settings: "Settings") -> Iterator["Catalog"]:
     """Open the catalog for a task.
 
     Raises:

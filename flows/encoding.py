@@ -4,30 +4,35 @@
 from pathlib import PurePath
 from typing import Any
 
-from pydantic import StrictInt, StrictStr, TypeAdapter, ValidationError
+from pydantic import StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
 
+from flows.events import tell_written
 from flows.forms import field
 from flows.point_of_no_return import pass_point_of_no_return, point_of_no_return
 from flows.reporting import (
     ProgressArtifact,
     logger,
     parameters,
+    publish,
     run_settings,
     sentence,
     set_counts,
-    tell,
 )
 from haas_media.encoding.containers import BY_SUFFIX
 from haas_media.encoding.request import (
+    CODEC_NAMES,
+    Deinterlace,
     EncodeRequest,
     HardwareAcceleration,
+    Hdr,
+    Quality,
     Resolution,
     StreamRef,
+    Verify,
     VideoCodec,
 )
 from haas_otel import flow, task
 
-CODEC_NAMES = {"h264": "H.264", "hevc": "HEVC", "av1": "AV1", "vp9": "VP9"}
 # What an output may end in, for the server to check before a run starts.
 ENDINGS = rf"(?i)[.]({'|'.join(suffix.removeprefix('.') for suffix in BY_SUFFIX)})$"
 
@@ -54,24 +59,34 @@ def encoding(request: EncodeRequest) -> dict[str, int]:
     logger().info("%s into %s", sentence(name), request.output)
     set_counts({"encoding.progress": 0.0})
     bar = ProgressArtifact("encoding-progress", sentence(name))
+    last: EncodeProgress | None = None
 
     def on_progress(now: EncodeProgress) -> None:
+        nonlocal last
+        last = now
         set_counts({"encoding.progress": round(now.percent, 1)})
         bar(Progress(now.percent / 100, _pace(now)))
 
-    report = encode(
-        request,
-        roots=settings.encoding_roots,
-        ffmpeg=settings.ffmpeg,
-        register=settings.data_dir / "encodings",
-        on_progress=on_progress,
-        on_publish=pass_point_of_no_return,
-    )
+    try:
+        report = encode(
+            request,
+            roots=settings.encoding_roots,
+            ffmpeg=settings.ffmpeg,
+            register=settings.data_dir / "encodings",
+            on_progress=on_progress,
+            on_publish=pass_point_of_no_return,
+        )
+    except BaseException:
+        if last is not None:
+            logger().info("It got to %.1f %%, %s.", last.percent, last.phase)
+        raise
     for remark in (*filter(None, [report.fallback]), *report.warnings):
         logger().warning(remark)
+    for note in report.notes:
+        logger().info(note)
     bar.finish("Done.")
-    seconds = report.elapsed.total_seconds()
-    return tell(report, "encoding", f"Encoded {report.output.name} in {seconds:.1f} s.")
+    tell_written(str(report.output), settings.libraries)
+    return publish(report, "encoding")
 
 
 def _run_name_of(request: EncodeRequest) -> str:
@@ -100,22 +115,18 @@ def encoding_flow(
     video_codec: VideoCodec = _described("video_codec", "h264"),
     crf: StrictInt | None = _described("crf", None, minimum=0, maximum=63),
     video_bitrate: StrictInt | StrictStr | None = _described("video_bitrate", None),
+    quality: Quality | None = _described("quality", None),
     resolution: Resolution = _described("resolution", "source"),
     hardware_acceleration: HardwareAcceleration = _described("hardware_acceleration", "none"),
     device: StrictStr | None = _described("device", None),
+    deinterlace: Deinterlace = _described("deinterlace", "auto"),
+    hdr: Hdr = _described("hdr", "auto"),
+    allow_loss: StrictBool = _described("allow_loss", default=False),
+    refuse_larger: StrictBool = _described("refuse_larger", default=False),
+    verify: Verify = _described("verify", "quick"),
 ) -> dict[str, int]:
     """Encode a media file, or streams of several, into a new one."""
-    request = checked_request(
-        source=source,
-        streams=streams,
-        output=output,
-        video_codec=video_codec,
-        crf=crf,
-        video_bitrate=video_bitrate,
-        resolution=resolution,
-        hardware_acceleration=hardware_acceleration,
-        device=device,
-    )
+    request = checked_request(**locals())
     with point_of_no_return():
         return encoding(request)
 
@@ -138,7 +149,8 @@ def checked_request(**given: Any) -> EncodeRequest:
 
 
 def _pace(now: Any) -> str:
-    parts = [f"{now.speed:.1f} times real time" if now.speed else ""]
+    parts = ["" if now.phase == "encoding" else now.phase]
+    parts.append(f"{now.speed:.1f} times real time" if now.speed else "")
     if now.remaining is not None:
         parts.append(f"{round(now.remaining.total_seconds())} s left")
     return ", ".join(part for part in parts if part)

@@ -1,8 +1,8 @@
 """The refresh: what has changed at TMDb is read again."""
 
-from flows.catalog import the_catalog
+from flows.catalog import catalog_for_task
 from flows.forms import field
-from flows.reporting import ProgressArtifact, logger, parameters, run_settings, sentence, tell
+from flows.reporting import ProgressArtifact, logger, parameters, publish, run_settings, sentence
 from flows.retrying import RETRIES
 from flows.tmdb import require_tmdb
 from haas_otel import flow, task
@@ -25,7 +25,7 @@ def metadata_refresh(
     what = _named(movies, tv_shows, people, changed_only)
     progress = ProgressArtifact("metadata-refresh-progress", sentence(what))
     logger().info(sentence(what))
-    with require_tmdb(settings) as provider, the_catalog(settings) as catalog:
+    with require_tmdb(settings) as provider, catalog_for_task(settings) as catalog:
         report = refresh(
             catalog,
             provider,
@@ -36,7 +36,7 @@ def metadata_refresh(
             on_progress=progress,
         )
     progress.finish(report.summary())
-    return tell(report, "metadata-refresh", report.summary())
+    return publish(report, "metadata-refresh")
 
 
 def _named(movies: bool, tv_shows: bool, people: bool, changed_only: bool) -> str:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import Field, StrictInt
 
-from flows.catalog import the_catalog
+from flows.catalog import catalog_for_task
 from flows.forms import field
-from flows.reporting import ProgressArtifact, logger, parameters, run_settings, sentence, tell
+from flows.reporting import ProgressArtifact, logger, parameters, publish, run_settings, sentence
 from flows.retrying import RETRIES
 from haas_media.wording import counted_people
 from haas_otel import flow, task
@@ -28,10 +28,10 @@ def person_cleanup(person_ids: list[int] | None) -> dict[str, int]:
     settings = run_settings()
     progress = ProgressArtifact("person-cleanup-progress", sentence(_named(person_ids)))
     logger().info("Looking for people to whom no title refers: %s", _named(person_ids))
-    with the_catalog(settings) as catalog:
+    with catalog_for_task(settings) as catalog:
         report = cleanup_people(catalog, person_ids, on_progress=progress)
     progress.finish(report.summary())
-    return tell(report, "person-cleanup", report.summary())
+    return publish(report, "person-cleanup")
 
 
 def _named(person_ids: list[int] | None) -> str:

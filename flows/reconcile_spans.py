@@ -12,6 +12,7 @@ from pydantic import Field
 
 from flows.again import run_again
 from flows.forms import field
+from flows.why import explain_ended
 from haas_media.wording import counted
 
 if TYPE_CHECKING:
@@ -52,12 +53,14 @@ def reconcile_spans_flow(
     delivered = deliver_pending(timedelta(seconds=30))
     with get_client(sync_client=True) as client:
         again = run_again(client)
+        explained = explain_ended(client, TAGS)
     log.info(
-        "%s settled, %s ended, %s delivered from disk, %s again",
+        "%s settled, %s ended, %s delivered from disk, %s again, %s explained",
         counted(flow_runs, "flow run"),
         counted(spans, "span"),
         counted(delivered, "span"),
         counted(len(again), "run"),
+        counted(len(explained), "run"),
     )
     return {"flow_runs": flow_runs, "spans": spans, "delivered": delivered}
 

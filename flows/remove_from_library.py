@@ -1,14 +1,13 @@
 """Removing a title; the people it had are cleaned up by a run of their own."""
-# ruff: noqa: B008 - a call in a default is how Prefect takes the description of a parameter
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flows.add_to_library import Kind, TmdbId
-from flows.catalog import the_catalog
-from flows.forms import field
-from flows.reporting import logger, parameters, run_settings, tell
+from flows.add_to_library import KIND, TMDB_ID, Kind, TmdbId
+from flows.catalog import catalog_for_task
+from flows.reporting import logger, parameters, publish, run_settings
 from flows.retrying import RETRIES
+from haas_media.library import named
 from haas_media.wording import counted, counted_people
 from haas_otel import flow, task
 
@@ -30,25 +29,19 @@ def remove_from_library(kind: Kind, tmdb_id: int) -> "RemoveReport":
     from haas_media.library.remove import remove_from_library as remove
 
     settings = run_settings()
-    with the_catalog(settings) as catalog:
+    with catalog_for_task(settings) as catalog:
         report = remove(catalog, kind, tmdb_id)
-    tell(report, "remove-from-library", report.summary())
+    publish(report, "remove-from-library")
     return report
 
 
 def _run_name() -> str:
     given = parameters()
-    return f"remove {'movie' if given['kind'] == 'movie' else 'show'} {given['tmdb_id']}"
+    return f"remove {named(given['kind'], given['tmdb_id'])}"
 
 
 @flow(name="remove-from-library", flow_run_name=_run_name)
-def remove_from_library_flow(
-    kind: Kind = field(title="Kind", description="A movie, or a show with all its seasons."),
-    tmdb_id: TmdbId = field(
-        title="TMDb id",
-        description="The number in the address of the title's page at www.themoviedb.org.",
-    ),
-) -> dict[str, int]:
+def remove_from_library_flow(kind: Kind = KIND, tmdb_id: TmdbId = TMDB_ID) -> dict[str, int]:
     """Remove a title from the catalog, then have the people it had cleaned up."""
     report = remove_from_library(kind, tmdb_id)
     queue_cleanup(report.person_ids)

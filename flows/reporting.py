@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from opentelemetry import trace
 
 if TYPE_CHECKING:
+    from haas_media.markdown import Report
     from haas_media.progress import Progress
     from haas_media.settings import Settings
 
@@ -88,20 +89,7 @@ class ProgressArtifact:
             )
 
 
-class Report(Protocol):
-    """What the operations of ``haas_media`` return."""
-
-    def counts(self) -> dict[str, int]:
-        """Return what was counted."""
-
-    def table(self) -> list[dict[str, Any]]:
-        """Return the rows of the report's table."""
-
-    def to_markdown(self) -> str:
-        """Return the whole report."""
-
-
-def tell(report: Report, key: str, summary: str) -> dict[str, int]:
+def publish(report: "Report", key: str) -> dict[str, int]:
     """Tell of a report everywhere: span, log, table and Markdown; return its counts.
 
     The work is done by now, so artifacts that cannot be kept are told in the log, and no more.
@@ -109,20 +97,20 @@ def tell(report: Report, key: str, summary: str) -> dict[str, int]:
     Args:
         report: what a task has done.
         key: the start of the artifacts' keys.
-        summary: the report in a sentence.
     """
     set_counts(report.counts())
-    logger().info(summary)
+    logger().info(report.summary())
     try:
-        _keep(report, key, summary)
+        _keep(report, key)
     except Exception as error:  # noqa: BLE001 - a page is never worth a failed task
         logger().warning("The report cannot be kept in the Prefect UI: %s", error)
     return report.counts()
 
 
-def _keep(report: Report, key: str, summary: str) -> None:
+def _keep(report: "Report", key: str) -> None:
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+    summary = report.summary()
     if rows := report.table():
         create_table_artifact(table=rows, key=f"{key}-counts", description=summary)
     create_markdown_artifact(

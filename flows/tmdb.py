@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
-
+    from haas_media.providers.tmdb import TmdbClient
     from haas_media.settings import Settings
-    from haas_media.tmdb import TmdbClient
 
 SECRET_BLOCK = "haas-tmdb-token"  # noqa: S105 - the block's name
 
@@ -18,7 +16,7 @@ SECRET_BLOCK = "haas-tmdb-token"  # noqa: S105 - the block's name
 @contextlib.contextmanager
 def open_tmdb(settings: "Settings") -> Iterator["TmdbClient | None"]:
     """Open a client of TMDb, or None when there is no token."""
-    from haas_media.tmdb import TmdbClient
+    from haas_media.providers.tmdb import TmdbClient
 
     token = _token(settings)
     if token is None:
@@ -73,29 +71,6 @@ def with_spans(transport: httpx.BaseTransport) -> httpx.BaseTransport:
 
     It goes around the transport that signs requests, so that no span sees the token.
     """
-    from opentelemetry.context import get_current
     from opentelemetry.instrumentation.httpx import SyncOpenTelemetryTransport
 
-    return _InContext(SyncOpenTelemetryTransport(transport), get_current())
-
-
-class _InContext(httpx.BaseTransport):
-    """Carries a task's context into threads that were started without one."""
-
-    def __init__(self, transport: httpx.BaseTransport, context: "Context") -> None:
-        self._transport = transport
-        self._context = context
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        from opentelemetry import context, trace
-
-        if trace.get_current_span().get_span_context().is_valid:
-            return self._transport.handle_request(request)
-        token = context.attach(self._context)
-        try:
-            return self._transport.handle_request(request)
-        finally:
-            context.detach(token)
-
-    def close(self) -> None:
-        self._transport.close()
+    return SyncOpenTelemetryTransport(transport)

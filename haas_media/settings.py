@@ -143,6 +143,28 @@ class EncodingSettings(_Section):
     roots: tuple[AbsolutePath, ...] = ()
 
 
+class WatchSettings(_Section):
+    """What others tell of changes.
+
+    Args:
+        listen: the address at which webhooks are taken, ``ADDRESS:PORT``; none to take none.
+        password: that webhooks have to send, where they do not come from this machine alone.
+        path_mappings: what paths begin with where others see the disks, and with what here.
+    """
+
+    listen: str | None = None
+    password: SecretStr | None = None
+    path_mappings: dict[str, AbsolutePath] = {}
+
+    @field_validator("path_mappings", mode="before")
+    @classmethod
+    def _from_json(cls, given: Any) -> Any:
+        try:
+            return json.loads(given) if isinstance(given, str) else given
+        except ValueError:
+            raise ValueError('must be a JSON object, such as {"/there": "/here"}') from None
+
+
 def _with_file(url: str, change: Callable[[str], str]) -> str:
     """Change the path of a SQLite file's address; leave any other as it is."""
     parts = _SQLITE_FILE.fullmatch(url)
@@ -170,6 +192,7 @@ class Settings(_Section):
         tmdb: how TMDb is asked.
         scan: what a scan does.
         encoding: further folders for encodings.
+        watch: what others tell of changes.
         ffmpeg: path of the ffmpeg to use, if not the one that comes along.
         trace_url: template with ``{trace_id}`` for links to traces.
     """
@@ -181,6 +204,7 @@ class Settings(_Section):
     tmdb: TmdbSettings = TmdbSettings()
     scan: ScanSettings = ScanSettings()
     encoding: EncodingSettings = EncodingSettings()
+    watch: WatchSettings = WatchSettings()
     ffmpeg: str | None = None
     trace_url: str | None = None
 
@@ -347,6 +371,10 @@ def _anchor(raw: dict[str, Any], base: Path) -> None:
     encoding = raw.get("encoding")
     if isinstance(encoding, dict) and isinstance(encoding.get("roots"), list):
         encoding["roots"] = [anchored(root) for root in encoding["roots"]]
+    watch = raw.get("watch")
+    if isinstance(watch, dict) and isinstance(watch.get("path_mappings"), dict):
+        here = watch["path_mappings"]
+        watch["path_mappings"] = {there: anchored(path) for there, path in here.items()}
 
 
 def _variables() -> dict[str, tuple[tuple[str, ...], bool]]:
@@ -378,6 +406,8 @@ def _json_list(variable: str, text: str) -> list[Any]:
         value = json.loads(text)
     except ValueError as error:
         raise SettingsError(f"{variable} is not valid JSON: {error}. It takes a list.") from None
+    except RecursionError:
+        raise SettingsError(f"{variable} is nested too deeply. It takes a list.") from None
     if not isinstance(value, list):
         raise SettingsError(f"{variable} must be a JSON list, such as [...].")
     return value

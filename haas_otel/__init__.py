@@ -7,6 +7,7 @@ Everything else comes from the standard ``OTEL_*`` variables.
 
 from opentelemetry.trace import TracerProvider as _TracerProvider
 
+from haas_otel import history as _history
 from haas_otel import hooks as _hooks
 from haas_otel import records as _records
 from haas_otel import span as _span
@@ -31,8 +32,15 @@ def configure(provider: _TracerProvider | None = None) -> None:
     """Set up OpenTelemetry from the ``OTEL_*`` variables, once in a process.
 
     The first span does it; call it yourself only to have it done earlier. A tracer provider that
-    is given, or that the application has set, is used as it is.
+    is given, or that the application has set, is used as it is. One that is given after the first
+    task is taken from then on, with a warning.
     """
+    if provider is not None:
+        _span.use_provider(provider)
+    _set_up(provider)
+
+
+def _set_up(provider: _TracerProvider | None) -> None:
     from haas_otel.delivery import configure as set_up
 
     set_up(provider)
@@ -44,5 +52,12 @@ def _find_disk() -> _records.Disk | None:
     return find_disk(_settle_here)
 
 
-_span.set_up_with(configure, _hooks.end_left_at_exit)
-_records.find_with(_find_disk)
+def _count_never_began(flow_name: str, reason: str) -> bool:
+    from haas_otel.delivery.counts import send_never_began
+
+    return send_never_began(flow_name, reason)
+
+
+_history.send = _count_never_began
+_span.prepare, _span.before_exit = _set_up, _hooks.end_left_at_exit
+_records.disk = _find_disk

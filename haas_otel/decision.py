@@ -21,6 +21,8 @@ from haas_otel.span import Ending, cancelled, crashed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from haas_otel.ended_by import By
+
 SECOND = 1_000_000_000
 STAMP = 5 * SECOND  # so often a process with a live run stamps its lock file
 # So long the worker that saw a process die is left to say how, and its hooks to end the spans.
@@ -35,7 +37,7 @@ def silence() -> int:
     """
     try:
         return int(max(1.0, float(environ.get("HAAS_OTEL_SILENCE_SECONDS", ""))) * SECOND)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 900 * SECOND
 
 
@@ -47,6 +49,7 @@ class FlowEnd(NamedTuple):
     message: str | None = None
     final: bool = True
     next_attempt: int | None = None
+    by: By = "user"  # who cancelled it
 
 
 class Suspicion(NamedTuple):
@@ -57,43 +60,26 @@ class Suspicion(NamedTuple):
     heartbeat: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What is known of a started task run.
+class Evidence(NamedTuple):
+    """What is known of a started task run."""
 
-    Attributes:
-        now: when this was gathered.
-        own: how it ended, as this process saw it end here.
-        spoken_for: another machine has ended its span.
-        written: its span is on this machine's disk.
-        process: by the kernel's lock, of a start record on this disk; None without one.
-        last_sign: the process's last stamp; of another machine's, the newest heartbeat or event.
-        hook: it is Prefect's own hook that asks, after the end of the process.
-        known: Prefect has answered.
-        reported: the end that its own process reported to Prefect.
-        ended_there: its process has ended the span.
-        flow: how its flow run ended; None while that goes on.
-        heartbeat: the newest that its flow run has sent; 0 if it sends none.
-        may_be_unheard: a process that lives need not send any.
-        suspected: that another pass found it silent.
-        silence: how long a machine that lives may send nothing.
-    """
-
-    now: int
-    own: Ending | None = None
-    spoken_for: bool = False
-    written: bool = False
+    now: int  # when this was gathered
+    own: Ending | None = None  # how it ended, as this process saw it end here
+    spoken_for: bool = False  # another machine has ended its span
+    written: bool = False  # its span is on this machine's disk
+    # By the kernel's lock, of a start record on this disk; None without one.
     process: Literal["lives", "dead"] | None = None
-    last_sign: int = 0
-    hook: bool = False
-    known: bool = True
-    reported: Ending | None = None
-    ended_there: bool = False
-    flow: FlowEnd | None = None
-    heartbeat: int = 0
-    may_be_unheard: bool = True
-    suspected: Suspicion | None = None
-    silence: int = 900 * SECOND
+    last_sign: int = 0  # the process's last stamp; another machine's newest heartbeat or event
+    hook: bool = False  # it is Prefect's own hook that asks, after the end of the process
+    held: bool = False  # the worker of its flow run lives, and is not done with that
+    known: bool = True  # Prefect has answered
+    reported: Ending | None = None  # the end that its own process reported to Prefect
+    ended_there: bool = False  # its process has ended the span
+    flow: FlowEnd | None = None  # how its flow run ended; None while that goes on
+    heartbeat: int = 0  # the newest that its flow run has sent; 0 if it sends none
+    may_be_unheard: bool = True  # a process that lives need not send any
+    suspected: Suspicion | None = None  # that another pass found it silent
+    silence: int = 900 * SECOND  # how long a machine that lives may send nothing
 
     @property
     def is_suspected(self) -> bool:
@@ -123,7 +109,7 @@ class Evidence:
         if self.process is None and flow.next_attempt is not None:
             last_sign = min(last_sign, flow.next_attempt)  # later ones are those of another process
         at = min(max(flow.at, last_sign), last_sign + STAMP)
-        return cancelled(at) if flow.how == "Cancelled" else crashed(at, flow.message)
+        return cancelled(at, flow.by) if flow.how == "Cancelled" else crashed(at, flow.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +157,11 @@ TABLE = (
     # Its machine.
     Row("its span is on this disk", lambda e: e.written, lambda _: AlreadyEnded()),
     Row("its process lives", lambda e: e.process == "lives", lambda _: StillRunning()),
+    Row(
+        "its worker has it in hand",
+        lambda e: e.process == "dead" and not e.hook and e.held,
+        lambda e: NotYet(e.now + GRACE),
+    ),
     Row(
         "its process died just now",
         lambda e: e.process == "dead" and not e.hook and is_just_now(e.last_sign, e.now),

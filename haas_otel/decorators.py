@@ -10,15 +10,15 @@ from os import environ
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from prefect.client.orchestration import get_client
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import TaskRunContext
 from prefect.flows import Flow
 from prefect.settings import get_current_settings
 from prefect.tasks import MaterializingTask, Task, TaskOptions
 
-from haas_otel import _prefect, flow_hooks, hooks, labels, reconciler, records, span
+from haas_otel import _prefect, history, hooks, ids, reconciler, sigterm, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from prefect.assets import Asset
     from prefect.client.orchestration import PrefectClient
@@ -74,13 +74,14 @@ class BackgroundTask(Task[P, R]):
         self.fn = _with_span_current(self.fn)
         self.task_run_name = cast("Any", self._introduce)
         self.retry_condition_fn = _noting_retries(self.retry_condition_fn)
-        _put_first(self, hooks.TASK_HOOKS)
+        _set_hooks(self, hooks.TASK_HOOKS, on=True)
         reconciler.remember(self)
+        sigterm.listen()
 
     def uninstrument(self) -> None:
         """Have no run leave a span from now on: be as Prefect made it."""
         vars(self).update(vars(self).pop("_plain", {}))
-        _take_away(self, hooks.TASK_HOOKS)
+        _set_hooks(self, hooks.TASK_HOOKS, on=False)
 
     def on_cancellation(self, fn: StateHookCallable) -> StateHookCallable:
         """Add a hook, called with (task, task_run, state) when a run is cancelled."""
@@ -106,10 +107,9 @@ class BackgroundTask(Task[P, R]):
         self, client: PrefectClient | None = None, *, deferred: bool = False, **options: Any
     ) -> TaskRun:
         """Create a run, as Prefect does; one that is left to a task worker knows its caller."""
-        caller = _caller() if deferred and span.enabled() else None
-        if caller:
+        if deferred and span.enabled() and (caller := ids.caller_in(ids.current_flow_run())):
             client = client or get_client()
-            _prefect.label_created(client, {labels.TRACEPARENT: caller})
+            _prefect.label_created(client, {ids.TRACEPARENT: caller})
         return await super().create_run(client, deferred=deferred, **options)
 
     def _introduce(self, parameters: dict[str, Any]) -> str:
@@ -117,33 +117,20 @@ class BackgroundTask(Task[P, R]):
         # at which labels still arrive at the server with the Running state.
         run_context = TaskRunContext.get()
         assert run_context is not None  # noqa: S101 - Prefect names a run within its context
-        task_run = run_context.task_run
+        task_run, own = run_context.task_run, {"task_type": self.task_type, "task_name": self.name}
         with span.never_failing():
             if span.enabled():
-                flow_context = FlowRunContext.get()
-                span.introduce(
-                    task_run,
-                    flow_context.flow_run if flow_context else None,
-                    task_type=self.task_type,
-                    task_name=self.name,
-                    machine=disk.machine if (disk := records.disk()) else None,
-                )
+                span.introduce(task_run, ids.current_flow_run(), **own)
+                history.note(task_run)
         if not self._plain["task_run_name"]:
             return task_run.name
         plain = copy(self)
         plain.task_run_name = self._plain["task_run_name"]
-        return _prefect.resolve_custom_task_run_name(plain, parameters)
+        return _prefect.resolve_run_name(plain, parameters)
 
 
 class BackgroundMaterializingTask(BackgroundTask[P, R], MaterializingTask[P, R]):  # type: ignore[misc]
     """A Prefect task that materializes assets, and whose every run leaves one span."""
-
-
-def _caller() -> str | None:
-    context = FlowRunContext.get()
-    flow_run = context.flow_run if context else None
-    given = flow_run.labels.get(labels.TRACEPARENT) if flow_run else None
-    return span.traceparent() or (str(given) if given else None)
 
 
 @overload
@@ -195,23 +182,19 @@ class BackgroundFlow(Flow[P, R]):
 
     def instrument(self) -> None:
         """Have what a run of it leaves be settled from now on."""
-        _put_first(self, flow_hooks.FLOW_HOOKS)
-        if "PREFECT__FLOW_RUN_ID" in environ:  # an engine's process: no application sets it up
+        _set_hooks(self, hooks.FLOW_HOOKS, on=True)
+        if _prefect.OWN_FLOW_RUN in environ:  # an engine's process: no application sets it up
             _prepare_for_prefects_spans()
-            flow_hooks.note_process()
+            hooks.note_process()
 
     def uninstrument(self) -> None:
         """Be as Prefect made it."""
-        _take_away(self, flow_hooks.FLOW_HOOKS)
+        _set_hooks(self, hooks.FLOW_HOOKS, on=False)
 
-    if TYPE_CHECKING:
-        pass  # what a call takes and returns is told by Prefect's overloads
-    else:
-
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            """Run the flow in this process."""
-            _prepare_for_prefects_spans()
-            return super().__call__(*args, **kwargs)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the flow in this process."""
+        _prepare_for_prefects_spans()
+        return super().__call__(*args, **kwargs)
 
     def with_options(self, **options: Any) -> BackgroundFlow[P, R]:
         """Return this flow with other options."""
@@ -252,19 +235,15 @@ def _with_span_current(fn: Callable[P, R]) -> Callable[P, R]:
 
         @wraps(fn)
         async def async_body(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with hooks.current() as running:
-                result = await fn(*args, **kwargs)
-                hooks.note_result(running, result)
-                return result
+            with hooks.current() as note:
+                return note(await fn(*args, **kwargs))
 
         return cast("Callable[P, R]", async_body)
 
     @wraps(fn)
     def body(*args: P.args, **kwargs: P.kwargs) -> R:
-        with hooks.current() as running:
-            result = fn(*args, **kwargs)
-            hooks.note_result(running, result)
-            return result
+        with hooks.current() as note:
+            return cast("R", note(fn(*args, **kwargs)))
 
     return body
 
@@ -279,17 +258,11 @@ def _stand_in_for_source(fn: Callable[..., Any]) -> str | None:
     return None
 
 
-def _put_first(decorated: Any, ours: dict[str, Any]) -> None:
-    # The user's own hooks find the span live on running, and told at the end.
-    _take_away(decorated, ours)
-    for moment, hook in ours.items():
-        setattr(decorated, f"{moment}_hooks", [hook, *getattr(decorated, f"{moment}_hooks")])
-
-
-def _take_away(decorated: Any, ours: dict[str, Any]) -> None:
+def _set_hooks(decorated: Any, ours: dict[str, Any], *, on: bool) -> None:
+    # First, so that the user's own find the span live on running, and ended at the end.
     for moment, hook in ours.items():
         theirs = [each for each in getattr(decorated, f"{moment}_hooks") if each is not hook]
-        setattr(decorated, f"{moment}_hooks", theirs)
+        setattr(decorated, f"{moment}_hooks", [hook, *theirs] if on else theirs)
 
 
 def _prepare_for_prefects_spans() -> None:
@@ -301,7 +274,7 @@ def _prepare_for_prefects_spans() -> None:
 
 def _noting_retries(condition: Any) -> Callable[..., Any]:
     # Prefect asks the condition right before each retry, with the attempt's failure at hand, and
-    # awaits what it returns if that can be awaited.
+    # awaits what it returns if that can be awaited; before 3.9 it did for coroutine functions only.
     def noted(task_run: TaskRun, state: State[Any], retry: Any) -> bool:
         if retry:
             with span.never_failing():
@@ -315,4 +288,8 @@ def _noting_retries(condition: Any) -> Callable[..., Any]:
         retry = condition is None or condition(task, task_run, state)
         return (noted_later if inspect.isawaitable(retry) else noted)(task_run, state, retry)
 
-    return decide
+    async def decide_later(*given: Any) -> bool:
+        return await cast("Awaitable[bool]", decide(*given))
+
+    called = (condition, getattr(condition, "__call__", None))  # noqa: B004 - is it async?
+    return decide_later if any(map(inspect.iscoroutinefunction, called)) else decide

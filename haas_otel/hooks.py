@@ -1,43 +1,54 @@
-"""The hooks: Prefect's state changes of a task run drive its span from start to end.
+"""The hooks: Prefect's state changes of task runs and flow runs drive spans from start to end.
 
-Prefect calls ``on_running`` on every attempt, and once more with the very same state while a
-termination or a crash unwinds the run; then no terminal hook comes. That repetition is how a task
-learns here that it was interrupted.
+Prefect calls a task's ``on_running`` on every attempt, and once more with the very same state while
+a termination or a crash unwinds the run; then no terminal hook comes. That repetition is how a task
+learns here that it was interrupted. A flow's ``on_cancellation`` and ``on_crashed`` it calls in
+whatever process is at hand: the run's own, a short-lived third one, or the runner's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from ctypes import c_ulong, py_object, pythonapi
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import UUID
 
 from anyio import CancelScope, to_thread
 from opentelemetry import context, trace
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import TaskRunContext
 from prefect.exceptions import Abort, Pause, TerminationSignal
-from prefect.logging.loggers import task_run_logger
-from prefect.states import Cancelled
+from prefect.states import is_state_iterable
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from haas_otel import decision, labels, records, server, span
+from haas_otel import (
+    _prefect,
+    decision,
+    ended_by,
+    history,
+    ids,
+    reconciler,
+    records,
+    server,
+    span,
+)
+from haas_otel._prefect import ENGINES, OWN_FLOW_RUN
+from haas_otel.span import LiveSpan, live
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Mapping
-    from uuid import UUID
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
-    from opentelemetry.trace import Span
-    from prefect.client.schemas.objects import TaskRun
+    from prefect.client.schemas.objects import FlowRun, TaskRun
+    from prefect.flows import Flow
     from prefect.tasks import StateHookCallable, Task
-
-    from haas_otel.records import Disk
-    from haas_otel.span import Run
 
 # What stops a task from outside. Anything else that is raised, SystemExit too, is its own failure.
 INTERRUPTIONS = (KeyboardInterrupt, TerminationSignal, asyncio.CancelledError, Pause, Abort)
@@ -45,30 +56,32 @@ INTERRUPTIONS = (KeyboardInterrupt, TerminationSignal, asyncio.CancelledError, P
 _WITHOUT_A_STATE = (Exception, Pause, Abort, GeneratorExit)
 
 # The key in OpenTelemetry's context of the id of the task run whose body goes on.
-BODY_OF = context.create_key("haas_otel_body_of")
+_BODY_OF = context.create_key("haas_otel_body_of")
 _logger = logging.getLogger(__name__)
+# The flow runs that go on here: the outermost around each, and this process's id, as a forked child
+# has its parent's.
+_begun: dict[UUID, tuple[UUID, int]] = {}
 
 # What is left to do of an end, for Prefect to wait for.
 Later: TypeAlias = "Coroutine[Any, Any, None]"
 
 
-@dataclass(slots=True)
-class LiveSpan:
-    """A span whose task run this process runs."""
-
-    span: Span
-    run: Run
-    task: Task[..., Any]
-    task_run: TaskRun
-    attempt: UUID  # the id of the Running state
-    pid: int
-    disk: Disk | None = None
-    retries: tuple[labels.Retry, ...] = ()
-    in_body: bool = False
+def note_process() -> None:
+    """Leave the start record of this process's flow run: it may die before the run begins."""
+    own = os.environ.get(OWN_FLOW_RUN)
+    if own and span.enabled() and ENGINES & set(sys.orig_argv):
+        _begin(UUID(own), UUID(own))
 
 
-# The one registry. A forked child has its parent's entries, and leaves them alone.
-live: dict[UUID, LiveSpan] = {}
+def haas_otel_on_begun(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Later | None:
+    """Set up where no application does, and leave the flow run's start record."""
+    if not span.enabled():
+        return None
+    ids.remember_caller(flow_run)
+    if OWN_FLOW_RUN in os.environ:
+        span.tracer()  # the first task would do it: now, what is logged before is sent, too
+    _begin(flow_run.id, _outermost((ids.current_flow_run() or flow_run).id))
+    return history.begin(flow_run)
 
 
 def haas_otel_on_running(
@@ -76,19 +89,20 @@ def haas_otel_on_running(
 ) -> Later | None:
     """Start the span on the first attempt; end it when the run is being interrupted."""
     # Switched off when the run was introduced; or its span is ended, and Prefect unwinds it later.
-    if labels.TASK_TYPE not in task_run.labels or labels.ENDED in task_run.labels:
+    if records.TASK_TYPE not in task_run.labels or records.ENDED in task_run.labels:
         return None
     running = live.get(task_run.id)
     if running is None:
-        flow_context = FlowRunContext.get()
-        run = span.run_of(task_run, flow_context.flow_run if flow_context else None)
+        root_id = _outermost(task_run.flow_run_id) if task_run.flow_run_id else None
+        flow_run = ids.current_flow_run()
+        run = span.run_of(task_run, flow_run, root_id)
         span.tracer()  # the record names the exporters, which the set-up chooses
         if disk := records.disk():
             disk.begin(run.key, records.of_task(run))
         started = span.start(run)
+        _prefect.note_latest(flow_run, started)
         live[task_run.id] = LiveSpan(started, run, task, task_run, state.id, os.getpid(), disk)
-    elif running.pid != os.getpid():
-        return None
+        span.announce(started, run)
     elif running.attempt != state.id:
         running.attempt = state.id
     else:
@@ -96,54 +110,86 @@ def haas_otel_on_running(
     return None
 
 
-def haas_otel_on_end(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> Later | None:
-    """End the span when the run is Completed or Failed."""
-    running = live.get(task_run.id)
-    return None if running is None else _end(running, span.ending_of(state))
-
-
-TASK_HOOKS: dict[str, StateHookCallable] = {
-    "on_running": haas_otel_on_running,
-    "on_completion": haas_otel_on_end,
-    "on_failure": haas_otel_on_end,
-}
-
-
 @contextmanager
-def current() -> Iterator[LiveSpan | None]:
-    """Make the span of the current task run the current span, for the time of the body."""
+def current() -> Iterator[Callable[[Any], Any]]:
+    """Make the span of the current task run the current span, for the time of the body.
+
+    What the body returns is to go through what this yields.
+    """
     run_context = TaskRunContext.get()
     running = live.get(run_context.task_run.id) if run_context else None
     if running is None or running.in_body:  # called by hand, in no run or as a part of this one
-        yield None
+        yield lambda result: result
         return
     running.in_body = True
-    body = context.set_value(BODY_OF, running.task_run.id)
+    if running.task_run.flow_run_id is None:
+        running.interrupt = _interruption()
+    body = context.set_value(_BODY_OF, running.task_run.id)
     token = context.attach(trace.set_span_in_context(span.BodySpan(running.span), body))
     try:
-        yield running
+        yield lambda result: _returned(running, result)
     finally:
+        running.interrupt = None
         context.detach(token)
         running.in_body = False
 
 
-def note_result(running: LiveSpan | None, result: object) -> None:
+def context_of(record: logging.LogRecord) -> context.Context:
+    """Return the context whose trace and span a log line belongs to.
+
+    That is the current one within a task's body. A line of a task run that is written elsewhere
+    belongs to that task's span, and one of a flow run to its trace.
+    """
+    task_run_id, flow_run_id = _runs_of(record)
+    if task_run_id is not None:
+        is_own = context.get_value(_BODY_OF) == task_run_id
+    else:
+        is_own = flow_run_id is None or trace.get_current_span().get_span_context().is_valid
+    if is_own:
+        return context.get_current()
+    span_id = ids.span_id_of(task_run_id) if task_run_id else 0
+    own = trace.SpanContext(ids.trace_of(task_run_id, flow_run_id), span_id, is_remote=False)
+    return trace.set_span_in_context(trace.NonRecordingSpan(own), context.Context())
+
+
+def _runs_of(record: logging.LogRecord) -> tuple[UUID | None, UUID | None]:
+    """Return the task run and the flow run of a line: Prefect's names on it, else those at hand."""
+    given = [_id(getattr(record, name, None)) for name in ("task_run_id", "flow_run_id")]
+    if any(given):
+        return given[0], given[1]
+    if of_task := TaskRunContext.get():
+        return of_task.task_run.id, of_task.task_run.flow_run_id
+    flow_run = ids.current_flow_run()
+    return None, flow_run.id if flow_run else None
+
+
+def _id(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:  # Prefect writes <unknown> where it does not know
+        return None
+
+
+def _returned(running: LiveSpan, result: Any) -> Any:
     """End the span of a run whose body returns a state after which Prefect calls no hook."""
-    if running is None or not isinstance(result, State):
-        return
-    if not (result.is_completed() or result.is_failed()):
+    state = result if isinstance(result, State) else None
+    if is_state_iterable(result):  # the first of these decides
+        odd = [each for each in result if each.is_cancelled() or each.is_paused()]
+        state = max(odd, key=State.is_cancelled, default=None)
+    if state is not None and not (state.is_completed() or state.is_failed()):
         with span.never_failing():
-            if (later := _stopped(running, span.ending_of(result))) is not None:
-                run_coro_as_sync(later)
+            _wait_for(_end(running, span.ending_of(state)._replace(by="self"), no_hook=True))
+    return result
 
 
 def note_retry(task_run: TaskRun, state: State[Any]) -> None:
     """Note a failed attempt that another will follow: on the span, on disk, on the labels."""
     running = live.get(task_run.id)
-    if running is None:
+    if running is None or running.pid != os.getpid():
         return
-    failure = span.failed(span.exception_in(state), time.time_ns(), state.message)
-    retry = labels.Retry(
+    said = _prefect.said_by(state)
+    failure = span.failed(span.exception_in(said), time.time_ns(), said.message)
+    retry = records.Retry(
         task_run.run_count,
         max(failure.at, running.run.start),  # within the span, though the clock may be set back
         failure.exception_type or "",
@@ -153,67 +199,160 @@ def note_retry(task_run: TaskRun, state: State[Any]) -> None:
     running.retries += (retry,)
     set_by_body: Mapping[str, Any] = getattr(running.span, "attributes", None) or {}
     own = {key: value for key, value in set_by_body.items() if not span.is_ours(key)}
-    learnt = labels.Learnt(running.retries, own)
+    learnt = records.Learnt(running.retries, own)
     if running.disk is not None:
         running.disk.begin(running.run.key, records.of_task(running.run, learnt))
-    labels.write_learnt(task_run.labels, learnt)
+    records.write_learnt(task_run.labels, learnt)
 
 
-def end_left(flow_run_id: UUID | None = None) -> list[Later]:
-    """End the spans of ended task runs for which Prefect called no hook.
+def haas_otel_on_end(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> Later | None:
+    """End the span when the run is Completed or Failed."""
+    running = live.get(task_run.id)
+    return None if running is None else _end(running, span.ending_of(state))
 
-    Such are runs interrupted while they waited for a retry, and generators that nobody exhausted.
-    Runs that still go on, in threads, are left alone: when the process exits, the disk has them.
 
-    Args:
-        flow_run_id: of this flow run's task runs; by default of those without a flow.
-    """
-    later: list[Later] = []
-    for running in list(live.values()):
-        state = running.task_run.state
-        if running.task_run.flow_run_id != flow_run_id or running.pid != os.getpid():
-            continue
-        if state is not None and (state.is_final() or running.task.isgenerator):
-            # Its last state has left without a word of this.
-            later.append(_mark(running.task_run, _stopped(running, span.ending_of(state))))
-    return later
+def haas_otel_on_ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Later | None:
+    """End what a flow run has left; where it was cancelled or has crashed, in whatever process."""
+    if not span.enabled():
+        return None
+    ids.remember_caller(flow_run)
+    later = _end_left(flow_run.id)
+    if not _close(flow_run.id):  # what its own process has ended needs no request
+        reconciler.settle_stopped(flow_run.id, state)
+    return _all([later, _counted(flow_run)])
+
+
+TASK_HOOKS: dict[str, StateHookCallable] = {
+    "on_running": haas_otel_on_running,
+    "on_completion": haas_otel_on_end,
+    "on_failure": haas_otel_on_end,
+}
+FLOW_HOOKS: dict[str, Callable[..., Any]] = {
+    "on_running": haas_otel_on_begun,
+    "on_completion": haas_otel_on_ended,
+    "on_failure": haas_otel_on_ended,
+    "on_cancellation": haas_otel_on_ended,
+    "on_crashed": haas_otel_on_ended,
+}
 
 
 def end_left_at_exit() -> None:
     """End what task runs without a flow have left, when the process exits."""
-    for later in end_left():
-        run_coro_as_sync(later)
+    _wait_for(_end_left(None))
 
 
-def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> None:
-    """Call the task's ``on_cancellation`` hooks as Prefect calls its own: logged, never raising."""
-    state: State[Any] = Cancelled(message=span.CANCELLED_MESSAGE)
-    for hook in getattr(task, "on_cancellation_hooks", ()):
-        _call_hook(hook, task, task_run, state)
+def end_interrupted(running: LiveSpan) -> None:
+    """End the span of a run whose body does not heed its interruption, and whose process ends."""
+    _wait_for(_end(running, span.cancelled(time.time_ns(), "system"), no_hook=True))
+    _prefect.report_crashed(running.task_run, "The system stopped the process.")
 
 
-def _end(running: LiveSpan, ending: span.Ending) -> Later | None:
+class _Terminated(TerminationSignal):
+    """Is raised in a thread, which makes it without arguments."""
+
+    def __init__(self) -> None:
+        super().__init__(signal.SIGTERM)
+
+
+def _interruption() -> Callable[[], object]:
+    """Return what interrupts the body that goes on here, called from any thread."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    if task is not None:
+        return partial(task.get_loop().call_soon_threadsafe, task.cancel)
+    here = c_ulong(threading.get_ident())
+    return partial(pythonapi.PyThreadState_SetAsyncExc, here, py_object(_Terminated))
+
+
+def _end_left(flow_run_id: UUID | None) -> Later | None:
+    """End the spans of ended task runs of a flow run, or without one, that got no hook.
+
+    Such are runs interrupted while they waited for a retry, and generators that nobody exhausted.
+    Runs that still go on, in threads, are left alone: when the process exits, the disk has them.
+    """
+    later: list[Later | None] = []
+    for running in list(live.values()):
+        state = running.task_run.state
+        if running.task_run.flow_run_id != flow_run_id or state is None:
+            continue
+        if state.is_final() or running.task.isgenerator:
+            # Its last state has left without a word of this.
+            later.append(_end(running, span.ending_of(state), no_hook=True, no_state=True))
+    return _all(later)
+
+
+def _interrupted(running: LiveSpan, exception: BaseException | None) -> Later | None:
+    now = time.time_ns()
+    if isinstance(exception, GeneratorExit) and running.task.isgenerator:  # nobody wants more
+        ending = span.Ending("Completed", now)
+    elif exception is None or isinstance(exception, INTERRUPTIONS):
+        ending = span.cancelled(now, ended_by.by_interruption(exception))
+    else:
+        ending = span.failed(exception, now)
+    no_state = exception is None or isinstance(exception, _WITHOUT_A_STATE)
+    return _end(running, ending, no_hook=True, no_state=no_state)
+
+
+def _end(
+    running: LiveSpan, ending: span.Ending, *, no_hook: bool = False, no_state: bool = False
+) -> Later | None:
+    """End a span of this process, and return what needs the server.
+
+    With ``no_hook`` Prefect calls none of the task's for this end, with ``no_state`` it does not
+    report the task run again.
+    """
     if running.pid != os.getpid() or live.pop(running.task_run.id, None) is None:
         return None
+    if running.ended_by and ending.status == "Cancelled":
+        ending = ending._replace(by=running.ended_by)
     # Silent for so long, its machine may have been given up, and its span ended by another.
     took = ending.at - running.run.start
-    if took > decision.SECOND and running.run.flow_run_id and took > decision.silence():
-        return _end_unless_spoken_for(running, ending)
-    _act(running, decision.Evidence(now=ending.at, own=ending))
-    return None
+    in_flow = running.run.flow_run_id is not None
+    is_long = took > decision.SECOND and took > decision.silence()
+    asks_who = ending.status == "Cancelled" and ending.by is None
+    asks = in_flow and (is_long or asks_who)
+    if not asks:
+        _act(running, decision.Evidence(now=ending.at, own=ending))
+    if no_hook:
+        # Leaves with the state that follows: whoever reads the run knows that its span is ended.
+        running.task_run.labels[records.ENDED] = ending.status
+        if ending.status == "Cancelled":
+            reconciler.call_cancellation_hooks(running.task, running.task_run)
+    marks = no_state and in_flow
+    if not (asks or marks):
+        return None
+    return _ask(running, ending if asks else None, is_long=is_long, marks=marks)
 
 
-async def _end_unless_spoken_for(running: LiveSpan, ending: span.Ending) -> None:
+async def _ask(
+    running: LiveSpan, ending: span.Ending | None, *, is_long: bool, marks: bool
+) -> None:
+    """End a span if no other machine has, and mark what no state of the task run can carry."""
+    run, machine = running.run, running.disk.machine if running.disk else None
+
+    def is_spoken_for(asked: server.Server) -> bool:
+        return records.is_spoken_for(asked.flow_run(run.flow_run_id), run.task_run_id, machine)
+
+    def mark(asked: server.Server) -> None:
+        asked.mark(run.flow_run_id, records.spoken_for([run.task_run_id], machine))
+
     with CancelScope(shield=True):
-        other = await to_thread.run_sync(server.who_spoke_for, running.run)
-    _act(running, decision.Evidence(now=ending.at, own=ending, spoken_for=bool(other)))
+        if ending is not None:
+            if ending.by is None and ending.status == "Cancelled":
+                by = await to_thread.run_sync(server.who_cancelled, run.root_id)
+                ending = ending._replace(by=by)
+            other = is_long and await to_thread.run_sync(server.within_bound, is_spoken_for)
+            _act(running, decision.Evidence(now=ending.at, own=ending, spoken_for=bool(other)))
+        if marks:
+            await to_thread.run_sync(server.within_bound, mark)
 
 
 def _act(running: LiveSpan, evidence: decision.Evidence) -> None:
     answer = decision.decide(evidence)
     if isinstance(answer, decision.End):
-        at = max(answer.ending.at, *(retry.at for retry in running.retries), 0)
-        span.end(running.span, running.run, answer.ending._replace(at=at))
+        span.end(running.span, running.run, answer.ending, running.retries)
     else:
         _logger.warning(
             "The span of task run %s was ended by another machine, which took this one for gone;"
@@ -224,68 +363,65 @@ def _act(running: LiveSpan, evidence: decision.Evidence) -> None:
         running.disk.end(running.run.key)
 
 
-def _interrupted(running: LiveSpan, exception: BaseException | None) -> Later | None:
-    now = time.time_ns()
-    if isinstance(exception, GeneratorExit):  # its consumer wants no more of it
-        later = _stopped(running, span.Ending("Completed", now))
-    elif exception is None or isinstance(exception, INTERRUPTIONS):
-        later = _stopped(running, span.cancelled(now))
-    else:
-        later = _stopped(running, span.failed(exception, now))
-    if exception is None or isinstance(exception, _WITHOUT_A_STATE):
-        return _mark(running.task_run, later)
-    return later
+def _begin(flow_run_id: UUID, root_id: UUID) -> None:
+    """Leave a flow run's start record."""
+    _begun[flow_run_id] = root_id, os.getpid()
+    if disk := records.disk():
+        disk.begin(records.FLOW(flow_run_id), records.of_flow(flow_run_id, time.time_ns(), root_id))
 
 
-def _stopped(running: LiveSpan, ending: span.Ending) -> Later | None:
-    later = _end(running, ending)
-    # Leaves with the state that follows: whoever reads the run knows that its span is ended.
-    running.task_run.labels[labels.ENDED] = ending.status
-    if ending.status == "Cancelled":
-        call_cancellation_hooks(running.task, running.task_run)
-    return later
+def _close(flow_run_id: UUID) -> bool:
+    """Close a flow run's start record, and say whether it was this process's."""
+    mine = _begun.get(flow_run_id, (None, 0))[1] == os.getpid()
+    if mine:
+        del _begun[flow_run_id]
+        history.end(flow_run_id)
+        if disk := records.disk():
+            disk.end(records.FLOW(flow_run_id))
+    return mine
 
 
-async def _mark(task_run: TaskRun, first: Later | None) -> None:
-    """Mark on the flow run what no state of the task run can carry to the server."""
-    if first is not None:
-        await first
-    if (flow_run_id := task_run.flow_run_id) is not None:
-        disk = records.disk()
-        mark = labels.spoken_for([task_run.id], disk.machine if disk else None)
-        with CancelScope(shield=True):
-            await to_thread.run_sync(
-                server.within_bound, lambda asked: asked.mark(flow_run_id, mark)
-            )
+def _outermost(flow_run_id: UUID) -> UUID:
+    """Return the outermost flow run of this process in which a flow run goes on."""
+    if known := _begun.get(flow_run_id):
+        return known[0]
+    own = os.environ.get(OWN_FLOW_RUN)
+    return UUID(own) if own else flow_run_id
 
 
-def _call_hook(
-    hook: StateHookCallable, task: Task[..., Any], task_run: TaskRun, state: State[Any]
-) -> None:
-    logger = task_run_logger(task_run=task_run, task=task)
-    name = getattr(hook, "__name__", type(hook).__name__)
-    logger.info("Running hook %r in response to entering state %r", name, state.name)
-    try:
-        result = hook(task, task_run, state)
-        if inspect.iscoroutine(result):
-            run_coro_as_sync(result)
-    except Exception:
-        logger.exception("An error was encountered while running hook %r", name)
-    else:
-        logger.info("Hook %r finished running successfully", name)
+def _counted(flow_run: FlowRun) -> Later | None:
+    """Return what counts a flow run that ended without having begun."""
+    if history.why_never_began(flow_run) is None:
+        return None
+
+    async def count() -> None:
+        def ask(asked: server.Server) -> None:  # the flow run may be of before it began
+            history.count_never_began(asked, [asked.flow_run(flow_run.id)])
+
+        await to_thread.run_sync(server.within_bound, ask)
+
+    return count()
 
 
-class _OwnHooksUnlogged(logging.Filter):
+def _all(later: list[Later | None]) -> Later | None:
+    left = [each for each in later if each is not None]
+
+    async def await_all() -> None:
+        for each in left:
+            await each
+
+    return await_all() if left else None
+
+
+def _wait_for(later: Later | None) -> None:
+    if later is not None:
+        run_coro_as_sync(later)
+
+
+def _is_not_of_ours(record: logging.LogRecord) -> bool:
     """Drop Prefect's two INFO lines a hook for our own: four lines a task run that tell nothing."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.msg
-        return not (
-            record.levelno == logging.INFO
-            and isinstance(message, str)
-            and message.startswith(("Running hook 'haas_otel_", "Hook 'haas_otel_"))
-        )
+    return not str(record.msg).startswith(("Running hook 'haas_otel_", "Hook 'haas_otel_"))
 
 
 for _name in ("prefect.engine", "prefect.flow_runs", "prefect.task_runs"):
-    logging.getLogger(_name).addFilter(_OwnHooksUnlogged())
+    logging.getLogger(_name).addFilter(_is_not_of_ours)

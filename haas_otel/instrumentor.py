@@ -43,7 +43,7 @@ class PrefectTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return what is instrumented."""
-        return ("prefect >= 3.9.1, < 4",)
+        return ("prefect >= 3.8.4, < 4",)
 
     def _instrument(self, **options: Any) -> None:
         if provider := options.get("tracer_provider"):

@@ -8,31 +8,34 @@ on: first marked at the server, so that no other machine does the same, then tol
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from opentelemetry import trace
+from prefect.logging.loggers import task_run_logger
+from prefect.states import Cancelled
+from prefect.utilities.asyncutils import run_coro_as_sync
 
-from haas_otel import decision, hooks, labels, records, server, span
+from haas_otel import decision, history, records, server, span
 from haas_otel.decision import AlreadyEnded, End, Evidence, NotYet, Suspicion, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from uuid import UUID
 
-    from prefect.client.schemas.objects import FlowRun, TaskRun
+    from prefect.client.schemas.objects import FlowRun, State, TaskRun
     from prefect.tasks import Task
 
     from haas_otel.decision import Decision
-    from haas_otel.records import Disk, Process, Record
+    from haas_otel.records import Disk, Process, Record, Run
     from haas_otel.server import Server
 
-WORKER_NAME = "prefect.worker.name"  # Prefect's own label, by the worker that took a run
 _logger = logging.getLogger(__name__)
 _tasks: WeakValueDictionary[str, Task[..., Any]] = WeakValueDictionary()
 
@@ -51,18 +54,14 @@ class Reconciled:
     look_again: float = 0.0
 
 
-def remember(task: Task[..., Any]) -> None:
-    """Remember a task, so that a process which only imported it can call its hooks."""
-    _tasks[task.task_key] = task
-
-
 def reconcile(*, lookback: timedelta = timedelta(days=7), tags: Collection[str] = ()) -> Reconciled:
     """End the spans of all runs that nobody is left to end, here and on machines that are gone.
 
     Args:
         lookback: how long ago a task run may have begun to be looked at.
         tags: flow runs with one of these are set Crashed, or Cancelled, when their machine is
-            gone, even if no task of theirs has begun.
+            gone, even if no task of theirs has begun, and counted when they ended without having
+            begun.
 
     Idempotent, and cheap when there is nothing to do. A machine that has been silent is only
     suspected by the first pass; one at least a minute later ends what it left.
@@ -73,6 +72,8 @@ def reconcile(*, lookback: timedelta = timedelta(days=7), tags: Collection[str] 
         pass_ = Pass(connected, records.disk())
         pass_.settle_machine()
         pass_.settle_gone(lookback, tags)
+        badly = connected.ended(lookback, tags, server.BADLY) if tags else ()
+        history.count_never_began(connected, badly)
     return pass_.result
 
 
@@ -87,8 +88,11 @@ def settle_here(disk: Disk | None = None) -> None:
             _logger.debug("what processes left that died is not settled yet: %s", error)
 
 
-def settle_stopped(flow_run_id: UUID) -> None:
-    """Settle a flow run whose process has just ended, from a hook: for a moment at most."""
+def settle_stopped(flow_run_id: UUID, state: State[Any]) -> None:
+    """Settle a flow run whose process has just ended, from a hook: for a moment at most.
+
+    ``state`` is what the hook is called with: the server may not have it yet.
+    """
     disk = records.disk()
 
     def is_left() -> bool:
@@ -97,51 +101,62 @@ def settle_stopped(flow_run_id: UUID) -> None:
 
     def attempt(connected: Server) -> None:
         # Another process may have it in hand.
-        while is_left() and not Pass(connected, disk).settle_machine(flow_run_id):
+        while is_left() and not Pass(connected, disk).settle_machine(flow_run_id, state):
             time.sleep(0.1)
 
     if is_left():
         server.within_bound(attempt)
 
 
-def end_span(run: span.Run, learnt: labels.Learnt, ending: span.Ending) -> None:
+def end_span(run: Run, learnt: records.Learnt, ending: span.Ending) -> None:
     """Make and end the span of a task run of another process, and call its cancellation hooks."""
     started = span.start(run)
     for retry in learnt.retries:
         span.retrying(started, retry)
-        ending = ending._replace(at=max(ending.at, retry.at))
-    for key, value in learnt.attributes.items():
-        started.set_attribute(key, value)
-    if learnt.left_out:
-        started.set_attribute("haas_otel.left_out", learnt.left_out)
-    span.end(started, run, ending)
+    left_out = {"haas_otel.left_out": learnt.left_out} if learnt.left_out else {}
+    started.set_attributes({**learnt.attributes, **left_out})
+    span.end(started, run, ending, learnt.retries)
     if ending.status != "Completed":  # its own process logged nothing of it
         level = logging.ERROR if ending.status == "Failed" else logging.WARNING
+        # As Prefect has them on its log lines.
+        runs = {"task_run_id": run.task_run_id, "flow_run_id": run.flow_run_id}
+        extra = {name: str(run_id) for name, run_id in runs.items() if run_id}
         with trace.use_span(started):
-            text = "%s ended as %s: %s"
             told = (run.attributes["task.name"], ending.status, ending.message)
-            _logger.log(level, text, *told, extra=_runs_of(run))
+            _logger.log(level, "%s ended as %s: %s", *told, extra=extra)
     task = _tasks.get(run.task_key)
     if ending.status == "Cancelled" and task is not None:
         with contextlib.suppress(Exception), server.connected() as connected:
             if task_run := connected.task_run(run.task_run_id):
-                hooks.call_cancellation_hooks(task, task_run)
+                call_cancellation_hooks(task, task_run)
 
 
-def _runs_of(run: span.Run) -> dict[str, str]:
-    """Return the ids of a run as Prefect has them on its log lines."""
-    flow = {"flow_run_id": str(run.flow_run_id)} if run.flow_run_id else {}
-    return {**flow, "task_run_id": str(run.task_run_id)}
+def remember(task: Task[..., Any]) -> None:
+    """Remember a task, so that a process which only imported it can call its hooks."""
+    _tasks[task.task_key] = task
+
+
+def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> None:
+    """Call the task's ``on_cancellation`` hooks as Prefect calls its own: logged, never raising."""
+    state: State[Any] = Cancelled(message=span.CANCELLED_MESSAGE)
+    logger = task_run_logger(task_run=task_run, task=task)
+    for hook in getattr(task, "on_cancellation_hooks", ()):
+        name = getattr(hook, "__name__", type(hook).__name__)
+        logger.info("Running hook %r in response to entering state %r", name, state.name)
+        try:
+            result = hook(task, task_run, state)
+            if inspect.iscoroutine(result):
+                run_coro_as_sync(result)
+        except Exception:
+            logger.exception("An error was encountered while running hook %r", name)
+        else:
+            logger.info("Hook %r finished running successfully", name)
 
 
 class Pass:
     """One look at what is left, and what it did: ``result``.
 
-    Args:
-        asked: the server, for its part of the evidence.
-        disk: this machine's.
-        end: ends a span.
-        now: returns the time in ns since the epoch.
+    ``asked`` and ``disk`` give the evidence, ``end`` ends a span, ``now`` is in ns since the epoch.
     """
 
     def __init__(
@@ -149,7 +164,7 @@ class Pass:
         asked: Server,
         disk: Disk | None,
         *,
-        end: Callable[[span.Run, labels.Learnt, span.Ending], None] = end_span,
+        end: Callable[[Run, records.Learnt, span.Ending], None] = end_span,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         self.result = Reconciled()
@@ -159,10 +174,11 @@ class Pass:
         self._end = end
         self._now = now
 
-    def settle_machine(self, stopped: UUID | None = None) -> bool:
+    def settle_machine(self, stopped: UUID | None = None, state: State[Any] | None = None) -> bool:
         """Settle what dead processes of this machine left, and say whether there was anything.
 
-        With ``stopped`` only that flow run, whose process has just ended: its hook asks.
+        With ``stopped`` only that flow run, whose process has just ended: its hook asks, with the
+        ``state`` that it was called with.
         """
         if self._disk is None:
             return False
@@ -178,10 +194,11 @@ class Pass:
             settled = True
             # A flow run is stopped after its spans are told: they say how it was until then.
             for record in sorted(mine, key=lambda record: record.run is None):
+                held = records.HELD(record.root_id) in living
                 if record.run is None:
-                    done = settled and self._stop_left(process, record, living)
+                    done = settled and self._stop_left(process, record, living, held=held)
                 else:
-                    evidence = self._of_the_dead(process, record.run, hook=stopped is not None)
+                    evidence = self._of_the_dead(process, record.run, state)._replace(held=held)
                     answer = self._act(evidence, record.run, record.learnt)
                     done = isinstance(answer, End | AlreadyEnded)
                     settled = settled and done
@@ -189,12 +206,62 @@ class Pass:
                     process.close(record)
         return found
 
+    def _of_the_dead(self, process: Process, run: Run, told: State[Any] | None) -> Evidence:
+        """Gather what is known of a task run whose process has died on this machine."""
+        hook = told is not None
+        dead = Evidence(now=self._now(), process="dead", last_sign=process.last_sign, hook=hook)
+        if self._has(run):
+            return dead._replace(written=True)
+        task_run = self._asked.task_run(run.task_run_id)
+        return dead._replace(
+            reported=_reported(task_run) if task_run else None,
+            flow=self._asked.flow_end(run.root_id, run.start, told),
+            spoken_for=records.is_spoken_for(
+                self._asked.flow_run(run.flow_run_id), run.task_run_id, self._machine
+            ),
+        )
+
+    def _stop_left(self, process: Process, record: Record, living: set[str], *, held: bool) -> bool:
+        """Stop the flow run of a dead process, and return whether nothing is left to do."""
+        last_sign, flow_run = process.last_sign, self._asked.flow_run(record.flow_run_id)
+        if flow_run is None or flow_run.state is None:
+            return True
+        is_just_now = decision.is_just_now(last_sign, self._now())
+        if not flow_run.state.is_final() and (held or is_just_now):
+            # Its worker may do it; of a worker's runs, one may just have begun.
+            self._look_again((self._now() if held else last_sign) + decision.GRACE)
+            return False
+        self._mark_written(flow_run)
+        # What is Running outlives its worker, or has left a record of its own.
+        outlives = record.root_id is None and flow_run.state.is_running()
+        if outlives or records.FLOW(flow_run.id) in living:
+            return True
+        end = self._asked.flow_end(flow_run.id, record.start)
+        retried = bool(end and end.next_attempt is not None)
+        changed = span.nanoseconds(flow_run.state.timestamp)
+        if decision.is_left(flow_run.state.type, changed, last_sign, retried=retried):
+            self._stop(flow_run, last_sign)
+        return True
+
+    def _mark_written(self, flow_run: FlowRun) -> None:
+        """Mark the spans that a process has ended here and could not report before it died."""
+        written = [
+            task_run.id
+            for task_run in self._asked.task_runs(flow_run.id)
+            if records.ENDED not in task_run.labels
+            and not _reported(task_run)
+            and self._has(span.run_of(task_run, flow_run))
+        ]
+        if written:
+            self._asked.mark(flow_run.id, records.spoken_for(written, self._machine))
+
     def settle_gone(self, lookback: timedelta, tags: Collection[str] = ()) -> None:
         """Settle what machines left that are gone, by the server's records alone."""
         here: set[UUID | None] = set()
         if self._disk is not None:
-            processes = [*self._disk.living(), *self._disk.dead()]
-            here = {record.root_id for process in processes for record in process.records}
+            processes = [*self._disk.living(), *self._disk.lost()]
+            found = [record for process in processes for record in process.records]
+            here = {record.root_id or record.flow_run_id for record in found}
         unasked = Evidence(now=self._now(), known=False)
         flow_runs = {each.id: each for each in self._asked.open_flow_runs()}
         roots = {
@@ -204,17 +271,15 @@ class Pass:
         }
         left: dict[UUID, list[tuple[TaskRun, FlowRun]]] = defaultdict(list)
         for task_run in self._asked.unreported(lookback):
-            assert task_run.flow_run_id is not None  # noqa: S101 - others are left out
-            owner = flow_runs.get(task_run.flow_run_id) or self._asked.flow_run(
-                task_run.flow_run_id
-            )
-            if owner is not None:
-                flow_runs[owner.id] = owner
-                answer = decide(self._by_record(task_run, owner, unasked))
-                if not isinstance(answer, AlreadyEnded):
-                    root = self._asked.outermost(owner)
-                    roots[root.id] = root
-                    left[root.id].append((task_run, owner))
+            of = task_run.flow_run_id
+            owner = (flow_runs.get(of) if of else None) or self._asked.flow_run(of)
+            if owner is None:
+                continue
+            flow_runs[owner.id] = owner
+            if not isinstance(decide(self._by_record(task_run, owner, unasked)), AlreadyEnded):
+                root = self._asked.outermost(owner)
+                roots[root.id] = root
+                left[root.id].append((task_run, owner))
         for root in roots.values():
             if root.id not in here:
                 self._settle_flow_run(root, left[root.id], set(tags))
@@ -231,44 +296,58 @@ class Pass:
             now=self._now(),
             last_sign=sign,
             heartbeat=heartbeat,
-            suspected=_suspicion(root.labels.get(labels.SUSPECTED)),
+            suspected=_suspicion(root.labels.get(records.SUSPECTED)),
             silence=decision.silence(),
+            may_be_unheard=not heartbeat and not self._asked.sends_heartbeats(root),
         )
         answers: list[Decision] = []
         for task_run, owner in left:
             run = span.run_of(task_run, owner)
-            evidence = replace(
-                self._by_record(task_run, owner, known),
+            evidence = self._by_record(task_run, owner, known)._replace(
                 # At its start its process lived, though it may send no heartbeats.
                 last_sign=max(sign, run.start),
                 flow=self._asked.flow_end(root.id, run.start),
             )
             sign = max(sign, run.start)
-            answers.append(self._act(evidence, run, labels.read_learnt(task_run.labels)))
+            learnt = records.Learnt.from_json(task_run.labels.get(records.LEARNT))
+            answers.append(self._act(evidence, run, learnt))
         # It may have died between its tasks, or who ended their spans before this was done.
         if not root.state.is_final() and all(isinstance(a, End | AlreadyEnded) for a in answers):
             # Pending, it has no process yet that could send any; Cancelling, it is to have none.
-            evidence = replace(known, may_be_unheard=root.state.is_running())
+            unheard = known.may_be_unheard and root.state.is_running()
+            evidence = known._replace(may_be_unheard=unheard)
             answers.append(self._act(evidence))
             if isinstance(answers[-1], End):
                 self._stop(root, known.last_sign)
         if any(isinstance(answer, NotYet) and answer.suspect for answer in answers):
             suspicion = Suspicion(known.now, sign, heartbeat)
-            self._asked.mark(root.id, {labels.SUSPECTED: " ".join(map(str, suspicion))})
+            self._asked.mark(root.id, {records.SUSPECTED: " ".join(map(str, suspicion))})
             self.result.suspected.append(root.id)
+
+    def _by_record(self, task_run: TaskRun, owner: FlowRun, known: Evidence) -> Evidence:
+        """Add what the record of a task run says, and this machine, to what is known."""
+        return known._replace(
+            spoken_for=records.is_spoken_for(owner, task_run.id, self._machine),
+            written=self._has(span.run_of(task_run, owner)),
+            process="lives" if task_run.id in span.live else None,
+            reported=_reported(task_run),
+            ended_there=records.ENDED in task_run.labels,
+        )
 
     def _act(
         self,
         evidence: Evidence,
-        run: span.Run | None = None,
-        learnt: labels.Learnt = labels.Learnt(),  # noqa: B008 - immutable
+        run: Run | None = None,
+        learnt: records.Learnt = records.Learnt(),  # noqa: B008 - immutable
     ) -> Decision:
         """Do what follows from the evidence, and return it."""
         answer = decide(evidence)
         if isinstance(answer, End) and run is not None:
             if run.flow_run_id is not None:
-                mark = labels.spoken_for([run.task_run_id], self._machine)
+                mark = records.spoken_for([run.task_run_id], self._machine)
                 self._asked.mark(run.flow_run_id, mark)
+            else:
+                self._asked.crash_alone(run.task_run_id, decision.reason(answer.ending.at))
             self._end(run, learnt, answer.ending)
             self.result.task_runs.append(run.task_run_id)
         if isinstance(answer, NotYet):
@@ -280,84 +359,12 @@ class Pass:
         if wait <= 2 * decision.HEARTBEAT / decision.SECOND:
             self.result.look_again = max(self.result.look_again, wait)
 
-    def _of_the_dead(self, process: Process, run: span.Run, *, hook: bool) -> Evidence:
-        """Gather what is known of a task run whose process has died on this machine."""
-        dead = Evidence(now=self._now(), process="dead", last_sign=process.last_sign, hook=hook)
-        if self._disk is not None and self._disk.has(run.trace_id, run.span_id):
-            return replace(dead, written=True)
-        task_run = self._asked.task_run(run.task_run_id)
-        owner = self._asked.flow_run(run.flow_run_id) if run.flow_run_id else None
-        return replace(
-            dead,
-            reported=_reported(task_run) if task_run else None,
-            flow=self._asked.flow_end(run.root_id, run.start) if run.root_id else None,
-            spoken_for=self._is_spoken_for(owner, run.task_run_id),
-        )
-
-    def _by_record(self, task_run: TaskRun, owner: FlowRun, known: Evidence) -> Evidence:
-        """Add what the record of a task run says, and this machine, to what is known."""
-        run = span.run_of(task_run, owner)
-        return replace(
-            known,
-            spoken_for=self._is_spoken_for(owner, task_run.id),
-            written=self._disk is not None and self._disk.has(run.trace_id, run.span_id),
-            process="lives" if task_run.id in hooks.live else None,
-            reported=_reported(task_run),
-            ended_there=labels.ENDED in task_run.labels,
-        )
-
-    def _is_spoken_for(self, owner: FlowRun | None, task_run_id: UUID) -> bool:
-        machine = labels.spoken_for_by(owner.labels, task_run_id) if owner else None
-        return machine not in (None, self._machine)
-
-    def _stop_left(self, process: Process, record: Record, living: set[str]) -> bool:
-        """Stop what a dead process left at the server: its flow run, or those of its worker.
-
-        Return whether nothing is left to do.
-        """
-        last_sign = process.last_sign
-        if record.worker is not None:
-            # Those that are Running outlive their worker, or have left a record of their own.
-            left = [
-                each
-                for each in self._asked.open_flow_runs()
-                if each.labels.get(WORKER_NAME) == record.worker
-                and not (each.state and each.state.is_running())
-            ]
-        else:
-            found = self._asked.flow_run(record.flow_run_id) if record.flow_run_id else None
-            left = [found] if found else []
-        goes_on = any(each.state and not each.state.is_final() for each in left)
-        if goes_on and decision.is_just_now(last_sign, self._now()):
-            # Its worker may do it; of a worker's runs, one may just have begun.
-            self._look_again(last_sign + decision.GRACE)
-            return False
-        for flow_run in left:
-            self._mark_written(flow_run)
-            if flow_run.state is None or f"flow {flow_run.id}" in living:
-                continue
-            # A worker's name is on the attempts that it took.
-            end = record.flow_run_id and self._asked.flow_end(flow_run.id, record.start)
-            retried = bool(end and end.next_attempt is not None)
-            changed = span.nanoseconds(flow_run.state.timestamp)
-            if decision.is_left(flow_run.state.type, changed, last_sign, retried=retried):
-                self._stop(flow_run, last_sign)
-        return True
-
     def _stop(self, flow_run: FlowRun, last_sign: int) -> None:
         if self._asked.stop(flow_run, decision.reason(last_sign)):
             self.result.flow_runs.append(flow_run.id)
 
-    def _mark_written(self, flow_run: FlowRun) -> None:
-        """Mark the spans that a process has ended here and could not report before it died."""
-        unasked = Evidence(now=self._now(), known=False)
-        written = []
-        for task_run in self._asked.task_runs(flow_run.id):
-            known = self._by_record(task_run, flow_run, unasked)
-            if known.written and not (known.reported or known.ended_there):
-                written.append(task_run.id)
-        if written:
-            self._asked.mark(flow_run.id, labels.spoken_for(written, self._machine))
+    def _has(self, run: Run) -> bool:
+        return self._disk is not None and self._disk.has(run.trace_id, run.span_id)
 
 
 def _reported(task_run: TaskRun) -> span.Ending | None:

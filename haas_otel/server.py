@@ -9,30 +9,34 @@ import contextlib
 import contextvars
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas import filters
+from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
-from haas_otel import labels, records
+from haas_otel import records
 from haas_otel.decision import FlowEnd
+from haas_otel.ended_by import by_message
 from haas_otel.span import nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
 
-    from haas_otel.span import Run
+    from haas_otel.ended_by import By
 
 PAGE = 200  # the server's largest page
+HEARTBEAT_FREQUENCY = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 BOUND = 2.0  # seconds that a hook may wait for the server
+BADLY = [StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 _OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 # Of a task run: its own process has reported its end.
 _REPORTED = {StateType.COMPLETED, StateType.FAILED}
@@ -45,10 +49,10 @@ class Server:
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client = client
 
-    def flow_run(self, flow_run_id: UUID) -> FlowRun | None:
+    def flow_run(self, flow_run_id: UUID | None) -> FlowRun | None:
         """Return a flow run as it is now; None when the server does not have it."""
         with contextlib.suppress(ObjectNotFound):
-            return self._client.read_flow_run(flow_run_id)
+            return self._client.read_flow_run(flow_run_id) if flow_run_id else None
         return None
 
     def task_run(self, task_run_id: UUID) -> TaskRun | None:
@@ -57,38 +61,59 @@ class Server:
             return self._client.read_task_run(task_run_id)
         return None
 
-    def flow_end(self, flow_run_id: UUID, since: int) -> FlowEnd | None:
+    def flow_end(
+        self, flow_run_id: UUID | None, since: int, told: State[Any] | None = None
+    ) -> FlowEnd | None:
         """Return how the attempt of a flow run ended that went on at ``since``, None if it has not.
 
         One that was paused goes on in the same attempt. What somebody has set by hand before
-        counts, too: the process may begin a task run after that.
+        counts, too: the process may begin a task run after that. ``told`` is a state that the
+        server may not have yet.
         """
         end: FlowEnd | None = None
-        for state in sorted(self._client.read_flow_run_states(flow_run_id), key=_moment):
+        for state in sorted([*self.states(flow_run_id), *filter(None, [told])], key=_moment):
+            at, waits = _moment(state), state.name == "AwaitingRetry"
             begins = state.is_scheduled() or state.is_pending() or state.is_running()
             over = end is not None and end.final
-            if begins and _moment(state) < since:
+            if begins and at < since:
                 end = None if over else end
             elif begins and end is not None and over:
-                return end._replace(next_attempt=_moment(state))
-            elif state.is_final() or state.is_cancelling() or state.name == "AwaitingRetry":
+                return end._replace(next_attempt=at)
+            elif state.is_final() or state.is_cancelling() or waits:
+                how = "Failed" if waits else _HOW.get(state.type, "Cancelled")
+                by = by_message(state.message)
                 # Once cancelled it is cancelled, whatever is made of it when it has ended.
-                cancelled = bool(end and end.how == "Cancelled")
-                how = "Cancelled" if cancelled else _HOW.get(state.type, "Cancelled")
-                waits = state.name == "AwaitingRetry"
-                end = FlowEnd(
-                    cast("Any", "Failed" if waits and not cancelled else how),
-                    _moment(state),
-                    None if waits else state.message,
-                    final=state.is_final() or waits,
-                )
+                if end is not None and end.how == "Cancelled":
+                    how, by = end.how, "system" if end.by == "system" else by
+                message = None if waits else state.message
+                end = FlowEnd(cast("Any", how), at, message, state.is_final() or waits, by=by)
         return end
+
+    def flow_name(self, flow_run: FlowRun) -> str:
+        """Return the name of a run's flow."""
+        return str(self._client.read_flow(flow_run.flow_id).name)
+
+    def ended(
+        self, lookback: timedelta, tags: Collection[str], types: Collection[StateType]
+    ) -> list[FlowRun]:
+        """Return the flow runs with one of these tags that lately ended as one of these."""
+        wanted = {
+            "tags": {"any_": [*tags]},
+            "state": {"type": {"any_": [*types]}},
+            "end_time": {"after_": datetime.now(UTC) - lookback},
+        }
+        lately, sort = FlowRunFilter.model_validate(wanted), FlowRunSort.END_TIME_DESC
+        return pages(self._client.read_flow_runs, flow_run_filter=lately, sort=sort)
+
+    def states(self, flow_run_id: UUID | None) -> list[State[Any]]:
+        """Return the states that a flow run had; none of None."""
+        return self._client.read_flow_run_states(flow_run_id) if flow_run_id else []
 
     def outermost(self, flow_run: FlowRun) -> FlowRun:
         """Return the outermost of the flow runs in whose process a flow run goes on."""
         while flow_run.parent_task_run_id is not None and flow_run.deployment_id is None:
             parent = self.task_run(flow_run.parent_task_run_id)
-            outer = self.flow_run(parent.flow_run_id) if parent and parent.flow_run_id else None
+            outer = self.flow_run(parent.flow_run_id) if parent else None
             if outer is None:
                 break
             flow_run = outer
@@ -96,32 +121,26 @@ class Server:
 
     def task_runs(self, flow_run_id: UUID) -> list[TaskRun]:
         """Return the task runs of ours in a flow run that have started."""
-        return self._task_runs(
-            flow_run_filter=filters.FlowRunFilter(
-                id=filters.FlowRunFilterId(any_=[flow_run_id]),
-            )
-        )
+        within = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
+        return self._task_runs(flow_run_filter=within)
 
     def unreported(self, lookback: timedelta) -> list[TaskRun]:
         """Return the task runs of ours that began lately and whose process reported no end."""
-        any_ = [each for each in StateType if each not in _REPORTED]
-        after = cast("Any", datetime.now(UTC) - lookback)
-        found = self._task_runs(
-            task_run_filter=filters.TaskRunFilter(
-                state=filters.TaskRunFilterState(type=filters.TaskRunFilterStateType(any_=any_)),
-                start_time=filters.TaskRunFilterStartTime(after_=after),
-            )
-        )
-        return [run for run in found if run.flow_run_id and labels.ENDED not in run.labels]
+        state = {"type": {"any_": [each for each in StateType if each not in _REPORTED]}}
+        lately = {"state": state, "start_time": {"after_": datetime.now(UTC) - lookback}}
+        found = self._task_runs(task_run_filter=TaskRunFilter.model_validate(lately))
+        return [run for run in found if run.flow_run_id and records.ENDED not in run.labels]
+
+    def started(self, lookback: timedelta) -> list[TaskRun]:
+        """Return the task runs of ours that began lately."""
+        lately = {"start_time": {"after_": datetime.now(UTC) - lookback}}
+        return self._task_runs(task_run_filter=TaskRunFilter.model_validate(lately))
 
     def open_flow_runs(self) -> list[FlowRun]:
         """Return the flow runs that are Pending, Running or Cancelling."""
-        going_on = filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=_OPEN))
-        return _pages(
-            self._client.read_flow_runs,
-            flow_run_filter=filters.FlowRunFilter(state=going_on),
-            sort=FlowRunSort.START_TIME_DESC,
-        )
+        open_ = FlowRunFilter.model_validate({"state": {"type": {"any_": _OPEN}}})
+        newest_first = FlowRunSort.START_TIME_DESC
+        return pages(self._client.read_flow_runs, flow_run_filter=open_, sort=newest_first)
 
     def last_sign(self, flow_run: FlowRun) -> tuple[int, int]:
         """Return a flow run's newest event or state in ns, and its newest heartbeat or 0."""
@@ -130,9 +149,18 @@ class Server:
         changed = _moment(flow_run.state) if flow_run.state else 0
         return max(newest, heartbeat, changed), heartbeat
 
-    def mark(self, flow_run_id: UUID, marks: dict[str, Any]) -> None:
+    def sends_heartbeats(self, flow_run: FlowRun) -> bool:
+        """Say whether a flow run's process was told to send heartbeats, by its job's variables."""
+        jobs = [flow_run.job_variables]
+        with contextlib.suppress(ObjectNotFound):
+            if flow_run.deployment_id:
+                jobs += [self._client.read_deployment(flow_run.deployment_id).job_variables]
+        return any(HEARTBEAT_FREQUENCY in ((job or {}).get("env") or {}) for job in jobs)
+
+    def mark(self, flow_run_id: UUID | None, marks: dict[str, Any]) -> None:
         """Put marks on a flow run's labels."""
-        self._client.update_flow_run_labels(flow_run_id, marks)
+        if flow_run_id is not None:
+            self._client.update_flow_run_labels(flow_run_id, marks)
 
     def stop(self, flow_run: FlowRun, reason: str) -> bool:
         """Set a flow run that has no process Crashed, or Cancelled if it was being cancelled.
@@ -144,10 +172,16 @@ class Server:
         result = self._client.set_flow_run_state(flow_run.id, new, force=cancelling)
         return result.status.value == "ACCEPT"
 
+    def crash_alone(self, task_run_id: UUID, reason: str) -> None:
+        """Set a task run without a flow, whose process has died, Crashed."""
+        found = self.task_run(task_run_id)
+        if found is not None and found.state is not None and not found.state.is_final():
+            self._client.set_task_run_state(task_run_id, Crashed(message=reason), force=True)
+
     def _task_runs(self, **query: Any) -> list[TaskRun]:
         read, sort = self._client.read_task_runs, TaskRunSort.END_TIME_DESC
-        found: list[TaskRun] = _pages(read, **query, sort=sort)
-        return [run for run in found if labels.TASK_TYPE in run.labels and run.start_time]
+        found: list[TaskRun] = pages(read, **query, sort=sort)
+        return [run for run in found if records.TASK_TYPE in run.labels and run.start_time]
 
     def _newest_event(self, flow_run_id: UUID, name: str) -> int:
         resource = {"id": [f"prefect.flow-run.{flow_run_id}"]}
@@ -183,18 +217,24 @@ def within_bound(work: Callable[[Server], Any]) -> Any:
     return result[0] if result else None
 
 
-def who_spoke_for(run: Run) -> str | None:
-    """Return the machine, other than this, that ended a task run's span.
+@cache  # a process with many task runs is cancelled once
+def who_cancelled(flow_run_id: UUID | None) -> By:
+    """Return who had a flow run cancelled: the system, unless the server says otherwise in time.
 
-    None if the server knows of none, or does not say in time.
+    A user needs the server for that. The system does not: who stops the run says so on this
+    machine's disk, and the server may not have had an ear for it a moment before.
     """
-    flow_run = within_bound(lambda server: server.flow_run(cast("UUID", run.flow_run_id)))
-    machine = labels.spoken_for_by(flow_run.labels, run.task_run_id) if flow_run else None
-    disk = records.disk()
-    return machine if machine and machine != (disk.machine if disk else None) else None
+    key = records.STOP(flow_run_id)
+    with contextlib.suppress(Exception):  # a disk that cannot be read: the server is asked
+        living = disk.living() if (disk := records.disk()) else []
+        if any(record.key == key for process in living for record in process.records):
+            return "system"
+    flow_run = within_bound(lambda server: server.flow_run(flow_run_id))
+    return "system" if flow_run is None or records.STOPPED in flow_run.labels else "user"
 
 
-def _pages(read: Callable[..., list[Any]], **query: Any) -> list[Any]:
+def pages(read: Callable[..., list[Any]], **query: Any) -> list[Any]:
+    """Return all that a query of a client has, which the server hands out page by page."""
     found: list[Any] = []
     while len(page := read(**query, limit=PAGE, offset=len(found))) == PAGE:
         found += page

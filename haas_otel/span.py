@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import threading
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, date
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from prefect.settings import get_current_settings
 
-from haas_otel import ids, labels
+from haas_otel import _prefect, _sdk, ended_by, ids, records
 from haas_otel._settings import settings
+from haas_otel.ids import TRACEPARENT
+from haas_otel.records import Run
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -29,23 +31,22 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, Tracer, TracerProvider
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
+    from prefect.tasks import Task
+
+    from haas_otel.ended_by import By
 
 CANCELLED_MESSAGE = "Task was cancelled"
 MAX_MESSAGE = 8_000
 MAX_STACKTRACE = 32_000
 
-# By the ids of the flow runs that go on in this process.
-outermost_of: dict[UUID, UUID] = {}
-# W3C traceparents by the ids of the runs that they called, of the last that this process met.
-_callers: dict[UUID, str] = {}
-_MAX_CALLERS = 1_000
-
 _logger = logging.getLogger(__name__)
 _OK = Status(StatusCode.OK)
 _EPOCH = date(1970, 1, 1).toordinal()
-_propagator = TraceContextTextMapPropagator()
-_prepare: Callable[[TracerProvider | None], object] = lambda _: None  # noqa: E731
-_before_exit: Callable[[], object] = lambda: None  # noqa: E731
+# Called before the first span of a process, with the provider that was given, and at its end.
+prepare: Callable[[TracerProvider | None], object] = lambda _: None  # noqa: E731
+before_exit: Callable[[], object] = lambda: None  # noqa: E731
+# Called when a task run of this process has started.
+announce: Callable[[Span, Run], object] = lambda _, __: None  # noqa: E731
 _tracer: Tracer | None = None
 _provider: TracerProvider | None = None  # the one that was given, if any
 _tracer_lock = threading.Lock()
@@ -59,44 +60,28 @@ class Ending(NamedTuple):
     message: str = ""
     exception_type: str | None = None
     stacktrace: str | None = None
+    by: By | None = None  # who ended it; None of a cancellation: not known yet
 
 
-class Run(NamedTuple):
-    """What the span of a started task run says from its start on; ``start`` in ns since the epoch.
+@dataclass(slots=True)
+class LiveSpan:
+    """A span whose task run this process runs."""
 
-    ``root_id`` is the outermost flow run of its process, ``caller`` a W3C traceparent.
-    """
-
-    task_run_id: UUID
-    flow_run_id: UUID | None
-    root_id: UUID | None
-    task_key: str
-    caller: str | None
-    start: int
-    attributes: dict[str, Any]
-
-    @property
-    def trace_id(self) -> int:
-        """The trace that the span is in."""
-        return _trace_id(self.caller, self.task_run_id, self.flow_run_id)
-
-    @property
-    def span_id(self) -> int:
-        """The id that the span has in every process."""
-        return ids.span_id_of(self.task_run_id)
-
-    @property
-    def key(self) -> str:
-        """The key of its start record."""
-        return f"{self.span_id:016x}"
+    span: Span
+    run: Run
+    task: Task[..., Any]
+    task_run: TaskRun
+    attempt: UUID  # the id of the Running state
+    pid: int
+    disk: records.Disk | None = None
+    retries: tuple[records.Retry, ...] = ()
+    in_body: bool = False
+    interrupt: Callable[[], object] | None = None  # from another thread; of a run without a flow
+    ended_by: By | None = None  # who has interrupted it, where that is known
 
 
-def set_up_with(
-    prepare: Callable[[TracerProvider | None], object], before_exit: Callable[[], object]
-) -> None:
-    """Have ``prepare`` called before the first span of a process, ``before_exit`` at its end."""
-    global _prepare, _before_exit
-    _prepare, _before_exit = prepare, before_exit
+# The one registry, by task run. A forked child has its parent's entries, and leaves them alone.
+live: dict[UUID, LiveSpan] = {}
 
 
 @contextmanager
@@ -125,10 +110,10 @@ def tracer() -> Tracer:
     if _tracer is None:
         with _tracer_lock:
             if _tracer is None:
-                _prepare(_provider)
+                prepare(_provider)
                 _tracer = trace.get_tracer(settings.scope, package_version(), _provider)
                 # After the set-up, so that it runs before the provider's own shutdown.
-                atexit.register(_before_exit)
+                atexit.register(before_exit)
     return _tracer
 
 
@@ -155,81 +140,38 @@ def package_version() -> str:
 
 
 def introduce(
-    task_run: TaskRun,
-    flow_run: FlowRun | None,
-    *,
-    task_type: str,
-    task_name: str,
-    machine: str | None = None,
+    task_run: TaskRun, flow_run: FlowRun | None, *, task_type: str, task_name: str
 ) -> None:
     """Put on a task run's labels what its span needs, before it enters Running."""
-    own = task_run.labels
-    own[labels.TASK_TYPE] = task_type
-    own[labels.TASK_NAME] = task_name[: labels.MAX_MESSAGE]
-    if machine:
-        own[labels.MACHINE] = machine
-    if flow_run is not None and not isinstance(flow_run.labels, CallerLabels):
-        flow_run.labels = CallerLabels(flow_run.labels)
+    labels = task_run.labels
+    labels[records.TASK_TYPE] = task_type
+    labels[records.TASK_NAME] = task_name[: records.MAX_MESSAGE]
+    if flow_run is not None:
+        _prefect.name_callers(flow_run)
     # Where the label is there already, Prefect's own span of this run is the caller.
-    if labels.TRACEPARENT not in own:
-        caller = flow_run.labels.get(labels.TRACEPARENT) if flow_run else traceparent()
-        if caller:
-            own[labels.TRACEPARENT] = str(caller)
-    remember_caller(task_run)
+    if TRACEPARENT not in labels and (caller := ids.caller_in(flow_run)):
+        labels[TRACEPARENT] = caller
+    ids.remember_caller(task_run)
 
 
-def remember_caller(run: TaskRun | FlowRun) -> None:
-    """Note who called a run, for the lines that are logged of it when it is out of reach."""
-    if caller := dict.get(run.labels, labels.TRACEPARENT):
-        _callers[run.id] = str(caller)
-        if len(_callers) > _MAX_CALLERS:
-            _callers.pop(next(iter(_callers)), None)
-
-
-def trace_of(task_run_id: UUID | None, flow_run_id: UUID | None) -> int:
-    """Return the trace that a run's spans are in, as far as this process knows; one is given."""
-    known = _callers.get(task_run_id or flow_run_id) or _callers.get(flow_run_id)  # type: ignore[arg-type]
-    return _trace_id(known, task_run_id, flow_run_id)
-
-
-class CallerLabels(dict[str, Any]):
-    """The labels of a flow run, which name the current span as the caller while there is one.
-
-    What a flow run starts takes its caller from these labels, ``run_deployment`` too: so a
-    deployment that is run in a task's body hangs under that task's span.
-    """
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return a label; for the caller's, the span that is current in this context first."""
-        current = traceparent() if key == labels.TRACEPARENT else None
-        return current or super().get(key, default)
-
-
-def traceparent() -> str | None:
-    """Return the current span as a W3C traceparent; None where there is none."""
-    if not trace.get_current_span().get_span_context().is_valid:
-        return None
-    carrier: dict[str, str] = {}
-    _propagator.inject(carrier)
-    return carrier.get("traceparent")
-
-
-def run_of(task_run: TaskRun, flow_run: FlowRun | None) -> Run:
+def run_of(task_run: TaskRun, flow_run: FlowRun | None, root_id: UUID | None = None) -> Run:
     """Return what the record of a started task run says of its span."""
-    own = task_run.labels
+    labels = task_run.labels
     attributes = {
         "task.id": str(task_run.id),
-        "task.type": own[labels.TASK_TYPE],
-        "task.name": own[labels.TASK_NAME],
+        "task.type": labels[records.TASK_TYPE],
+        "task.name": labels[records.TASK_NAME],
     }
     if flow_run is not None:
         attributes.update(_of_flow_run(flow_run.id, flow_run.name, flow_run.deployment_id))
         attributes["prefect.attempt"] = task_run.flow_run_run_count or flow_run.run_count
-    caller = own.get(labels.TRACEPARENT)
+    if told := labels.get(records.HISTORY):
+        attributes.update(json.loads(str(told)))
+    caller = labels.get(TRACEPARENT)
     return Run(
         task_run.id,
         task_run.flow_run_id,
-        outermost(task_run.flow_run_id) if task_run.flow_run_id else None,
+        root_id,
         task_run.task_key,
         str(caller) if caller else None,
         nanoseconds(task_run.start_time),
@@ -237,31 +179,25 @@ def run_of(task_run: TaskRun, flow_run: FlowRun | None) -> Run:
     )
 
 
-def outermost(flow_run_id: UUID) -> UUID:
-    """Return the outermost flow run of this process in which a flow run goes on."""
-    if known := outermost_of.get(flow_run_id):
-        return known
-    own = environ.get("PREFECT__FLOW_RUN_ID")
-    return UUID(own) if own else flow_run_id
-
-
 def start(run: Run) -> Span:
     """Start the span of a task run."""
-    trace_id = ids.trace_id_of(run.task_run_id, run.flow_run_id)
-    with ids.chosen(trace_id, ids.span_id_of(run.task_run_id)):
+    token = ids.chosen.set((ids.trace_id_of(run.task_run_id, run.flow_run_id), run.span_id))
+    try:
         span = tracer().start_span(
             f"BackgroundTask.{run.attributes['task.type']}",
-            # Not the current context: the caller on record alone decides, in every process alike.
-            context=_context(run.caller),
+            context=ids.context_of(run.caller),
             kind=SpanKind.INTERNAL,
             attributes=run.attributes,
+            links=_links(run),
             start_time=run.start,
         )
+    finally:
+        ids.chosen.reset(token)
     span.add_event("task.started", timestamp=run.start)
     return span
 
 
-def retrying(span: Span, retry: labels.Retry) -> None:
+def retrying(span: Span, retry: records.Retry) -> None:
     """Note on the span that an attempt failed and another follows."""
     span.add_event(
         "task.retrying",
@@ -274,27 +210,28 @@ def retrying(span: Span, retry: labels.Retry) -> None:
     )
 
 
-def end(span: Span, run: Run, ending: Ending) -> None:
+def end(span: Span, run: Run, ending: Ending, retries: tuple[records.Retry, ...] = ()) -> None:
     """End the span: status, tags and the closing event, by the contract."""
     started = run.start
-    at = max(ending.at, started)
+    at = max(ending.at, started, *(retry.at for retry in retries))  # the clock may be set back
     tags: dict[str, Any] = {
         "task.status": ending.status,
         "task.duration_ms": (at - started) / 1e6,
+        "prefect.ended_by": ending.by or ended_by.by_exception(ending.exception_type),
     }
     if ending.status == "Failed" and ending.exception_type:
         tags["exception.type"] = ending.exception_type
         tags["exception.message"] = ending.message
         if ending.stacktrace:
             tags["exception.stacktrace"] = ending.stacktrace
-    attributes_full, events_full = _is_full(span, run.attributes, tags)
+    attributes_full, events_full = _sdk.make_room(span, run.attributes, tags)
     span.set_attributes(run.attributes | tags if attributes_full else tags)
     if ending.status == "Completed":
         span.set_status(_OK)
     else:
         # The SDK may have cut it, by the limit that is set for values.
         message = (getattr(span, "attributes", None) or {}).get("exception.message")
-        _forget_status(span)
+        _sdk.forget_status(span)
         span.set_status(Status(StatusCode.ERROR, str(message or ending.message)))
     if events_full:
         span.add_event("task.started", timestamp=started)
@@ -311,13 +248,13 @@ def ending_of(state: State[Any]) -> Ending:
     if state.is_failed():
         return failed(exception_in(state), at, state.message)
     if state.is_cancelled() or state.is_crashed():
-        return cancelled(at)
+        return cancelled(at, ended_by.by_interruption(None) if state.is_crashed() else "self")
     return Ending("Completed", at)
 
 
-def cancelled(at: int) -> Ending:
+def cancelled(at: int, by: By | None = "user") -> Ending:
     """Return the ending of a task run that a user or the system stopped."""
-    return Ending("Cancelled", at, CANCELLED_MESSAGE)
+    return Ending("Cancelled", at, CANCELLED_MESSAGE, by=by)
 
 
 def failed(exception: BaseException | None, at: int, message: str | None = None) -> Ending:
@@ -325,7 +262,10 @@ def failed(exception: BaseException | None, at: int, message: str | None = None)
     if exception is None:
         said = shortened(message or "Run failed.", MAX_MESSAGE)
         return Ending("Failed", at, said, "prefect.exceptions.FailedRun")
-    name, whole = type_name(exception), str(exception)
+    kind, whole = type(exception), ""
+    with suppress(Exception):  # its own, which may be broken
+        whole = str(exception)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     said = shortened(whole, MAX_MESSAGE)
     stacktrace = "".join(traceback.format_exception(exception))
     if said != whole:
@@ -358,12 +298,6 @@ def exception_in(state: State[Any]) -> BaseException | None:
     return data if isinstance(data, BaseException) else None
 
 
-def type_name(exception: BaseException) -> str:
-    """Return the module-qualified name of an exception's type, bare for builtins."""
-    kind = type(exception)
-    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-
-
 def nanoseconds(moment: dt.datetime | None) -> int:
     """Return a moment in nanoseconds since the epoch, exact to its microsecond."""
     if moment is None:
@@ -375,9 +309,9 @@ def nanoseconds(moment: dt.datetime | None) -> int:
     return (minutes * 60 + moment.second) * 1_000_000_000 + moment.microsecond * 1_000
 
 
-def is_ours(attribute: str) -> bool:
+def is_ours(attribute: object) -> bool:
     """Say whether an attribute is the contract's, or one of Prefect's: not for bodies to set."""
-    return attribute.startswith(("task.", "prefect.", "exception."))
+    return str(attribute).startswith(("task.", "prefect.", "exception."))
 
 
 class BodySpan(trace.NonRecordingSpan):
@@ -389,54 +323,32 @@ class BodySpan(trace.NonRecordingSpan):
     def __init__(self, span: Span) -> None:
         super().__init__(span.get_span_context())
         self._span = span
+        self.is_recording = span.is_recording  # type: ignore[method-assign]
+        self.add_link = span.add_link  # type: ignore[method-assign]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._span, name)
 
-    def is_recording(self) -> bool:
-        """Say whether what is added is kept."""
-        return self._span.is_recording()
-
     def set_attribute(self, key: str, value: Any) -> None:
         """Set an attribute that is not the contract's."""
-        if not is_ours(key):
-            self._span.set_attribute(key, value)
+        self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set attributes that are not the contract's."""
-        for key, value in attributes.items():
-            self.set_attribute(key, value)
+        self._span.set_attributes({k: v for k, v in attributes.items() if not is_ours(k)})
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         """Add an event that is not the contract's."""
-        if not name.startswith("task."):
+        if not str(name).startswith("task."):
             self._span.add_event(name, attributes, timestamp)
 
-    def add_link(self, context: Any, attributes: Any = None) -> None:
-        """Add a link."""
-        self._span.add_link(context, attributes)
 
-
-def _is_full(span: Any, own: dict[str, Any], tags: dict[str, Any]) -> tuple[bool, bool]:
-    """Say whether tags, and an event, take the place of the oldest: those of the start.
-
-    There is room for the contract's at least, whatever the SDK's limit. What is used here of the
-    SDK is private.
-    """
-    limits = getattr(span, "_limits", None)
-    if limits is None:  # not the SDK's
-        return False, False
-    attributes, most = span._attributes, span._attributes.maxlen
-    full = most is not None and len(attributes) + len(tags) > most
-    if full:
-        attributes.maxlen = max(most, len(own) + len(tags))
-    return full, limits.max_events is not None and len(span._events) >= limits.max_events
-
-
-def _forget_status(span: Span) -> None:
-    # The SDK keeps the first Ok for ever, and who holds the span itself may have set one.
-    if hasattr(span, "_status"):
-        span._status = Status(StatusCode.UNSET)
+def _links(run: Run) -> list[Link] | None:
+    """Return the link to the task run's span in the attempt before, which is in the same trace."""
+    if (before := run.attributes.get(records.BEFORE)) is None:
+        return None
+    span_id, flags = ids.span_id_of(UUID(before)), TraceFlags(TraceFlags.SAMPLED)
+    return [Link(SpanContext(run.trace_id, span_id, is_remote=True, trace_flags=flags))]
 
 
 @lru_cache(maxsize=64)  # the same for all task runs of a flow run
@@ -444,24 +356,10 @@ def _of_flow_run(flow_run_id: UUID, name: str, deployment_id: UUID | None) -> di
     origin = {"prefect.flow_run.id": str(flow_run_id), "prefect.flow_run.name": name}
     if deployment_id:
         origin["prefect.deployment.id"] = str(deployment_id)
-    if pages := _pages():
-        origin["prefect.flow_run.url"] = f"{pages}/runs/flow-run/{flow_run_id}"
+    prefects = get_current_settings()
+    if pages := prefects.ui_url:
+        # Prefect derives it from the API's address; a server has the pages of its older UI there.
+        derived = "ui_url" not in prefects.model_fields_set and not prefects.connected_to_cloud
+        version = "/v2" if derived else ""
+        origin["prefect.flow_run.url"] = f"{pages.rstrip('/')}{version}/runs/flow-run/{flow_run_id}"
     return origin
-
-
-def _pages() -> str | None:
-    settings = get_current_settings()
-    if not settings.ui_url:
-        return None
-    # Prefect derives it from the API's address; a server has the pages of its older UI there.
-    derived = "ui_url" not in settings.model_fields_set and not settings.connected_to_cloud
-    return settings.ui_url.rstrip("/") + ("/v2" if derived else "")
-
-
-def _context(caller: str | None) -> Context:
-    return _propagator.extract({"traceparent": caller}, context=Context()) if caller else Context()
-
-
-def _trace_id(caller: str | None, task_run_id: UUID | None, flow_run_id: UUID | None) -> int:
-    called = trace.get_current_span(_context(caller)).get_span_context()
-    return called.trace_id if called.is_valid else ids.trace_id_of(task_run_id, flow_run_id)

@@ -26,6 +26,7 @@ from tests.warm import Warm
 ROOT = Path(__file__).parents[1]
 LIST = Path(__file__).with_suffix(".txt")
 AT_ONCE = 2
+DATA = {"HAAS_TEST_DATA": str(ROOT.parent / "shared")}  # a copy lies elsewhere
 # What a copy's tests import, but for what is broken, is imported once; then pytest is forked.
 MODULES = [
     "pytest",
@@ -172,7 +173,7 @@ def _verdict(warm: Warm, copy: Path, tests: tuple[str, ...]) -> str:
             PYTEST,
             *options,
             *tests,
-            env={**os.environ, "PYTHONPATH": str(copy)},
+            env={**DATA, **os.environ, "PYTHONPATH": str(copy)},
             cwd=copy,
             files=(out, out, out),
         )

@@ -25,12 +25,19 @@ PROCESSES_PER_CORE = 1
 # What one process runs: files that share a server or a stack, or that a core has enough to do with.
 # The lanes come first, as they take longest; any other file goes to whichever process is free.
 LANES = {
-    "server": ["e2e/test_endings", "e2e/test_other", "e2e/test_encoding", "e2e/test_else", "flows"],
+    # Mostly waits: beside it another has a core and a half.
+    "evidence": ["e2e/test_disputed", "e2e/test_left"],
+    "server": [
+        "e2e/test_elsewhere",
+        "e2e/test_encoding",
+        "e2e/test_waiting",
+        "e2e/test_why",
+        "flows",
+    ],
     "browser": ["browser", "deployments/test_demo"],
     "stack": ["deployments"],
     "machines": ["e2e/test_chaos", "e2e/test_machines"],
     "backends": ["observability"],
-    "evidence": ["e2e/test_disputed", "e2e/test_left"],
 }
 
 settings.register_profile(

@@ -65,10 +65,11 @@ _ANSWER_SECONDS = 0.15
 class Refusal:
     """An answer that takes nothing, as a status of HTTP; over gRPC what means the same.
 
-    With ``wait`` it says after how many seconds to try again.
+    Of ``cut`` the connection breaks, and there is no answer. With ``wait`` it says after how many
+    seconds to try again.
     """
 
-    status: Literal["400", "413", "429", "503"]
+    status: Literal["400", "403", "413", "429", "503", "cut"]
     wait: int | None = None
 
 
@@ -199,6 +200,12 @@ class Receiver:
             return list(self._record.logs)
 
     @property
+    def events(self) -> list[Any]:
+        """The log records that are events."""
+        scopes = (scope for resource in self.logs for scope in resource.scope_logs)
+        return [each for scope in scopes for each in scope.log_records if each.event_name]
+
+    @property
     def requests(self) -> list[ReceivedRequest]:
         with self._record.changed:
             return list(self._record.requests)
@@ -296,7 +303,7 @@ class Receiver:
             return "cut"
         ruled = self.rule(signal, message)
         if isinstance(ruled, Refusal):
-            return ruled
+            return ruled if ruled.status != "cut" else "cut"
         self._record.add(signal, headers, message)
         if ruled is not None:
             return ruled
@@ -401,6 +408,7 @@ def _response(signal: str, answer: str | Partial) -> Any:
 def _refuse(context: grpc.ServicerContext, refusal: Refusal) -> None:
     code = {
         "400": grpc.StatusCode.INVALID_ARGUMENT,
+        "403": grpc.StatusCode.PERMISSION_DENIED,
         "413": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "429": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "503": grpc.StatusCode.UNAVAILABLE,

@@ -121,8 +121,7 @@ def flows() -> dict[str, Any]:
 
 
 def deployment_of(page: Path) -> str:
-    (name,) = (name for name in flows() if name.split("/")[0] == page.stem)
-    return name
+    return next(name for name in flows() if name.split("/")[0] == page.stem)
 
 
 def sources() -> list[Path]:
@@ -165,7 +164,7 @@ def reports() -> dict[str, Any]:
     from haas_media.encoding.report import EncodeReport
     from haas_media.library.add import AddReport
     from haas_media.library.cleanup import CleanupReport
-    from haas_media.library.refresh_report import KindReport, RefreshReport
+    from haas_media.library.refresh import KindReport, RefreshReport
     from haas_media.library.remove import RemoveReport
     from haas_media.scan import ScanReport
 
@@ -291,7 +290,7 @@ def test_what_deploying_reads_is_told_with_its_defaults() -> None:
     schedules = {each.variable: f"`{each.default}`" for each in defaults.SCHEDULES.values()}
     assert schedules.items() <= told.items()
     assert told[work_pool.VARIABLE] == f"`{work_pool.DEFAULT}`"
-    others = {defaults.TIMEZONE, defaults.CODE_DIR}
+    others = {defaults.TIMEZONE, defaults.CODE_DIR, defaults.AUDIT_BACKEND}
     others |= {defaults.ENCODING_LIMIT, defaults.ENCODING_AGAIN}
     others |= {defaults.JOB_VARIABLES, defaults.JOB_ENV, work_pool.VARIABLE}
     assert set(told) == {*schedules, *others}
@@ -366,7 +365,7 @@ def test_counts_are_those_of_the_report(task: str) -> None:
 def test_artifacts_are_those_of_the_task(page: Path) -> None:
     code = (ROOT / "flows" / f"{page.stem.replace('-', '_')}.py").read_text()
     made = set(re.findall(r'ProgressArtifact\("([\w-]+)"', code))
-    for key in re.findall(r'tell\(report, "([\w-]+)"', code):
+    for key in re.findall(r'publish\(report, "([\w-]+)"', code):
         made |= {f"{key}-counts", f"{key}-report"}
     told = set(re.findall(rf"`({page.stem}-(?:progress|counts|report))`", page.read_text()))
     assert told == made
@@ -393,7 +392,7 @@ def test_names_are_taken_for_what_the_page_says() -> None:
 def test_qualities_are_the_encoders() -> None:
     told = {
         bare(row["codec"]): (row["`crf`"], row["without `crf` and bitrate"], row["bitrate"])
-        for row in table(ROOT / "docs" / "tasks" / "encoding.md", "codec")
+        for row in table(ROOT / "docs" / "encoding-losses.md", "codec")
     }
     assert told == {
         codec: (
@@ -424,6 +423,41 @@ def test_the_files_of_haas_otel_are_all_told() -> None:
     told = [bare(row["file of `haas_otel`"]) for row in table(page, "file of `haas_otel`")]
     there = {file.name for file in (ROOT / "haas_otel").glob("*.py")} - {"__init__.py"}
     assert sorted(told) == sorted([*there, "delivery/"])
+
+
+def test_every_key_of_haas_otel_is_told_and_no_other() -> None:
+    page = ROOT / "haas_otel" / "README.md"
+    heads = ["attribute of a span", "event", "metric", "attribute of a log line", "log event"]
+    heads += ["attribute of the resource", "label of a run, in Prefect"]
+    rows = [row for head in heads for row in table(page, head)]
+    told = {key for row in rows for column in [*row][:-1] for key in quoted(row[column])}
+    # What Prefect adds to its log lines is Prefect's.
+    told = {key.partition(".<")[0] for key in told if "." in key}
+    prefixes = "task|prefect|exception|haas_otel|background_task|process|code|cpu|service|telemetry"
+    key = re.compile(rf"({prefixes})(\.\w+)+\.?")
+    emitted = set()
+    for file in sorted((ROOT / "haas_otel").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            for given in _names_given_to(node):
+                emitted |= {given} if key.fullmatch(given) else set()
+    endings = {f"task.{status}" for status in ("completed", "failed", "cancelled")}
+    assert told == {key.removesuffix(".") for key in emitted} | endings
+
+
+def _names_given_to(node: ast.AST) -> list[str]:
+    """What a dict, an item, a constant, or the SDK is given as a name."""
+    if isinstance(node, ast.Dict):
+        given: list[Any] = node.keys
+    elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+        given = [node.slice]
+    elif isinstance(node, ast.Assign):
+        given = [node.value]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        is_one = node.func.attr.startswith(("create_", "add_event", "set_attribute"))
+        given = node.args[:1] if is_one else []
+    else:
+        given = []
+    return [str(x.value) for x in given if isinstance(x, ast.Constant)]
 
 
 def test_what_haas_otel_is_asked_for_is_public() -> None:

@@ -47,7 +47,8 @@ MODULES = """
     sqlalchemy.orm sqlalchemy.dialects.sqlite alembic.command alembic.script
     av guessit defusedxml.ElementTree psycopg rich.console rich.markdown cyclopts
     haas_otel.delivery.setup haas_otel.delivery.store
-    haas_media.catalog haas_media.scan haas_media.tmdb haas_media.encoding haas_media.encoding.job
+    haas_media.catalog haas_media.scan haas_media.providers.tmdb
+    haas_media.encoding haas_media.encoding.job
     haas_media.library.add haas_media.library.cleanup haas_media.library.refresh
     haas_media.library.remove
     deployments.check deployments.listing deployments.traces

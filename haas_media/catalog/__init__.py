@@ -1,7 +1,7 @@
 """The catalog: what the libraries hold, on SQLite or PostgreSQL.
 
 Importing this package is cheap; SQLAlchemy is loaded when a catalog is opened. The tables are in
-``haas_media.catalog.models``, storing of a provider's records in ``haas_media.catalog.titles``.
+``models``; ``store_titles`` stores what a provider tells.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ class CatalogUnreachable(CatalogError):
     """The catalog's database does not answer, or is busy; it may be well a little later."""
 
 
-def open_catalog(database_url: str) -> Catalog:
+def open_catalog(database_url: str, *, read_only: bool = False) -> Catalog:
     """Open the catalog, making or migrating it where needed.
 
     Safe when several processes open the same catalog at once.
 
     Args:
         database_url: ``sqlite:///...`` or ``postgresql://...``.
+        read_only: do without the right to write it, where it is there and of this version.
 
     Raises:
         CatalogUnreachable: the database does not answer, or is busy.
@@ -36,7 +37,7 @@ def open_catalog(database_url: str) -> Catalog:
     """
     from haas_media.catalog.opening import connect
 
-    return connect(database_url)
+    return connect(database_url, read_only=read_only)
 
 
 def is_out_of_reach(error: BaseException | None) -> bool:

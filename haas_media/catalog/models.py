@@ -9,7 +9,10 @@ on record with no title, people stay until the cleanup.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Literal
+import re
+import unicodedata
+from hashlib import blake2b
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -28,16 +31,27 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    InstrumentedAttribute,
+    Mapped,
+    composite,
+    mapped_column,
+    relationship,
+)
 
-from haas_media.catalog.types import CleanText, FsPath, UtcDateTime
+from haas_media.catalog.dialects import CleanText, FsPath, UtcDateTime
+from haas_media.reasons import Reason
 
 # int8 where ids are used up by replacing rows; SQLite numbers only INTEGER columns by itself.
 BigId = BigInteger().with_variant(Integer, "sqlite")
 # None is the database's NULL, not the JSON text "null".
 Json = JSON(none_as_null=True)
 
-FileState = Literal["matched", "unmatched", "pending", "extra"]
+# For ``match_key``. PostgreSQL's indexes hold no key of more than 2704 bytes.
+_NOT_WORD = re.compile(r"[^\w]+")
+_ARTICLE = re.compile(r"^(?:the|a|an) (?=.)")
+_LONGEST, _KEPT = 400, 300
 
 
 class Base(DeclarativeBase):
@@ -70,6 +84,8 @@ class Library(Base):
     title: Mapped[str] = mapped_column(unique=True)
     kind: Mapped[str] = mapped_column(String(8))
     path: Mapped[str] = mapped_column(FsPath)
+    # Where the disk of its root was mounted when it was last seen; none for the system's own.
+    mount: Mapped[str | None] = mapped_column(FsPath)
     online: Mapped[bool] = mapped_column(server_default=true(), default=True)
     offline_reason: Mapped[str | None]
     last_scanned: Mapped[dt.datetime | None]
@@ -80,10 +96,11 @@ class Library(Base):
 class _Title:
     """What movies and shows have in common.
 
-    ``match_key`` is the normalised title with its year (see ``haas_media.catalog.keys``).
+    ``match_key`` is the normalised title with its year.
     ``source`` says who told: ``tmdb``, ``nfo`` or ``name``. ``looked_up_at`` is when a provider
     last answered for this title, ``details_fetched_at`` when its record was last stored, and
-    ``people_fetched_at`` when details of its people were read after that.
+    ``people_fetched_at`` when details of its people were read after that. ``requested``: somebody
+    has added it, so that it stays without a file.
     """
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -102,6 +119,7 @@ class _Title:
     looked_up_at: Mapped[dt.datetime | None] = mapped_column(index=True)
     details_fetched_at: Mapped[dt.datetime | None]
     people_fetched_at: Mapped[dt.datetime | None] = mapped_column(index=True)
+    requested: Mapped[bool] = mapped_column(server_default=false(), default=False)
     added_at: Mapped[dt.datetime] = mapped_column(default=lambda: dt.datetime.now(dt.UTC))
 
 
@@ -146,6 +164,9 @@ class Show(_Title, Base):
     )
     credits: Mapped[list[Credit]] = relationship(passive_deletes=True)
     files: Mapped[list[MediaFile]] = relationship(back_populates="show", passive_deletes=True)
+
+
+TitleModel = type[Movie] | type[Show]
 
 
 class TitleAlias(Base):
@@ -316,8 +337,10 @@ class Folder(Base):
     """A folder with media files, as the last scan left it.
 
     ``signature`` sums up the names, sizes and times of everything in it: while it is the same,
-    nothing in it is looked at one by one. ``nfo_signature`` sums up the NFO files that bear on it,
-    those of its parents included. A folder is written in the transaction of its last file.
+    nothing in it is looked at one by one, unless ``recheck`` says so. ``nfo_signature`` sums up the
+    NFO files that bear on all files in it, those of its parents included; none if not known.
+    ``mount`` is where the disk is mounted that its files are on, if that is another one than the
+    root's; empty if not known. A folder is written in the transaction of its last file.
     """
 
     __tablename__ = "folders"
@@ -326,23 +349,23 @@ class Folder(Base):
     library_id: Mapped[int] = mapped_column(ForeignKey("libraries.id", ondelete="CASCADE"))
     path: Mapped[str] = mapped_column(FsPath)
     signature: Mapped[str] = mapped_column(String(32), default="")
-    nfo_signature: Mapped[str] = mapped_column(String(32), default="")
-    # On another device than the library's root: an unmounted disk leaves it empty or missing.
-    mounted: Mapped[bool] = mapped_column(server_default=false(), default=False)
+    nfo_signature: Mapped[str | None] = mapped_column(String(32))
+    recheck: Mapped[bool] = mapped_column(server_default=false(), default=False)
+    mount: Mapped[str | None] = mapped_column(FsPath)
 
     __table_args__ = (UniqueConstraint("library_id", "path", name="uq_folders_path"),)
 
 
 class MediaFile(Base):
-    """A video file of a library. ``path`` is relative to the library's root.
+    """A video file of a library, or the folder of a disc. ``path`` is relative to its root.
 
-    ``state`` is ``matched`` (``movie_id`` or ``show_id`` says to what), ``extra`` (trailers,
-    samples; ``extra_kind``), ``unmatched`` (``unmatched_reason`` says why) or ``pending`` (a
-    provider has still to be asked). ``identity`` is what name and NFO said, ``streams`` what
-    probing found; ``probe_error`` why it found nothing. ``duration`` in seconds, ``size`` in bytes.
+    ``edition`` is another cut of its title, ``version`` tells copies apart, ``part`` is its place
+    among the files that make one copy.
 
-    A file whose title was removed on request is to be ``unmatched`` with that reason: a scan
-    leaves it alone as long as it does not change.
+    ``state``, ``reason_code`` with ``reason_args`` and ``recheck`` are those of
+    ``haas_media.catalog.file_state``. ``identity`` is what name and NFO said, ``nfo_signature``
+    sums up its own NFO file (none if not known), ``streams`` what probing found. ``missing_since``:
+    it was not there, and the next scan decides.
     """
 
     __tablename__ = "media_files"
@@ -358,7 +381,14 @@ class MediaFile(Base):
     # As text: some file systems use the whole unsigned range.
     inode: Mapped[str | None] = mapped_column(String(24))
     state: Mapped[str] = mapped_column(String(9), default="pending")
-    unmatched_reason: Mapped[str | None]
+    reason_code: Mapped[str | None] = mapped_column(String(40))
+    reason_args: Mapped[dict[str, Any] | None]
+    unmatched_reason: Mapped[Reason | None] = composite(
+        Reason.from_columns, "reason_code", "reason_args"
+    )
+    recheck: Mapped[bool] = mapped_column(server_default=false(), default=False)
+    missing_since: Mapped[dt.datetime | None]
+    nfo_signature: Mapped[str | None] = mapped_column(String(32))
     movie_id: Mapped[int | None] = mapped_column(
         ForeignKey("movies.id", ondelete="SET NULL"), index=True
     )
@@ -366,7 +396,9 @@ class MediaFile(Base):
         ForeignKey("shows.id", ondelete="SET NULL"), index=True
     )
     extra_kind: Mapped[str | None]
+    edition: Mapped[str | None]
     version: Mapped[str | None]
+    part: Mapped[int | None]
     identity: Mapped[dict[str, Any] | None]
     sidecars: Mapped[list[Any]] = mapped_column(default=list)
     streams: Mapped[list[Any] | None]
@@ -393,8 +425,44 @@ class MediaFile(Base):
             sqlite_where=text("probed_at IS NULL"),
             postgresql_where=text("probed_at IS NULL"),
         ),
+        Index(
+            "ix_media_files_missing",
+            "library_id",
+            sqlite_where=text("missing_since IS NOT NULL"),
+            postgresql_where=text("missing_since IS NOT NULL"),
+        ),
         CheckConstraint(
             "state IN ('matched', 'unmatched', 'pending', 'extra')", name="ck_media_files_state"
         ),
         CheckConstraint("movie_id IS NULL OR show_id IS NULL", name="ck_media_files_one_title"),
     )
+
+
+def title_column(model: TitleModel) -> InstrumentedAttribute[int | None]:
+    """Return the column in which files have their movie, or their show."""
+    return MediaFile.movie_id if model is Movie else MediaFile.show_id
+
+
+def title_model(kind: str) -> TitleModel:
+    """Return the table of the titles of a kind of library."""
+    return Movie if kind == "movies" else Show
+
+
+def match_key(title: str, year: int | None) -> str:
+    """Normalise a title and its year: case, accents, punctuation and a leading article go.
+
+    ``The Matrix`` of 1999 and ``matrix`` of 1999 have one key. A title that is nothing but
+    punctuation keeps it. Of one that is longer than any title, the end is summed up.
+    """
+    decomposed = unicodedata.normalize("NFKD", title).casefold()
+    bare = "".join(char for char in decomposed if not unicodedata.combining(char))
+    words = _NOT_WORD.sub(" ", bare.replace("&", " and ").replace("'", "").replace("’", ""))
+    words = _ARTICLE.sub("", words.replace("_", " ").strip())
+    return f"{_bounded(' '.join(words.split()) or title.strip())}|{year or ''}"
+
+
+def _bounded(words: str) -> str:
+    if len(words) <= _LONGEST:
+        return words
+    rest = words[_KEPT:].encode("utf-8", "surrogatepass")
+    return f"{words[:_KEPT]}~{blake2b(rest, digest_size=16).hexdigest()}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_SECONDS = 60
 OLDEST_POSTGRESQL = 14
 _ATTEMPTS = 5
@@ -50,6 +55,11 @@ class Catalog:
         self.engine = engine
         self._reading = engine.execution_options(haas_read_only=True)
 
+    @property
+    def sqlite_file(self) -> str | None:
+        """The path of the catalog's file; none on PostgreSQL."""
+        return self.engine.url.database if self.engine.dialect.name == "sqlite" else None
+
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Open a session for reading and writing; commit at the end, roll back on any exception.
@@ -70,12 +80,14 @@ class Catalog:
         Args:
             work: called with a session; must only touch the database, as it may be called again.
         """
+        start = time.monotonic()
         for attempt in range(_ATTEMPTS):
             try:
                 with self.session() as session:
                     return work(session)
             except (IntegrityError, OperationalError) as error:
-                if attempt == _ATTEMPTS - 1 or not _is_conflict(error):
+                last = attempt == _ATTEMPTS - 1 or time.monotonic() - start >= BUSY_SECONDS
+                if last or not _is_conflict(error):
                     raise
                 time.sleep(random.uniform(0.01, 0.1) * 2**attempt)  # noqa: S311
         raise AssertionError("unreachable")
@@ -97,9 +109,11 @@ class Catalog:
         self.close()
 
 
-def connect(database_url: str) -> Catalog:
+def connect(database_url: str, *, read_only: bool = False) -> Catalog:
     """Do what ``haas_media.catalog.open_catalog`` says."""
     url = read_url(database_url)
+    if read_only and (catalog := _connect_for_reading(url)):
+        return catalog
     _make_folder(url)
     engine = _engine(url)
     try:
@@ -115,6 +129,28 @@ def connect(database_url: str) -> Catalog:
             "Check the address in HAAS_DATABASE_URL and that the database is there and writable."
         ) from error
     return Catalog(engine)
+
+
+def _connect_for_reading(url: URL) -> Catalog | None:
+    """Open a catalog that is there and of this version, without the right to write it."""
+    engines = [plain_engine(url)]
+    if url.get_backend_name() == "sqlite":
+        # The second way is for a folder that may not be written, either: SQLite then cannot share
+        # the file with a writer, so it is taken only where nothing waits to be written into it.
+        ways = ["mode=ro"] + ["immutable=1"] * (not os.path.exists(f"{url.database}-wal"))  # noqa: PTH110
+        files = [partial(_open_file, str(url.database), way) for way in ways]
+        engines = [plain_engine(url, creator=file) for file in files]
+    for engine in engines:
+        with suppress(DBAPIError):
+            if version(engine) == HEAD:
+                return Catalog(engine)
+        engine.dispose()
+    return None
+
+
+def _open_file(path: str, way: str) -> sqlite3.Connection:
+    address = f"file:{quote(os.path.abspath(path))}?{way}"  # noqa: PTH100 - as SQLite takes it
+    return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=BUSY_SECONDS)
 
 
 def read_url(database_url: str) -> URL:
@@ -180,7 +216,7 @@ def plain_engine(url: URL, **options: Any) -> Engine:
         engine = create_engine(url, **options)
     except ModuleNotFoundError:
         raise CatalogError(
-            "PostgreSQL needs its driver. Install it with: pip install 'haas-media[postgres]'"
+            "PostgreSQL needs its driver. Install it with: pip install 'psycopg[binary]'"
         ) from None
     if engine.dialect.name == "postgresql":
         # Before SQLAlchemy's own, which takes text for granted.
@@ -190,17 +226,17 @@ def plain_engine(url: URL, **options: Any) -> Engine:
 
 def _refuse_unfit(connection: Any, _record: object) -> None:
     """Refuse a PostgreSQL that is too old, or a database whose text is bytes of any kind."""
-    told = connection.info
-    if told.server_version < OLDEST_POSTGRESQL * 10_000:
+    info = connection.info
+    if info.server_version < OLDEST_POSTGRESQL * 10_000:
         raise CatalogError(
-            f"The catalog needs PostgreSQL {OLDEST_POSTGRESQL} or newer, and {told.host} has "
-            f"{told.server_version // 10_000}. Upgrade it, or set HAAS_DATABASE_URL to another."
+            f"The catalog needs PostgreSQL {OLDEST_POSTGRESQL} or newer, and {info.host} has "
+            f"{info.server_version // 10_000}. Upgrade it, or set HAAS_DATABASE_URL to another."
         )
-    encoding = told.parameter_status("server_encoding")
+    encoding = info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise CatalogError(
-            f"The catalog's database {told.dbname} has the encoding {encoding}, and needs UTF8: "
-            f"CREATE DATABASE {told.dbname} ENCODING 'UTF8' TEMPLATE template0."
+            f"The catalog's database {info.dbname} has the encoding {encoding}, and needs UTF8: "
+            f"CREATE DATABASE {info.dbname} ENCODING 'UTF8' TEMPLATE template0."
         )
 
 
@@ -240,10 +276,23 @@ def migrate(engine: Engine) -> None:
     """Bring the database to this program's version; several processes may do so at once."""
     if version(engine) == HEAD:
         return
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-        _upgrade(connection)
+            with connection.begin():
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+                _upgrade(connection)
+            return
+        # A table that SQLite has to make anew is dropped first: what refers to it must not follow.
+        # Nothing in a transaction changes this setting.
+        connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
+        with connection.begin():
+            _upgrade(connection)
+            if lost := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                raise CatalogError(
+                    f"The catalog's tables do not fit each other (table {lost[0]}, row {lost[1]}). "
+                    "Nothing was changed. Restore it from a copy, or let a new one be made."
+                )
+        connection.connection.cursor().execute("PRAGMA foreign_keys = ON")
 
 
 def version(engine: Engine) -> str | None:
@@ -288,7 +337,7 @@ def _upgrade(connection: Connection) -> None:
     from alembic.util import CommandError
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     try:
         with _alembic:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from haas_media.encoding.losses import TONE_MAP
 from haas_media.encoding.plan import COPY
 
 if TYPE_CHECKING:
@@ -11,9 +12,13 @@ if TYPE_CHECKING:
 
     from haas_media.encoding.encoders import Encoder
     from haas_media.encoding.plan import Plan, Track
-    from haas_media.encoding.probe import MediaFile, Stream
     from haas_media.encoding.request import EncodeRequest
+    from haas_media.probe.streams import Stream
 
+# What every run of ffmpeg is told, to be read by a program.
+LOGGED = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-progress", "pipe:1")
+# Demuxers of containers that say when each picture is shown.
+_TIMED = {"mov", "matroska"}
 _LETTERS = {"video": "v", "audio": "a", "subtitle": "s", "attachment": "t"}
 
 
@@ -25,23 +30,31 @@ def build_argv(
     ``encoder`` is None when video is copied. No name is ever taken for an option, a pattern or a
     URL: each is absolute, after ``file:``, and its container is named rather than guessed.
     """
-    argv = [str(ffmpeg), "-hide_banner", "-nostdin", "-nostats"]
-    argv += ["-loglevel", "level+warning", "-y", "-progress", "pipe:1"]
+    argv = [str(ffmpeg), *LOGGED, "-y"]
     if encoder is not None:
         argv += encoder.global_arguments()
-    for media in plan.inputs:
-        argv += _input(media)
+    for number, media in enumerate(plan.inputs):
+        copies = any(track.file == number and track.action == COPY for track in plan.video)
+        if copies and media.format not in _TIMED:
+            argv += ["-fflags", "+genpts"]
+        argv += read_argv(media.path, media.format)
     for track in plan.tracks:
         argv += ["-map", f"{track.file}:{track.stream.index}"]
-    argv += ["-map_metadata", "0", "-map_chapters", "0"]
+    argv += ["-map_metadata", f"{plan.main}", "-map_chapters", f"{plan.main}"]
     argv += _video(request, plan, encoder)
     argv += _others(plan)
+    for position, track in enumerate(plan.tracks):
+        for fate in track.fates:
+            for name, value in fate.metadata:
+                argv += [f"-metadata:s:{position}", f"{name}={value}"]
     argv += [*plan.container.options, "-f", plan.container.muxer, f"file:{target}"]
     return argv
 
 
-def _input(media: MediaFile) -> list[str]:
-    return ["-f", media.format, "-protocol_whitelist", "file,pipe", "-i", f"file:{media.path}"]
+def read_argv(path: Path, kind: str) -> list[str]:
+    """List what reads one file, its checksums included, and nothing else."""
+    argv = ["-err_detect", "crccheck", "-f", kind, "-protocol_whitelist", "file,pipe"]
+    return [*argv, "-i", f"file:{path}"]
 
 
 def _video(request: EncodeRequest, plan: Plan, encoder: Encoder | None) -> list[str]:
@@ -49,9 +62,14 @@ def _video(request: EncodeRequest, plan: Plan, encoder: Encoder | None) -> list[
         return []
     argv = ["-c:v", COPY if encoder is None else encoder.name]
     if encoder is not None:
-        argv += encoder.rate_arguments(request.quality, request.bits_per_second)
+        argv += encoder.rate_arguments(plan.crf, request.bits_per_second)
         for position, track in enumerate(plan.video):
-            argv += _picture(position, track.stream, plan.height, encoder)
+            argv += _picture(position, track, plan.height, encoder)
+    for position, track in enumerate(plan.video):
+        for fate in track.fates:
+            for name, value in fate.options:
+                # What is unofficial is the muxer's to write, not an encoder's.
+                argv += ["-strict" if name == "strict" else f"-{name}:v:{position}", value]
     if plan.container.is_quicktime:
         for position, track in enumerate(plan.video):
             if track.codec == "hevc":
@@ -60,8 +78,9 @@ def _video(request: EncodeRequest, plan: Plan, encoder: Encoder | None) -> list[
     return argv
 
 
-def _picture(position: int, stream: Stream, height: int | None, encoder: Encoder) -> list[str]:
-    filters = _sizing(stream, height)
+def _picture(position: int, track: Track, height: int | None, encoder: Encoder) -> list[str]:
+    stream = track.stream
+    filters = filters_of(track, height)
     pixels = encoder.pixel_format(stream.bit_depth)
     if encoder.hardware == "vaapi":
         filters += [f"format={pixels.removesuffix('le')}", "hwupload"]
@@ -70,6 +89,13 @@ def _picture(position: int, stream: Stream, height: int | None, encoder: Encoder
     if filters:
         argv += [f"-filter:v:{position}", ",".join(filters)]
     return argv
+
+
+def filters_of(track: Track, height: int | None) -> list[str]:
+    """List what is done to the pictures: fields first, which scaling would blend."""
+    filters = [each for fate in track.fates for each in fate.filters]
+    filters += _sizing(track.stream, height)
+    return [*filters, *(TONE_MAP for fate in track.fates if fate.tone_map)]
 
 
 def _sizing(stream: Stream, height: int | None) -> list[str]:

@@ -37,6 +37,11 @@ _PRESETS = {
 }
 
 
+def kept_bits(codec: str, bit_depth: int) -> int:
+    """Tell how many bits of a sample are kept; H.264 stays at 8, which everything plays."""
+    return 8 if codec == "h264" else min(bit_depth, 10)
+
+
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """An encoder of ffmpeg's. ``hardware`` is the kind of it, None for software."""
@@ -55,13 +60,13 @@ class Encoder:
         return []
 
     def pixel_format(self, bit_depth: int) -> str:
-        """Name the pixel format it is fed with; H.264 stays at 8 bits, which everything plays."""
-        deep = bit_depth > 8 and self.codec != "h264"
+        """Name the pixel format it is fed with."""
+        deep = kept_bits(self.codec, bit_depth) > 8
         if self.hardware is None:
             return "yuv420p10le" if deep else "yuv420p"
         return "p010le" if deep else "nv12"
 
-    def rate_arguments(self, quality: int | None, bitrate: int | None) -> list[str]:
+    def rate_arguments(self, quality: float | None, bitrate: int | None) -> list[str]:
         """List what sets constant quality (on the codec's crf scale) or bitrate (bits a second)."""
         chosen = (
             self._bitrate(bitrate) if bitrate is not None else self._constant_quality(quality or 0)
@@ -81,7 +86,8 @@ class Encoder:
         extra = ["-gpu", self.device] if self.hardware == "nvenc" and self.device else []
         return [*extra, *modes.get(self.hardware, []), *ceiling]
 
-    def _constant_quality(self, crf: int) -> list[str]:
+    def _constant_quality(self, given: float) -> list[str]:
+        crf = round(given)
         # AV1 drivers count quantizers from 0 to 255, VP9's too; the others as crf does.
         wide = str(min(255, crf * 4)) if self.codec in {"av1", "vp9"} else str(crf)
         match self.hardware:
@@ -104,7 +110,7 @@ class Encoder:
         if self.name == "libsvtav1" and crf == 0:
             # ffmpeg takes its -crf 0 for "not given"; SVT-AV1's own parameter is heard.
             return ["-svtav1-params", "crf=0"]
-        return ["-crf", str(crf)]
+        return ["-crf", f"{given:g}"]
 
 
 def _device_path(device: str) -> str:

@@ -33,11 +33,23 @@ def find_ffmpeg(setting: str | None = None) -> Path:
     found = shutil.which("ffmpeg")
     if found is not None:
         return Path(found).absolute()
+    return companion()
+
+
+def companion() -> Path:
+    """Find the ffmpeg that came along, with which sources and outputs are looked at.
+
+    It has what the one that is set may lack: libvmaf, zscale, every decoder. Without it, as on
+    machines for which there is no wheel, the one on PATH has to do. Raises EncodingError.
+    """
     try:
         import imageio_ffmpeg
 
         return Path(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError):
+        found = shutil.which("ffmpeg")
+        if found is not None:
+            return Path(found).absolute()
         raise EncodingError(
             "There is no ffmpeg: install one, or set HAAS_FFMPEG to its path."
         ) from None

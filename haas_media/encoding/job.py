@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from haas_media.encoding.command import build_argv
+from haas_media.encoding.decoding import (
+    compare,
+    decode,
+    forget_cached,
+    locate,
+    refuse_faulty,
+)
 from haas_media.encoding.errors import EncodingError
-from haas_media.encoding.ffmpeg import find_ffmpeg, list_encoders
-from haas_media.encoding.hardware import Choice, choose_encoder
+from haas_media.encoding.ffmpeg import companion, find_ffmpeg, list_encoders
+from haas_media.encoding.hardware import choose_encoder
 from haas_media.encoding.partial import Partial, sweep_folder
 from haas_media.encoding.paths import refuse_same_file, resolve_input, resolve_output
 from haas_media.encoding.plan import COPY, Plan, input_names, make_plan
 from haas_media.encoding.probe import MediaFile, probe
 from haas_media.encoding.progress import EncodeProgress, ProgressMeter, Tick
+from haas_media.encoding.quality import Found, find_crf, sample_seconds
 from haas_media.encoding.register import noted, sweep_noted
 from haas_media.encoding.report import EncodeReport, StreamReport
 from haas_media.encoding.runner import Finished, run
-from haas_media.encoding.verify import check_output, check_run, warnings_of
+from haas_media.encoding.verify import (
+    check_damage,
+    check_output,
+    check_reading,
+    check_run,
+    may_be_cut,
+    warnings_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from haas_media.encoding.damage import Damage
+    from haas_media.encoding.encoders import Encoder
     from haas_media.encoding.request import EncodeRequest
 
 PROGRESS_INTERVAL = timedelta(seconds=1)
@@ -57,43 +75,140 @@ def encode(
     sweep_noted(register)
     paths = [resolve_input(name) for name in input_names(request)]
     refuse_same_file(target, paths)
-    # Only a decoded frame tells whether a picture is shown turned, which decides its height.
-    inputs = [probe(path, decode_frame=request.height is not None) for path in paths]
+    looks = request.video_codec != COPY and request.deinterlace == "auto"
+    inputs = [probe(path, look_for_fields=looks) for path in paths]
     encoders = list_encoders(binary)
     plan = make_plan(request, inputs, encoders)
     choice = None
     if request.video_codec != COPY:
         choice = choose_encoder(request, binary, encoders, plan.bit_depth)
-    meter = ProgressMeter(plan.duration)
+    encoder = choice.encoder if choice else None
     partial = Partial(target)
+    studio = _Studio(request, plan, partial, ProgressMeter(plan.duration), on_progress)
     with noted(register, partial.identity, target.parent), partial:
-        argv = build_argv(binary, request, plan, choice.encoder if choice else None, partial.path)
-        finished = _run(argv, partial, meter, on_progress)
-        check_run(finished, plan, target)
-        media = check_output(partial.path, plan)
+        found = None
+        if request.target is not None and encoder is not None:
+            found = studio.find_crf(request.target, encoder, binary)
+            plan = replace(plan, crf=found.crf)
+        argv = build_argv(binary, request, plan, encoder, partial.path)
+        finished = studio.encode(argv)
+        check_reading(finished, plan, allow_loss=request.allow_loss)
+        damage = studio.locate(finished.damage, binary)
+        checked = check_run(finished, plan, target, allow_loss=request.allow_loss)
+        media, said = check_output(partial.path, checked)
+        verifying = time.monotonic()
+        copied_damage = studio.verify(media, checked)
+        verified = time.monotonic() - verifying
         _publish(partial, target, on_publish)
     if on_progress is not None:
-        on_progress(meter.complete(finished.last))
-    return _report(target, plan, media, argv, choice, finished, time.monotonic() - started)
-
-
-def _run(
-    argv: list[str],
-    partial: Partial,
-    meter: ProgressMeter,
-    on_progress: Callable[[EncodeProgress], None] | None,
-) -> Finished:
-    def on_tick(tick: Tick) -> None:
-        if on_progress is not None:
-            on_progress(meter.measure(tick))
-
-    return run(
-        argv,
-        on_tick=on_tick,
-        on_wait=partial.touch,
-        interval=PROGRESS_INTERVAL.total_seconds(),
-        keep_open=(partial.descriptor,),
+        on_progress(studio.meter.complete(finished.last))
+    return EncodeReport(
+        output=target,
+        size=media.identity.size,
+        source_size=studio.source_size,
+        duration=timedelta(seconds=media.duration or finished.last.out_time or 0.0),
+        streams=_streams(plan, media),
+        argv=tuple(argv),
+        hardware=encoder.hardware if encoder else None,
+        fallback=choice.fallback if choice else None,
+        elapsed=timedelta(seconds=time.monotonic() - started),
+        warnings=(*plan.warnings, *said, *warnings_of(damage or copied_damage, checked, plan)),
+        notes=(*plan.notes, *([str(found)] if found else [])),
+        quality=found,
+        verify=request.verify,
+        verified=timedelta(seconds=verified),
     )
+
+
+@dataclass(slots=True)
+class _Studio:
+    """One encoding's runs of ffmpeg: what they all need, and what each tells as it goes."""
+
+    request: EncodeRequest
+    plan: Plan
+    partial: Partial
+    meter: ProgressMeter
+    on_progress: Callable[[EncodeProgress], None] | None
+
+    @property
+    def source_size(self) -> int:
+        """The size of all that is read, in bytes."""
+        return sum(media.identity.size for media in self.plan.inputs)
+
+    def find_crf(self, target: float, encoder: Encoder, binary: Path) -> Found:
+        def run_trial(argv: list[str]) -> Finished:
+            seconds = sample_seconds(self.plan)
+            self.meter.begin("finding the quality", until=10, duration=seconds, share=0.2)
+            return self._run(argv)
+
+        programs = (binary, companion())
+        return find_crf(target, self.plan, encoder, programs, self.partial.sample, run_trial)
+
+    def encode(self, argv: list[str]) -> Finished:
+        verifies = 15 if self.request.verify == "full" else 1
+        verifies = 70 if self.request.video_codec == COPY else verifies
+        self.meter.begin("encoding", until=100 - verifies, duration=self.plan.duration)
+        # What will be refused needs no end; but an error in a recording may be just how it begins.
+        stops = not self.request.allow_loss and not may_be_cut(self.plan)
+        finished = self._run(argv, stop_at_damage=stops)
+        self._check_size()
+        return finished
+
+    def locate(self, damage: tuple[Damage, ...], binary: Path) -> tuple[Damage, ...]:
+        """Find the places of what was met; refuse it if it has to be."""
+        if damage:
+            self.meter.begin("looking for damage", until=100, duration=self.plan.duration)
+            damage = locate(self.plan, binary, self._run) or damage
+            check_damage(damage, self.plan, allow_loss=self.request.allow_loss)
+        return damage
+
+    def verify(self, media: MediaFile, plan: Plan) -> tuple[Damage, ...]:
+        """Decode what was copied, whose damage is the source's and returned; in full, all."""
+        full, program = self.request.verify == "full", companion()
+        share = 0.5 if full else 1.0
+        self.meter.begin("verifying", until=100, duration=self.plan.duration, share=share)
+        if full:
+            forget_cached(media.path)
+        copied = [track for track in plan.tracks if track.action == COPY]
+        met = decode(media, plan, copied, program, self._run)
+        check_damage(met, plan, allow_loss=self.request.allow_loss)
+        if full:
+            self.meter.begin("verifying", until=100, duration=self.plan.duration)
+            encoded = [track for track in plan.tracks if track.action != COPY]
+            refuse_faulty(decode(media, plan, encoded, program, self._run))
+            compare(media, plan, program, self._run)
+        return met
+
+    def _run(self, argv: list[str], *, stop_at_damage: bool = False) -> Finished:
+        def on_tick(tick: Tick) -> None:
+            if self.on_progress is not None:
+                self.on_progress(self.meter.measure(tick))
+
+        return run(
+            argv,
+            on_tick=on_tick,
+            on_wait=self._on_wait,
+            interval=PROGRESS_INTERVAL.total_seconds(),
+            keep_open=(self.partial.descriptor,),
+            stop_at_damage=stop_at_damage,
+        )
+
+    def _on_wait(self) -> None:
+        self.partial.touch()
+        self._check_size()
+
+    def _check_size(self) -> None:
+        if not self.request.refuse_larger:
+            return
+        try:
+            size = self.partial.path.stat().st_size
+        except OSError:
+            return
+        if size > self.source_size:
+            raise EncodingError(
+                "The output is larger than its source, which refuse_larger refuses: choose a "
+                "lower quality or another codec, or keep the source."
+            )
 
 
 def _publish(partial: Partial, target: Path, on_publish: Callable[[], None] | None) -> None:
@@ -105,16 +220,8 @@ def _publish(partial: Partial, target: Path, on_publish: Callable[[], None] | No
         ) from error
 
 
-def _report(
-    target: Path,
-    plan: Plan,
-    media: MediaFile,
-    argv: list[str],
-    choice: Choice | None,
-    finished: Finished,
-    elapsed: float,
-) -> EncodeReport:
-    streams = tuple(
+def _streams(plan: Plan, media: MediaFile) -> tuple[StreamReport, ...]:
+    return tuple(
         StreamReport(
             kind=track.kind,
             input=plan.inputs[track.file].path,
@@ -124,15 +231,4 @@ def _report(
             copied=track.action == COPY,
         )
         for track, result in zip(plan.tracks, media.streams, strict=False)
-    )
-    return EncodeReport(
-        output=target,
-        size=media.identity.size,
-        duration=timedelta(seconds=media.duration or finished.last.out_time or 0.0),
-        streams=streams,
-        argv=tuple(argv),
-        hardware=choice.encoder.hardware if choice else None,
-        fallback=choice.fallback if choice else None,
-        elapsed=timedelta(seconds=elapsed),
-        warnings=(*plan.warnings, *warnings_of(finished, media, plan)),
     )

@@ -38,8 +38,8 @@ _OURS = re.compile(r"\..*\.(?P<id>[0-9a-f]{16})\.haas-(?P<kind>partial\.[a-z0-9]
 class Partial:
     """A partial file with its lock, as a context manager that leaves nothing behind.
 
-    ``path`` is for ffmpeg to write; ``descriptor`` the lock, to be handed to ffmpeg; ``identity``
-    what both files' names hold.
+    ``path`` is for ffmpeg to write, ``sample`` for its trials; ``descriptor`` the lock, to be
+    handed to ffmpeg; ``identity`` what the files' names hold.
     """
 
     def __init__(self, target: Path) -> None:
@@ -47,6 +47,7 @@ class Partial:
         self.identity = secrets.token_hex(8)
         suffix = target.suffix.lower()
         self.path = _beside(target, f".{self.identity}.haas-partial{suffix}")
+        self.sample = _beside(target, f".{self.identity}.haas-partial.nut")
         self._lock_path = _beside(target, f".{self.identity}.haas-lock")
         self.descriptor = -1
         self._touched = time.monotonic()
@@ -109,7 +110,7 @@ class Partial:
         os.write(self.descriptor, json.dumps({"machine": _machine(), "pid": os.getpid()}).encode())
 
     def _remove(self, removed: threading.Event | None = None) -> None:
-        for path in (self.path, self._lock_path):
+        for path in (self.path, self.sample, self._lock_path):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         if self.descriptor >= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from haas_media.encoding.containers import (
@@ -12,13 +12,15 @@ from haas_media.encoding.containers import (
     container_of,
 )
 from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.losses import Fate, decide
 from haas_media.encoding.request import CODEC_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from haas_media.encoding.probe import MediaFile, Stream
+    from haas_media.encoding.probe import MediaFile
     from haas_media.encoding.request import EncodeRequest
+    from haas_media.probe.streams import Stream
 
 COPY = "copy"
 
@@ -35,6 +37,7 @@ class Track:
     stream: Stream
     action: str
     codec: str
+    fates: tuple[Fate, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -44,7 +47,11 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An encoding settled to the last stream. ``duration`` is what is expected, in seconds."""
+    """An encoding settled to the last stream.
+
+    ``duration`` is what is expected, in seconds; ``main`` the input whose title and chapters are
+    the output's; ``notes`` say what is converted, ``warnings`` what is lost.
+    """
 
     inputs: tuple[MediaFile, ...]
     tracks: tuple[Track, ...]
@@ -52,6 +59,15 @@ class Plan:
     height: int | None
     duration: float | None
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    main: int = 0
+    crf: float | None = None
+
+    @property
+    def begins(self) -> float:
+        """The first timestamp of all, in seconds after that of its file."""
+        timed = [each.stream.begins for each in self.tracks if each.kind in {"video", "audio"}]
+        return min(timed, default=0.0)
 
     @property
     def video(self) -> tuple[Track, ...]:
@@ -73,7 +89,12 @@ def make_plan(
     ``encoders`` the names that this ffmpeg has. Raises EncodingError with a sentence.
     """
     container = container_of(request.output)
-    warnings: list[str] = []
+    warnings = [
+        f"{media.path.name!r} ends in the middle, after {media.duration or 0.0:.1f} s: it has been "
+        "longer, or is still being written."
+        for media in inputs
+        if media.unfinished
+    ]
     if request.streams is None:
         chosen = [(0, stream) for stream in _worth_taking(inputs[0], container, warnings)]
     else:
@@ -86,10 +107,26 @@ def make_plan(
             f"{CODEC_NAMES[request.video_codec]}: with video_codec 'copy' the rest is taken alone."
         )
     _refuse_bitmaps(chosen, container)
-    tracks = tuple(
+    planned = [
         _track(file, stream, request.video_codec, container, encoders) for file, stream in chosen
+    ]
+    tracks = tuple(
+        replace(
+            track,
+            fates=decide(
+                track.stream,
+                inputs[track.file].facts.get(track.stream.index, ()),
+                request,
+                container,
+                None if track.action == COPY else track.codec,
+            ),
+        )
+        for track in planned
     )
     warnings += _losses(tracks)
+    fates = [fate for track in tracks for fate in track.fates]
+    warnings += [fate.says for fate in fates if fate.says and fate.what == "dropped"]
+    films = [track.file for kind in ("video", "audio") for track in tracks if track.kind == kind]
     return Plan(
         tuple(inputs),
         tracks,
@@ -97,19 +134,25 @@ def make_plan(
         request.height,
         _expected_duration(inputs, tracks),
         tuple(warnings),
+        tuple(fate.note for fate in fates if fate.note),
+        films[0],
+        request.constant_quality,
     )
 
 
 def _worth_taking(media: MediaFile, container: Container, warnings: list[str]) -> list[Stream]:
     taken, left = [], []
     for stream in media.streams:
-        wanted = stream.kind in {"video", "audio", "subtitle"} and not stream.attached_picture
+        wanted = stream.kind in {"video", "audio"} and not stream.attached_picture
+        if stream.kind == "subtitle":
+            wanted = stream.codec in container.subtitles | TEXT_SUBTITLES | BITMAP_SUBTITLES
         if wanted or (stream.kind == "attachment" and container.attachments):
             taken.append(stream)
         elif stream.attached_picture:
             left.append(f"{stream.index} (a picture, not video)")
         else:
-            left.append(f"{stream.index} ({stream.kind})")
+            codec = "" if stream.codec in {"unknown", "none"} else f" {stream.codec}"
+            left.append(f"{stream.index} ({stream.kind}{codec})")
     if left:
         noun = "Stream" if len(left) == 1 else "Streams"
         warnings.append(f"{noun} left out: {', '.join(left)}.")
@@ -222,11 +265,6 @@ def _losses(tracks: tuple[Track, ...]) -> list[str]:
         stream = track.stream
         if track.kind == "subtitle" and stream.codec in {"ass", "ssa"} and track.action != COPY:
             said.append(f"Subtitles {stream.index} lose their styles as {track.codec}.")
-        if track.kind == "video" and track.action == "h264" and stream.hdr:
-            said.append(
-                f"Video {stream.index} is HDR ({stream.hdr}); H.264 at 8 bits shows bands in it. "
-                "HEVC or AV1 keep 10 bits."
-            )
     return said
 
 
@@ -236,7 +274,7 @@ def _expected_duration(inputs: Sequence[MediaFile], tracks: tuple[Track, ...]) -
     A stream that does not tell its own length may be as long as its file.
     """
     lengths = [
-        track.stream.duration or inputs[track.file].duration
+        track.stream.ends or inputs[track.file].duration
         for track in tracks
         if track.kind in {"video", "audio"}
     ]

@@ -1,63 +1,83 @@
-"""What an input holds, read in-process with PyAV."""
+"""What an input is: one record, which the plan is made from and the output's is held against."""
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import itertools
 import os
+import re
 import stat
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+import subprocess
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from haas_media.av_input import Kind, codec_of, is_attached_picture, kind_of, open_input
 from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.facts import (
+    Alpha,
+    Begins,
+    DolbyVision,
+    Fact,
+    HighDynamicRange,
+    Interlaced,
+    Language,
+    Order,
+    Samples,
+    SideData,
+    Statistics,
+    Untimed,
+)
+from haas_media.encoding.ffmpeg import companion, environment
+from haas_media.probe.container import open_input
+from haas_media.probe.streams import Stream, read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from av.container import InputContainer
 
+# Where a picture is, and how long the file, is told by nothing but its clock, which may jump.
+CLOCKED = {"mpegts", "mpeg"}
 _TEXT_FORMATS = {"srt", "ass", "webvtt", "microdvd", "mpsub", "mpl2", "subviewer", "sami", "stl"}
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+# As many pictures as it takes until one is out of order, were they to be.
+_FIRST_PICTURES = 16
+_MOST_REORDERED = 17
+_HDR = {16: "PQ", 18: "HLG"}
+_STATISTICS = re.compile(
+    r"(?i)^((BPS|NUMBER_OF_BYTES|NUMBER_OF_FRAMES|_STATISTICS_\w+?)(-\w+)?|DURATION-\w+)$"
+)
+_DUMPED = re.compile(r"^ *Stream #0:(?P<index>\d+)[^:]*: (?P<kind>\w+): (?P<codec>\w+)")
+_DUMPED_SIDE_DATA = re.compile(r"^      (?P<name>\w[\w ().-]*?)(: |$)")
+_DOLBY_VISION = re.compile(r"DOVI .*profile: (?P<profile>\d+),.* compatibility id: (?P<base>\d+)")
+# Of pictures and packets: what is said elsewhere, and what encoders write for themselves.
+_UNREMARKABLE = {
+    *("SEI_UNREGISTERED", "MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST"),
+    *("DISPLAYMATRIX", "VIDEO_HINT", "GOP_TIMECODE", "PANSCAN", "AFD", "FILM_GRAIN_PARAMS"),
+    *("DOVI_RPU_BUFFER", "DOVI_METADATA", "displaymatrix", "CPB properties"),
+    *("DOVI configuration record", "ICC_PROFILE", "S12M_TIMECODE"),
+}
+# What the stream and its pictures both say, under two names.
+_SAME = {
+    "Mastering Display Metadata": "MASTERING_DISPLAY_METADATA",
+    "Content Light Level Metadata": "CONTENT_LIGHT_LEVEL",
+    "stereo3d": "STEREO3D",
+    "spherical": "SPHERICAL",
+}
+_LARGEST_PAGES = 2 * 65536
+_DUMP_SECONDS = 60
 
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """One stream of a file. ``duration`` is in seconds, ``frame_rate`` in frames a second.
-
-    ``width`` and ``height`` are as stored; ``turned`` says that the picture is shown turned by a
-    quarter, which is known only when the probe was asked to decode a frame.
-    """
-
-    index: int
-    kind: Kind
-    codec: str
-    duration: float | None = None
-    language: str | None = None
-    attached_picture: bool = False
-    width: int = 0
-    height: int = 0
-    bit_depth: int = 8
-    hdr: str | None = None
-    frame_rate: float | None = None
-    turned: bool = False
-    square_pixels: bool = True
-    channels: int = 0
-
-    @property
-    def shown_size(self) -> tuple[int, int]:
-        """Width and height as shown, in pixels."""
-        return (self.height, self.width) if self.turned else (self.width, self.height)
-
-    def describe(self) -> str:
-        """Say in a few words what the stream is."""
-        parts = [f"{self.kind} {self.codec}"]
-        if self.kind == "video" and self.width:
-            parts.append(f"{self.width}x{self.height}")
-        if self.channels:
-            parts.append(f"{self.channels} ch")
-        if self.language and self.language != "und":
-            parts.append(self.language)
-        return " ".join(parts)
+# Windows of a film that are looked at for fields, and how many pictures of each.
+_WINDOWS = (0.1, 0.4, 0.6, 0.85)
+_WINDOW_PICTURES = 30
+_HIGHEST_INTERLACED = 1088
+_FASTEST_INTERLACED = 31
+# Shares of the pictures. What calls itself progressive is believed unless every few fields come
+# twice: fine patterns that move look like fields to idet.
+_NEARLY_ALL = 0.9
+_REPEATED = 0.1
+_ENOUGH_PICTURES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +92,19 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class MediaFile:
-    """A probed file. ``format`` is the demuxer's short name, ``duration`` in seconds."""
+    """What a file is. ``format`` is the demuxer's short name, ``duration`` in seconds.
+
+    ``facts`` are those of each stream, by its index. ``unfinished`` says that the file ends in the
+    middle of something, though it does not tell how long it was to be.
+    """
 
     path: Path
     format: str
     duration: float | None
     streams: tuple[Stream, ...]
     identity: Identity
+    facts: dict[int, tuple[Fact, ...]] = field(default_factory=dict)
+    unfinished: bool = False
 
 
 def identify(path: Path) -> Identity:
@@ -87,22 +113,42 @@ def identify(path: Path) -> Identity:
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def probe(path: Path, *, decode_frame: bool = False) -> MediaFile:
-    """Read which streams a file holds.
+def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
+    """Read what a file is: its streams, and the facts of each.
 
-    With ``decode_frame`` the first picture of each video stream is decoded, which alone tells
-    whether it is shown turned. Raises EncodingError with a sentence.
+    The first pictures of each video stream are decoded; with ``look_for_fields`` also some in the
+    middle, which alone tell whether they are really made of fields. Raises EncodingError.
     """
     identity = _regular_file(path)
     from av.error import FFmpegError
 
     try:
         with open_input(path) as container:
-            start = _matroska_start(container)
-            found = tuple(_stream(raw, start) for raw in container.streams)
-            duration = _container_duration(container, start)
-            name = container.format.name.split(",")[0]
-            turned = _turned_streams(container, found) if decode_frame else frozenset()
+            known = read(container, path)
+            found, duration = list(known.streams), known.duration
+            name = known.container.split(",")[0]
+            dumped = _dump(path, container.format.name)
+            facts: dict[int, tuple[Fact, ...]] = {}
+            looked = False
+            for position, each in enumerate(found):
+                stream = each
+                codec, side_data = dumped.get(stream.index, (None, []))
+                if stream.codec == "unknown" and codec is not None:
+                    stream = found[position] = replace(stream, codec=codec)
+                raw = container.streams[stream.index]
+                facts[stream.index] = (*_facts(stream, raw), *side_data)
+                if stream.kind == "video" and not stream.attached_picture:
+                    pictures = _look(
+                        container, raw, duration if look_for_fields else None, again=looked
+                    )
+                    looked = True
+                    if Untimed() in pictures.facts and stream.codec in {"h264", "hevc"}:
+                        untimed = Untimed(() if look_for_fields else _tail(path, stream.index))
+                        pictures.facts = tuple(
+                            untimed if fact == Untimed() else fact for fact in pictures.facts
+                        )
+                    found[position] = replace(stream, turned=pictures.turned)
+                    facts[stream.index] = _merged(facts[stream.index], pictures.facts)
     except FFmpegError as error:
         raise EncodingError(
             f"{str(path)!r} is not a media file that can be read: it is damaged, incomplete or of "
@@ -112,9 +158,207 @@ def probe(path: Path, *, decode_frame: bool = False) -> MediaFile:
         raise EncodingError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
     if name in _TEXT_FORMATS:
         _check_encoding(path)
-    if turned:
-        found = tuple(replace(each, turned=each.index in turned) for each in found)
-    return MediaFile(path, name, duration, found, identity)
+    unfinished = _is_unfinished(path, name, identity.size)
+    return MediaFile(path, name, duration, tuple(found), identity, facts, unfinished)
+
+
+def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
+    """Tell what the header of a stream says."""
+    if stream.kind in {"video", "audio"}:
+        yield Begins(stream.begins)
+    if stream.language and stream.language != "und":
+        yield Language(stream.language)
+    counted = tuple(name for name in raw.metadata if _STATISTICS.match(name))
+    if counted:
+        yield Statistics(counted)
+    alpha = any(
+        name.lower() == "alpha_mode" and value == "1" for name, value in raw.metadata.items()
+    )
+    pixels = stream.pixel_format or ""
+    if alpha or pixels.startswith(("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya")):
+        yield Alpha()
+    if stream.kind == "video" and not stream.attached_picture and stream.pixel_format:
+        samples = Samples(max(8, stream.bit_depth), _chroma(stream.pixel_format))
+        if samples != Samples(8, "4:2:0"):
+            yield samples
+
+
+def _chroma(pixels: str) -> Literal["4:2:0", "4:2:2", "4:4:4"]:
+    """Tell how much colour a format has: less than 4:2:0, or none, loses nothing as 4:2:0."""
+    import av
+
+    known = av.VideoFormat(pixels)
+    if known.is_rgb:
+        return "4:4:4"
+    width, height = known.chroma_width(4), known.chroma_height(4)
+    if len(known.components) < 3 or width < 2 or height < 4:
+        return "4:2:0"
+    return "4:4:4" if width == 4 else "4:2:2"
+
+
+@dataclass(slots=True)
+class _Pictures:
+    turned: bool = False
+    facts: tuple[Fact, ...] = ()
+
+
+def _look(container: InputContainer, raw: Any, duration: float | None, *, again: bool) -> _Pictures:
+    """Decode the first pictures of a video stream, and some later ones if its length is given.
+
+    ``again`` says that the file has been read from already, which a bare stream cannot be twice.
+    """
+    from av.error import FFmpegError
+
+    found = _Pictures()
+    facts: list[Fact] = []
+    frames: list[Any] = []
+    try:
+        if again:
+            container.seek(0)
+        frames += itertools.islice(container.decode(raw), _FIRST_PICTURES)
+    except (FFmpegError, OSError, IndexError):
+        pass  # a damaged beginning: ffmpeg will say so
+    if frames:
+        first = frames[0]
+        found.turned = getattr(first, "rotation", 0) % 180 == 90
+        transfer = _HDR.get(int(first.color_trc)) or _HDR.get(raw.codec_context.color_trc)
+        if transfer is not None:
+            facts.append(HighDynamicRange(transfer))  # type: ignore[arg-type]
+        names = dict.fromkeys(side.type.name for frame in frames for side in frame.side_data)
+        facts += [SideData(name) for name in names if name not in _UNREMARKABLE]
+        times = [frame.pts for frame in frames]
+        if None in times or any(one > other for one, other in itertools.pairwise(times)):
+            facts.append(Untimed())
+    order = raw.codec_context.field_order
+    said = order in {2, 3, 4, 5} or any(frame.interlaced_frame for frame in frames)
+    interlaced = _fields(container, raw, said, "bff" if order in {3, 5} else "tff", duration)
+    found.facts = (*facts, *([interlaced] if interlaced else []))
+    return found
+
+
+def _fields(
+    container: InputContainer, raw: Any, said: bool, order: Order, duration: float | None
+) -> Interlaced | None:
+    """Tell whether pictures are made of fields: by what they say, and by looking at some."""
+    context, rate = raw.codec_context, raw.average_rate
+    possible = context.height <= _HIGHEST_INTERLACED and (rate or 0) <= _FASTEST_INTERLACED
+    counted = _count_fields(container, raw, duration) if duration and (said or possible) else {}
+    seen = sum(value for name, value in counted.items() if name.startswith("repeated."))
+    if seen >= _ENOUGH_PICTURES:
+        if min(counted["repeated.top"], counted["repeated.bottom"]) >= _REPEATED * seen:
+            first: Order = "bff" if counted["multiple.bff"] > counted["multiple.tff"] else "tff"
+            return Interlaced(first, "telecine", said)
+        if said and counted["multiple.progressive"] >= _NEARLY_ALL * seen:
+            return Interlaced(order, "flagged")
+    return Interlaced(order) if said else None
+
+
+def _count_fields(container: InputContainer, raw: Any, duration: float) -> dict[str, float]:
+    """Count with ffmpeg's ``idet`` how many pictures of some windows are combed."""
+    import av
+    from av.error import FFmpegError
+
+    counted: dict[str, float] = {}
+    for share in _WINDOWS:
+        graph = av.filter.Graph()
+        source, idet = graph.add_buffer(template=raw), graph.add("idet", "rep_thres=1.5")
+        sink = graph.add("buffersink")
+        source.link_to(idet)
+        idet.link_to(sink)
+        last: dict[str, str] = {}
+        try:
+            graph.configure()
+            container.seek(int(duration * share * 1_000_000 + (container.start_time or 0)))
+            for frame in itertools.islice(container.decode(raw), _WINDOW_PICTURES):
+                graph.push(frame)
+                try:
+                    last = graph.pull().metadata
+                except (av.error.BlockingIOError, av.error.EOFError):
+                    continue
+        except (FFmpegError, OSError, ValueError, IndexError):
+            continue  # it cannot be sought in, or is damaged there, which may show a new stream
+        for name, value in last.items():
+            known = name.removeprefix("lavfi.idet.")
+            if known.startswith(("repeated.", "multiple.")) and "current" not in known:
+                counted[known] = counted.get(known, 0.0) + float(value)
+    return counted
+
+
+def _tail(path: Path, index: int) -> tuple[tuple[int, int], ...]:
+    """Decode the end of a stream, which alone tells in which order its last pictures are shown."""
+    from av.error import FFmpegError
+
+    shown: list[int] = []
+    total, recent = 0, collections.deque[list[Any]]([[]], maxlen=2)
+    with contextlib.suppress(FFmpegError, IndexError), open_input(path) as container:
+        raw = container.streams[index]
+        for packet in container.demux(raw):
+            if packet.is_keyframe and packet.size:
+                recent.append([])
+            if packet.size:
+                packet.pts = packet.dts = total
+                recent[-1].append(packet)
+                total += 1
+        decoder: Any = raw.codec_context
+        for packet in (*itertools.chain.from_iterable(recent), None):
+            shown += [frame.pts for frame in decoder.decode(packet)]
+    places = {number: place for place, number in enumerate(shown)}
+    numbers = range(max(1, total - _MOST_REORDERED), total)
+    if not all(number in places and number - 1 in places for number in numbers):
+        return ()
+    return tuple((number, places[number] - places[number - 1]) for number in numbers)
+
+
+def _merged(stream: tuple[Fact, ...], pictures: tuple[Fact, ...]) -> tuple[Fact, ...]:
+    return (*stream, *(fact for fact in pictures if fact not in stream))
+
+
+def _dump(path: Path, kinds: str) -> dict[int, tuple[str, list[Fact]]]:
+    """Have ffmpeg tell what PyAV does not: the codec and the side data of each stream."""
+    try:
+        argv = [str(companion()), "-hide_banner", "-nostdin", "-f", kinds.split(",")[0]]
+        argv += ["-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
+        said = subprocess.run(
+            argv, capture_output=True, check=False, timeout=_DUMP_SECONDS, env=environment()
+        ).stderr
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    streams: dict[int, tuple[str, list[Fact]]] = {}
+    facts: list[Fact] = []
+    for line in said.decode(errors="replace").splitlines():
+        if stream := _DUMPED.match(line):
+            facts = []
+            streams[int(stream["index"])] = (stream["codec"], facts)
+        elif dolby := _DOLBY_VISION.search(line):
+            # Without one, as profile 5 has it, what a decoder gives is green and purple.
+            facts.append(DolbyVision(int(dolby["profile"]), fallback=dolby["base"] != "0"))
+        elif (side := _DUMPED_SIDE_DATA.match(line)) and side["name"] not in _UNREMARKABLE:
+            name = _SAME.get(side["name"])
+            facts += [SideData(name)] if name else []
+    return streams
+
+
+def _is_unfinished(path: Path, name: str, size: int) -> bool:
+    """Tell whether a file ends in the middle, of those kinds that do not tell their length."""
+    with path.open("rb") as file:
+        head = file.read(1024)
+        file.seek(max(0, size - _LARGEST_PAGES))
+        tail = file.read()
+        match name:
+            case "mpegts":
+                starts = ((0, 188), (4, 192), (0, 204))
+                steps = [step for at, step in starts if head[at::step][:4] == b"GGGG"]
+                return bool(steps) and size % steps[0] != 0
+            case "flv":  # each tag ends with its size
+                last = int.from_bytes(tail[-4:])
+                file.seek(max(0, size - 4 - last + 1))
+                return int.from_bytes(file.read(3)) != last - 11
+            case "ogg":
+                page = tail[tail.rfind(b"OggS") :]
+                segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
+                whole = len(page) >= 27 + len(segments) + sum(segments)
+                return not (segments and whole and page[5] & 4)  # the mark of a stream's end
+    return False
 
 
 def _regular_file(path: Path) -> Identity:
@@ -145,74 +389,3 @@ def _check_encoding(path: Path) -> None:
             f"The subtitles in {str(path)!r} are not in UTF-8: convert them first, for example "
             "with iconv."
         ) from None
-
-
-def _matroska_start(container: InputContainer) -> float:
-    """Tell at how many seconds a Matroska file begins, which its durations include.
-
-    They are the moments at which its last packets end.
-    """
-    if not container.format.name.startswith("matroska"):
-        return 0.0
-    return max(0, container.start_time or 0) / 1_000_000
-
-
-def _container_duration(container: InputContainer, start: float) -> float | None:
-    if container.duration is None or container.duration <= 0:
-        return None
-    seconds = container.duration / 1_000_000 - start
-    return seconds if seconds > 0 else None
-
-
-def _stream(raw: Any, start: float) -> Stream:
-    context = raw.codec_context
-    kind = kind_of(raw)
-    metadata = raw.metadata
-    common: dict[str, Any] = {
-        "index": raw.index,
-        "kind": kind,
-        "codec": codec_of(raw) or "unknown",
-        "duration": _stream_duration(raw, metadata, start),
-        "language": metadata.get("language"),
-    }
-    if context is not None and kind == "video":
-        pixels = context.format
-        rate = raw.average_rate
-        common |= {
-            "attached_picture": is_attached_picture(raw),
-            "width": context.width,
-            "height": context.height,
-            "bit_depth": max((part.bits for part in pixels.components), default=8) if pixels else 8,
-            "hdr": _HDR_TRANSFERS.get(context.color_trc),
-            "frame_rate": float(rate) if rate else None,
-            "square_pixels": raw.sample_aspect_ratio in (None, 0, 1),
-        }
-    elif context is not None and kind == "audio":
-        common["channels"] = context.channels
-    return Stream(**common)
-
-
-def _stream_duration(raw: Any, metadata: dict[str, str], start: float) -> float | None:
-    if raw.duration is not None and raw.duration > 0 and raw.time_base:
-        return float(raw.duration * raw.time_base)
-    # Matroska keeps it in a tag, 01:02:03.456000000, whose name may end in a language.
-    tag = next((value for name, value in metadata.items() if name.startswith("DURATION")), "")
-    try:
-        hours, minutes, seconds = (float(part) for part in tag.split(":"))
-    except ValueError:
-        return None
-    end = hours * 3600 + minutes * 60 + seconds
-    return end - start if end > start else None
-
-
-def _turned_streams(container: InputContainer, found: tuple[Stream, ...]) -> frozenset[int]:
-    turned = set()
-    for stream in found:
-        if stream.kind != "video" or stream.attached_picture:
-            continue
-        container.seek(0)
-        for frame in container.decode(container.streams[stream.index]):
-            if getattr(frame, "rotation", 0) % 180 == 90:
-                turned.add(stream.index)
-            break
-    return frozenset(turned)

@@ -21,6 +21,7 @@ class Tick:
 class EncodeProgress:
     """How far an encoding is.
 
+    ``phase`` is what is being done: finding the quality, encoding, looking for damage, verifying.
     ``percent`` is from 0 to 100 and never falls; 100 is told only once the output is in its place.
     ``out_time`` is how much of the media is done, ``speed`` how many seconds of it are done in a
     second, ``remaining`` the time it will still take, where both can be known.
@@ -32,6 +33,7 @@ class EncodeProgress:
     remaining: timedelta | None = None
     frame: int | None = None
     fps: float | None = None
+    phase: str = "encoding"
 
 
 class TickParser:
@@ -66,16 +68,33 @@ class ProgressMeter:
 
     def __init__(self, duration: float | None) -> None:
         self._duration = duration
+        self._phase = "encoding"
+        self._since, self._until, self._is_last = 0.0, 100.0, True
         self._percent = 0.0
         self._out_time = 0.0
+
+    def begin(
+        self, phase: str, until: float, duration: float | None = None, *, share: float = 1.0
+    ) -> None:
+        """Begin a phase that lasts until so many percent of all are done.
+
+        ``duration`` is how much of the media it works through, in seconds. Of a phase of several
+        steps, whose number nobody knows, this one is a ``share`` of what is left.
+        """
+        self._phase, self._since = phase, self._percent
+        self._until = self._percent + (until - self._percent) * share
+        self._is_last = share == 1
+        self._duration, self._out_time = duration, 0.0
 
     def measure(self, tick: Tick) -> EncodeProgress:
         """Tell how far it is. Below 100 until the output has been checked and is in its place."""
         self._out_time = max(self._out_time, tick.out_time or 0.0)
         remaining = None
         if self._duration:
-            self._percent = max(self._percent, min(99.9, 100 * self._out_time / self._duration))
-            if tick.speed:
+            done = min(1.0, self._out_time / self._duration)
+            here = self._since + (self._until - self._since) * done
+            self._percent = max(self._percent, min(99.9, here))
+            if tick.speed and self._is_last:
                 left = max(0.0, self._duration - self._out_time) / tick.speed
                 remaining = timedelta(seconds=round(left))
         return EncodeProgress(
@@ -85,6 +104,7 @@ class ProgressMeter:
             remaining=remaining,
             frame=tick.frame,
             fps=tick.fps,
+            phase=self._phase,
         )
 
     def complete(self, tick: Tick) -> EncodeProgress:

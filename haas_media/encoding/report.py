@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from haas_media.markdown import Report, escaped
+from haas_media.wording import clean_text
+
 if TYPE_CHECKING:
-    from datetime import timedelta
     from pathlib import Path
+
+    from haas_media.encoding.quality import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +29,16 @@ class StreamReport:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodeReport:
+class EncodeReport(Report):
     """What an encoding did.
 
-    ``size`` in bytes; ``argv`` the command that was run; ``hardware`` what encoded, None for
-    software; ``fallback`` why it was not the hardware that was asked for.
+    ``size`` and ``source_size`` in bytes; ``argv`` the command that was run; ``hardware`` what
+    encoded, None for software; ``fallback`` why it was not the hardware that was asked for;
+    ``notes`` say what was done on purpose, ``warnings`` what was lost; ``quality`` how the crf
+    was found; ``verified`` how long verifying took.
     """
+
+    heading = "Encoding"
 
     output: Path
     size: int
@@ -40,6 +49,20 @@ class EncodeReport:
     fallback: str | None
     elapsed: timedelta
     warnings: tuple[str, ...]
+    source_size: int = 0
+    notes: tuple[str, ...] = ()
+    quality: Found | None = None
+    verify: str = "quick"
+    verified: timedelta = timedelta(0)
+
+    @property
+    def compared(self) -> str | None:
+        """Say how large it is beside its source."""
+        if not self.source_size:
+            return None
+        change = round(100 * (1 - self.size / self.source_size))
+        than = f"{'smaller' if self.size <= self.source_size else 'larger'} than its source"
+        return f"{abs(change)} % {than} of {_size(self.source_size)}"
 
     def counts(self) -> dict[str, int]:
         """Count what was done, by name."""
@@ -66,61 +89,35 @@ class EncodeReport:
             for position, stream in enumerate(self.streams)
         ]
 
-    def to_json(self) -> dict[str, Any]:
-        """Give everything as plain data."""
-        return {
-            "output": str(self.output),
-            "size": self.size,
-            "duration": self.duration.total_seconds(),
-            "elapsed": self.elapsed.total_seconds(),
-            "hardware": self.hardware,
-            "fallback": self.fallback,
-            "warnings": list(self.warnings),
-            "streams": self.table(),
-            "argv": list(self.argv),
-        }
+    def summary(self) -> str:
+        """Say in a sentence what was done."""
+        size = f", {self.compared}" if self.compared else ""
+        return f"Encoded {self.output.name} in {_clock(self.elapsed)}{size}."
 
-    def to_markdown(self) -> str:
-        """Write the report as a page."""
+    def before_table(self) -> list[str]:
+        """Say how large and long it is, and what there is to know of it."""
         speed = self.duration / self.elapsed if self.elapsed else 0.0
-        lines = [
-            f"# {_inline(self.output.name)}",
-            "",
-            f"{_size(self.size)}, {_clock(self.duration)} long, encoded in {_clock(self.elapsed)} "
-            f"({speed:.1f} times real time) {self._with_what()}.",
-            "",
+        how = f"by {self.hardware}" if self.hardware else "in software"
+        long = f"{_size(self.size)}, {_clock(self.duration)} long"
+        said = [
+            f"{long}, {speed:.1f} times real time, {how}.",
+            *([self.fallback] if self.fallback else []),
+            *(*self.warnings, *self.notes),
         ]
-        said = ([self.fallback] if self.fallback else []) + list(self.warnings)
-        if said:
-            lines += [*(f"- {_inline(sentence)}" for sentence in said), ""]
-        lines += ["| # | kind | from | was | is |", "|---|---|---|---|---|"]
-        for row in self.table():
-            lines.append("| " + " | ".join(_inline(str(cell)) for cell in row.values()) + " |")
-        lines += ["", "The command:", "", *_fenced(shlex.join(self.argv)), ""]
-        return "\n".join(lines)
+        if self.verified:
+            said.append(f"Verified ({self.verify}) in {_clock(self.verified)}.")
+        return [f"- {escaped(sentence)}" for sentence in said]
 
-    def _with_what(self) -> str:
-        return f"by {self.hardware}" if self.hardware else "in software"
-
-
-def _inline(text: str) -> str:
-    """Keep names from being read as Markdown."""
-    plain = printable(text).replace("\n", "⏎")
-    for character in "\\`*_|<>[]#":
-        plain = plain.replace(character, "\\" + character)
-    return plain
-
-
-def printable(text: str) -> str:
-    """Replace what is not Unicode in an old file name."""
-    return text.encode("utf-8", "replace").decode()
+    def after_table(self) -> list[str]:
+        """Show the command."""
+        return ["", "The command:", "", *_fenced(shlex.join(self.argv))]
 
 
 def _fenced(text: str) -> list[str]:
     fence = "```"
     while fence in text:
         fence += "`"
-    return [fence + "sh", printable(text), fence]
+    return [fence + "sh", clean_text(text), fence]
 
 
 def _size(size: float) -> str:

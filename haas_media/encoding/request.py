@@ -9,6 +9,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
+    StrictFloat,
     StrictInt,
     StrictStr,
     field_validator,
@@ -20,12 +22,20 @@ from haas_media.encoding.containers import container_of
 VideoCodec = Literal["h264", "hevc", "av1", "vp9", "copy"]
 Resolution = Literal["source", "480p", "720p", "1080p", "2160p"]
 HardwareAcceleration = Literal["none", "auto", "nvenc", "qsv", "vaapi", "amf", "videotoolbox"]
+Deinterlace = Literal["auto", "always", "never"]
+Hdr = Literal["auto", "keep", "tonemap", "refuse"]
+Verify = Literal["quick", "full"]
+Quality = Literal["visually lossless", "good", "small"] | StrictInt | StrictFloat
 
 CODEC_NAMES = {"h264": "H.264", "hevc": "HEVC", "av1": "AV1", "vp9": "VP9"}
 
 # Bounds and defaults on the scale of the software encoder (x264, x265, SVT-AV1, libvpx).
 CRF_RANGE = {"h264": (0, 51), "hevc": (0, 51), "av1": (0, 63), "vp9": (0, 63)}
 DEFAULT_CRF = {"h264": 20, "hevc": 22, "av1": 30, "vp9": 31}
+
+# In VMAF, which is from 0 to 100.
+TARGETS = {"visually lossless": 96.0, "good": 93.0, "small": 88.0}
+TARGET_RANGE = (60, 99)
 
 # Bits per second. Above: H.264 and HEVC at their highest level; SVT-AV1 takes 100 Mbit/s at most.
 BITRATE_RANGE = {
@@ -34,7 +44,7 @@ BITRATE_RANGE = {
     "av1": (50_000, 100_000_000),
     "vp9": (50_000, 240_000_000),
 }
-_BITRATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM]?)(?:bit/s|bps|b/s)?")
+_BITRATE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*([kKmM]?)(?:bit/s|bps|b/s)?")
 _DEVICE = re.compile(r"\d{1,2}|/dev/dri/(?:renderD|card)\d+")
 
 PathText = Annotated[StrictStr, Field(min_length=1)]
@@ -92,6 +102,12 @@ class EncodeRequest(BaseModel):
         title="Video bitrate",
         description="Bits per second, or text such as 2500k or 4M. Or give a CRF.",
     )
+    quality: Quality | None = Field(
+        default=None,
+        title="Quality",
+        description="What it shall look like: visually lossless, good or small, or a VMAF from "
+        "60 to 99. The CRF for it is found on samples. Instead of a CRF or a bitrate.",
+    )
     resolution: Resolution = Field(
         default="source",
         title="Resolution",
@@ -106,6 +122,35 @@ class EncodeRequest(BaseModel):
         default=None,
         title="Device",
         description="Which GPU: its number, or a device such as /dev/dri/renderD128.",
+    )
+    deinterlace: Deinterlace = Field(
+        default="auto",
+        title="Deinterlace",
+        description="auto: video that is interlaced or telecined; always; never: it is coded as it "
+        "is.",
+    )
+    hdr: Hdr = Field(
+        default="auto",
+        title="HDR",
+        description="auto: kept where codec and depth can, else tone-mapped; keep: even where it "
+        "shows bands; tonemap: always; refuse: fail where it cannot be kept.",
+    )
+    allow_loss: StrictBool = Field(
+        default=False,
+        title="Allow loss",
+        description="Encode a damaged source too, or Dolby Vision that has no fallback; the report "
+        "says what was lost and where.",
+    )
+    refuse_larger: StrictBool = Field(
+        default=False,
+        title="Refuse a larger output",
+        description="Fail, as soon as it shows, when the output is larger than its source.",
+    )
+    verify: Verify = Field(
+        default="quick",
+        title="Verify",
+        description="quick: lengths, properties, and whatever was copied is decoded; full: all of "
+        "the output is decoded from the disk and compared with the source at some points.",
     )
 
     @field_validator("source", "output")
@@ -178,6 +223,9 @@ class EncodeRequest(BaseModel):
         given: dict[str, Any] = {
             "crf": self.crf,
             "video_bitrate": self.video_bitrate,
+            "quality": self.quality,
+            "deinterlace": None if self.deinterlace == "auto" else self.deinterlace,
+            "hdr": "tonemap" if self.hdr == "tonemap" else None,
             "resolution": None if self.resolution == "source" else self.resolution,
             "hardware_acceleration": (
                 None if self.hardware_acceleration == "none" else self.hardware_acceleration
@@ -194,6 +242,8 @@ class EncodeRequest(BaseModel):
         name = CODEC_NAMES[codec]
         if self.crf is not None and self.video_bitrate is not None:
             raise ValueError("Give either crf or video_bitrate, not both.")
+        if self.quality is not None:
+            self._check_quality(self.quality)
         if self.crf is not None:
             low, high = CRF_RANGE[codec]
             if not low <= self.crf <= high:
@@ -213,13 +263,36 @@ class EncodeRequest(BaseModel):
                 f"{container.name} does not hold {name}: choose {held} or another ending."
             )
 
+    def _check_quality(self, quality: str | float) -> None:
+        if self.crf is not None or self.video_bitrate is not None:
+            given = "crf" if self.crf is not None else "video_bitrate"
+            raise ValueError(f"Give either quality or {given}, not both: quality finds the crf.")
+        low, high = TARGET_RANGE
+        if not isinstance(quality, str) and not low <= quality <= high:
+            raise ValueError(
+                f"quality is 'visually lossless', 'good', 'small' or a VMAF from {low} to {high}, "
+                f"not {quality:g}."
+            )
+        if self.hardware_acceleration != "none":
+            raise ValueError(
+                "quality is found for software encoders only, which are better at it: set "
+                "hardware_acceleration to 'none', or give a crf or video_bitrate."
+            )
+
+    @property
+    def target(self) -> float | None:
+        """The VMAF that is asked for, if one is."""
+        if isinstance(self.quality, str):
+            return TARGETS[self.quality]
+        return None if self.quality is None else float(self.quality)
+
     @property
     def bits_per_second(self) -> int | None:
         """The video bitrate in bits per second, if one was given."""
         return None if self.video_bitrate is None else _bits_per_second(self.video_bitrate)
 
     @property
-    def quality(self) -> int | None:
+    def constant_quality(self) -> int | None:
         """The crf to encode with; None when a bitrate is given or video is copied."""
         if self.video_codec == "copy" or self.video_bitrate is not None:
             return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from haas_media.encoding.damage import Damage, DamageFinder
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.ffmpeg import environment
 from haas_media.encoding.progress import Tick, TickParser
@@ -32,6 +34,8 @@ _GUARD = Path(__file__).with_name("guard.py")
 _FIRST_MESSAGES = 20
 _LAST_MESSAGES = 40
 _LONGEST_LINE = 2000
+_SCORE = re.compile(r"^\[(Parsed_libvmaf_|psnr@)\d+ ")
+_MOST_SCORES = 8
 # Until the guard has killed and reaped; after that it is done from here. A guard that has not said
 # yet whom it guards is still starting.
 _GUARD_SECONDS = 0.4
@@ -43,14 +47,15 @@ _STOP_SECONDS = 5.0
 class Finished:
     """How a run of ffmpeg ended.
 
-    ``last`` is its last progress, ``messages`` the beginning and the end of its log, ``lines`` how
-    long that was in all.
+    ``last`` is its last progress, ``messages`` the beginning and the end of its warnings and
+    errors, ``damage`` what it met in what it read, ``scores`` what filters have measured.
     """
 
     returncode: int
     last: Tick
     messages: tuple[str, ...]
-    lines: int = 0
+    damage: tuple[Damage, ...] = ()
+    scores: tuple[str, ...] = ()
 
 
 def run(
@@ -61,13 +66,14 @@ def run(
     interval: float = 1.0,
     keep_open: Sequence[int] = (),
     timeout: float | None = None,
+    stop_at_damage: bool = False,
 ) -> Finished:
     """Run ffmpeg and wait for its end.
 
     ``on_tick`` is called in this thread, at most every ``interval`` seconds and only when there is
     something new; ``on_wait`` every ``interval`` seconds whatever happens. ``keep_open`` are file
     descriptors that stay open until ffmpeg is gone, even when this process is not there any more.
-    After ``timeout`` seconds ffmpeg is killed.
+    After ``timeout`` seconds ffmpeg is killed; with ``stop_at_damage`` also when it has met some.
 
     Raises EncodingError when it cannot be started or takes too long. Whatever interrupts the call
     (KeyboardInterrupt, a signal handler's exception, one of ``on_tick``) kills ffmpeg first.
@@ -80,15 +86,17 @@ def run(
         while not supervised.wait(interval):
             if deadline is not None and time.monotonic() > deadline:
                 raise EncodingError(f"ffmpeg did not answer within {timeout:g} s.")
+            if stop_at_damage and supervised.damaged:
+                break
             if on_wait is not None:
                 on_wait()
             tick = supervised.latest
             if on_tick is not None and tick is not None and tick is not told:
                 told = tick
                 on_tick(tick)
-        return supervised.result()
     finally:
         supervised.stop()
+    return supervised.result()
 
 
 class _Supervised:
@@ -125,6 +133,10 @@ class _Supervised:
             os.close(self._wake_writer)
             os.close(self._wake_reader)
 
+    @property
+    def damaged(self) -> bool:
+        return bool(self._log.damage.found)
+
     def result(self) -> Finished:
         if self._error is not None:
             if isinstance(self._error, OSError):
@@ -133,7 +145,10 @@ class _Supervised:
                 ) from self._error
             raise self._error
         returncode = -1 if self._returncode is None else self._returncode
-        return Finished(returncode, self.latest or Tick(), self._log.kept(), self._log.lines)
+        log = self._log
+        return Finished(
+            returncode, self.latest or Tick(), log.kept(), tuple(log.damage.found), log.scores
+        )
 
     def _supervise(self) -> None:
         try:
@@ -209,19 +224,23 @@ class _Supervised:
 
 
 class _Log:
-    """Keeps the beginning and the end of a log, however long it is.
+    """Keeps the beginning and the end of the errors and warnings of a log, however long it is.
 
     And what it says of an input as a whole, which comes once or twice, in between thousands of
     lines about single frames.
     """
 
     def __init__(self) -> None:
-        self.lines = 0
+        self.damage = DamageFinder()
+        self.scores: tuple[str, ...] = ()
         self._first: list[str] = []
         self._last: deque[str] = deque(maxlen=_LAST_MESSAGES)
 
     def take(self, line: str) -> None:
-        self.lines += 1
+        if _SCORE.match(line):
+            self.scores = (*self.scores, line)[-_MOST_SCORES:]
+        if not self.damage.take(line):
+            return
         most = _FIRST_MESSAGES * (2 if line.startswith("[in#") else 1)
         if len(self._first) < most:
             self._first.append(line)

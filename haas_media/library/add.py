@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
 from haas_media.catalog.models import Movie, Show
-from haas_media.catalog.titles import store_movie, store_show
-from haas_media.library.files import release_files
+from haas_media.catalog.store_titles import store_movie, store_show
+from haas_media.library import TitleKind, TitleReport, TitleUnknown, check_title, named
 from haas_media.library.people import PeopleReport, fetch_people_of_titles
-from haas_media.library.reports import markdown_list, markdown_table, plain_json
-from haas_media.library.titles import (
-    TitleKind,
-    TitleUnknown,
-    check_title,
-    listener,
-    named,
-)
-from haas_media.progress import OnProgress, Progress
+from haas_media.library.remove import release_files
+from haas_media.markdown import markdown_list
+from haas_media.progress import OnProgress, PhasedProgress
 from haas_media.providers.records import Gone, MovieRecord, ProviderUnreachable, SeasonRecord
 from haas_media.wording import counted, counted_people
 
@@ -31,17 +25,15 @@ if TYPE_CHECKING:
     from haas_media.providers.records import Provider, ShowRecord
 
 # Titles count for this much of the progress, people for the rest, as in a scan.
-_TITLE_SHARE = 0.7
+_PHASES = {"title": (0.0, 0.7), "people": (0.7, 1.0)}
 
 
 @dataclass(frozen=True, slots=True)
-class AddReport:
+class AddReport(TitleReport):
     """What was added. ``files`` are those that wait for the next scan to belong to it again."""
 
-    kind: TitleKind
-    tmdb_id: int
-    title: str
-    year: int | None
+    heading = "Added to the library"
+
     new: bool
     seasons: int = 0
     episodes: int = 0
@@ -67,7 +59,7 @@ class AddReport:
     def summary(self) -> str:
         """Say in a sentence what was done."""
         did = "Added" if self.new else "Renewed"
-        parts = [named(self.kind, self.tmdb_id, self.title, self.year)]
+        parts = [self.named]
         if self.kind == "tv":
             parts += [counted(self.seasons, "season"), counted(self.episodes, "episode")]
         parts += [
@@ -77,24 +69,12 @@ class AddReport:
         asked = counted(self.requests, "request")
         return f"{did} {', '.join(parts)}; {asked} in {self.duration:.1f} s."
 
-    def table(self) -> list[dict[str, Any]]:
-        """Return one row."""
-        title = f"{self.title} ({self.year})" if self.year else self.title
-        return [{"title": title, "kind": self.kind, "tmdb_id": self.tmdb_id, **self.counts()}]
-
-    def to_markdown(self) -> str:
-        """Return the report as Markdown, for an artifact or a terminal."""
+    def after_table(self) -> list[str]:
+        """Say what the next scan will do."""
         later = [str(person_id) for person_id in self.people.unreachable]
-        lines = ["# Added to the library", "", self.summary(), "", *markdown_table(self.table())]
-        if self.files:
-            files = counted(self.files, "file waits", "files wait")
-            lines += ["", f"{files} for the next scan to belong to it again."]
-        lines += markdown_list("People whose details the next scan reads", later)
-        return "\n".join(lines) + "\n"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON takes it."""
-        return plain_json(self)
+        files = counted(self.files, "file waits", "files wait")
+        waits = ["", f"{files} for the next scan to belong to it again."] if self.files else []
+        return waits + markdown_list("People whose details the next scan reads", later)
 
 
 def add_to_library(
@@ -110,13 +90,6 @@ def add_to_library(
     Doing so again renews what is there. Nothing is written before all of the title has been read,
     and then in one transaction; the details of people follow, as far as they can be had.
 
-    Args:
-        catalog: an open catalog.
-        provider: whom to ask.
-        kind: of title.
-        tmdb_id: its id at TMDb.
-        on_progress: told after each request's worth of work.
-
     Raises:
         ValueError: kind or id cannot be one.
         TitleUnknown: TMDb has no such title.
@@ -126,9 +99,9 @@ def add_to_library(
     """
     check_title(kind, tmdb_id)
     started, requests = time.monotonic(), provider.requests_made
-    tell = listener(on_progress)
+    progress = PhasedProgress(on_progress, _PHASES, every=0)
     try:
-        record, seasons = _read(provider, kind, tmdb_id, tell)
+        record, seasons = _read(provider, kind, tmdb_id, progress)
     except Gone:
         raise TitleUnknown(
             f"TMDb has no {named(kind, tmdb_id)}. Look it up on www.themoviedb.org: its page's "
@@ -141,7 +114,14 @@ def add_to_library(
         ) from away
     new, title_id = catalog.write(lambda session: _store(session, record, seasons))
     files = release_files(catalog, kind, tmdb_id)
-    people = _add_people(catalog, provider, kind, title_id, tell)
+    people = fetch_people_of_titles(
+        catalog,
+        provider,
+        [title_id] if kind == "movie" else [],
+        [title_id] if kind == "tv" else [],
+        on_progress=lambda done: progress.report("people", done.fraction, done.current),
+    )
+    progress.finish()
     everyone = [*record.credits, *(c for s in seasons for e in s.episodes for c in e.credits)]
     return AddReport(
         kind=kind,
@@ -160,17 +140,17 @@ def add_to_library(
 
 
 def _read(
-    provider: Provider, kind: TitleKind, tmdb_id: int, tell: OnProgress
+    provider: Provider, kind: TitleKind, tmdb_id: int, progress: PhasedProgress
 ) -> tuple[MovieRecord | ShowRecord, list[SeasonRecord]]:
     if kind == "movie":
         movie = provider.movie(tmdb_id)
-        tell(Progress(_TITLE_SHARE, movie.title, phase="title"))
+        progress.report("title", 1.0, movie.title)
         return movie, []
     show = provider.show(tmdb_id)
     seasons = []
     for done, number in enumerate(show.season_numbers, 1):
-        share = _TITLE_SHARE * done / (len(show.season_numbers) + 1)
-        tell(Progress(share, f"{show.title}, season {number}", phase="title"))
+        share = done / (len(show.season_numbers) + 1)
+        progress.report("title", share, f"{show.title}, season {number}")
         season = read_season(provider, tmdb_id, number)
         if season is not None:
             seasons.append(season)
@@ -188,25 +168,16 @@ def read_season(provider: Provider, tmdb_id: int, number: int) -> SeasonRecord |
 def _store(
     session: Session, record: MovieRecord | ShowRecord, seasons: list[SeasonRecord]
 ) -> tuple[bool, int]:
-    """Return whether the title is new, and its row."""
+    """Return whether the title is new, and its row; it is marked as one that somebody wants."""
+    model = Movie if isinstance(record, MovieRecord) else Show
+    known = session.scalar(select(model.id).where(model.tmdb_id == record.tmdb_id))
+    title: Movie | Show
     if isinstance(record, MovieRecord):
-        known = session.scalar(select(Movie.id).where(Movie.tmdb_id == record.tmdb_id))
-        return known is None, store_movie(session, record).id
-    known = session.scalar(select(Show.id).where(Show.tmdb_id == record.tmdb_id))
-    return known is None, store_show(session, record, seasons).id
-
-
-def _add_people(
-    catalog: Catalog, provider: Provider, kind: TitleKind, title_id: int, tell: OnProgress
-) -> PeopleReport:
-    def tell_rest(progress: Progress) -> None:
-        fraction = _TITLE_SHARE + (1 - _TITLE_SHARE) * progress.fraction
-        tell(Progress(fraction, progress.current, progress.counts, progress.phase))
-
-    movies, shows = ([title_id], []) if kind == "movie" else ([], [title_id])
-    report = fetch_people_of_titles(catalog, provider, movies, shows, on_progress=tell_rest)
-    tell(Progress(1.0, phase="done"))
-    return report
+        title = store_movie(session, record)
+    else:
+        title = store_show(session, record, seasons)
+    title.requested = True
+    return known is None, title.id
 
 
 def _year(record: MovieRecord | ShowRecord) -> int | None:

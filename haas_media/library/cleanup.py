@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select, true
 
+from haas_media.catalog.dialects import chunked
 from haas_media.catalog.models import Credit, Person
-from haas_media.library.people import chunked
-from haas_media.library.reports import markdown_table, plain_json
-from haas_media.library.titles import LARGEST_ID
+from haas_media.library import LARGEST_ID
+from haas_media.markdown import Report
 from haas_media.progress import OnProgress, Progress
 from haas_media.wording import counted, counted_people
 
@@ -32,8 +32,10 @@ _IDS_PER_QUERY = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class CleanupReport:
+class CleanupReport(Report):
     """How many people were looked at, and how many of them no title referred to."""
+
+    heading = "Person cleanup"
 
     checked: int = 0
     deleted: int = 0
@@ -58,19 +60,6 @@ class CleanupReport:
             f"{deleted} deleted, {self.kept} kept."
         )
 
-    def table(self) -> list[dict[str, Any]]:
-        """Return one row."""
-        return [self.counts()]
-
-    def to_markdown(self) -> str:
-        """Return the report as Markdown, for an artifact or a terminal."""
-        lines = ["# Person cleanup", "", self.summary(), "", *markdown_table(self.table())]
-        return "\n".join(lines) + "\n"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON takes it."""
-        return plain_json(self)
-
 
 def cleanup_people(
     catalog: Catalog,
@@ -84,9 +73,7 @@ def cleanup_people(
     while others add credits: whoever is being credited at this moment is kept.
 
     Args:
-        catalog: an open catalog.
         person_ids: only these; those that are not in the catalog do not matter. None: everybody.
-        on_progress: told after each batch.
 
     Raises:
         ValueError: an id is out of range.

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, case, func, select, update
+from sqlalchemy import case, func, select, update
 
+from haas_media.catalog.dialects import chunked, table_of, update_many
 from haas_media.catalog.models import Credit, Movie, Person, Show
-from haas_media.catalog.upserts import table_of
+from haas_media.pool import map_unordered
 from haas_media.progress import OnProgress, Progress
 from haas_media.providers.records import (
     Gone,
@@ -18,7 +19,6 @@ from haas_media.providers.records import (
     ProviderUnreachable,
     UnusableRecord,
 )
-from haas_media.scan.pool import map_unordered
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -68,11 +68,6 @@ def wanted_people(
 
     That is for each movie and show the first 20 of the cast and 12 of the crew by the weight of
     their job, each once, in order of id.
-
-    Args:
-        catalog: an open catalog.
-        movie_ids: rows of movies.
-        show_ids: rows of shows.
     """
     found: set[int] = set()
     for column, ids in ((Credit.movie_id, movie_ids), (Credit.show_id, show_ids)):
@@ -127,12 +122,8 @@ def fetch_people_of_titles(
     Titles stay unmarked as long as somebody could not be reached.
 
     Args:
-        catalog: an open catalog.
-        provider: whom to ask.
         movie_ids: rows of movies; with neither of the two given, every title that is not marked.
-        show_ids: rows of shows.
         threads: requests under way at once.
-        on_progress: told after each person.
 
     Raises:
         ProviderRefused: the provider refuses the credentials; what was read is stored.
@@ -184,75 +175,41 @@ def fetch_people(
     """Read people's details and store them, some at a time.
 
     Args:
-        catalog: an open catalog.
-        provider: whom to ask.
-        person_ids: whom to ask for.
         threads: requests under way at once.
-        on_progress: told after each person.
 
     Raises:
         ProviderRefused: the provider refuses the credentials; what was read is stored.
     """
     ids = list(dict.fromkeys(person_ids))
-    outcome = _Outcome(catalog)
+    failed: dict[type, list[int]] = {Gone: [], UnusableRecord: [], ProviderUnreachable: []}
+    fetched = 0
+    records: list[PersonRecord] = []
+    settled: list[int] = []
+
+    def store() -> None:
+        if records or settled:
+            catalog.write(partial(store_people, records=[*records], settled=[*settled]))
+            records.clear()
+            settled.clear()
+
     try:
-        for done, (person_id, result) in enumerate(map_unordered(provider.person, ids, threads), 1):
-            outcome.take(person_id, result)
+        for done, (person_id, answer) in enumerate(map_unordered(provider.person, ids, threads), 1):
+            if isinstance(answer, PersonRecord):
+                records.append(answer)
+                fetched += 1
+            elif type(answer) in failed:
+                failed[type(answer)].append(person_id)
+                settled += [person_id] * (not isinstance(answer, ProviderUnreachable))
+            else:
+                raise answer
+            if len(records) + len(settled) >= _BATCH:
+                store()
             if on_progress:
-                name = result.name if isinstance(result, PersonRecord) else ""
-                counts = {"people": outcome.fetched}
-                on_progress(Progress(done / len(ids), name, counts, "people"))
+                name = answer.name if isinstance(answer, PersonRecord) else ""
+                on_progress(Progress(done / len(ids), name, {"people": fetched}, "people"))
     finally:
-        outcome.store()
-    return outcome.report()
-
-
-class _Outcome:
-    """Collects what is read of people, and stores it batch by batch."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self.fetched = 0
-        self._catalog = catalog
-        self._told: list[PersonRecord] = []
-        self._not_told: dict[str, list[int]] = {"gone": [], "unusable": [], "unreachable": []}
-        self._settled: list[int] = []
-
-    def take(self, person_id: int, result: PersonRecord | Exception) -> None:
-        """Note what came of asking for a person.
-
-        Raises:
-            ProviderRefused: or any other error that is not about this person alone.
-        """
-        match result:
-            case PersonRecord():
-                self._told.append(result)
-                self.fetched += 1
-            case Gone():
-                self._not_told["gone"].append(person_id)
-                self._settled.append(person_id)
-            case UnusableRecord():
-                self._not_told["unusable"].append(person_id)
-                self._settled.append(person_id)
-            case ProviderUnreachable():
-                self._not_told["unreachable"].append(person_id)
-            case _:
-                raise result
-        if len(self._told) + len(self._settled) >= _BATCH:
-            self.store()
-
-    def store(self) -> None:
-        """Write what has been collected."""
-        if not (self._told or self._settled):
-            return
-        told, settled = tuple(self._told), tuple(self._settled)
-        self._catalog.write(lambda session: store_people(session, told, settled))
-        self._told.clear()
-        self._settled.clear()
-
-    def report(self) -> PeopleReport:
-        """Return what came of it all."""
-        lists = {kind: tuple(sorted(ids)) for kind, ids in self._not_told.items()}
-        return PeopleReport(fetched=self.fetched, **lists)
+        store()
+    return PeopleReport(fetched, *(tuple(sorted(of_kind)) for of_kind in failed.values()))
 
 
 def store_people(
@@ -261,38 +218,28 @@ def store_people(
     """Store details of people who are in the catalog; those who are not stay out.
 
     Args:
-        session: an open session; the caller commits.
-        records: what the provider tells.
         settled: people of whom it tells nothing; they are not to be asked for again and again.
     """
     now = dt.datetime.now(dt.UTC)
-    table = table_of(Person)
-    rows: dict[int, dict[str, Any]] = {
-        person_id: {"_id": person_id, "details_fetched_at": now} for person_id in settled
-    }
-    told = {record.person_id: _row(record, now) for record in records}
     # In the order in which every writer takes people, so that no two wait for each other.
-    for person_id in sorted(rows.keys() | told.keys()):
-        row = told.get(person_id) or rows[person_id]
-        names: dict[str, Any] = {name: bindparam(name) for name in row if name != "_id"}
-        session.execute(update(table).where(table.c.id == bindparam("_id")).values(names), row)
-
-
-def _row(record: PersonRecord, now: dt.datetime) -> dict[str, Any]:
-    return {
-        "_id": record.person_id,
-        "name": record.name,
-        "biography": record.biography,
-        "birthday": record.birthday,
-        "deathday": record.deathday,
-        "place_of_birth": record.place_of_birth,
-        "imdb_id": record.imdb_id,
-        "profile_path": record.profile_path,
-        "known_for": record.known_for,
-        "details_fetched_at": now,
-    }
-
-
-def chunked(items: Sequence[int], size: int) -> Iterable[Sequence[int]]:
-    """Cut a sequence into pieces of that size at the most."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+    everybody = sorted([*settled, *(record.person_id for record in records)])
+    held = select(Person.id).where(Person.id.in_(everybody)).order_by(Person.id).with_for_update()
+    session.execute(held)
+    table = table_of(Person)
+    rows = [
+        {
+            "id": record.person_id,
+            "name": record.name,
+            "biography": record.biography,
+            "birthday": record.birthday,
+            "deathday": record.deathday,
+            "place_of_birth": record.place_of_birth,
+            "imdb_id": record.imdb_id,
+            "profile_path": record.profile_path,
+            "known_for": record.known_for,
+            "details_fetched_at": now,
+        }
+        for record in records
+    ]
+    update_many(session, table, rows)
+    update_many(session, table, [{"id": each, "details_fetched_at": now} for each in settled])

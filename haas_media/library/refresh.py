@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from haas_media.catalog.models import Movie, Season, Show
-from haas_media.catalog.titles import store_movie, store_show
+from haas_media.catalog.store_titles import store_movie, store_show
+from haas_media.library import TitleKind, named
 from haas_media.library.add import read_season
 from haas_media.library.people import PeopleReport, fetch_people, fetch_people_of_titles
 from haas_media.library.refresh_plan import make_plan, mark_current
-from haas_media.library.refresh_report import NAMES, KindReport, Problem, RefreshReport
-from haas_media.library.titles import TitleKind, listener, named
-from haas_media.progress import OnProgress, Progress
+from haas_media.markdown import Report, escaped, markdown_list
+from haas_media.pool import map_unordered
+from haas_media.progress import OnProgress, PhasedProgress
 from haas_media.providers.records import (
     Gone,
     MovieRecord,
@@ -26,17 +28,111 @@ from haas_media.providers.records import (
     ShowRecord,
     UnusableRecord,
 )
-from haas_media.scan.pool import map_unordered
+from haas_media.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.orm import Session
 
     from haas_media.catalog.opening import Catalog
     from haas_media.library.refresh_plan import Plan, RefreshKind
     from haas_media.providers.records import Provider
 
+NAMES = {"movie": "movies", "tv": "shows", "person": "people"}
+_COUNTED = ("known", "unchanged", "refreshed", "gone", "unusable", "unreachable")
+# What each kind counts in the progress.
+_SHARES: dict[RefreshKind, float] = {"movie": 0.3, "tv": 0.4, "person": 0.3}
 _THREADS = 4
 _Read = tuple[MovieRecord | ShowRecord, list[SeasonRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A title or person, and why it could not be refreshed."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KindReport:
+    """What a refresh did with movies, shows or people.
+
+    ``unchanged`` are current without having been read. ``gone`` are no longer at TMDb and are
+    kept, as are ``unusable`` ones; ``unreachable`` ones are read by the next refresh.
+    """
+
+    kind: RefreshKind
+    known: int = 0
+    unchanged: int = 0
+    refreshed: int = 0
+    gone: tuple[Problem, ...] = ()
+    unusable: tuple[Problem, ...] = ()
+    unreachable: tuple[Problem, ...] = ()
+    note: str = ""
+
+    def count(self, name: str) -> int:
+        """Return one of the counts, or the length of one of the lists."""
+        value = getattr(self, name)
+        return value if isinstance(value, int) else len(value)
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshReport(Report):
+    """What a refresh did. ``people_added``: details read of people new to refreshed titles."""
+
+    heading = "Metadata refresh"
+
+    kinds: tuple[KindReport, ...] = ()
+    people_added: PeopleReport = field(default_factory=PeopleReport)
+    requests: int = 0
+    duration: float = 0.0
+
+    def total(self, name: str) -> int:
+        """Sum up one count over movies, shows and people."""
+        return sum(kind.count(name) for kind in self.kinds)
+
+    def counts(self) -> dict[str, int]:
+        """Return all counts, flat, for the attributes of a span."""
+        refreshed = {NAMES[kind.kind]: kind.refreshed for kind in self.kinds}
+        return {
+            **{name: self.total(name) for name in _COUNTED},
+            **refreshed,
+            "people_added": self.people_added.fetched,
+            "requests": self.requests,
+        }
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return one row for movies, shows and people each."""
+        return [
+            {"kind": NAMES[kind.kind], **{name: kind.count(name) for name in _COUNTED}}
+            for kind in self.kinds
+        ]
+
+    def summary(self) -> str:
+        """Say in a sentence what the refresh did."""
+        did = ", ".join(f"{k.refreshed} of {k.known} {NAMES[k.kind]}" for k in self.kinds)
+        return (
+            f"Refreshed {did} with {counted(self.requests, 'request')} in {self.duration:.1f} s; "
+            f"{self.total('unchanged')} had not changed."
+        )
+
+    def before_table(self) -> list[str]:
+        """Note what was odd about TMDb's lists of changes."""
+        return [f"- {escaped(kind.note)}." for kind in self.kinds if kind.note]
+
+    def after_table(self) -> list[str]:
+        """List what could not be refreshed."""
+        lines: list[str] = []
+        for title, name in (
+            ("No longer at TMDb, kept here", "gone"),
+            ("Not usable as TMDb has them, kept as they were", "unusable"),
+            ("Not reached, read by the next refresh", "unreachable"),
+        ):
+            problems = [problem for kind in self.kinds for problem in getattr(kind, name)]
+            lines += markdown_list(title, [f"{p.what}: {p.reason}" for p in problems])
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +169,9 @@ def refresh(
     are read; new ones too, if it has all that there were.
 
     Args:
-        catalog: an open catalog.
-        provider: whom to ask.
-        movies: refresh movies.
-        tv_shows: refresh shows with their seasons and episodes.
         people: refresh people, and read details of those who are new.
         changed_only: ask for the lists of changes first, and read only what is in them; else
             read everything.
-        on_progress: told after each title and person.
 
     Raises:
         ValueError: nothing is to be refreshed.
@@ -90,17 +181,11 @@ def refresh(
     if not (movies or tv_shows or people):
         raise ValueError("Choose at least one of movies, tv_shows and people to refresh.")
     started, requests = time.monotonic(), provider.requests_made
-    work = _Refresh(catalog, provider, changed_only, listener(on_progress))
-    chosen: list[tuple[RefreshKind, float]] = []
-    chosen += [("movie", 0.3)] if movies else []
-    chosen += [("tv", 0.4)] if tv_shows else []
-    chosen += [("person", 0.3)] if people else []
-    shares = sum(share for _, share in chosen)
-    reports = []
-    for kind, share in chosen:
-        work.next_part(share / shares)
-        reports.append(work.people() if kind == "person" else work.titles(kind))
-    work.tell(1.0)
+    wanted: dict[RefreshKind, bool] = {"movie": movies, "tv": tv_shows, "person": people}
+    kinds = [kind for kind in wanted if wanted[kind]]
+    work = _Refresh(catalog, provider, changed_only, _phases(kinds, on_progress))
+    reports = [work.people() if kind == "person" else work.titles(kind) for kind in kinds]
+    work.progress.finish()
     return RefreshReport(
         kinds=tuple(reports),
         people_added=work.people_added,
@@ -109,30 +194,24 @@ def refresh(
     )
 
 
+def _phases(kinds: Sequence[RefreshKind], on_progress: OnProgress | None) -> PhasedProgress:
+    total = sum(_SHARES[kind] for kind in kinds)
+    ends = list(accumulate((_SHARES[kind] / total for kind in kinds), initial=0.0))
+    phases = {NAMES[kind]: (ends[place], ends[place + 1]) for place, kind in enumerate(kinds)}
+    return PhasedProgress(on_progress, phases, every=0)
+
+
 class _Refresh:
     """One refresh under way."""
 
     def __init__(
-        self, catalog: Catalog, provider: Provider, changed_only: bool, tell: OnProgress
+        self, catalog: Catalog, provider: Provider, changed_only: bool, progress: PhasedProgress
     ) -> None:
         self._catalog = catalog
         self._provider = provider
         self._changed_only = changed_only
-        self._tell = tell
-        self._begin = self._end = 0.0
-        self._phase = ""
-        self._refreshed = 0
+        self.progress = progress
         self.people_added = PeopleReport()
-
-    def next_part(self, share: float) -> None:
-        """Begin the part of the work that is this share of all."""
-        self._begin, self._end = self._end, min(1.0, self._end + share)
-
-    def tell(self, share: float, current: str = "") -> None:
-        """Tell how much of this part is done."""
-        fraction = self._begin + (self._end - self._begin) * share
-        counts = {"refreshed": self._refreshed}
-        self._tell(Progress(fraction, current, counts, self._phase))
 
     def titles(self, kind: TitleKind) -> KindReport:
         """Refresh movies or shows."""
@@ -150,13 +229,13 @@ class _Refresh:
             name = named(kind, tmdb_id, what.title, what.year)
             if not isinstance(result, Exception):
                 refreshed += self._catalog.write(partial(_store, kind=kind, read=result))
-                self._refreshed += 1
+                self.progress.counts["refreshed"] += 1
             elif type(result) in problems:
                 problems[type(result)].append(Problem(name, str(result)))
                 self._settle(kind, tmdb_id, result)
             else:
                 raise result
-            self.tell(done / len(plan.wanted), name)
+            self.progress.report(NAMES[kind], done / len(plan.wanted), name)
         return KindReport(
             kind=kind,
             known=plan.known,
@@ -172,10 +251,10 @@ class _Refresh:
         """Refresh people, then read those who are new to titles."""
         plan = self._plan("person")
         report = fetch_people(
-            self._catalog, self._provider, plan.wanted, on_progress=self._tell_people(0.0, 0.5)
+            self._catalog, self._provider, plan.wanted, on_progress=self._report_people(0.0, 0.5)
         )
         self.people_added = fetch_people_of_titles(
-            self._catalog, self._provider, on_progress=self._tell_people(0.5, 1.0)
+            self._catalog, self._provider, on_progress=self._report_people(0.5, 1.0)
         )
         return KindReport(
             kind="person",
@@ -188,14 +267,13 @@ class _Refresh:
             note=plan.note,
         )
 
-    def _tell_people(self, begin: float, end: float) -> OnProgress:
-        return lambda progress: self.tell(
-            begin + (end - begin) * progress.fraction, progress.current
+    def _report_people(self, begin: float, end: float) -> OnProgress:
+        return lambda done: self.progress.report(
+            "people", begin + (end - begin) * done.fraction, done.current
         )
 
     def _plan(self, kind: RefreshKind) -> Plan:
-        self._phase = NAMES[kind]
-        self.tell(0.0, "what has changed")
+        self.progress.report(NAMES[kind], 0.0, "what has changed")
         try:
             return make_plan(self._catalog, self._provider, kind, changed_only=self._changed_only)
         except ProviderUnreachable as away:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import case, func, select, update
 
+from haas_media.catalog.dialects import chunked
 from haas_media.catalog.models import Movie, Person, Season, Show
-from haas_media.library.people import chunked
 from haas_media.providers.records import Gone, UnusableRecord
 
 if TYPE_CHECKING:
@@ -59,9 +59,6 @@ def make_plan(
     What has not changed is marked as current.
 
     Args:
-        catalog: an open catalog.
-        provider: whom to ask.
-        kind: of title, or people.
         changed_only: whether what has not changed is left alone.
 
     Raises:
@@ -115,14 +112,7 @@ def _requests_for_all(session: Session, kind: RefreshKind, titles: int) -> int:
 
 
 def mark_current(session: Session, kind: RefreshKind, ids: Sequence[int], now: dt.datetime) -> None:
-    """Note that these records are current as of a time.
-
-    Args:
-        session: an open session; the caller commits.
-        kind: of title, or people.
-        ids: TMDb ids.
-        now: as of when.
-    """
+    """Note that these records are current as of a time."""
     if kind == "person":
         _mark(session, Person, Person.id, ids, {"details_fetched_at": now})
     elif kind == "movie":

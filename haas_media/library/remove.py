@@ -1,22 +1,27 @@
-"""Removing a title on request; its people are left to the cleanup."""
+"""Removing a title on request; giving its files back when it is added again.
+
+Its people are left to the cleanup.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
-from haas_media.catalog.models import Credit, Episode, Season, Show
-from haas_media.library.files import belongs_to, hold_libraries, let_go_of_files
-from haas_media.library.reports import escaped, markdown_table, plain_json
-from haas_media.library.titles import (
-    TitleKind,
-    TitleUnknown,
-    check_title,
-    model_of,
-    named,
+from haas_media.catalog import file_state
+from haas_media.catalog.models import (
+    Credit,
+    Episode,
+    Folder,
+    Library,
+    MediaFile,
+    Movie,
+    Season,
+    Show,
 )
+from haas_media.library import TitleKind, TitleReport, TitleUnknown, check_title, named
 from haas_media.wording import counted, counted_people
 
 if TYPE_CHECKING:
@@ -27,13 +32,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveReport:
+class RemoveReport(TitleReport):
     """What was removed. ``person_ids``: those who had a part in it, for the cleanup."""
 
-    kind: TitleKind
-    tmdb_id: int
-    title: str
-    year: int | None
+    heading = "Removed from the library"
+
     person_ids: tuple[int, ...]
     seasons: int = 0
     episodes: int = 0
@@ -57,24 +60,10 @@ class RemoveReport:
         parts += [counted(self.credits, "credit")]
         files = counted(self.files, "file stays on disk and is", "files stay on disk and are")
         return (
-            f"Removed {named(self.kind, self.tmdb_id, self.title, self.year)} with "
-            f"{' and '.join(parts)} of {counted_people(len(self.person_ids))}."
+            f"Removed {self.named} with {' and '.join(parts)} "
+            f"of {counted_people(len(self.person_ids))}."
             f"{f' Its {files} listed as unmatched.' if self.files else ''}"
         )
-
-    def table(self) -> list[dict[str, Any]]:
-        """Return one row."""
-        title = f"{self.title} ({self.year})" if self.year else self.title
-        return [{"title": title, "kind": self.kind, "tmdb_id": self.tmdb_id, **self.counts()}]
-
-    def to_markdown(self) -> str:
-        """Return the report as Markdown, for an artifact or a terminal."""
-        lines = ["# Removed from the library", "", escaped(self.summary()), ""]
-        return "\n".join([*lines, *markdown_table(self.table())]) + "\n"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON takes it."""
-        return plain_json(self)
 
 
 def remove_from_library(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> RemoveReport:
@@ -85,11 +74,6 @@ def remove_from_library(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> Remo
     changes, or when the title is added to the library again. A file that is new to the library is
     identified as any other.
 
-    Args:
-        catalog: an open catalog.
-        kind: of title.
-        tmdb_id: its id at TMDb.
-
     Raises:
         ValueError: kind or id cannot be one.
         TitleUnknown: the library has no such title.
@@ -99,8 +83,8 @@ def remove_from_library(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> Remo
 
 
 def _remove(session: Session, kind: TitleKind, tmdb_id: int) -> RemoveReport:
-    model = model_of(kind)
-    hold_libraries(session, belongs_to(kind, tmdb_id))
+    model = Movie if kind == "movie" else Show
+    _hold_libraries(session, _belongs_to(kind, tmdb_id))
     # Held, so that whoever stores this title at this moment takes turns with us.
     found = session.execute(
         select(model.id, model.title, model.year).where(model.tmdb_id == tmdb_id).with_for_update()
@@ -112,6 +96,7 @@ def _remove(session: Session, kind: TitleKind, tmdb_id: int) -> RemoveReport:
         )
     title_id: int = found.id
     credits_of_it = _credits_of(kind, title_id)
+    seasons = select(Season.id).where(Season.show_id == title_id)
     people = session.scalars(select(Credit.person_id).where(credits_of_it).distinct())
     report = RemoveReport(
         kind=kind,
@@ -120,9 +105,9 @@ def _remove(session: Session, kind: TitleKind, tmdb_id: int) -> RemoveReport:
         year=found.year,
         person_ids=tuple(sorted(people)),
         seasons=_count(session, Season, Season.show_id == title_id) if kind == "tv" else 0,
-        episodes=_count_episodes(session, title_id) if kind == "tv" else 0,
+        episodes=_count(session, Episode, Episode.season_id.in_(seasons)) if kind == "tv" else 0,
         credits=_count(session, Credit, credits_of_it),
-        files=let_go_of_files(session, kind, tmdb_id),
+        files=_let_go_of_files(session, kind, tmdb_id),
     )
     session.execute(delete(model).where(model.id == title_id))
     return report
@@ -143,6 +128,45 @@ def _count(session: Session, model: Any, condition: ColumnElement[bool]) -> int:
     return session.scalar(select(func.count()).select_from(model).where(condition)) or 0
 
 
-def _count_episodes(session: Session, show_id: int) -> int:
-    query = select(func.count()).select_from(Episode).join(Season).join(Show)
-    return session.scalar(query.where(Show.id == show_id)) or 0
+def _hold_libraries(session: Session, of_files: ColumnElement[bool]) -> None:
+    """Take the rows of these files' libraries, as a scan does, so that no two wait in a circle."""
+    libraries = select(MediaFile.library_id).where(of_files)
+    session.execute(
+        select(Library.id).where(Library.id.in_(libraries)).order_by(Library.id).with_for_update()
+    )
+
+
+def _belongs_to(kind: TitleKind, tmdb_id: int) -> ColumnElement[bool]:
+    """Return the condition that a file belongs to a title."""
+    title = MediaFile.movie if kind == "movie" else MediaFile.show
+    return title.has(tmdb_id=tmdb_id)
+
+
+def _let_go_of_files(session: Session, kind: TitleKind, tmdb_id: int) -> int:
+    """Let the files of a title belong to nothing, with that as the reason; return how many."""
+    released = session.execute(
+        update(MediaFile)
+        .where(_belongs_to(kind, tmdb_id), MediaFile.state != "extra")
+        .values(**file_state.dismissed(named(kind, tmdb_id)))
+        .returning(MediaFile.id)
+    )
+    return len(released.all())
+
+
+def release_files(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> int:
+    """Let the files of a title that had been removed wait for the next scan; return how many."""
+    removed = file_state.is_dismissed(named(kind, tmdb_id))
+
+    def work(session: Session) -> int:
+        _hold_libraries(session, removed)
+        folders = select(MediaFile.folder_id).where(removed)
+        session.execute(update(Folder).where(Folder.id.in_(folders)).values(recheck=True))
+        waiting = session.execute(
+            update(MediaFile)
+            .where(removed)
+            .values(**file_state.waits_again())
+            .returning(MediaFile.id)
+        )
+        return len(waiting.all())
+
+    return catalog.write(work)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import datetime as dt
+
+    from haas_media.reasons import Reason
 
 
 class ProviderError(Exception):
@@ -54,7 +56,7 @@ class CreditRecord:
 class MovieRecord:
     """A movie: ids, texts, runtime in minutes, credits.
 
-    ``credits_told`` is false where the provider's answer had a gap in their place, which is not to
+    ``has_credits`` is false where the provider's answer had a gap in their place, which is not to
     say that nobody had a part in it.
     """
 
@@ -70,7 +72,7 @@ class MovieRecord:
     popularity: float = 0.0
     vote_average: float | None = None
     credits: tuple[CreditRecord, ...] = ()
-    credits_told: bool = True
+    has_credits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class EpisodeRecord:
 class SeasonRecord:
     """A season with its episodes; season 0 holds the specials.
 
-    ``episodes_told`` is false where the provider's answer had a gap in their place.
+    ``has_episodes`` is false where the provider's answer had a gap in their place.
     """
 
     number: int
@@ -98,14 +100,14 @@ class SeasonRecord:
     overview: str | None = None
     poster_path: str | None = None
     episodes: tuple[EpisodeRecord, ...] = ()
-    episodes_told: bool = True
+    has_episodes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ShowRecord:
     """A show without its episodes; ``season_numbers`` says which seasons can be asked for.
 
-    ``credits_told`` is as for a movie.
+    ``has_credits`` is as for a movie.
     """
 
     tmdb_id: int
@@ -121,7 +123,7 @@ class ShowRecord:
     vote_average: float | None = None
     season_numbers: tuple[int, ...] = ()
     credits: tuple[CreditRecord, ...] = ()
-    credits_told: bool = True
+    has_credits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,30 +142,21 @@ class PersonRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A search result with its score in [0, 1] and why it scored so."""
-
-    tmdb_id: int
-    title: str
-    year: int | None
-    score: float
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Match:
-    """The search is sure enough: the best candidate and all that were weighed."""
+    """The search is sure enough."""
 
     tmdb_id: int
-    candidates: tuple[Candidate, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
 class NoMatch:
-    """The search is not sure enough; ``reason`` is a sentence for the unmatched list."""
+    """The search is not sure enough; ``reason`` is for the unmatched list.
 
-    reason: str
-    candidates: tuple[Candidate, ...] = field(default=())
+    ``closest`` has ids and years of the results, the best first.
+    """
+
+    reason: Reason
+    closest: tuple[tuple[int, int | None], ...] = ()
 
 
 class Provider(Protocol):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, exists, func, or_, select, update
+from sqlalchemy import delete, exists, or_, select, update
 
+from haas_media.catalog import file_state
+from haas_media.catalog.dialects import chunked
 from haas_media.catalog.models import (
     Episode,
     Library,
@@ -22,14 +24,17 @@ from haas_media.catalog.models import (
     Season,
     Show,
     media_file_episodes,
+    title_column,
 )
-from haas_media.catalog.titles import (
+from haas_media.catalog.store_titles import (
     link_episodes,
     remember_aliases,
     store_movie,
     store_seasons,
     store_show,
 )
+from haas_media.identification.files import Identification
+from haas_media.pool import map_unordered
 from haas_media.providers.records import (
     Gone,
     MovieRecord,
@@ -38,219 +43,164 @@ from haas_media.providers.records import (
     ShowRecord,
     UnusableRecord,
 )
-from haas_media.scan.asking import Question, ShowAnswer, ShowQuestion, ask_movie, ask_show
-from haas_media.scan.identification import Identification
-from haas_media.scan.pool import map_unordered
+from haas_media.reasons import Reason
 from haas_media.scan.store import drop_bare_titles
-from haas_media.scan.titles import alias_keys
+from haas_media.scan.title_requests import (
+    ShowRequest,
+    ShowResult,
+    TitleRequest,
+    request_movie,
+    request_show,
+)
+from haas_media.scan.title_rows import alias_keys
 from haas_media.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.orm import Session
 
+    from haas_media.catalog.models import TitleModel
     from haas_media.catalog.opening import Catalog
-    from haas_media.providers.records import Provider
-    from haas_media.settings import Kind
+    from haas_media.scan.scan_state import ScanState
+
+    Write = Callable[[Callable[[Session], object]], None]
 
 _CHUNK = 200
 
 
-@dataclass(slots=True)
-class Looked:
-    """What came of asking. ``notes`` are sentences for the report."""
-
-    titles: int = 0
-    unreachable: int = 0
-    notes: list[str] = field(default_factory=list)
-
-
-class _Writer:
-    """Writes one title at a time, holding the rows of the libraries first.
-
-    A scan's batches and a removal take them first, too, so that no two wait in a circle.
-    """
-
-    def __init__(self, catalog: Catalog, library_ids: list[int]) -> None:
-        self._catalog = catalog
-        self._hold = (
-            select(Library.id)
-            .where(Library.id.in_(library_ids))
-            .order_by(Library.id)
-            .with_for_update()
-        )
-
-    def write(self, work: Callable[[Session], object]) -> None:
-        """Do work in a transaction of its own."""
-
-        def held(session: Session) -> None:
-            session.execute(self._hold)
-            work(session)
-
-        self._catalog.write(held)
-
-
-def look_up(
-    catalog: Catalog,
-    provider: Provider,
-    library_ids: Iterable[int],
-    *,
-    refresh: bool,
-    threads: int,
-    tell: Callable[[float, str], None],
-) -> Looked:
-    """Ask for every title of these libraries that waits for it.
-
-    Args:
-        catalog: an open catalog.
-        provider: whom to ask.
-        library_ids: the libraries; those that are offline are left out by the caller.
-        refresh: ask for titles that are known already, too.
-        threads: requests under way at once.
-        tell: told the share that is done, and the title at hand.
+def look_up(state: ScanState) -> None:
+    """Ask the provider for every title of the libraries in reach that waits for it.
 
     Raises:
         ProviderRefused: the provider refuses the credentials; nothing else can work.
     """
-    looked = Looked()
-    libraries = sorted(library_ids)
-    writer = _Writer(catalog, libraries)
-    movies = _waiting(catalog, Movie, libraries, refresh)
-    shows = _waiting(catalog, Show, libraries, refresh)
-    total = len(movies) + len(shows)
-    done = 0
-
-    def note(title: str) -> None:
-        nonlocal done
-        done += 1
-        tell(done / total, title)
-
-    for question, movie in map_unordered(
-        lambda question: ask_movie(provider, question),
-        _movie_questions(catalog, writer, movies, refresh),
-        threads,
-    ):
-        note(question.title)
-        _take_movie(writer, question, movie, looked)
-    for asked, show in map_unordered(
-        lambda question: ask_show(provider, question),
-        _show_questions(catalog, writer, shows, refresh),
-        threads,
-    ):
-        note(asked.show.title)
-        _take_show(writer, asked, show, looked)
-    if looked.unreachable:
-        looked.notes.append(
-            f"{counted(looked.unreachable, 'title')} could not be looked up, as the provider was "
-            "not reached; the next scan asks again"
+    provider = state.provider
+    if provider is None:
+        return
+    libraries = sorted(each.row.id for each in state.online)
+    write = partial(_write, state.catalog, libraries)
+    movies, shows = (_waiting(state, model, libraries) for model in (Movie, Show))
+    done = unreachable = 0
+    for ids, model, ask in ((movies, Movie, request_movie), (shows, Show, request_show)):
+        requests: Iterator[Any] = _requests(state, write, model, ids)
+        for request, answer in map_unordered(
+            partial(ask, provider), requests, state.settings.tmdb.max_concurrent
+        ):
+            done += 1
+            share = done / (len(movies) + len(shows))
+            state.progress.report("looking up", share, request.title)
+            if isinstance(answer, MovieRecord):
+                write(partial(_store_movie, request=request, record=answer))
+                state.looked_up += 1
+            elif isinstance(answer, ShowResult):
+                write(partial(_store_show, request=request, answer=answer))
+                state.looked_up += bool(answer.record or answer.seasons)
+                state.notes += answer.notes
+            elif isinstance(answer, ProviderUnreachable):
+                unreachable += 1
+            else:
+                _take_refusal(state, write, model, request, answer)
+    if unreachable:
+        state.notes.append(
+            f"{counted(unreachable, 'title')} could not be looked up, as the provider was not "
+            "reached; the next scan asks again"
         )
-    return looked
+    state.progress.counts["looked up"] = state.looked_up
 
 
-def _waiting(
-    catalog: Catalog, model: type[Movie | Show], libraries: list[int], refresh: bool
-) -> list[int]:
+def _write(catalog: Catalog, libraries: list[int], work: Callable[[Session], object]) -> None:
+    """Do work in a transaction that holds the rows of the libraries first.
+
+    A scan's batches and a removal take them first, too, so that no two wait in a circle.
+    """
+    ids = select(Library.id).where(Library.id.in_(libraries)).order_by(Library.id)
+
+    def held(session: Session) -> None:
+        session.execute(ids.with_for_update())
+        work(session)
+
+    catalog.write(held)
+
+
+def _waiting(state: ScanState, model: TitleModel, libraries: list[int]) -> list[int]:
     """Return the titles with files in these libraries that have to be asked for."""
-    column = MediaFile.movie_id if model is Movie else MediaFile.show_id
+    column = title_column(model)
     here = MediaFile.library_id.in_(libraries)
     pending = select(column).where(here, MediaFile.state == "pending", column.is_not(None))
     has_file = exists().where(column == model.id, here)
-    never = (model.looked_up_at.is_(None)) & has_file
-    condition = or_(model.id.in_(pending), never)
-    if refresh:
-        condition = or_(condition, has_file)
-    with catalog.reading() as session:
+    condition = or_(model.id.in_(pending), model.looked_up_at.is_(None) & has_file)
+    if state.refresh_existing:
+        condition |= has_file
+    with state.catalog.reading() as session:
         return list(session.scalars(select(model.id).where(condition).order_by(model.id)))
 
 
-def _rows(catalog: Catalog, model: Any, ids: list[int]) -> Iterator[Any]:
+def _requests(
+    state: ScanState, write: Write, model: TitleModel, ids: Sequence[int]
+) -> Iterator[TitleRequest]:
     """Load titles some at a time, as late as possible: another scan may have been quicker."""
-    for start in range(0, len(ids), _CHUNK):
-        with catalog.reading() as session:
-            rows = session.scalars(
-                select(model).where(model.id.in_(ids[start : start + _CHUNK])).order_by(model.id)
-            ).all()
-        yield from rows
+    refresh = state.refresh_existing
+    for chunk in chunked(ids, _CHUNK):
+        with state.catalog.reading() as session:
+            chosen = select(model).where(model.id.in_(chunk)).order_by(model.id)
+            rows: Sequence[Any] = session.scalars(chosen).all()
+            others = _other_titles(session, model, [row.id for row in rows if not row.tmdb_id])
+        for row in rows:
+            if row.looked_up_at and not (row.tmdb_id and (refresh or model is Show)):
+                write(partial(_match, model=model, title_id=row.id))
+            elif model is Show:
+                with state.catalog.reading() as session:
+                    show = _show_request(session, row, refresh)
+                yield replace(show, other_titles=others.get(row.id, ()))
+            else:
+                movie = TitleRequest(**_request(row, refresh))
+                yield replace(movie, other_titles=others.get(row.id, ()))
 
 
-def _question(row: Movie | Show, refresh: bool) -> Question:
-    tvdb_id = row.tvdb_id if isinstance(row, Show) else None
-    aliases = () if row.tmdb_id else alias_keys(row.imdb_id, tvdb_id) or [row.match_key]
-    return Question(
-        id=row.id,
-        title=row.title,
-        year=row.year,
-        tmdb_id=row.tmdb_id,
-        imdb_id=row.imdb_id,
-        tvdb_id=tvdb_id,
-        source=row.source,
-        detailed=row.details_fetched_at is not None and not refresh,
-        aliases=tuple(aliases),
+def _other_titles(
+    session: Session, model: TitleModel, ids: Sequence[int]
+) -> dict[int, tuple[str, ...]]:
+    """Return what else the names of files call their titles."""
+    other_titles = MediaFile.identity["other_titles"]
+    column = title_column(model)
+    rows = session.execute(
+        select(column, other_titles).where(column.in_(ids), other_titles[0].as_string() != "")
     )
+    found: dict[int, tuple[str, ...]] = {}
+    for title_id, titles in rows:
+        known = found.get(title_id, ())
+        found[title_id] = (*known, *(title for title in titles if title not in known))
+    return found
 
 
-# Movies
+def _request(row: Movie | Show, refresh: bool) -> dict[str, Any]:
+    tvdb_id = row.tvdb_id if isinstance(row, Show) else None
+    return {
+        "id": row.id,
+        "title": row.title,
+        "year": row.year,
+        "tmdb_id": row.tmdb_id,
+        "imdb_id": row.imdb_id,
+        "tvdb_id": tvdb_id,
+        "source": row.source,
+        "detailed": row.details_fetched_at is not None and not refresh,
+        "aliases": ()
+        if row.tmdb_id
+        else tuple(alias_keys(row.imdb_id, tvdb_id) or [row.match_key]),
+    }
 
 
-def _movie_questions(
-    catalog: Catalog, writer: _Writer, ids: list[int], refresh: bool
-) -> Iterator[Question]:
-    for row in _rows(catalog, Movie, ids):
-        if row.looked_up_at is not None and not (refresh and row.tmdb_id):
-            writer.write(partial(_match, kind="movies", title_id=row.id))
-        else:
-            yield _question(row, refresh)
-
-
-def _take_movie(
-    writer: _Writer,
-    question: Question,
-    answer: MovieRecord | NoMatch | Exception,
-    looked: Looked,
-) -> None:
-    if isinstance(answer, MovieRecord):
-        record = answer
-
-        def write(session: Session) -> None:
-            if not _is_there(session, Movie, question, record):
-                return
-            replaces = question.id if question.tmdb_id is None else None
-            movie = store_movie(session, record, replaces=replaces)
-            remember_aliases(session, Movie, movie.id, question.aliases)
-            _match(session, "movies", movie.id)
-
-        writer.write(write)
-        looked.titles += 1
-    else:
-        _take_failure(writer, "movies", question, answer, looked)
-
-
-# Shows
-
-
-def _show_questions(
-    catalog: Catalog, writer: _Writer, ids: list[int], refresh: bool
-) -> Iterator[ShowQuestion]:
-    for row in _rows(catalog, Show, ids):
-        if row.looked_up_at is not None and row.tmdb_id is None:
-            writer.write(partial(_match, kind="tv", title_id=row.id))
-            continue
-        with catalog.reading() as session:
-            question = _show_question(session, row, refresh)
-        yield question
-
-
-def _show_question(session: Session, row: Show, refresh: bool) -> ShowQuestion:
+def _show_request(session: Session, row: Show, refresh: bool) -> ShowRequest:
+    # All files if the show is asked for the first time: numbers may be counted anew.
+    states = ["pending"] if row.looked_up_at is not None else ["pending", "matched"]
     files = session.execute(
         select(MediaFile.id, MediaFile.identity).where(
             MediaFile.show_id == row.id,
-            # All of them if the show is asked for the first time: numbers may be counted anew.
-            (MediaFile.state == "pending")
-            if row.looked_up_at is not None
-            else MediaFile.state.in_(("pending", "matched")),
+            MediaFile.state.in_(states),
+            MediaFile.identity.is_not(None),
         )
-    ).all()
+    )
     known: defaultdict[int, set[int]] = defaultdict(set)
     for season, number in session.execute(
         select(Season.number, Episode.number)
@@ -263,58 +213,64 @@ def _show_question(session: Session, row: Show, refresh: bool) -> ShowQuestion:
         )
     ):
         known[season].add(number)
-    return ShowQuestion(
-        show=_question(row, refresh),
-        files={
-            file_id: Identification.from_json(identity)
-            for file_id, identity in files
-            if identity is not None
-        },
+    return ShowRequest(
+        **_request(row, refresh),
+        files={file_id: Identification.from_json(kept or {}) for file_id, kept in files},
         known={} if refresh else {number: frozenset(found) for number, found in known.items()},
         season_numbers=tuple(row.season_numbers),
         wanted=frozenset(known) if refresh else frozenset(),
     )
 
 
-def _take_show(
-    writer: _Writer,
-    question: ShowQuestion,
-    answer: ShowAnswer | NoMatch | Exception,
-    looked: Looked,
-) -> None:
-    if not isinstance(answer, ShowAnswer):
-        _take_failure(writer, "tv", question.show, answer, looked)
+def _store_movie(session: Session, request: TitleRequest, record: MovieRecord) -> None:
+    if not _is_there(session, Movie, request, record):
         return
-    writer.write(lambda session: _store_show(session, question, answer))
-    looked.titles += bool(answer.record or answer.seasons)
-    looked.notes += answer.notes
+    movie = store_movie(session, record, replaces=_replaced(session, Movie, request, record))
+    remember_aliases(session, Movie, movie.id, request.aliases)
+    _match(session, Movie, movie.id)
 
 
-def _store_show(session: Session, question: ShowQuestion, answer: ShowAnswer) -> None:
-    show_id = question.show.id
-    if not _is_there(session, Show, question.show, answer.record):
+def _store_show(session: Session, request: ShowRequest, answer: ShowResult) -> None:
+    show_id = request.id
+    if not _is_there(session, Show, request, answer.record):
         return
     if answer.record is not None:
-        replaces = show_id if question.show.tmdb_id is None else None
+        replaces = _replaced(session, Show, request, answer.record)
         show_id = store_show(session, answer.record, answer.seasons, replaces=replaces).id
-        remember_aliases(session, Show, show_id, question.show.aliases)
+        remember_aliases(session, Show, show_id, request.aliases)
     elif answer.seasons:
         store_seasons(session, show_id, answer.seasons)
-    still_there = set(
-        session.scalars(
-            select(MediaFile.id).where(
-                MediaFile.id.in_(list(answer.episodes)), MediaFile.show_id == show_id
-            )
+    asked_for = MediaFile.id.in_(list(answer.episodes))
+    still_there = select(MediaFile.id).where(asked_for, MediaFile.show_id == show_id)
+    links = {
+        file_id: [(show_id, season, number) for season, number in answer.episodes[file_id]]
+        for file_id in session.scalars(still_there)
+    }
+    link_episodes(session, links)
+    for file_id, reason in answer.refused.items():
+        session.execute(
+            update(MediaFile)
+            .where(MediaFile.id == file_id, MediaFile.show_id == show_id)
+            .values(**file_state.not_matched(reason))
         )
-    )
-    session.execute(
-        delete(media_file_episodes).where(media_file_episodes.c.media_file_id.in_(still_there))
-    )
-    for file_id in sorted(still_there):
-        for season, number in answer.episodes[file_id]:
-            link_episodes(session, file_id, show_id, season, (number,))
     _drop_bare_episodes(session, show_id)
-    _match(session, "tv", show_id)
+    _match(session, Show, show_id)
+
+
+def _replaced(
+    session: Session,
+    model: TitleModel,
+    request: TitleRequest,
+    record: MovieRecord | ShowRecord,
+) -> int | None:
+    """Return the title that a record takes the place of: one without an id, or whose id is gone."""
+    if request.tmdb_id == record.tmdb_id:
+        return None
+    if request.tmdb_id is not None:
+        key = f"tmdb:{request.tmdb_id}|"
+        gone = (model.id == request.id) & (model.tmdb_id == request.tmdb_id)
+        session.execute(update(model).where(gone).values(tmdb_id=None, match_key=key))
+    return request.id
 
 
 def _drop_bare_episodes(session: Session, show_id: int) -> None:
@@ -329,18 +285,10 @@ def _drop_bare_episodes(session: Session, show_id: int) -> None:
     )
 
 
-# Both
-
-
-def _files_of(kind: Kind, title_id: int) -> Any:
-    column = MediaFile.movie_id if kind == "movies" else MediaFile.show_id
-    return column == title_id
-
-
 def _is_there(
     session: Session,
-    model: type[Movie | Show],
-    question: Question,
+    model: TitleModel,
+    request: TitleRequest,
     record: MovieRecord | ShowRecord | None,
 ) -> bool:
     """Tell whether a title is on record still: it may have been removed while it was asked for.
@@ -348,75 +296,56 @@ def _is_there(
     Another scan may have found it to be one that was on record already. A removal takes the rows of
     the libraries first, as we do, so that this stays true.
     """
-    condition = model.id == question.id
+    condition = model.id == request.id
     if record is not None:
         condition |= model.tmdb_id == record.tmdb_id
     return session.scalar(select(model.id).where(condition).limit(1)) is not None
 
 
-def _match(session: Session, kind: Kind, title_id: int) -> None:
+def _match(session: Session, model: TitleModel, title_id: int) -> None:
     """Say that the files which waited for this title are its."""
     session.execute(
         update(MediaFile)
-        .where(_files_of(kind, title_id), MediaFile.state == "pending")
-        .values(state="matched", unmatched_reason=None)
+        .where(title_column(model) == title_id, MediaFile.state == "pending")
+        .values(**file_state.matched())
     )
 
 
-def _take_failure(
-    writer: _Writer,
-    kind: Kind,
-    question: Question,
-    answer: object,
-    looked: Looked,
+def _take_refusal(
+    state: ScanState, write: Write, model: TitleModel, request: TitleRequest, answer: object
 ) -> None:
-    if isinstance(answer, ProviderUnreachable):
-        looked.unreachable += 1
-        return
+    """Note that the provider has no such title, or none that can be used."""
+    good_without = False
     if isinstance(answer, NoMatch):
-        told = question.source == "nfo"
-        writer.write(lambda session: _no_match(session, kind, question, answer.reason, told))
-    elif isinstance(answer, (Gone, UnusableRecord)):
-        reason = _refused(kind, question, answer)
-        if question.detailed or question.source == "tmdb":
-            looked.notes.append(f"{question.title}: {reason}")
-        writer.write(lambda session: _no_match(session, kind, question, reason, False))
-    elif isinstance(answer, Exception):
+        reason = answer.reason
+        good_without = request.source == "nfo"
+    elif isinstance(answer, Gone) and request.tmdb_id:
+        what = "movie" if model is Movie else "show"
+        reason = Reason("unknown-tmdb-id", what=what, id=request.tmdb_id)
+    elif isinstance(answer, Gone | UnusableRecord):
+        reason = Reason("unusable-record", problem=str(answer).rstrip("."))
+    else:
+        assert isinstance(answer, Exception)  # noqa: S101 - what else a thread hands on
         raise answer
-
-
-def _refused(kind: Kind, question: Question, error: Exception) -> str:
-    if isinstance(error, Gone) and question.tmdb_id:
-        what = "movie" if kind == "movies" else "show"
-        return (
-            f"TMDb has no {what} with id {question.tmdb_id}. "
-            "Correct the id tag or the NFO file that gives it"
-        )
-    return str(error)
+    if not isinstance(answer, NoMatch) and (request.detailed or request.source == "tmdb"):
+        state.notes.append(f"{request.title}: {reason}")
+    write(partial(_no_match, model=model, request=request, reason=reason, good=good_without))
 
 
 def _no_match(
-    session: Session, kind: Kind, question: Question, reason: str, told_by_nfo: bool
+    session: Session, model: TitleModel, request: TitleRequest, reason: Reason, good: bool
 ) -> None:
-    """Note that the provider has nothing; what an NFO file tells of a title is good without it."""
-    model: Any = Movie if kind == "movies" else Show
+    """Leave a title that is good without the provider, or has been read; else let its files go."""
     now = dt.datetime.now(dt.UTC)
-    detailed = session.scalar(
-        select(func.count()).where(model.id == question.id, model.details_fetched_at.is_not(None))
-    )
-    if told_by_nfo or detailed:
-        session.execute(update(model).where(model.id == question.id).values(looked_up_at=now))
-        _match(session, kind, question.id)
+    detailed = model.details_fetched_at.is_not(None)
+    good = good or bool(session.scalar(select(detailed).where(model.id == request.id)))
+    session.execute(update(model).where(model.id == request.id).values(looked_up_at=now))
+    if good:
+        _match(session, model, request.id)
         return
     session.execute(
         update(MediaFile)
-        .where(_files_of(kind, question.id), MediaFile.state.in_(("pending", "matched")))
-        .values(
-            state="unmatched",
-            unmatched_reason=reason.rstrip(".") + ".",
-            movie_id=None,
-            show_id=None,
-        )
+        .where(title_column(model) == request.id, MediaFile.state.in_(("pending", "matched")))
+        .values(**file_state.not_matched(reason))
     )
-    session.execute(update(model).where(model.id == question.id).values(looked_up_at=now))
-    drop_bare_titles(session, kind, [question.id])
+    drop_bare_titles(session, model, [request.id])

@@ -9,34 +9,40 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from haas_media.catalog.dialects import table_of, update_many
 from haas_media.catalog.models import MediaFile
-from haas_media.catalog.types import clean_text
-from haas_media.catalog.upserts import table_of, update_many
-from haas_media.probe import Probe, ProbeError, Unreadable, probe
-from haas_media.scan.pool import map_unordered
-from haas_media.scan.report import FileReason
+from haas_media.pool import map_unordered
+from haas_media.probe.streams import Probe, ProbeError, Unreadable, probe
+from haas_media.scan.offline import Problem
+from haas_media.wording import clean_text
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from haas_media.catalog.opening import Catalog
-    from haas_media.scan.meter import Meter
-    from haas_media.scan.run import LibraryScan
+    from haas_media.scan.scan_state import LibraryState, ScanState
 
 # Reading waits for disks more than it computes.
 _THREADS = 4
 _BATCH = 100
 
 
-def probe_files(catalog: Catalog, each: LibraryScan, meter: Meter, counts: Counter[str]) -> None:
+def probe_files(state: ScanState) -> None:
     """Probe what has not been probed; store results as they come."""
-    with catalog.reading() as session:
+    for each in state.online if state.settings.scan.probe else ():
+        _probe_library(state, each)
+
+
+def _probe_library(state: ScanState, each: LibraryState) -> None:
+    with state.catalog.reading() as session:
         rows = session.execute(
             select(MediaFile.id, MediaFile.path, MediaFile.size, MediaFile.mtime_ns)
-            .where(MediaFile.library_id == each.id, MediaFile.probed_at.is_(None))
+            .where(
+                MediaFile.library_id == each.row.id,
+                MediaFile.probed_at.is_(None),
+                MediaFile.missing_since.is_(None),
+            )
             .order_by(MediaFile.path)
         ).all()
-    todo: list[tuple[Any, ...]] = [tuple(row) for row in rows if not each.walked.keeps(row.path)]
+    todo: list[tuple[Any, ...]] = [tuple(row) for row in rows if not each.reach.is_away(row.path)]
     root = each.library.path
     results: list[dict[str, Any]] = []
 
@@ -47,15 +53,14 @@ def probe_files(catalog: Catalog, each: LibraryScan, meter: Meter, counts: Count
         if isinstance(outcome, Exception) and not isinstance(outcome, ProbeError):
             raise outcome
         if isinstance(outcome, ProbeError):
-            each.problems.append(FileReason(clean_text(row[1]), str(outcome)))
+            each.problems.append(Problem(row[1], str(outcome)))
         found = {"id": row[0], "size": row[2], "mtime_ns": row[3]}
         results.append(found | _values(outcome))
-        each.counts["probed"] += 1
-        counts["probed"] += 1
-        meter.tell("probing", number / len(todo), row[1])
+        state.count(each, "probed")
+        state.progress.report("probing", number / len(todo), row[1])
         if len(results) >= _BATCH:
-            _store(catalog, results)
-    _store(catalog, results)
+            _store(state.catalog, results)
+    _store(state.catalog, results)
 
 
 def _store(catalog: Catalog, results: list[dict[str, Any]]) -> None:

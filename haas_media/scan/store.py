@@ -7,50 +7,35 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, exists, select
 
+from haas_media.catalog import file_state
+from haas_media.catalog.dialects import insert_many, next_ids, table_of, update_many, upsert
 from haas_media.catalog.models import (
     Episode,
     Folder,
     Library,
     MediaFile,
-    Movie,
     Season,
-    Show,
-    media_file_episodes,
+    title_column,
+    title_model,
 )
-from haas_media.catalog.upserts import insert, table_of, update_many
-from haas_media.scan.titles import TitleRow, Titles
+from haas_media.catalog.store_titles import link_episodes
+from haas_media.identification.files import Identification
+from haas_media.identification.kinds import can_be_probed
+from haas_media.scan.title_rows import TitleRow, Titles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from sqlalchemy.orm import Session
 
-    from haas_media.scan.diff import KnownFile
-    from haas_media.scan.identification import Identification
-    from haas_media.scan.walk import Entry, Listing
+    from haas_media.catalog.models import TitleModel
+    from haas_media.catalog.store_titles import EpisodeKey
+    from haas_media.identification.nfo import Nfo
+    from haas_media.scan.compare import FileChange
+    from haas_media.scan.walk import Listing
     from haas_media.settings import Kind
-
-
-@dataclass(slots=True)
-class FileWork:
-    """A file to be written.
-
-    ``file_id`` is that of its row, none for a new file. ``found`` is what it is taken for; none
-    leaves that as it is. ``fresh`` says that its content is new and has to be probed,
-    ``moved`` that the row's path is another one so far; ``before`` is what was on record.
-    """
-
-    path: str
-    folder: str
-    entry: Entry
-    file_id: int | None = None
-    found: Identification | None = None
-    fresh: bool = True
-    moved: bool = False
-    sidecars: list[dict[str, Any]] = field(default_factory=list)
-    before: KnownFile | None = None
 
 
 @dataclass(slots=True)
@@ -63,7 +48,7 @@ class Batch:
 
     folders: list[Listing] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
-    files: list[FileWork] = field(default_factory=list)
+    files: list[FileChange] = field(default_factory=list)
 
 
 def write_batch(
@@ -72,37 +57,36 @@ def write_batch(
     """Write a batch in the caller's transaction.
 
     Args:
-        session: an open session; the caller commits.
-        library_id: the library; its row is held, so that two scans of it take turns.
-        kind: what the library holds.
-        batch: what to write.
         ask_provider: whether titles that no provider knows yet are to wait for one.
     """
     session.execute(select(Library.id).where(Library.id == library_id).with_for_update())
-    _settle_with_others(session, library_id, batch)
-    titles = Titles(session, Movie if kind == "movies" else Show)
+    model = title_model(kind)
+    titles = Titles(session, model)
     named = {
-        work.path: work.found
-        for work in batch.files
-        if work.found and not work.found.reason and not work.found.extra
+        change.path: change.found
+        for change in batch.files
+        if change.found and not change.found.reason and not change.found.extra
     }
     rows = titles.ensure(named)
+    extras = {c.path: c.found for c in batch.files if c.found and c.found.extra}
+    of_extras = titles.find(extras)
     folder_ids = _write_folders(session, library_id, batch)
-    before = _titles_before(session, kind, batch.files)
+    before = _titles_before(session, model, batch.files)
     values = [
-        _values(library_id, folder_ids, work, kind, _title_of(work, rows, titles), ask_provider)
-        for work in batch.files
+        _values(
+            library_id,
+            folder_ids,
+            change,
+            kind,
+            rows.get(change.path) or of_extras.get(change.path),
+            ask_provider,
+        )
+        for change in batch.files
     ]
     file_ids = _write_files(session, batch.files, values)
     if kind == "tv":
         _link_episodes(session, batch.files, file_ids, rows)
-    drop_bare_titles(session, kind, before)
-
-
-def _title_of(work: FileWork, rows: dict[str, TitleRow], titles: Titles) -> TitleRow | None:
-    if work.path in rows:
-        return rows[work.path]
-    return titles.find(work.found) if work.found and work.found.extra else None
+    drop_bare_titles(session, model, before)
 
 
 def _write_folders(session: Session, library_id: int, batch: Batch) -> dict[str, int]:
@@ -110,29 +94,21 @@ def _write_folders(session: Session, library_id: int, batch: Batch) -> dict[str,
         {
             "library_id": library_id,
             "path": folder.path,
-            "signature": folder.signature if folder.path in batch.done else "",
+            "signature": folder.signature,
             "nfo_signature": folder.nfo_signature,
-            "mounted": folder.mounted,
+            "recheck": folder.recheck or folder.path not in batch.done,
+            "mount": folder.mount,
         }
         for folder in batch.folders
     ]
-    if not rows:
-        return {}
-    table = table_of(Folder)
-    statement = insert(session, table)
-    upsert = statement.on_conflict_do_update(
-        index_elements=["library_id", "path"],
-        set_={name: statement.excluded[name] for name in ("signature", "nfo_signature", "mounted")},
-    ).returning(table.c.path, table.c.id)
-    return {row[0]: row[1] for row in session.execute(upsert, rows)}
+    ids = upsert(session, table_of(Folder), rows, ["library_id", "path"])
+    return {path: folder_id for (_, path), folder_id in ids.items()}
 
 
-def _titles_before(session: Session, kind: Kind, files: Iterable[FileWork]) -> set[int]:
+def _titles_before(session: Session, model: TitleModel, files: Iterable[FileChange]) -> set[int]:
     """Return the titles that files had which are now identified anew."""
-    again = [work.file_id for work in files if work.file_id and work.found]
-    if not again:
-        return set()
-    column = MediaFile.movie_id if kind == "movies" else MediaFile.show_id
+    again = [change.known.id for change in files if change.known and change.found]
+    column = title_column(model)
     found = session.scalars(select(column).where(MediaFile.id.in_(again), column.is_not(None)))
     return {title_id for title_id in found if title_id}
 
@@ -140,136 +116,116 @@ def _titles_before(session: Session, kind: Kind, files: Iterable[FileWork]) -> s
 def _values(
     library_id: int,
     folder_ids: dict[str, int],
-    work: FileWork,
+    change: FileChange,
     kind: Kind,
     title: TitleRow | None,
     ask_provider: bool,
 ) -> dict[str, Any]:
     values: dict[str, Any] = {
         "library_id": library_id,
-        "folder_id": folder_ids[work.folder],
-        "path": work.path,
-        "size": work.entry.size,
-        "mtime_ns": work.entry.mtime_ns,
-        "inode": str(work.entry.inode),
-        "sidecars": work.sidecars,
+        "folder_id": folder_ids[change.folder],
+        "path": change.path,
+        "size": change.entry.size,
+        "mtime_ns": change.entry.mtime_ns,
+        "inode": str(change.entry.inode),
+        "sidecars": change.sidecars,
+        "nfo_signature": change.nfo_signature,
+        "missing_since": None,
     }
-    if work.fresh:
+    if change.why in ("new", "changed"):
         values |= {
             "streams": None,
             "container": None,
             "duration": None,
-            "probed_at": None,
+            # What is no media file is done with.
+            "probed_at": None if can_be_probed(change.entry.name) else dt.datetime.now(dt.UTC),
             "probe_error": None,
         }
-    if work.found:
-        values |= _identified(work.found, kind, title, ask_provider)
-    return values
+    if change.found:
+        values |= _identified(change.found, kind, title, ask_provider)
+    return values | {"recheck": change.recheck}
 
 
 def _identified(
     found: Identification, kind: Kind, title: TitleRow | None, ask_provider: bool
 ) -> dict[str, Any]:
     waits = ask_provider and title is not None and (kind == "tv" or not title.settled)
-    state = "matched" if not waits else "pending"
-    if found.reason:
-        state = "unmatched"
-    if found.extra:
-        state = "extra"
-    return {
-        "state": state,
-        "unmatched_reason": found.reason,
-        "extra_kind": found.extra,
-        "movie_id": title.id if title and kind == "movies" else None,
-        "show_id": title.id if title and kind == "tv" else None,
-        "version": found.version,
-        "identity": found.to_json(),
-    }
-
-
-def _settle_with_others(session: Session, library_id: int, batch: Batch) -> None:
-    """Respect what another scan has put on record since this one compared.
-
-    A new file that is there already, in its present state, is left to that scan; a moved one that
-    is there already loses its old row.
-    """
-    works = {work.path: work for work in batch.files if work.moved or work.file_id is None}
-    if not works:
-        return
-    there = session.execute(
-        select(MediaFile.path, MediaFile.id, MediaFile.size, MediaFile.mtime_ns).where(
-            MediaFile.library_id == library_id, MediaFile.path.in_(works)
-        )
+    return file_state.identified(
+        identity=found.to_json(),
+        movie_id=title.id if title and kind == "movies" else None,
+        show_id=title.id if title and kind == "tv" else None,
+        reason=found.reason,
+        extra=found.extra,
+        edition=found.edition,
+        version=found.version,
+        part=None if found.date else found.part,
+        waits=waits,
     )
-    done = set()
-    for path, file_id, size, mtime_ns in there.all():
-        work = works[path]
-        if work.moved and file_id != work.file_id:
-            session.execute(delete(MediaFile).where(MediaFile.id == work.file_id))
-        if file_id != work.file_id and (size, mtime_ns) == (work.entry.size, work.entry.mtime_ns):
-            done.add(path)
-    batch.files = [work for work in batch.files if work.path not in done]
 
 
 def _write_files(
-    session: Session, works: list[FileWork], values: list[dict[str, Any]]
+    session: Session, changes: list[FileChange], values: list[dict[str, Any]]
 ) -> dict[str, int]:
     """Insert new files and update known ones; return the ids by path."""
     table = table_of(MediaFile)
     ids: dict[str, int] = {}
     new = []
     by_shape: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    for work, row in zip(works, values, strict=True):
-        if work.file_id is None:
+    for change, row in zip(changes, values, strict=True):
+        if change.known is None:
             new.append(row | {"added_at": dt.datetime.now(dt.UTC)})
         else:
-            ids[work.path] = work.file_id
-            # One that was moved may take the path of another, once that is moved.
-            by_shape[work.path if work.moved else "", *row].append({"id": work.file_id, **row})
+            ids[change.path] = change.known.id
+            by_shape[tuple(row)].append({"id": change.known.id, **row})
     for rows in by_shape.values():
         update_many(session, table, rows)
-    if new:
-        statement = insert(session, table)
-        upsert = statement.on_conflict_do_update(
-            index_elements=["library_id", "path"],
-            set_={
-                name: statement.excluded[name]
-                for name in new[0]
-                if name not in ("library_id", "path", "added_at")
-            },
-        ).returning(table.c.path, table.c.id)
-        ids |= {row[0]: row[1] for row in session.execute(upsert, new)}
+    for row, row_id in zip(new, next_ids(session, table, len(new)), strict=True):
+        ids[row["path"]] = row["id"] = row_id
+    insert_many(session, table, new)
     return ids
 
 
 def _link_episodes(
     session: Session,
-    works: Iterable[FileWork],
+    changes: Collection[FileChange],
     file_ids: dict[str, int],
     rows: dict[str, TitleRow],
 ) -> None:
-    """Say which episodes the files hold, making bare ones where they are not known."""
-    again = [work for work in works if work.found]
-    old = [work.file_id for work in again if work.file_id]
-    if old:
-        session.execute(
-            delete(media_file_episodes).where(media_file_episodes.c.media_file_id.in_(old))
-        )
-    wanted = {
-        work.path: [(rows[work.path].id, season, number) for season, number in numbers(work.found)]
-        for work in again
-        if work.found and work.path in rows
+    """Say which episodes the files hold, and add what NFO files tell of these."""
+    wanted: dict[int, list[EpisodeKey]] = {}
+    details: list[tuple[EpisodeKey, Nfo]] = []
+    for change in changes:
+        if change.found is None:
+            continue
+        title = rows.get(change.path)
+        keys = [(title.id, *each) for each in numbers(change.found)] if title else []
+        wanted[file_ids[change.path]] = keys
+        details += [
+            (key, nfo)
+            for nfo in change.found.episode_details
+            for key in keys
+            if (nfo.season, nfo.episode) == key[1:] or len(keys) == 1
+        ]
+    fresh = {file_ids[change.path] for change in changes if change.known is None}
+    episodes = link_episodes(session, wanted, fresh=fresh)
+    details_of = {
+        episodes[key]: {
+            "title": nfo.title,
+            "overview": nfo.overview,
+            "air_date": nfo.date,
+            "runtime": nfo.runtime,
+        }
+        for key, nfo in details
     }
-    episodes = _ensure_episodes(session, {key for keys in wanted.values() for key in keys})
-    links = [
-        {"media_file_id": file_ids[path], "episode_id": episodes[key]}
-        for path, keys in wanted.items()
-        for key in keys
-    ]
-    if links:
-        statement = insert(session, media_file_episodes)
-        session.execute(statement.on_conflict_do_nothing(), links)
-    _add_episode_titles(session, works, wanted, episodes)
+    # A provider that has told already has the last word.
+    bare = (
+        select(Episode.id)
+        .join(Season, Season.id == Episode.season_id)
+        .where(Episode.id.in_(details_of), Season.details_fetched_at.is_(None))
+    )
+    if details_of:
+        new = [{"id": episode_id, **details_of[episode_id]} for episode_id in session.scalars(bare)]
+        update_many(session, table_of(Episode), new)
 
 
 def numbers(found: Identification) -> list[tuple[int, int]]:
@@ -284,84 +240,23 @@ def numbers(found: Identification) -> list[tuple[int, int]]:
     return [(season, number) for number in found.episodes or found.absolute]
 
 
-def _ensure_episodes(
-    session: Session, wanted: set[tuple[int, int, int]]
-) -> dict[tuple[int, int, int], int]:
-    seasons = _ensure(
-        session,
-        Season,
-        ("show_id", "number"),
-        {(show_id, season) for show_id, season, _ in wanted},
+def join_extras_to_titles(session: Session, library_id: int, kind: Kind) -> None:
+    """Give a library's extras the titles that they are of, now that all of these are known."""
+    column = title_column(title_model(kind))
+    alone = (MediaFile.state == "extra") & column.is_(None) & MediaFile.identity.is_not(None)
+    rows = session.execute(
+        select(MediaFile.id, MediaFile.identity).where(MediaFile.library_id == library_id, alone)
     )
-    episodes = _ensure(
-        session,
-        Episode,
-        ("season_id", "number"),
-        {(seasons[show_id, season], number) for show_id, season, number in wanted},
-    )
-    return {key: episodes[seasons[key[0], key[1]], key[2]] for key in wanted}
+    extras = {file_id: Identification.from_json(identity or {}) for file_id, identity in rows}
+    titles = Titles(session, title_model(kind)).find(extras)
+    joined = [{"id": file_id, **file_state.joined(t.id, kind)} for file_id, t in titles.items()]
+    update_many(session, table_of(MediaFile), joined)
 
 
-def _ensure(
-    session: Session, model: Any, columns: tuple[str, str], wanted: set[tuple[int, int]]
-) -> dict[tuple[int, int], int]:
-    """Return the ids of rows by two numbers, making those that are missing."""
-    if not wanted:
-        return {}
-    table = table_of(model)
-    parent, number = table.c[columns[0]], table.c[columns[1]]
-    known = session.execute(
-        select(parent, number, table.c.id).where(parent.in_({key[0] for key in wanted}))
-    )
-    ids = {(row[0], row[1]): row[2] for row in known}
-    missing = [dict(zip(columns, key, strict=True)) for key in sorted(wanted - ids.keys())]
-    if missing:
-        statement = insert(session, table)
-        upsert = statement.on_conflict_do_update(
-            index_elements=list(columns), set_={columns[1]: statement.excluded[columns[1]]}
-        ).returning(parent, number, table.c.id)
-        for row in session.execute(upsert, missing):
-            ids[row[0], row[1]] = row[2]
-    return ids
-
-
-def _add_episode_titles(
-    session: Session,
-    works: Iterable[FileWork],
-    wanted: dict[str, list[tuple[int, int, int]]],
-    episodes: dict[tuple[int, int, int], int],
-) -> None:
-    """Add what NFO files tell of episodes, unless a provider has told already."""
-    for work in works:
-        for nfo in work.found.episode_details if work.found else ():
-            for key in wanted.get(work.path, ()):
-                if (nfo.season, nfo.episode) == key[1:] or len(wanted[work.path]) == 1:
-                    fetched = exists().where(
-                        Season.id == Episode.season_id, Season.details_fetched_at.is_not(None)
-                    )
-                    session.execute(
-                        update(Episode)
-                        .where(Episode.id == episodes[key], ~fetched)
-                        .values(
-                            title=nfo.title,
-                            overview=nfo.overview,
-                            air_date=nfo.date,
-                            runtime=nfo.runtime,
-                        )
-                    )
-
-
-def drop_bare_titles(session: Session, kind: Kind, ids: Iterable[int]) -> None:
+def drop_bare_titles(session: Session, model: TitleModel, ids: Collection[int]) -> None:
     """Drop those of the titles that no provider has told of and that have no file any more."""
-    ids = list(ids)
-    if not ids:
-        return
-    model: Any = Movie if kind == "movies" else Show
-    column = MediaFile.movie_id if kind == "movies" else MediaFile.show_id
-    session.execute(
-        delete(model).where(
-            model.id.in_(ids),
-            model.details_fetched_at.is_(None),
-            ~exists().where(column == model.id),
+    has_file = exists().where(title_column(model) == model.id)
+    if ids:
+        session.execute(
+            delete(model).where(model.id.in_(ids), model.details_fetched_at.is_(None), ~has_file)
         )
-    )

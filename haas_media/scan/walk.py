@@ -1,21 +1,25 @@
-"""Walking a library once, cheaply, and never taking an error for a deletion."""
+"""Walking a library once, cheaply, and comparing each folder with what the catalog has of it."""
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from haas_media.catalog.types import to_stored_path
-from haas_media.names.kinds import classify
+from haas_media.catalog.dialects import to_stored_path
+from haas_media.identification.kinds import classify, is_whole_disc
+from haas_media.mounts import mount_of, mounts, nearest_mount
+from haas_media.scan.offline import Problem
+from haas_media.scan.scope import FOLDER_NFO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
 
-    from haas_media.settings import Kind
+    from haas_media.scan.library_rows import KnownFolder
+    from haas_media.scan.offline import Reach
+    from haas_media.scan.scope import Scope
+    from haas_media.settings import Kind, Library
 
 # What NAS systems, Windows and Unix put beside media. Folders whose name begins with a dot are
 # left out as well; so are folders that hold a file of one of the names in _IGNORE_MARKS.
@@ -25,175 +29,211 @@ _SYSTEM_FOLDERS = frozenset(
 _IGNORE_MARKS = frozenset({".ignore", ".nomedia"})
 # With a file's name of at most 255 bytes, what both databases can hold in a unique index.
 MAX_FOLDER_BYTES = 1700
-_TELL_EVERY = 200
-# What bears on the folders below: a show's seasons, a film's discs.
-FOLDER_NFO: dict[Kind, str] = {"movies": "movie.nfo", "tv": "tvshow.nfo"}
-_DANGLING = "it is a link that leads nowhere"
+_REPORT_EVERY = 200
+# Characters of a folder's signature that sum up its videos; as many more, all else in it.
+_HALF = 16
 _TOO_LONG = (
     f"its path is longer than {MAX_FOLDER_BYTES} bytes, so it is left out. "
     "Shorten its folders' names"
 )
+# A disc's folder is one title, and is taken for one file.
+_STREAMS = (".vob", ".m2ts", ".mts", ".evo")
+_COUNTED = (*_STREAMS, ".nfo")
+_NEW_LINK = "it is a link that no scan of the whole library has followed yet; it is left to one"
+_OF_ANOTHER = "it leads into the library {!r}, which has these files; it is left out"
 _TYPE, _REGULAR = 0o170000, 0o100000
 # What a column holds. Broken clocks and file systems give times that are further away.
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
 
+# A file's name, size in bytes, time, inode and device.
+_Seen = tuple[str, int, int, int, int]
+Found = list[_Seen]
+
 
 class Entry(NamedTuple):
-    """A video or NFO file. ``size`` in bytes."""
+    """A video, the folder of a disc, or an NFO file. ``size`` in bytes."""
 
     name: str
     size: int
     mtime_ns: int
     inode: int
 
-
-class Problem(NamedTuple):
-    """Something that could not be read; ``path`` is relative to the library's root."""
-
-    path: str
-    reason: str
-
-
-class KnownFolder(NamedTuple):
-    """What the catalog has of a folder; ``path`` as it is stored."""
-
-    path: str
-    id: int
-    signature: str
-    nfo_signature: str
-    mounted: bool
-    files: int
+    @classmethod
+    def of(cls, seen: _Seen) -> Entry:
+        """Return what was found, with a time that a column holds."""
+        name, size, mtime_ns, inode, _ = seen
+        return cls(name, size, max(_EARLIEST, min(mtime_ns, _LATEST)), inode)
 
 
 @dataclass(slots=True)
 class Listing:
-    """A folder that differs from what the catalog has. ``path`` is relative, "" for the root."""
+    """A folder that differs from what the catalog has. ``path`` is relative, "" for the root.
+
+    ``same_videos``: it does so in nothing but the files beside its videos.
+    """
 
     path: str
-    videos: list[Entry]
-    nfos: list[Entry]
+    videos: Found
+    nfos: Found
     # Names of audio, image and subtitle files.
     sidecars: list[str]
     signature: str
     nfo_signature: str
-    mounted: bool = False
+    same_videos: bool = False
+    mount: str | None = None
+    # Whether the next scan is to look into it whatever it looks like.
+    recheck: bool = False
 
 
 @dataclass(slots=True)
 class Walk:
     """What one walk over a library found.
 
-    ``unread`` are files and folders that could not be read: nothing in or below them is taken for
-    gone. ``folder_nfos`` maps each folder with an NFO file that bears on the folders below it to
-    that file's name as it is spelt.
-    ``offline`` says why the root itself could not be read, if it could not.
+    ``folder_nfos`` maps each folder with an NFO file that bears on the folders below it to that
+    file's name as it is spelt. ``is_bare``: the root holds no video and no folder.
     """
 
     changed: list[Listing] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     found: int = 0
     unchanged: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    unread: set[str] = field(default_factory=set)
     folder_nfos: dict[str, str] = field(default_factory=dict)
-    offline: str | None = None
+    is_bare: bool = True
 
-    def keeps(self, path: str) -> bool:
-        """Tell whether a path that was not seen lies in something that could not be read."""
-        return any(path == kept or path.startswith(f"{kept}/") for kept in self.unread)
+
+class _Folder(NamedTuple):
+    """A folder to be walked: where it is, where it really is, and the NFO files that bear on it.
+
+    ``mount`` is the nearest place above it, or it itself, where something is mounted.
+    """
+
+    path: str
+    real: str
+    inherited: str
+    mount: str
 
 
 def walk(
-    root: Path,
+    reach: Reach,
     known: Mapping[str, KnownFolder],
+    scope: Scope,
     *,
     kind: Kind,
-    excluded: Iterable[Path] = (),
+    others: Iterable[Library] = (),
+    recheck: bool = False,
     on_folder: Callable[[str, int], None] | None = None,
 ) -> Walk:
     """Walk a library and compare each folder with what the catalog has.
 
-    Symbolic links to folders are followed, but not into the library itself, nor twice.
+    Symbolic links to folders are followed after all else, the one that leads to the most first: not
+    into the library itself, nor into another one, nor twice. So it does not matter in which order a
+    folder lists them.
 
     Args:
-        root: the library's root.
+        reach: of the library; learns what cannot be read.
         known: the catalog's folders by relative path.
-        kind: what the library holds.
-        excluded: folders that belong to another library.
+        scope: which part of it to look into.
+        others: the other libraries, whose folders are theirs.
+        recheck: list every folder, whether it has changed or not.
         on_folder: called now and then with the folder at hand and the number of files found.
     """
-    return _Walker(root, known, kind, excluded, on_folder).run()
+    return _Walker(reach, known, scope, kind, others, recheck, on_folder).run()
 
 
 class _Walker:
     def __init__(
         self,
-        root: Path,
+        reach: Reach,
         known: Mapping[str, KnownFolder],
+        scope: Scope,
         kind: Kind,
-        excluded: Iterable[Path],
+        others: Iterable[Library],
+        recheck: bool,
         on_folder: Callable[[str, int], None] | None,
     ) -> None:
-        self._root = str(root)
+        self._reach = reach
+        self._root = reach.root
         self._known = known
+        self._scope = scope
         self._folder_nfo = FOLDER_NFO[kind]
-        self._excluded = {str(path) for path in excluded} - {self._root}
+        self._real_root = os.path.realpath(self._root)
+        self._others = {os.path.realpath(other.path): other.title for other in others}
+        self._others.pop(self._real_root, None)
+        self._recheck = recheck
         self._on_folder = on_folder
         self._result = Walk()
+        self._links: list[_Folder] = []
         self._followed: list[str] = []
         self._kinds: dict[str, str] = {}
+        self._device = 0
+        self._mounts = frozenset(mounts())
+        self._mount = nearest_mount(self._real_root, self._mounts)
+        self._visited = 0
 
     def run(self) -> Walk:
-        result = self._result
+        root = self._reach.enter()
+        if root is None:
+            return self._result
+        self._device = root.st_dev
         try:
-            before = os.stat(self._root)  # noqa: PTH116 - the same call for all
-            stack = self._folder("", "", before.st_dev)
+            stack = self._folder(_Folder("", self._real_root, "", self._mount))
         except OSError as error:
-            result.offline = _why_offline(error)
-            return result
-        visited = 0
+            self._reach.lose(error)
+            return self._result
+        self._below(stack)
+        while link := self._next_link():
+            self._below([link])
+        self._reach.leave()
+        return self._result
+
+    def _below(self, stack: list[_Folder]) -> None:
         while stack:
-            path, inherited = stack.pop()
+            folder = stack.pop()
             try:
-                stack += self._folder(path, inherited, before.st_dev)
+                stack += self._folder(folder)
             except OSError as error:
-                self._fail(path, error)
-            visited += 1
-            if self._on_folder and visited % _TELL_EVERY == 0:
-                self._on_folder(path, result.found)
-        self._check_root(before)
-        return result
+                self._reach.fail(folder.path, error)
+            self._visited += 1
+            if self._on_folder and self._visited % _REPORT_EVERY == 0:
+                self._on_folder(folder.path, self._result.found)
 
-    def _check_root(self, before: os.stat_result) -> None:
-        """Notice a disk that went away during the walk."""
-        try:
-            after = os.stat(self._root)  # noqa: PTH116
-        except OSError as error:
-            self._result.offline = _why_offline(error)
-            return
-        if (after.st_dev, after.st_ino) != (before.st_dev, before.st_ino):
-            self._result.offline = "it went away during the scan"
+    def _next_link(self) -> _Folder | None:
+        """Return the link to follow next, if one is left that leads to what is not walked yet."""
+        self._links.sort(
+            key=lambda link: (link.real.count("/"), link.real, link.path), reverse=True
+        )
+        while self._links:
+            link = self._links.pop()
+            walked = (self._real_root, *self._followed)
+            if any(_contains(each, link.real) or _contains(link.real, each) for each in walked):
+                continue
+            owner = next((root for root in self._others if _contains(root, link.real)), None)
+            if owner is not None:
+                reason = _OF_ANOTHER.format(self._others[owner])
+                self._reach.problems.append(Problem(link.path, reason))
+                continue
+            self._followed.append(link.real)
+            return link
+        return None
 
-    def _fail(self, path: str, error: OSError) -> None:
-        full = f"{self._root}/{path}"
-        dangling = isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP
-        reason = _DANGLING if dangling and os.path.islink(full) else _reason(error)  # noqa: PTH114
-        if reason == _DANGLING and classify(path) == "other":
-            self._dangling(path)
-            return
-        self._result.problems.append(Problem(path, reason))
-        self._result.unread.add(path)
+    def _kind(self, name: str, extension: str) -> str:
+        kind = classify(name)
+        if "." in name:
+            self._kinds[extension] = kind
+        return kind
 
-    def _folder(self, path: str, inherited: str, root_device: int) -> list[tuple[str, str]]:
+    def _folder(self, folder: _Folder) -> list[_Folder]:
         """Read one folder; return its subfolders with the NFO signature they inherit.
 
         This runs once for every file of a library, so it makes as little as it can of each.
         """
-        videos: list[tuple[str, os.stat_result]] = []
-        nfos: list[tuple[str, os.stat_result]] = []
+        path, real, inherited, mount = folder
+        videos: Found = []
+        nfos: Found = []
         sidecars: list[str] = []
         folders: list[os.DirEntry[str]] = []
-        kinds, result = self._kinds, self._result
+        kinds, reach = self._kinds, self._reach
+        inside = self._scope.has(path)
         prefix = f"{path}/" if path else ""
         with os.scandir(f"{self._root}/{path}") as entries:
             for entry in entries:
@@ -204,106 +244,141 @@ class _Walker:
                     continue
                 try:
                     if entry.is_dir():
-                        folders.append(entry)
+                        if (
+                            inside
+                            and is_whole_disc(name)
+                            and (disc := _disc_stat(f"{self._root}/{prefix}{name}"))
+                        ):
+                            videos.append(_seen(name, disc))
+                        else:
+                            folders.append(entry)
                         continue
                     extension = name[name.rfind(".") + 1 :]
                     kind = kinds.get(extension) or self._kind(name, extension)
-                    if kind == "video" or kind == "nfo":
+                    if kind == "video" and not inside:
+                        self._result.is_bare = False
+                    elif kind == "nfo" or kind == "video":
                         stat = entry.stat()
                         if stat.st_mode & _TYPE != _REGULAR:
-                            result.problems.append(Problem(prefix + name, "it is no regular file"))
+                            reach.problems.append(Problem(prefix + name, "it is no regular file"))
                         elif kind == "video":
-                            videos.append((name, stat))
+                            videos.append(_seen(name, stat))
                         else:
-                            nfos.append((name, stat))
+                            nfos.append(_seen(name, stat))
                     elif kind != "other":
                         sidecars.append(name)
                     elif entry.is_symlink():
-                        self._dangling(prefix + name)
+                        reach.dangles(prefix + name)
                 except OSError as error:
-                    self._fail(prefix + name, error)
+                    reach.fail(prefix + name, error)
         below = inherited
         if videos or nfos or path in self._known:
-            below = self._note(path, inherited, videos, nfos, sidecars, root_device)
-        if not folders:
-            return []
-        return [(prefix + entry.name, below) for entry in folders if self._enters(prefix, entry)]
+            below = self._note(folder, videos, nfos, sidecars, inside)
+        inner = _Folder(path, real, below, mount)
+        return [each for entry in folders if (each := self._enter(entry, inner))]
 
-    def _dangling(self, path: str) -> None:
-        """Keep what is on record behind a link to a folder that is not there now."""
-        if any(known == path or known.startswith(f"{path}/") for known in self._known):
-            self._result.problems.append(Problem(path, _DANGLING))
-            self._result.unread.add(path)
+    def _enter(self, entry: os.DirEntry[str], above: _Folder) -> _Folder | None:
+        """Return a subfolder if it is to be walked now; note a link for later."""
+        if entry.name.lower() in _SYSTEM_FOLDERS:
+            return None
+        self._result.is_bare = False
+        path = f"{above.path}/{entry.name}" if above.path else entry.name
+        if not self._scope.leads_to(path):
+            return None
+        if len(path) > MAX_FOLDER_BYTES // 8 and _is_too_long(path):
+            self._reach.problems.append(Problem(path, _TOO_LONG))
+            return None
+        if entry.is_symlink():
+            if not (self._scope.whole or self._is_known(path)):
+                # Which link a folder belongs to is known when all of them are.
+                self._reach.problems.append(Problem(path, _NEW_LINK))
+                return None
+            target = os.path.realpath(f"{self._root}/{path}")
+            mount = nearest_mount(target, self._mounts)
+            self._links.append(_Folder(path, target, above.inherited, mount))
+            return None
+        real = f"{above.real}/{entry.name}"
+        if real in self._others:
+            return None
+        return _Folder(path, real, above.inherited, real if real in self._mounts else above.mount)
 
-    def _kind(self, name: str, extension: str) -> str:
-        kind = classify(name)
-        if "." in name:
-            self._kinds[extension] = kind
-        return kind
+    def _is_known(self, link: str) -> bool:
+        return link in self._known or any(path.startswith(f"{link}/") for path in self._known)
 
     def _note(
         self,
-        path: str,
-        inherited: str,
-        videos: list[tuple[str, os.stat_result]],
-        nfos: list[tuple[str, os.stat_result]],
+        folder: _Folder,
+        videos: Found,
+        nfos: Found,
         sidecars: list[str],
-        root_device: int,
+        inside: bool,
     ) -> str:
         """Compare a folder with the catalog; return the NFO signature for its subfolders."""
-        result = self._result
-        nfo_signature = below = inherited
+        result, path, inherited = self._result, folder.path, folder.inherited
+        all_nfos = below = inherited
         if nfos:
             nfos.sort()
-            nfo_signature = _digest(inherited, nfos)
+            all_nfos = _digest(inherited, nfos)
             for nfo in nfos:
                 if nfo[0].lower() == self._folder_nfo:
                     below = _digest(inherited, [nfo])
                     result.folder_nfos[path] = nfo[0]
                     break
         known = self._known.get(path)
-        if not videos and known is None:
+        if not inside or (not videos and known is None):
             return below
         result.seen.add(path)
         result.found += len(videos)
         videos.sort()
         sidecars.sort()
-        signature = _digest("/".join((nfo_signature, *sidecars)), videos)
-        if known and known.signature == signature and known.files == len(videos):
+        signature = of_videos = _digest("", videos, _HALF)
+        if all_nfos or sidecars:
+            signature += digest("/".join((all_nfos, *sidecars)), _HALF)
+        elsewhere = bool(videos) and (videos[0][-1] != self._device or folder.mount != self._mount)
+        same_videos = (
+            known is not None
+            and known.signature.startswith(of_videos)
+            and known.files == len(videos)
+            and not (self._recheck or known.recheck or known.mount == "")
+            and elsewhere == (known.mount is not None)
+        )
+        if same_videos and known and known.signature == signature:
             result.unchanged += len(videos)
             return below
+        mount = mount_of(f"{self._root}/{path}", self._mounts) if elsewhere else None
         result.changed.append(
-            Listing(
-                path,
-                [_entry(name, stat) for name, stat in videos],
-                [_entry(name, stat) for name, stat in nfos],
-                sidecars,
-                signature,
-                nfo_signature,
-                mounted=any(stat.st_dev != root_device for _, stat in videos),
-            )
+            Listing(path, videos, nfos, sidecars, signature, below, same_videos, mount)
         )
         return below
 
-    def _enters(self, prefix: str, entry: os.DirEntry[str]) -> bool:
-        if entry.name.lower() in _SYSTEM_FOLDERS:
-            return False
-        if len(prefix) > MAX_FOLDER_BYTES // 8 and _is_too_long(f"{prefix}{entry.name}"):
-            self._result.problems.append(Problem(f"{prefix}{entry.name}", _TOO_LONG))
-            return False
-        path = f"{self._root}/{prefix}{entry.name}"
-        if path in self._excluded:
-            return False
-        return not entry.is_symlink() or self._follows(path)
 
-    def _follows(self, link: str) -> bool:
-        """Follow a link to a folder only where it leads to something that is not walked anyway."""
-        target = os.path.realpath(link)
-        inside = (os.path.realpath(self._root), *self._followed)
-        if any(_contains(folder, target) or _contains(target, folder) for folder in inside):
-            return False
-        self._followed.append(target)
-        return True
+def _disc_stat(folder: str) -> os.stat_result | None:
+    """Return what a disc's folder is as a file: the size of all its streams, the newest's time.
+
+    Returns:
+        None if no stream is in it, or another video, so that it is a folder as any other.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    size = newest = streams = 0
+    for path, _, names in os.walk(folder, onerror=_fail):
+        for name in names:
+            if name.lower().endswith(_COUNTED):
+                stat = os.stat(f"{path}/{name}")  # noqa: PTH116 - made for every stream
+                streams += name.lower().endswith(_STREAMS)
+                size += stat.st_size
+                newest = max(newest, stat.st_mtime_ns)
+            elif classify(name) == "video":
+                return None
+    if not streams:
+        return None
+    itself = os.stat(folder)  # noqa: PTH116 - its result is what is returned
+    return os.stat_result([*itself[:6], size, *itself[7:10]], {"st_mtime_ns": newest})
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _is_too_long(path: str) -> bool:
@@ -315,20 +390,15 @@ def _contains(folder: str, path: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _entry(name: str, stat: os.stat_result) -> Entry:
-    mtime_ns = min(max(stat.st_mtime_ns, _EARLIEST), _LATEST)
-    return Entry(name, stat.st_size, mtime_ns, stat.st_ino)
+def _seen(name: str, stat: os.stat_result) -> _Seen:
+    return name, stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev
 
 
-def _digest(context: str, entries: list[tuple[str, os.stat_result]]) -> str:
-    lines = [f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}" for name, stat in entries]
-    text = "\n".join((context, *lines))
-    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+def _digest(context: str, found: Found, length: int = 32) -> str:
+    lines = [f"{name}\0{size}\0{mtime_ns}" for name, size, mtime_ns, _, _ in found]
+    return digest("\n".join((context, *lines)), length)
 
 
-def _why_offline(error: OSError) -> str:
-    return "its folder is missing" if isinstance(error, FileNotFoundError) else _reason(error)
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+def digest(text: str, length: int = 32) -> str:
+    """Sum up a text in so many characters."""
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=length // 2).hexdigest()

@@ -2,12 +2,14 @@
 
 The life of a span here::
 
-    starts -> journal   a start record in a segment of this process's own
-    ends   -> journal   the span, before `end` returns
-           -> sender    from its segment, one for each exporter; from a later process, if not from
-                        this one
-           -> index     SQLite: each span once, to be read, and to know copies
+    starts -> segments   a start record in a segment of this process's own: `Journal`
+    ends   -> segments   the span, as JSON by `codec`, before `end` returns: `processor`
+           -> queue      the segments of all processes, read once for all exporters, and removed
+           -> sender     from there, by a thread for each of the `exporters`, in `otlp`;
+                         from a later process, if not from this one
+           -> index      SQLite: each span once, to be read by `store`, and to know copies
 
+What the core sees of it is `disk`. `metrics` are made of the same spans; `logs` go their own way.
 Importing this costs nothing; what is behind it is imported when it is first used.
 """
 
@@ -27,15 +29,7 @@ if TYPE_CHECKING:
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.store import TraceStore
 
-__all__ = [
-    "TraceStore",
-    "configure",
-    "deliver_pending",
-    "find_disk",
-    "flush",
-    "open_disk",
-    "shutdown",
-]
+__all__ = ["TraceStore", "configure", "deliver_pending", "find_disk", "open_disk"]
 
 
 def configure(provider: TracerProvider | None = None) -> None:
@@ -46,7 +40,9 @@ def configure(provider: TracerProvider | None = None) -> None:
     variables is logged.
     """
     if enabled():
-        _setup().configure(provider)
+        from haas_otel.delivery import setup
+
+        setup.configure(provider)
 
 
 def find_disk(settle: Callable[[], object]) -> SharedDisk | None:
@@ -55,8 +51,11 @@ def find_disk(settle: Callable[[], object]) -> SharedDisk | None:
     ``settle`` is called now and then for what processes left that died. None too when telemetry is
     off.
     """
-    found: SharedDisk | None = _setup().disk(settle) if enabled() else None
-    return found
+    if not enabled():
+        return None
+    from haas_otel.delivery import setup
+
+    return setup.disk(settle)
 
 
 def open_disk(directory: Path) -> SharedDisk:
@@ -65,27 +64,9 @@ def open_disk(directory: Path) -> SharedDisk:
     Raises OSError when it cannot be used.
     """
     from haas_otel.delivery.disk import SharedDisk
-    from haas_otel.delivery.journal import Journal
-    from haas_otel.delivery.limits import Limits
+    from haas_otel.delivery.segments import Journal
 
-    return SharedDisk(directory, Limits.from_environment(), Journal(directory, spans=False))
-
-
-def flush(timeout: timedelta) -> bool:
-    """Wait for delivery at most this long; say whether every span is delivered or on disk.
-
-    With an application's own provider, this is its ``force_flush``.
-    """
-    return not enabled() or bool(_setup().flush(timeout))
-
-
-def shutdown(timeout: timedelta) -> None:
-    """End delivery, giving it at most this long; spans that end later are still written down.
-
-    An application's own provider is left to the application.
-    """
-    if enabled():
-        _setup().shutdown(timeout)
+    return SharedDisk(directory, Journal(directory))
 
 
 def deliver_pending(timeout: timedelta) -> int:
@@ -95,13 +76,11 @@ def deliver_pending(timeout: timedelta) -> int:
     nothing, and returns 0, when telemetry is off, no exporter is chosen or the application has a
     provider of its own.
     """
-    return int(_setup().deliver_pending(timeout)) if enabled() else 0
-
-
-def _setup() -> Any:
+    if not enabled():
+        return 0
     from haas_otel.delivery import setup
 
-    return setup
+    return setup.deliver_pending(timeout)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,14 +5,15 @@ that a later process can deliver a span that is equal to the one that ended here
 encoding takes twice as long, on the thread that ends the span, and other exporters do not read it.
 
 What no protocol can carry is replaced here: of file names that are no valid UTF-8, for which
-exporters refuse a whole batch, the odd bytes are written out as ``\udcff``, and integers beyond 64
-bits are text.
+exporters refuse a whole batch, the odd bytes are written out as ``\udcff``, integers beyond 64 bits
+are text, and times that are none are the nearest that is one.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -27,8 +28,11 @@ from opentelemetry.trace.span import TraceState
 
 # What JSON holds as it is; a float only when it is a number.
 _SCALARS = frozenset((str, bool, int, type(None)))
+_LAST_MOMENT = 2**63 - 1
+_DEEPEST = 20  # of what is nested: some read 100 levels of OTLP, which has three for each
 _MOST_PARTS, _LONGEST_TEXT = 64, 1024  # of a span that was too large
-_NAME_OF = {kind: kind.name for kind in (*SpanKind, *StatusCode)}
+# What the last span shared with others, and its JSON. Replaced as one, so no lock is needed.
+_shared: tuple[Any, Any, bytes] = (None, None, b"")
 
 
 def dump(value: Any) -> bytes:
@@ -64,111 +68,103 @@ def _carried(value: Any) -> Any:
     return value
 
 
-class SpanEncoder:
-    """Turn finished spans into JSON; remembers the text of what all spans of a process share."""
-
-    def __init__(self) -> None:
-        # Pairs of an object and its text: replaced together, so no lock is needed.
-        self._resource: tuple[Resource | None, bytes] = (None, b"[]")
-        self._scope: tuple[InstrumentationScope | None, bytes] = (None, b"null")
-
-    def encode(self, span: ReadableSpan) -> bytes:
-        """Return the span as one line of JSON without a line end."""
-        status, parent, links = span.status, span.parent, span.links
-        own = dump(
-            {
-                "name": span.name,
-                "context": _context(span.context) if span.context else None,
-                "parent": _context(parent) if parent else None,
-                "kind": _NAME_OF[span.kind],
-                "start": span.start_time,
-                "end": span.end_time,
-                "status": _NAME_OF[status.status_code],
-                "description": status.description,
-                "attributes": _attributes(span.attributes),
-                "events": [
-                    (
-                        each.name,
-                        each.timestamp,
-                        _attributes(each.attributes),
-                        each.dropped_attributes,
-                    )
-                    for each in span.events
-                ],
-                "links": links
-                and [
-                    (_context(x.context), _attributes(x.attributes), x.dropped_attributes)
-                    for x in links
-                ],
-                "dropped": (span.dropped_attributes, span.dropped_events, span.dropped_links),
-            }
-        )
-        resource, scope = self._resource, self._scope
-        if resource[0] is not span.resource:
-            of_all = span.resource
-            resource = (of_all, dump([_attributes(of_all.attributes), of_all.schema_url]))
-            self._resource = resource
-        if scope[0] is not span.instrumentation_scope:
-            scope = (span.instrumentation_scope, dump(_scope(span.instrumentation_scope)))
-            self._scope = scope
-        return b'%b,"scope":%b,"resource":%b}' % (own[:-1], scope[1], resource[1])
-
-
-class SpanDecoder:
-    """Turn JSON back into spans; gives equal resources as one object."""
-
-    def __init__(self) -> None:
-        self._resource: tuple[list[Any], Resource] | None = None
-
-    def decode(self, text: str | bytes) -> ReadableSpan:
-        """Return the span of a text made by `SpanEncoder`, raising ValueError for any other."""
-        try:
-            return self._span(load(text))
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise ValueError(f"not a span: {text[:80]!r}") from error
-
-    def _span(self, document: dict[str, Any]) -> ReadableSpan:
-        attributes, events, links = document["dropped"]
-        fields = document["resource"]
-        if self._resource is None or self._resource[0] != fields:
-            self._resource = (fields, Resource(_read_values(fields[0]), fields[1]))
-        return ReadableSpan(
-            name=document["name"],
-            context=_read_context(document["context"]),
-            parent=_read_context(document["parent"]),
-            resource=self._resource[1],
-            attributes=_read_attributes(document["attributes"], attributes),
-            events=_bounded(
-                [
-                    Event(name, _read_attributes(values, dropped), time)
-                    for name, time, values, dropped in document["events"]
-                ],
-                events,
-            ),
-            links=_bounded(
-                [
-                    Link(_read_context(context), _read_attributes(values, dropped))  # type: ignore[arg-type]
-                    for context, values, dropped in document["links"]
-                ],
-                links,
-            ),
-            kind=SpanKind[document["kind"]],
-            status=Status(StatusCode[document["status"]], document["description"]),
-            start_time=document["start"],
-            end_time=document["end"],
-            instrumentation_scope=_read_scope(document["scope"]),
-        )
-
-
-def _context(context: SpanContext) -> tuple[Any, ...]:
-    state = context.trace_state
-    return (
-        f"{context.trace_id:032x}",
-        f"{context.span_id:016x}",
-        int(context.trace_flags),
-        list(state.items()) if state else None,
-        context.is_remote,
+def encode(span: ReadableSpan) -> bytes:
+    """Return a finished span as one line of JSON without a line end."""
+    global _shared
+    status, parent = span.status, span.parent
+    own = dump(
+        {
+            "name": str(span.name),
+            "context": _context(span.context),
+            "parent": parent and _context(parent),
+            "kind": span.kind._name_,
+            "start": _moment(span.start_time),
+            "end": _moment(span.end_time),
+            "status": status.status_code._name_,
+            "description": status.description,
+            "attributes": _attributes(span.attributes),
+            "events": [
+                (x.name, _moment(x.timestamp), _attributes(x.attributes), x.dropped_attributes)
+                for x in span.events
+            ],
+            "links": [
+                (_context(x.context), _attributes(x.attributes), x.dropped_attributes)
+                for x in span.links
+            ],
+            "dropped": (span.dropped_attributes, span.dropped_events, span.dropped_links),
+        }
     )
+    shared, resource, scope = _shared, span.resource, span.instrumentation_scope
+    if shared[0] is not resource or shared[1] is not scope:
+        fields = scope and (
+            *(scope.name, scope.version, scope.schema_url),
+            _attributes(scope.attributes),
+        )
+        of_resource = _attributes(resource.attributes), resource.schema_url
+        text = dump({"scope": fields, "resource": of_resource})
+        _shared = shared = (resource, scope, text[1:])
+    return b"%b,%b" % (own[:-1], shared[2])
+
+
+def decode(text: str | bytes) -> ReadableSpan:
+    """Return the span of a text made by `encode`, raising ValueError for any other.
+
+    Equal resources are one object.
+    """
+    try:
+        return _span(load(text))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"not a span: {text[:80]!r}") from error
+
+
+def _span(document: dict[str, Any]) -> ReadableSpan:
+    attributes, events, links = document["dropped"]
+    scope = document["scope"]
+    return ReadableSpan(
+        name=document["name"],
+        context=_read_context(document["context"]),
+        parent=_read_context(document["parent"]),
+        resource=_read_resource(dump(document["resource"])),
+        attributes=_read_attributes(document["attributes"], attributes),
+        events=_bounded(
+            (Event(name, _read_attributes(*a), time) for name, time, *a in document["events"]),
+            events,
+        ),
+        links=_bounded(
+            (Link(_read_context(of), _read_attributes(*a)) for of, *a in document["links"]),  # type: ignore[arg-type]
+            links,
+        ),
+        kind=SpanKind[document["kind"]],
+        status=Status(StatusCode[document["status"]], document["description"]),
+        start_time=document["start"],
+        end_time=document["end"],
+        instrumentation_scope=scope
+        and InstrumentationScope(*(*scope[:3], _read_value({"mapping": scope[3]}))),
+    )
+
+
+@lru_cache(maxsize=16)
+def _read_resource(text: bytes) -> Resource:
+    attributes, schema_url = orjson.loads(text)
+    return Resource(_read_value({"mapping": attributes}), schema_url)
+
+
+def _moment(value: Any) -> int:
+    """Return nanoseconds since the epoch that every protocol can hold."""
+    if type(value) is int and 0 <= value <= _LAST_MOMENT:
+        return value
+    try:
+        return max(0, min(int(value), _LAST_MOMENT))
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _context(context: SpanContext | None) -> tuple[Any, ...] | None:
+    if context is None:
+        return None
+    trace_id, span_id, is_remote, flags, state, _ = context
+    states = list(state.items()) if state else None
+    return f"{trace_id:032x}", f"{span_id:016x}", int(flags), states, is_remote
 
 
 def _read_context(fields: list[Any] | None) -> SpanContext | None:
@@ -181,54 +177,40 @@ def _read_context(fields: list[Any] | None) -> SpanContext | None:
     )
 
 
-def _scope(scope: InstrumentationScope | None) -> list[Any] | None:
-    if scope is None:
-        return None
-    return [scope.name, scope.version, scope.schema_url, _attributes(scope.attributes)]
-
-
-def _read_scope(fields: list[Any] | None) -> InstrumentationScope | None:
-    if fields is None:
-        return None
-    name, version, schema_url, values = fields
-    return InstrumentationScope(name, version, schema_url, _read_values(values))
-
-
 def _attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     if not attributes:
         return {}
     # The SDK's mappings copy themselves in C; as any other mapping they take ten times as long.
-    copy = getattr(attributes, "copy", None)
-    values = copy() if copy else None
-    if type(values) is not dict:
-        values = dict(attributes)
+    copied: Any = getattr(attributes, "copy", dict)()
+    values = copied if type(copied) is dict else dict(attributes)
     for key, value in values.items():
         if type(value) not in _SCALARS:
             values[key] = _value(value)
     return values
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any, depth: int = 1) -> Any:
     """Return a JSON value; what JSON has no words for, as an object with one key."""
     if isinstance(value, float):
         return value if isfinite(value) else {"float": repr(value)}
     if isinstance(value, bytes):
         return {"bytes": base64.b64encode(value).decode()}
-    if isinstance(value, Mapping):
-        return {"mapping": {str(k): _value(v) for k, v in value.items()}}
     if isinstance(value, str | int | None):
         return value
-    return [_value(each) for each in value]
+    if depth > _DEEPEST:
+        return "…"
+    if isinstance(value, Mapping):
+        return {"mapping": {str(k): _value(v, depth + 1) for k, v in value.items()}}
+    return [_value(each, depth + 1) for each in value]
 
 
-def _read_attributes(values: dict[str, Any], dropped: int) -> BoundedAttributes:
-    attributes = BoundedAttributes(attributes=_read_values(values), immutable=True)
+def _read_attributes(values: dict[str, Any], dropped: int) -> Mapping[str, Any]:
+    read: dict[str, Any] = _read_value({"mapping": values})
+    if not dropped:
+        return read
+    attributes = BoundedAttributes(attributes=read)
     attributes.dropped = dropped
     return attributes
-
-
-def _read_values(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: _read_value(value) for key, value in values.items()}
 
 
 def _read_value(value: Any) -> Any:
@@ -237,17 +219,21 @@ def _read_value(value: Any) -> Any:
     if isinstance(value, dict):
         if "bytes" in value:
             return base64.b64decode(value["bytes"])
-        return float(value["float"]) if "float" in value else _read_values(value["mapping"])
+        if "float" in value:
+            return float(value["float"])
+        return {key: _read_value(each) for key, each in value["mapping"].items()}
     return value
 
 
-def _bounded(items: list[Any], dropped: int) -> Any:
-    bounded = BoundedList.from_seq(None, items)
+def _bounded(items: Iterable[Any], dropped: int) -> Any:
+    if not dropped:
+        return [*items]
+    bounded = BoundedList.from_seq(None, [*items])
     bounded.dropped = dropped
     return bounded
 
 
-def cut(text: str) -> bytes:
+def cut(text: str | bytes) -> bytes:
     """Return the JSON of a span that was too large, shortened to some hundred kilobytes at most.
 
     Long texts are cut, and of many attributes, events or links the last are left out, but for the

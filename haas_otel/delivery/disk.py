@@ -16,16 +16,13 @@ import orjson
 from haas_otel import records
 from haas_otel.delivery.codec import dump
 from haas_otel.delivery.index import Index, IndexUnusable
-from haas_otel.delivery.journal import is_alive, locked
-from haas_otel.delivery.segments import Segments, close_records, last_sign, open_records
+from haas_otel.delivery.segments import Segment, Segments, append, is_alive, locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from haas_otel.delivery.journal import Journal
-    from haas_otel.delivery.limits import Limits
-    from haas_otel.delivery.segments import Segment
+    from haas_otel.delivery.segments import Journal
 
 _logger = logging.getLogger(__name__)
 _ID_FILE = "machine-id"
@@ -36,32 +33,34 @@ class SharedDisk:
     """What the processes that share ``directory`` have written down; see `haas_otel.records.Disk`.
 
     ``settle`` is called now and then, in a thread of its own, while a run of this process goes on:
-    to settle what other processes left that died. ``exporters`` returns those that spans of
-    this process go to, whoever ends them. Raises OSError when the directory cannot be used.
+    to settle what other processes left that died; ``begun`` when one begins. Raises OSError when
+    the directory cannot be used.
     """
 
     def __init__(
         self,
         directory: Path,
-        limits: Limits,
         journal: Journal,
-        settle: Callable[[], object] | None = None,
-        exporters: Callable[[], tuple[str, ...] | None] = tuple,
+        settle: Callable[[], object] = lambda: None,
+        begun: Callable[[], object] = lambda: None,
     ) -> None:
         self._directory = directory
-        self._limits = limits
         self._journal = journal
-        self._settle = settle
-        self._exporters = exporters
+        self._settle, self._begun = settle, begun
         self._pid = 0
         self._settling: threading.Thread | None = None
+        self._lock = threading.Lock()  # of the segments
+        self._segments = Segments(directory, journal)
         # The id of the directory, wherever it is met again; it is made with it.
         self.machine = _read_or_make_id(directory)
 
     def begin(self, key: str, record: Mapping[str, Any]) -> None:
         """Write a start record down, or a newer one with the same key. Never raises."""
-        self._journal.start(key, dump({**record, "exporters": self._exporters()}))
+        self._journal.start(key, dump(record))
+        self._begun()
         if self._pid != os.getpid():
+            if self._pid:  # in a forked child, where nobody gives the parent's lock back
+                self._lock = threading.Lock()
             self._pid = os.getpid()
             with suppress(RuntimeError):  # the interpreter is ending
                 threading.Thread(target=self._stamp, name="haas-otel-stamp", daemon=True).start()
@@ -77,24 +76,23 @@ class SharedDisk:
         copy it is when the disk is well, than never.
         """
         try:
-            with closing(Index(self._directory, self._limits)) as index:
+            with closing(Index(self._directory)) as index:
                 index.read_all()
-                return index.has(f"{trace_id:032x}", f"{span_id:016x}")
+                return index.has(trace_id, span_id)
         except IndexUnusable as error:
             _logger.warning("%s cannot be read now: %s", self._directory, error)
             return False
 
-    def close(self) -> None:
-        """Let go of the journal: what has not ended is left by a process that died."""
-        self._journal.close()
-
     def living(self) -> list[records.Process]:
         """Return the processes that live and have runs, this one among them."""
-        return [
-            self._process(owner_id, segments)
-            for owner_id, segments in Segments(self._directory, self._journal).by_owner().items()
-            if is_alive(self._directory, owner_id)
-        ]
+        return [_process(path, starts) for path, starts in self._open() if is_alive(path)]
+
+    def lost(self) -> list[records.Process]:
+        """Return the processes that died with open runs, to be looked at alone.
+
+        Unlike by `dead`, they are found while another process settles them, too.
+        """
+        return [_process(path, starts) for path, starts in self._open() if not is_alive(path)]
 
     def running(self) -> Counter[str]:
         """Return how many task runs go on, on this machine, by type."""
@@ -103,41 +101,33 @@ class SharedDisk:
 
     def dead(self) -> Iterator[records.Process]:
         """Yield processes that died with open runs, each for this caller alone until the next."""
-        found = Segments(self._directory, self._journal)
-        gone = [each for each in found.by_owner() if not is_alive(self._directory, each)]
-        # Looked at once more: one may have begun another segment, and died, meanwhile.
-        for owner_id, segments in found.by_owner().items():
-            if owner_id not in gone or not open_records(segments):
-                continue
-            # The lock on its last segment is the claim on its runs.
-            with suppress(FileNotFoundError), locked(segments[-1].path) as mine:
-                if mine and open_records(segments):
-                    yield from self._to_settle(owner_id, segments)
+        for path, _ in self._open():
+            if not is_alive(path):
+                with suppress(FileNotFoundError), locked(path) as mine:
+                    # Read again: another may have settled it meanwhile.
+                    if mine and (segment := Segment(path).read()).starts:
+                        yield from self._to_settle(segment)
 
-    def _to_settle(self, owner_id: str, segments: list[Segment]) -> Iterator[records.Process]:
-        closed: set[str] = set()
-        exporters = self._journal.exporters
+    def _open(self) -> list[tuple[Path, dict[str, bytes]]]:
+        """Return the open start records, by segment and key."""
+        with self._lock:
+            found = [(each.path, each.read().starts) for each in self._segments.there()]
+            return [(path, dict(starts)) for path, starts in found if starts]
+
+    def _to_settle(self, segment: Segment) -> Iterator[records.Process]:
+        closed: list[bytes] = []
         # Their spans go where their own process would have sent them.
-        chosen = {key: content.get("exporters") for key, content in _contents(segments)}
-        given = {key: tuple(names) for key, names in chosen.items() if names is not None}
-        exporters.update(given)
+        if segment.names is not None:
+            self._journal.names_of |= dict.fromkeys(segment.starts, segment.names)
         try:
-            yield self._process(owner_id, segments, lambda record: closed.add(record.key))
+            yield _process(
+                segment.path, segment.starts, lambda each: closed.append(b"<" + each.key.encode())
+            )
         finally:
-            for key in given:
-                exporters.pop(key, None)
+            for key in segment.starts:
+                self._journal.names_of.pop(key, None)
             if closed:
-                close_records(segments, closed)
-
-    def _process(self, owner_id: str, segments: list[Segment], *close: Any) -> records.Process:
-        found = []
-        for key, content in _contents(segments):
-            try:
-                found.append(records.read(key, content))
-            except (KeyError, TypeError, ValueError):
-                _logger.warning("a start record cannot be read: %s", key)
-        sign = last_sign(self._directory, owner_id, segments)
-        return records.Process(owner_id, sign, tuple(found), *close)
+                append(segment.path, b"\n".join(closed))
 
     def _stamp(self) -> None:
         """Give a sign of life for as long as the process lives, and have the dead settled."""
@@ -145,29 +135,33 @@ class SharedDisk:
             if self._journal.running:
                 with suppress(OSError):
                     self._journal.stamp()
-                self._tend()
+                # In another thread: the server may be slow, and a sign of life is not to wait.
+                if self._settling is None or not self._settling.is_alive():
+                    self._settling = threading.Thread(
+                        target=self._settle, name="haas-otel-settle", daemon=True
+                    )
+                    with suppress(RuntimeError):
+                        self._settling.start()
             time.sleep(_STAMP_SECONDS)
 
-    def _tend(self) -> None:
-        # In another thread: the server may be slow, and a sign of life is not to wait for it.
-        if self._settle is None or (self._settling is not None and self._settling.is_alive()):
-            return
-        self._settling = threading.Thread(target=self._settle, name="haas-otel-settle", daemon=True)
-        with suppress(RuntimeError):
-            self._settling.start()
 
-
-def _contents(segments: list[Segment]) -> Iterator[tuple[str, Any]]:
-    """Yield the open start records of a process, each with its key."""
-    for key, text in open_records(segments).items():
-        with suppress(ValueError):
-            yield key, orjson.loads(text)
+def _process(path: Path, starts: dict[str, bytes], *close: Any) -> records.Process:
+    found = []
+    for key, text in starts.items():
+        try:
+            found.append(records.read(key, orjson.loads(text)))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            _logger.warning("a start record cannot be read: %s", key)
+    with suppress(FileNotFoundError):
+        return records.Process(path.stem, path.stat().st_mtime_ns, tuple(found), *close)
+    return records.Process(path.stem, 0, ())  # gone meanwhile, with all that it had
 
 
 def _read_or_make_id(directory: Path) -> str:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / _ID_FILE
-    if not path.exists():
+    if not (path.exists() and path.read_text().strip()):
+        path.unlink(missing_ok=True)  # a power cut may leave an empty one
         # Written aside and linked, so that nobody reads half an id and the first one stays.
         draft = directory / f"{_ID_FILE}.{uuid4().hex}"
         draft.write_text(uuid4().hex)

@@ -8,21 +8,16 @@ from __future__ import annotations
 import logging
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from haas_otel.delivery.otlp import TAKEN, Answer, Kind, Otlp, Signal
+from haas_otel import _sdk
+from haas_otel.delivery.otlp import Exporter, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from opentelemetry.sdk.trace import ReadableSpan
-
-# As the ecosystem calls them, in the order in which it takes them.
-_SIGNALS: dict[Signal, Literal["traces", "metrics", "logs"]] = {
-    "TRACES": "traces",
-    "METRICS": "metrics",
-    "LOGS": "logs",
-}
+# In the order in which the ecosystem takes them.
+_SIGNALS: tuple[Signal, ...] = ("TRACES", "METRICS", "LOGS")
 AZURE = "azure_monitor_opentelemetry_exporter"
 _CONNECTION_STRING = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 # Threads of Azure's that report on the exporter itself, and may each hold up the end of a process
@@ -33,71 +28,47 @@ _ABOUT_ITSELF = (
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
     "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
 )
-_EXTRAS = {AZURE: "azure", "zipkin_json": "zipkin"}  # ours, that bring an exporter
+# What has to be installed for an exporter that the pages name.
+_BROUGHT_BY = {
+    AZURE: "azure-monitor-opentelemetry-exporter",
+    "zipkin_json": "opentelemetry-exporter-zipkin-json",
+}
 
 
 class Target(NamedTuple):
-    """An exporter: the name under which spans wait for it, and what makes it.
-
-    ``is_of_spans`` is False where something else is made of them: `metrics.TaskMetrics`.
-    """
+    """An exporter: the name under which spans wait for it, and what makes it."""
 
     key: str
     load: Callable[[], Any]
-    is_of_spans: bool = True
 
 
-class SpanExporting:
-    """Hands spans to an exporter: any that is installed, or one of the ecosystem's for OTLP.
+def chosen_targets(
+    signal: Signal = "TRACES", key: str = "", make: Callable[[str], Any] | None = None
+) -> tuple[Target, ...]:
+    """Return what the standard variables choose for a signal; see `chosen_names`.
 
-    For one thread; methods may raise anything.
-    """
-
-    def __init__(self, exporter: Any) -> None:
-        self._exporter = exporter
-        self._otlp = Otlp(exporter, "TRACES") if is_otlp(exporter) else None
-
-    def send(self, spans: Sequence[ReadableSpan]) -> Answer:
-        """Send spans in one request."""
-        if self._otlp is not None:
-            return self._otlp.send(spans)
-        return TAKEN if self._exporter.export(spans).name == "SUCCESS" else Answer(Kind.FAILED)
-
-    def probe(self) -> Answer | None:
-        """Send nothing; only by OTLP, where all have to take that."""
-        return self._otlp.probe() if self._otlp else None
-
-    def shutdown(self) -> None:
-        """Close the connection."""
-        self._exporter.shutdown()
-
-
-def is_otlp(exporter: object) -> bool:
-    """Say whether an exporter is one of the ecosystem's for OTLP, over gRPC or HTTP."""
-    return type(exporter).__module__.startswith("opentelemetry.exporter.otlp.proto.")
-
-
-def chosen_targets() -> tuple[Target, ...]:
-    """Return what ``OTEL_TRACES_EXPORTER`` names; unset, ``otlp`` if an endpoint is set.
-
-    Empty when nothing is chosen, or ``none``: then spans are only stored.
+    Spans wait for each by its name, for OTLP as ``otlp`` over whatever protocol, so that this may
+    be changed meanwhile. With ``key``, of a signal that is made of spans, it is that for OTLP, and
+    before the name else. ``make`` makes an exporter by its name.
     """
     targets: dict[str, Target] = {}
-    for name in chosen_names("TRACES"):
+    for name in chosen_names(signal):
         by_http = any(
             os.environ.get(f"OTEL_EXPORTER_OTLP_{part}PROTOCOL", "").startswith("http")
-            for part in ("TRACES_", "")
+            for part in (f"{signal}_", "")
         )
         entry_point = f"otlp_proto_{'http' if by_http else 'grpc'}" if name == "otlp" else name
-        # The same for OTLP over any protocol, so that it may be changed while spans wait.
-        first = name.startswith("otlp") and all(each.key != "otlp" for each in targets.values())
-        targets.setdefault(entry_point, Target("otlp" if first else name, partial(spans_to, name)))
+        first = name.startswith("otlp") and all(
+            each.key != (key or "otlp") for each in targets.values()
+        )
+        own = (key or "otlp") if first else f"{key}-{name}" if key else name
+        targets.setdefault(entry_point, Target(own, partial(make or spans_to, name)))
     return tuple(targets.values())
 
 
-def spans_to(name: str) -> SpanExporting:
+def spans_to(name: str) -> Exporter:
     """Return the exporter of spans of this name; raises as `make_exporter`."""
-    return SpanExporting(make_exporter(name, "TRACES"))
+    return Exporter(make_exporter(name, "TRACES"), "TRACES")
 
 
 def chosen_names(signal: Signal) -> list[str]:
@@ -118,27 +89,24 @@ def make_exporter(name: str, signal: Signal) -> Any:
     Raises whatever the ecosystem raises for a name or protocol that it does not know
     (RuntimeError), and whatever the exporter raises for its own variables.
     """
-    from opentelemetry.sdk._configuration import _get_exporter_entry_point, _import_exporters
-
-    entry_point = _get_exporter_entry_point(name, _SIGNALS[signal])
+    entry_point = _sdk._get_exporter_entry_point(name, signal.lower())
     asked = [[entry_point] if other == signal else [] for other in _SIGNALS]
     try:
-        classes: Any = _import_exporters(*asked)[list(_SIGNALS).index(signal)]
+        classes: Any = _sdk._import_exporters(*asked)[_SIGNALS.index(signal)]
     except RuntimeError as error:
-        if name in _EXTRAS:
-            raise RuntimeError(f"{error}: pip install 'haas-otel[{_EXTRAS[name]}]'") from error
+        if name in _BROUGHT_BY:
+            raise RuntimeError(f"{error}: pip install {_BROUGHT_BY[name]}") from error
         raise
-    if name == AZURE:
-        return classes[entry_point](**_azure_arguments())
-    return classes[entry_point](**_otlp_arguments(entry_point, signal))
+    arguments = _azure_arguments() if name == AZURE else _otlp_arguments(entry_point, signal)
+    return classes[entry_point](**arguments)
 
 
 def _otlp_arguments(entry_point: str, signal: Signal) -> dict[str, Any]:
     """Return a session for which the certificate of the OTEL variables is the one that counts.
 
     requests prefers REQUESTS_CA_BUNDLE of the environment to what a session was told, so that on a
-    machine that sets it, OTEL_EXPORTER_OTLP_CERTIFICATE has no effect with the stock session.
-    Nothing for exporters that are not OTLP over HTTP.
+    machine that sets it, OTEL_EXPORTER_OTLP_CERTIFICATE has no effect with the stock session. An
+    older exporter tells each request, and not the session.
     """
     own = _is_set("OTEL_PYTHON_EXPORTER_OTLP_HTTP_{}CREDENTIAL_PROVIDER", signal)
     given = _is_set("OTEL_EXPORTER_OTLP_{}CERTIFICATE", signal)
@@ -146,14 +114,14 @@ def _otlp_arguments(entry_point: str, signal: Signal) -> dict[str, Any]:
         return {}
     import requests
 
-    class Session(requests.Session):
-        def merge_environment_settings(
-            self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
-        ) -> Any:
-            chosen = self.verify if verify is None else verify
-            return super().merge_environment_settings(url, proxies, stream, chosen, cert)
-
-    return {"session": Session()}
+    session = requests.Session()
+    merged = session.merge_environment_settings
+    session.merge_environment_settings = (  # type: ignore[method-assign]
+        lambda url, proxies, stream, verify, cert: merged(
+            url, proxies, stream, verify or session.verify, cert
+        )
+    )
+    return {"session": session}
 
 
 def _is_set(variable: str, signal: Signal) -> bool:
@@ -161,10 +129,7 @@ def _is_set(variable: str, signal: Signal) -> bool:
 
 
 def _azure_arguments() -> dict[str, Any]:
-    """Return what keeps Azure's exporters from a disk of their own, and the key out of the log.
-
-    Raises ValueError where the connection string is not set.
-    """
+    """Return what keeps Azure's exporters from a disk of their own, and the key out of the log."""
     if not os.environ.get(_CONNECTION_STRING, "").strip():
         raise ValueError(
             f"{_CONNECTION_STRING} is not set: copy it from the overview page of the"

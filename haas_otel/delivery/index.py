@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import sqlite3
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from haas_otel._settings import settings
 from haas_otel.delivery.codec import load
-from haas_otel.delivery.journal import FOLDER, SUFFIX
-from haas_otel.delivery.segments import is_span, read_lines
+from haas_otel.delivery.segments import FOLDER, SUFFIX, is_span, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -35,8 +36,10 @@ _Result = TypeVar("_Result")
 FILE_NAME = "traces.db"
 _VERSION = 2
 _BUSY_SECONDS = 5.0
-_AT_ONCE = 2_000
-_NOT_A_SPAN = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
+_NOT_A_SPAN = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError),
+)
+_LATEST = 2**63 - 1  # that SQLite can hold
 _SCHEMA = f"""
 CREATE TABLE spans (
     id INTEGER PRIMARY KEY,
@@ -58,10 +61,29 @@ CREATE INDEX tasks_by_id ON spans (task_id) WHERE task_id IS NOT NULL;
 CREATE TABLE segments (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
+_INSERT = """
+INSERT OR IGNORE INTO spans (source, stored_at, trace_id, span_id, name, start_ns,
+    task_id, task_type, task_status, duration_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+# Spans are numbered as they were stored: cheap where nothing is to be removed.
+_PRUNE = """
+DELETE FROM spans WHERE id <= (SELECT max(id) FROM spans) - :kept OR id < coalesce(
+    (SELECT id FROM spans WHERE stored_at >= :since ORDER BY id LIMIT 1),
+    (SELECT max(id) + 1 FROM spans))
+"""
+_FORGET = "DELETE FROM segments WHERE name NOT IN (SELECT value FROM json_each(?))"
+_SOURCES = """
+SELECT spans.trace_id, spans.span_id, source FROM json_each(?) JOIN spans
+ON spans.trace_id = json_extract(value, '$[0]') AND spans.span_id = json_extract(value, '$[1]')
+"""
 
 
 class IndexUnusable(Exception):
     """The file cannot be used now; what was to be written has to be kept elsewhere."""
+
+
+class _Outdated(OSError):
+    pass
 
 
 class Index:
@@ -72,26 +94,28 @@ class Index:
     begun.
     """
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._limits = limits
         self._path = directory / FILE_NAME
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
 
     def read(self, paths: Iterable[Path]) -> None:
         """Take in what is new in segments."""
-        rejected = 0
-        known = self.segments()
+        rejected, known, now = 0, self.segments(), time.time()
         for path in paths:
-            lines: list[tuple[int, bytes]] = []
+            rows, end = [], 0
             for offset, line in read_lines(path, known.get(path.name, 0)):
-                lines.append((offset, line))
-                if len(lines) >= _AT_ONCE:
-                    rejected += self._add(path, lines)
-                    lines = []
-            if lines:
-                rejected += self._add(path, lines)
+                end = offset + len(line)
+                if is_span(line):
+                    try:
+                        rows.append((f"{path.name}:{offset}", now, *_row(line)))
+                    except _NOT_A_SPAN:
+                        rejected += 1
+                else:
+                    rejected += line[:1] == b"\0"
+            if end:
+                self._transact(partial(_add, path.name, rows, end))
         if rejected:
             _logger.warning("%d lines are no spans: left out", rejected)
 
@@ -101,100 +125,48 @@ class Index:
 
     def segments(self) -> dict[str, int]:
         """Return up to where each segment is read, by its name."""
-        return dict(self._transact(lambda c: c.execute("SELECT * FROM segments").fetchall()))
+        return dict(self.select("SELECT * FROM segments"))
 
     def copies(self, path: Path, spans: Sequence[tuple[Item, ReadableSpan]]) -> set[int]:
         """Return the offsets of those spans of a segment that somebody else has written, too."""
-        query = "SELECT source FROM spans WHERE trace_id = ? AND span_id = ?"
+        found = [(f"{path.name}:{item.offset}", item, _ids(span.context)) for item, span in spans]
+        rows = self.select(_SOURCES, (json.dumps([ids for _, _, ids in found]),))
+        first = {(trace_id, span_id): source for trace_id, span_id, source in rows}
+        return {item.offset for own, item, ids in found if first.get(ids, own) != own}
 
-        def work(connection: sqlite3.Connection) -> set[int]:
-            copies = set()
-            for item, span in spans:
-                if (context := span.context) is not None:
-                    ids = (f"{context.trace_id:032x}", f"{context.span_id:016x}")
-                    row = connection.execute(query, ids).fetchone()
-                    if row and row[0] != f"{path.name}:{item.offset}":
-                        copies.add(item.offset)
-            return copies
+    def has(self, trace_id: int, span_id: int) -> bool:
+        """Say whether a span is here."""
+        return bool(self.select(_SOURCES, (json.dumps([_ids((trace_id, span_id))]),)))
 
-        return self._transact(work)
+    def select(self, query: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement."""
+        return self._transact(lambda connection: connection.execute(query, values).fetchall())
 
-    def has(self, trace_id: str, span_id: str) -> bool:
-        """Say whether a span is here; ids in lower-case hex."""
-        query = "SELECT 1 FROM spans WHERE trace_id = ? AND span_id = ?"
-        found = self._transact(lambda c: c.execute(query, (trace_id, span_id)).fetchone())
-        return found is not None
-
-    def prune(self) -> None:
-        """Remove spans that are too old or too many, and what is known of segments that are gone.
-
-        Spans are numbered as they were stored: cheap where nothing is to be removed.
-        """
-        folder, limits = self._directory / FOLDER, self._limits
-        gone = [(name,) for name in self.segments() if not (folder / name).exists()]
+    def prune(self, limits: Limits) -> None:
+        """Remove spans that are too old or too many, and what is known of segments gone."""
+        there = [path.name for path in (self._directory / FOLDER).glob(f"*{SUFFIX}")]
         since = time.time() - limits.kept_for.total_seconds()
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.executemany("DELETE FROM segments WHERE name = ?", gone)
-            connection.execute(
-                "DELETE FROM spans WHERE id <= (SELECT max(id) FROM spans) - ? OR id <"
-                " (SELECT coalesce((SELECT id FROM spans WHERE stored_at >= ? ORDER BY id LIMIT 1),"
-                " (SELECT max(id) + 1 FROM spans)))",
-                (limits.kept_spans, since),
-            )
-
-        self._transact(work)
+        self.select(_FORGET, (json.dumps(there),))
+        self.select(_PRUNE, {"kept": limits.kept_spans, "since": since})
 
     def close(self) -> None:
         """Close the file; it opens again when it is used again."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
-                connection.close()
-
-    def forget_after_fork(self) -> sqlite3.Connection | None:
-        """Return the parent's connection, which must neither be used nor closed in a child."""
-        connection, self._connection = self._connection, None
-        return connection
-
-    def _add(self, path: Path, lines: Sequence[tuple[int, bytes]]) -> int:
-        rows, rejected, now = [], 0, time.time()
-        for offset, line in lines:
-            if is_span(line):
-                try:
-                    rows.append((f"{path.name}:{offset}", *_row(line), now))
-                except _NOT_A_SPAN:
-                    rejected += 1
-            else:
-                rejected += line[:1] == b"\0"
-        start, end = lines[0][0], lines[-1][0] + len(lines[-1][1])
-
-        def work(connection: sqlite3.Connection) -> None:
-            query = "SELECT position FROM segments WHERE name = ?"
-            (position,) = connection.execute(query, (path.name,)).fetchone() or (0,)
-            if position <= start:  # else another process has read it meanwhile
-                connection.executemany(
-                    "INSERT OR IGNORE INTO spans (source, trace_id, span_id, name, start_ns,"
-                    " task_id, task_type, task_status, duration_ms, body, stored_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    rows,
-                )
-                connection.execute("REPLACE INTO segments VALUES (?, ?)", (path.name, end))
-
-        self._transact(work)
-        return rejected
+                self._connection.close()
+            self._connection = None
 
     def _transact(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         for last in (False, True):
             try:
-                connection = self._open()
-                with connection:
+                with self._open() as connection:
                     connection.execute("BEGIN IMMEDIATE")
                     return work(connection)
             except (sqlite3.Error, OSError) as error:
                 inode = self._inode
                 self.close()
-                if last or not _is_corrupt(error):
+                # Put aside by another process at this moment, it is not there.
+                if last or not (_is_corrupt(error) or isinstance(error, FileNotFoundError)):
                     raise IndexUnusable(f"{self._path}: {error}") from error
                 self._put_aside(inode, error)
         raise AssertionError
@@ -211,37 +183,39 @@ class Index:
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._inode = self._path.stat().st_ino
-        connection = sqlite3.connect(
+        self._connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        try:
-            _prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-        return connection
+        _prepare(self._connection)
+        return self._connection
 
     def _put_aside(self, inode: int, error: Exception) -> None:
         """Rename the file, unless another process has done so already."""
+        stamp = time.strftime("%Y%m%dT%H%M%S")
         try:
             with (self._directory / "repair.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not self._path.exists() or self._path.stat().st_ino != inode:
                     return
-                stamp = time.strftime("%Y%m%dT%H%M%S")
                 for suffix in ("-wal", "-shm", ""):
-                    path = self._path.with_name(self._path.name + suffix)
-                    if path.exists():
-                        path.rename(f"{path}.corrupt-{stamp}")
+                    with contextlib.suppress(FileNotFoundError):
+                        path = f"{self._path}{suffix}"
+                        os.rename(path, f"{path}.corrupt-{stamp}")  # noqa: PTH104 - text is shorter
         except OSError as problem:
             raise IndexUnusable(f"{self._path}: {problem}") from problem
-        _logger.warning(
-            "%s cannot be used (%s): put aside as *.corrupt-%s, a new one is begun",
-            self._path,
-            error,
-            stamp,
-        )
+        text = "%s cannot be used (%s): put aside as *.corrupt-%s, a new one is begun"
+        _logger.warning(text, self._path, error, stamp)
+
+
+def _ids(context: tuple[Any, ...] | None) -> tuple[str, str]:
+    trace_id, span_id = context[:2] if context else (0, 0)
+    return f"{trace_id:032x}", f"{span_id:016x}"
+
+
+def _add(name: str, rows: list[tuple[Any, ...]], end: int, connection: sqlite3.Connection) -> None:
+    # What another process has read meanwhile is known, whoever was further.
+    connection.executemany(_INSERT, rows)
+    connection.execute("REPLACE INTO segments VALUES (?, ?)", (name, end))
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
@@ -262,10 +236,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise _Outdated(f"made by a version before (schema {version})")
 
 
-class _Outdated(OSError):
-    pass
-
-
 def _is_corrupt(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     broken = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -273,24 +243,19 @@ def _is_corrupt(error: Exception) -> bool:
 
 
 def _row(line: bytes) -> tuple[Any, ...]:
-    """Return most columns of a segment's line; raises one of _NOT_A_SPAN if it is no span."""
+    """Return the columns of a segment's line; raises one of _NOT_A_SPAN if it is no span."""
     _, tab, body = line[:-1].partition(b"\t")
     if not tab:
         raise ValueError("a line without exporters")
     span = load(body)
-    trace_id, span_id = span["context"][:2]
+    ids = (str(each) for each in span["context"][:2])
     is_task = bool(span["scope"]) and span["scope"][0] == settings.scope
     task = span["attributes"].get if is_task else {}.get
+    of_task = (task(f"task.{key}") for key in ("id", "type", "status"))
     duration = task("task.duration_ms")
     return (
-        str(trace_id),
-        str(span_id),
-        str(span["name"]),
-        int(span["start"]),
-        *(
-            None if (v := task(f"task.{key}")) is None else str(v)
-            for key in ("id", "type", "status")
-        ),
+        *(*ids, str(span["name"]), max(-_LATEST, min(int(span["start"]), _LATEST))),
+        *(None if value is None else str(value) for value in of_task),
         float(duration) if isinstance(duration, int | float) else None,
         body.decode(),
     )

@@ -10,9 +10,6 @@ from pathlib import Path
 
 _logger = logging.getLogger(__name__)
 
-# Below the 4 MiB that gRPC takes by default.
-REQUEST_BYTES = 3 * 1024 * 1024
-
 
 def telemetry_directory() -> Path:
     """Return the folder of spans on disk: ``HAAS_OTEL_DIR``, else ``haas_otel`` in Prefect's home.

@@ -12,35 +12,31 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry._logs import LogRecord
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
-from opentelemetry.instrumentation.log_utils import std_to_otel
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import (
-    BatchLogRecordProcessor,
-    LogRecordExporter,
-    LogRecordExportResult,
-)
+from opentelemetry.context import get_value
 
+from haas_otel import _sdk
 from haas_otel._settings import settings
 from haas_otel.delivery.codec import utf8
-from haas_otel.delivery.exporters import is_otlp, make_exporter
-from haas_otel.delivery.otlp import Kind, Otlp
-from haas_otel.lines import context_of
+from haas_otel.delivery.events import STARTED, event
+from haas_otel.delivery.exporters import make_exporter
+from haas_otel.delivery.otlp import Exporter, Kind
+from haas_otel.delivery.queue import Warnings
+from haas_otel.hooks import context_of
+from haas_otel.span import never_failing, package_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from opentelemetry.sdk._logs import ReadableLogRecord
     from opentelemetry.sdk.resources import Resource
+    from opentelemetry.trace import Span
 
-_logger = logging.getLogger(__name__)
+    from haas_otel.records import Run
+
 
 _SEVERITIES = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 # What is on every record, and what Prefect puts on its own for the API's sake.
 _LEFT_OUT = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "send_to_api"}
-_WARN_EVERY_SECONDS = 60
 
 
 def loggers() -> tuple[str, ...]:
@@ -51,7 +47,7 @@ def loggers() -> tuple[str, ...]:
     return ("prefect.flow_runs", "prefect.task_runs", "haas_otel", *settings.loggers)
 
 
-class LogExporting(LogRecordExporter):
+class LogExporting(_sdk.LogRecordExporter):  # type: ignore[misc]
     """Sends log lines to the exporters of these names, in requests that are not too large.
 
     The exporters are loaded in the thread that sends, when there is something to send.
@@ -60,20 +56,20 @@ class LogExporting(LogRecordExporter):
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._pid = self._lost = 0
-        self._exporters: list[Any] = []
-        self._warned_at = float("-inf")
+        self._exporters: list[Exporter] = []
+        self._warnings = Warnings()
 
-    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+    def export(self, batch: Sequence[Any]) -> Any:
         """Send lines; what is not taken is lost, and said."""
         try:
             if self._pid != os.getpid():  # a forked child has connections of its own
                 self._pid = os.getpid()
-                self._exporters = [make_exporter(name, "LOGS") for name in self._names]
+                self._exporters = [Exporter(make_exporter(n, "LOGS"), "LOGS") for n in self._names]
             for exporter in self._exporters:
                 self._send(exporter, batch)
         except Exception as error:  # noqa: BLE001 - exporters are plugins
             self._lose(len(batch), str(error))
-        return LogRecordExportResult.SUCCESS
+        return _sdk.LogRecordExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 0) -> bool:  # noqa: ARG002 - the interface
         """Do nothing: nothing is held here."""
@@ -84,12 +80,8 @@ class LogExporting(LogRecordExporter):
         for exporter in self._exporters:
             exporter.shutdown()
 
-    def _send(self, exporter: Any, batch: Sequence[ReadableLogRecord]) -> None:
-        if not is_otlp(exporter):
-            if exporter.export(batch) is not LogRecordExportResult.SUCCESS:
-                self._lose(len(batch))
-            return
-        answer = Otlp(exporter, "LOGS").send(batch, divisible=len(batch) > 1)
+    def _send(self, exporter: Exporter, batch: Sequence[Any]) -> None:
+        answer = exporter.send(batch)
         if answer.kind in (Kind.TOO_LARGE, Kind.REFUSED) and len(batch) > 1:
             middle = len(batch) // 2
             self._send(exporter, batch[:middle])
@@ -100,34 +92,41 @@ class LogExporting(LogRecordExporter):
     def _lose(self, count: int, reason: str = "") -> None:
         """Say how many lines were lost so far, at most once a minute."""
         self._lost += count
-        if time.monotonic() - self._warned_at >= _WARN_EVERY_SECONDS:
-            self._warned_at = time.monotonic()
-            _logger.warning(
-                "%d log lines were not taken by the collector%s; where it takes no logs,"
-                " OTEL_LOGS_EXPORTER=none spares the attempt",
-                self._lost,
-                reason and f" ({reason})",
-            )
+        self._warnings.warn(
+            "lost",
+            "%d log lines were not taken by the collector%s; where it takes no logs,"
+            " OTEL_LOGS_EXPORTER=none spares the attempt",
+            self._lost,
+            reason and f" ({reason})",
+        )
 
 
 class SpanLogHandler(logging.Handler):
     """Turns the records of Python's logging into OpenTelemetry's, in the trace of their run."""
 
-    def __init__(self, exporter: LogRecordExporter, resource: Resource) -> None:
+    def __init__(self, exporter: LogExporting, resource: Resource) -> None:
         super().__init__()
-        self._processor = BatchLogRecordProcessor(exporter)
-        self._provider = LoggerProvider(resource, shutdown_on_exit=False)
+        self._processor = _sdk.BatchLogRecordProcessor(exporter)
+        self._provider = _sdk.LoggerProvider(resource, shutdown_on_exit=False)
         self._provider.add_log_record_processor(self._processor)
+        # Once: to look the version up reads the disk, which no task's start is to wait for.
+        self._events = self._provider.get_logger(settings.scope, package_version())
 
     def install(self) -> None:
         """Have the lines of runs and of the library handed on."""
         for name in loggers():
             logging.getLogger(name).addHandler(self)
 
+    def announce(self, span: Span, run: Run) -> None:
+        """Hand on the event that a task run has started, if its span is sampled."""
+        context = span.get_span_context()
+        if context.trace_flags.sampled:
+            with never_failing():
+                self._events.emit(event(STARTED, context, run.attributes, run.start))
+
     def end(self, timeout: timedelta) -> None:
         """Have all that waits sent, in this time; what is not is lost."""
-        milliseconds = int(timeout.total_seconds() * 1000)
-        self._processor._batch_processor.shutdown(milliseconds)
+        _sdk.shut_down_in(self._processor, timeout)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record on, unless it was written while telemetry is being sent."""
@@ -136,7 +135,7 @@ class SpanLogHandler(logging.Handler):
         if last is not None and record.levelno >= last.level and self._is_alone(record.name):
             last.handle(record)
         try:
-            if not get_value(_SUPPRESS_INSTRUMENTATION_KEY):
+            if not get_value(_sdk._SUPPRESS_INSTRUMENTATION_KEY):
                 self._provider.get_logger(record.name).emit(_translated(record))
         except Exception:  # noqa: BLE001 - as every handler: logging never fails the program
             self.handleError(record)
@@ -150,29 +149,29 @@ class SpanLogHandler(logging.Handler):
         return True
 
 
-def _translated(record: logging.LogRecord) -> LogRecord:
+def _translated(record: logging.LogRecord) -> Any:
     """Return a record with what it carries: Prefect's ids and names, place, exception.
 
     The SDK's own handler is on its way out, and its exporters refuse a batch for one odd byte.
     """
     attributes: dict[str, Any] = {
-        utf8(key): value if isinstance(value, bool | int | float) else utf8(str(value))
+        key: value if isinstance(value, bool | int | float) else str(value)
         for key, value in vars(record).items()
         if key not in _LEFT_OUT and value is not None
     }
-    attributes["code.file.path"] = utf8(record.pathname)
+    attributes["code.file.path"] = record.pathname
     attributes["code.function.name"] = record.funcName
     attributes["code.line.number"] = record.lineno
     if record.exc_info and (error := record.exc_info[1]) is not None:
         attributes["exception.type"] = type(error).__qualname__
-        attributes["exception.message"] = utf8(str(error))
-        attributes["exception.stacktrace"] = utf8("".join(traceback.format_exception(error)))
-    return LogRecord(
+        attributes["exception.message"] = str(error)
+        attributes["exception.stacktrace"] = "".join(traceback.format_exception(error))
+    return _sdk.LogRecord(
         timestamp=int(record.created * 1e9),
         observed_timestamp=time.time_ns(),
         context=context_of(record),
         severity_text=_SEVERITIES.get(record.levelname, record.levelname),
-        severity_number=std_to_otel(record.levelno),
+        severity_number=_sdk.std_to_otel(record.levelno),
         body=utf8(record.getMessage()),
-        attributes=attributes,
+        attributes={utf8(k): utf8(v) if type(v) is str else v for k, v in attributes.items()},
     )

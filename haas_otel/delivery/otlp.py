@@ -1,21 +1,23 @@
-"""One request by OTLP, and what its answer means.
+"""One request to an exporter, and what its answer means.
 
-The ecosystem's exporters try again by themselves, for as long as their time-out lets them, and say
-of the answer only whether all was taken. So what they have been made with (address, TLS, headers,
-compression) is used, and what they do with it is not. Their private names stand here alone.
+What the ecosystem's exporters have been made with is used, what they do with it is not: see
+`haas_otel._sdk`.
 """
 
 from __future__ import annotations
 
 import enum
+import logging
 import time
+from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from haas_otel.delivery.limits import REQUEST_BYTES
+from haas_otel import _sdk
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+_logger = logging.getLogger(__name__)
+# Below the 4 MiB that gRPC takes by default.
+REQUEST_BYTES = 3 * 1024 * 1024
 
 Signal = Literal["TRACES", "METRICS", "LOGS"]
 _COMMON, _COLLECTOR = "opentelemetry.exporter.otlp.proto.common", "opentelemetry.proto.collector"
@@ -23,7 +25,7 @@ _COMMON, _COLLECTOR = "opentelemetry.exporter.otlp.proto.common", "opentelemetry
 _MESSAGES = {
     "TRACES": ("trace_encoder", "encode_spans", "trace.v1.trace_service_pb2", "Trace"),
     "METRICS": ("metrics_encoder", "encode_metrics", "metrics.v1.metrics_service_pb2", "Metrics"),
-    "LOGS": ("_log_encoder", "encode_logs", "logs.v1.logs_service_pb2", "Logs"),
+    "LOGS": (_sdk.LOG_ENCODER, "encode_logs", "logs.v1.logs_service_pb2", "Logs"),
 }
 
 
@@ -34,20 +36,21 @@ class Kind(enum.Enum):
     TOO_LARGE = enum.auto()  # for one request
     REFUSED = enum.auto()  # for what is in it: the same again will be refused again
     FAILED = enum.auto()  # for a reason that may be in it, or not
-    THROTTLED = enum.auto()  # until a moment that the collector has named
-    UNREACHABLE = enum.auto()  # no answer, or one that has nothing to do with what was sent
+    THROTTLED = enum.auto()  # until a moment that the collector may have named
+    UNANSWERED = enum.auto()
+    UNREACHABLE = enum.auto()  # an answer that seldom has to do with what was sent
 
 
-_BY_CODE = {
-    **dict.fromkeys(("RESOURCE_EXHAUSTED", "OUT_OF_RANGE", "413"), Kind.TOO_LARGE),
-    **dict.fromkeys(("INVALID_ARGUMENT", "400", "422"), Kind.REFUSED),
-    **dict.fromkeys(
-        ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "DEADLINE_EXCEEDED", "CANCELLED"),
-        Kind.UNREACHABLE,
-    ),
-    **dict.fromkeys(("401", "403", "404", "405", "501"), Kind.UNREACHABLE),
+_KINDS = {
+    Kind.TOO_LARGE: "RESOURCE_EXHAUSTED OUT_OF_RANGE 413",
+    Kind.REFUSED: "INVALID_ARGUMENT 400 422",
+    Kind.THROTTLED: "429",
+    Kind.UNANSWERED: "DEADLINE_EXCEEDED CANCELLED",
+    Kind.UNREACHABLE: "UNAUTHENTICATED PERMISSION_DENIED UNIMPLEMENTED 401 403 404 405 501",
 }
-_AGAIN = frozenset(("429", "503"))
+_BY_CODE = {code: kind for kind, codes in _KINDS.items() for code in codes.split()}
+# The codes of a backend that is without a signal.
+_WITHOUT = frozenset(("UNIMPLEMENTED", "404", "405"))
 
 
 class Answer(NamedTuple):
@@ -64,64 +67,91 @@ class Answer(NamedTuple):
 
 
 TAKEN = Answer(Kind.TAKEN)
+NOTHING = Answer(Kind.TAKEN)  # there was nothing to send
+UNKNOWN = Answer(Kind.FAILED)  # of a probe: only sending something shows it
 
 
-class Otlp:
-    """Sends what one of the ecosystem's OTLP exporters, for any signal, has been made for."""
+class Exporter:
+    """An installed exporter of a signal. For one thread; its methods may raise anything.
 
-    def __init__(self, exporter: Any, signal: Signal) -> None:
+    With ``optional`` a backend that is without the signal counts as one that takes all, once said.
+    """
+
+    def __init__(self, exporter: Any, signal: Signal, *, optional: bool = False) -> None:
         self._exporter = exporter
-        encoder, encode, messages, name = _MESSAGES[signal]
-        found = import_module(f"{_COLLECTOR}.{messages}")
-        self._encode = getattr(import_module(f"{_COMMON}.{encoder}"), encode)
-        self._empty = getattr(found, f"Export{name}ServiceRequest")
-        self._response = getattr(found, f"Export{name}ServiceResponse")
-        over_grpc = hasattr(exporter, "_translate_data")
-        self._request: Callable[[Any], Answer] = self._by_grpc if over_grpc else self._by_http
+        self._signal, self._optional, self._said = signal, optional, False
+        self._is_otlp = type(exporter).__module__.startswith("opentelemetry.exporter.otlp.proto.")
+        if self._is_otlp:
+            encoder, encode, messages, name = _MESSAGES[signal]
+            found = import_module(f"{_COLLECTOR}.{messages}")
+            self._encode = getattr(import_module(f"{_COMMON}.{encoder}"), encode)
+            self._empty = getattr(found, f"Export{name}ServiceRequest")
+            self._response = getattr(found, f"Export{name}ServiceResponse")
 
-    def send(self, batch: Any, *, divisible: bool = False) -> Answer:
-        """Send spans, log records or metrics, in one request. Raises what their encoding does.
+    def send(self, batch: Any) -> Answer:
+        """Send spans, log records or metrics, in one request.
 
-        What is ``divisible`` is not sent when it is longer than 3 MiB: it is too large.
+        Several that together are longer than 3 MiB are not sent: they are too large.
         """
+        if not self._is_otlp:
+            result = self._exporter.export(batch)
+            return TAKEN if result.name == "SUCCESS" else Answer(Kind.FAILED)
         request = self._encode(batch)
-        if divisible and request.ByteSize() > REQUEST_BYTES:
+        several = isinstance(batch, Sequence) and len(batch) > 1
+        if several and request.ByteSize() > REQUEST_BYTES:
             return Answer(Kind.TOO_LARGE)
         return self._request(request)
 
     def probe(self) -> Answer:
-        """Send nothing, to learn whether somebody takes it."""
-        return self._request(self._empty())
+        """Send nothing, to learn whether somebody takes it; UNKNOWN but by OTLP, where all must."""
+        return self._request(self._empty()) if self._is_otlp else UNKNOWN
+
+    def refresh(self) -> Answer:
+        """Send what has changed besides."""
+        return NOTHING
+
+    def shutdown(self) -> None:
+        """Close the connection."""
+        self._exporter.shutdown()
+
+    def _request(self, request: Any) -> Answer:
+        over_grpc = _sdk.is_over_grpc(self._exporter)
+        answer = self._by_grpc(request) if over_grpc else self._by_http(request)
+        if not self._optional or answer.code not in _WITHOUT:
+            return answer
+        if self._signal == "METRICS" and not self._said:  # that it takes no logs, their lines say
+            self._said = True
+            _logger.warning(
+                "the collector takes no metrics (%s): they are left out."
+                " OTEL_METRICS_EXPORTER=none spares the attempt",
+                answer.reason,
+            )
+        return TAKEN
 
     def _by_grpc(self, request: Any) -> Answer:
         import grpc
 
-        exporter = self._exporter
         try:
-            response = exporter._client.Export(
-                request=request, metadata=exporter._headers, timeout=exporter._timeout
-            )
+            response = _sdk.call(self._exporter, request)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                # Or the channel would not try to connect for up to two minutes.
-                exporter._channel.close()
-                exporter._initialize_channel_and_stub()
+                _sdk.reconnect(self._exporter)
             code = error.code().name
             return _refused(code, f"{code}: {error.details()}", _retry_info(error))
         return _taken(response)
 
     def _by_http(self, request: Any) -> Answer:
-        client = self._exporter._client
-        data = client._compress(request.SerializePartialToString())
-        result = client._submit(data, client._timeout)
-        if result.status_code is None:
-            return Answer(Kind.UNREACHABLE, str(result.error or result.reason))
-        code = str(result.status_code)
+        posted = _sdk.post(self._exporter, request)
+        if posted.status is None:
+            return Answer(Kind.UNANSWERED, posted.reason)
+        code = str(posted.status)
         if code[0] != "2":
-            wait = _retry_after(result.headers().get("Retry-After")) if code in _AGAIN else None
-            return _refused(code, f"{code} {result.reason or ''}".rstrip(), wait)
+            after = posted.retry_after if code in ("429", "503") else None
+            return _refused(code, f"{code} {posted.reason}".rstrip(), _retry_after(after))
+        if posted.content.lstrip().startswith(b"<"):
+            return Answer(Kind.UNREACHABLE, "a web page is there, and no collector", code)
         try:
-            return _taken(self._response.FromString(result.content()))
+            return _taken(self._response.FromString(posted.content))
         except Exception:  # noqa: BLE001 - not all that answer 200 answer by the protocol
             return TAKEN
 
@@ -134,9 +164,9 @@ def _taken(response: Any) -> Answer:
 
 def _refused(code: str, reason: str, wait: float | None) -> Answer:
     kind = _BY_CODE.get(code, Kind.UNREACHABLE if code[0] in "13" else Kind.FAILED)
-    if wait is not None and kind is not Kind.UNREACHABLE:
-        return Answer(Kind.THROTTLED, reason, code, wait)
-    return Answer(kind, reason, code)
+    if wait is not None and kind not in (Kind.UNANSWERED, Kind.UNREACHABLE):
+        kind = Kind.THROTTLED
+    return Answer(kind, reason, code, wait or 0.0)
 
 
 def _retry_info(error: Any) -> float | None:
@@ -158,9 +188,11 @@ def _retry_after(text: str | None) -> float | None:
     """Return the seconds that a Retry-After header names, in one of its two forms."""
     from email.utils import parsedate_to_datetime
 
-    if text is None or text.strip().isdigit():
-        return None if text is None else float(text)
+    if text is None:
+        return None
     try:
+        if text.strip().isdigit():
+            return float(text)
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
 
-from haas_otel.delivery.codec import SpanEncoder
-from haas_otel.delivery.journal import Journal
+from haas_otel.delivery.codec import encode
+from haas_otel.delivery.queue import Queue
+from haas_otel.delivery.segments import Journal, kind_of
 from haas_otel.delivery.sender import Sender
 
 if TYPE_CHECKING:
@@ -46,12 +47,11 @@ class DurableSpanProcessor(SpanProcessor):
         journal: Journal | None = None,
     ) -> None:
         self.names = tuple(target.key for target in targets)
-        self._prefix = ",".join(self.names).encode()
         self._directory = directory
         self._targets = tuple(targets)
         self._limits = limits
-        self._encoder = SpanEncoder()
         self._journal = journal or Journal(directory)
+        self._journal.send_to(self.names)
         self._parents: list[object] = []
         self._begin()
         # os keeps what is registered for ever: it is not to keep this processor alive.
@@ -59,10 +59,8 @@ class DurableSpanProcessor(SpanProcessor):
         os.register_at_fork(after_in_child=lambda: (method := forget()) and method())
 
     def _begin(self) -> None:
-        self._senders = tuple(
-            Sender(self._directory, target, self.names, self._limits, self._journal)
-            for target in self._targets or (None,)
-        )
+        queue = Queue(self._directory, self._journal, self.names, self._limits)
+        self._senders = tuple(Sender(target, queue) for target in self._targets or (None,))
         self._closing = False
 
     @property
@@ -76,11 +74,7 @@ class DurableSpanProcessor(SpanProcessor):
         if context is None or not context.trace_flags.sampled:
             return
         try:
-            key = f"{context.span_id:016x}"
-            prefix = self._prefix
-            if self._journal.exporters and key in self._journal.exporters:
-                prefix = ",".join(self._journal.exporters.pop(key)).encode()
-            self._journal.append(b"%b\t%b" % (prefix, self._encoder.encode(span)), key)
+            self._journal.append(encode(span), f"{context.span_id:016x}")
             self.wake()
         except Exception:
             _logger.exception("a span is lost: %s", span.name)
@@ -93,9 +87,8 @@ class DurableSpanProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait for delivery as long as allowed; say whether every span is delivered or on disk."""
         until = time.monotonic() + timeout_millis / 1000
-        rounds = [(sender, sender.ask()) for sender in self._senders]
-        for sender, number in rounds:
-            sender.await_round(number, until)
+        for done in [sender.ask() for sender in self._senders]:
+            done.wait(max(0.0, until - time.monotonic()))
         return self._journal.memory is None
 
     def deliver(self, timeout: timedelta) -> None:
@@ -104,12 +97,12 @@ class DurableSpanProcessor(SpanProcessor):
         while (left := until - time.monotonic()) > 0:
             self.force_flush(int(left * 1000))
             waiting = [each for each in self._senders if each.waiting]
-            waits = [each.state.until - time.time() for each in waiting]
-            throttled = [wait for wait in waits if wait > 0]
-            if throttled:
-                time.sleep(max(0.0, min(*throttled, until - time.monotonic())))
-            elif not any(each.progressed for each in waiting):
-                return
+            if not any(each.progressed for each in waiting):
+                waits = [each.state.until - time.time() for each in waiting]
+                wait = min((wait for wait in waits if wait > 0), default=timeout.total_seconds())
+                if wait >= until - time.monotonic():
+                    return
+                time.sleep(wait)
 
     def begin_shutdown(self, timeout: timedelta | None = None) -> timedelta:
         """Have the last rounds begun, for this time or for what each exporter is known to need.
@@ -120,7 +113,7 @@ class DurableSpanProcessor(SpanProcessor):
             self._closing = True
             for sender in self._senders:
                 sender.close_in(timeout)
-        latest = max((each.deadline for each in self._senders), default=0.0) - time.monotonic()
+        latest = max(each.deadline for each in self._senders) - time.monotonic()
         return max(timedelta(seconds=latest), self._limits.exit_time)
 
     def shutdown(self, timeout: timedelta | None = None) -> None:
@@ -135,7 +128,7 @@ class DurableSpanProcessor(SpanProcessor):
             each.state.note(answers=False)
         waiting = [each for each in self._senders if each.waiting or each in late]
         # What else is made from spans waits along with them: it is named where it waits alone.
-        spans = [each.key for each in waiting if each.target and each.target.is_of_spans]
+        spans = [each.key for each in waiting if each.target and kind_of(each.key) == "spans"]
         names = ", ".join(spans or [each.key for each in waiting])
         if self._journal.memory is not None:
             _logger.warning("spans are lost: there is no disk to keep them, nobody has taken them")
@@ -149,5 +142,6 @@ class DurableSpanProcessor(SpanProcessor):
 
     def _forget_after_fork(self) -> None:
         self._journal.forget_after_fork()
-        self._parents += [each.forget_after_fork() for each in self._senders]
+        # The parent's connections, which must neither be used nor closed in a child.
+        self._parents.append(self._senders)
         self._begin()

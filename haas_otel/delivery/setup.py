@@ -11,16 +11,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
-from opentelemetry.sdk import _configuration as sdk_configuration
 from opentelemetry.sdk.resources import Resource
 
+from haas_otel import _sdk, span
 from haas_otel._settings import settings
 from haas_otel.delivery.disk import SharedDisk
+from haas_otel.delivery.events import chosen_events
 from haas_otel.delivery.exporters import chosen_names, chosen_targets
-from haas_otel.delivery.journal import Journal
 from haas_otel.delivery.limits import Limits, telemetry_directory
 from haas_otel.delivery.metrics import chosen_metrics, lasting
 from haas_otel.delivery.processor import DurableSpanProcessor
+from haas_otel.delivery.segments import Journal
 from haas_otel.ids import TaskRunIdGenerator, deciding_on_runs
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _disk: SharedDisk | None = None
 _logs: SpanLogHandler | None = None
 
 
-class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
+class TaskSpanConfigurator(_sdk._OTelSDKConfigurator):  # type: ignore[misc]
     """The SDK's configurator, with our ids and with export that outlives the process.
 
     Sampler, resource, id generator and exporters are chosen by the SDK's variables and entry
@@ -53,27 +54,23 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
     def _configure(self, **kwargs: Any) -> None:
         global _processor, _logs
         if os.environ.get("OTEL_CONFIG_FILE"):
-            super()._configure(**kwargs)  # type: ignore[no-untyped-call]
+            super()._configure(**kwargs)
             _use_provider()
             return
-        resource = _resource(kwargs.get("auto_instrumentation_version"))
-        journal = _the_journal()
-        journal.spans = True
+        resource = shared_resource(kwargs.get("auto_instrumentation_version"))
         processor = DurableSpanProcessor(
             telemetry_directory(),
-            (*chosen_targets(), *chosen_metrics(resource, _running)),
+            (*chosen_targets(), *chosen_metrics(resource, _running), *chosen_events()),
             Limits.from_environment(),
-            journal,
+            _the_journal(),
         )
-        sdk_configuration._init_tracing(
+        _sdk._init_tracing(
             exporters={},
             id_generator=TaskRunIdGenerator(_fallback_ids()),
-            sampler=sdk_configuration._import_sampler(sdk_configuration._get_sampler()),
+            sampler=_sdk._import_sampler(_sdk._get_sampler()),
             resource=resource,
             span_processors=[processor],
-            tracer_configurator=sdk_configuration._import_tracer_configurator(
-                sdk_configuration._get_tracer_configurator()
-            ),
+            tracer_configurator=_sdk._import_tracer_configurator(_sdk._get_tracer_configurator()),
         )
         _use_provider()
         _processor = processor
@@ -82,6 +79,7 @@ class TaskSpanConfigurator(sdk_configuration._OTelSDKConfigurator):
 
             _logs = SpanLogHandler(LogExporting(names), resource)
             _logs.install()
+            span.announce = _logs.announce
 
 
 def configure(provider: TracerProvider | None = None) -> None:
@@ -96,7 +94,7 @@ def configure(provider: TracerProvider | None = None) -> None:
             return
         try:
             if not _use_provider():
-                TaskSpanConfigurator().configure()  # type: ignore[no-untyped-call]
+                TaskSpanConfigurator().configure()
                 # Registered after the provider's own, it runs before that.
                 atexit.register(_end)
         except Exception:
@@ -104,7 +102,7 @@ def configure(provider: TracerProvider | None = None) -> None:
         _configured = True
 
 
-def disk(settle: Callable[[], object] | None = None) -> SharedDisk | None:
+def disk(settle: Callable[[], object]) -> SharedDisk | None:
     """Return the disk that this process shares with others; None while it cannot be used.
 
     It sets nothing up: an application may still do that, after its flow has begun. With its own
@@ -114,8 +112,7 @@ def disk(settle: Callable[[], object] | None = None) -> SharedDisk | None:
     if _disk is None:
         directory = telemetry_directory()
         try:
-            limits = Limits.from_environment()
-            _disk = SharedDisk(directory, limits, _the_journal(), settle, _exporters)
+            _disk = SharedDisk(directory, _the_journal(), settle, _wake)
         except OSError as error:
             _warn_once(f"runs are not written down in {directory}: {error}")
     return _disk
@@ -125,21 +122,16 @@ def _the_journal() -> Journal:
     global _journal
     with _journal_lock:
         if _journal is None:
-            _journal = Journal(telemetry_directory(), spans=False)
+            _journal = Journal(telemetry_directory())
             os.register_at_fork(after_in_child=_journal.forget_after_fork)
             atexit.register(_journal.close)
     return _journal
 
 
-def _exporters() -> tuple[str, ...] | None:
-    """Return where spans go; None when that is for an application's own provider.
-
-    A run begins: have those looked at of which nothing is known.
-    """
-    if _processor is None:
-        return None
-    _processor.wake()
-    return _processor.names
+def _wake() -> None:
+    """Have it found out, while a run goes on, whether the collectors answer."""
+    if _processor is not None:
+        _processor.wake()
 
 
 def _running() -> Counter[str]:
@@ -150,19 +142,6 @@ def _running() -> Counter[str]:
 @cache
 def _warn_once(text: str) -> None:
     _logger.warning(text)
-
-
-def flush(timeout: timedelta) -> bool:
-    """Flush our processor, or the application's provider."""
-    whole = _processor or trace.get_tracer_provider()
-    force_flush = getattr(whole, "force_flush", None)
-    return force_flush is None or bool(force_flush(int(timeout.total_seconds() * 1000)))
-
-
-def shutdown(timeout: timedelta) -> None:
-    """Shut our processor down, and leave an application's provider alone."""
-    if _processor is not None:
-        _processor.shutdown(timeout)
 
 
 def deliver_pending(timeout: timedelta) -> int:
@@ -203,10 +182,11 @@ def _fallback_ids() -> Any:
     """Return the generator that ``OTEL_PYTHON_ID_GENERATOR`` names, None for the SDK's own."""
     if not os.environ.get("OTEL_PYTHON_ID_GENERATOR"):
         return None
-    return sdk_configuration._import_id_generator(sdk_configuration._get_id_generator())
+    return _sdk._import_id_generator(_sdk._get_id_generator())
 
 
-def _resource(auto_instrumentation_version: str | None) -> Resource:
+def shared_resource(auto_instrumentation_version: str | None = None) -> Resource:
+    """Return the one resource of spans, metrics and logs."""
     version = auto_instrumentation_version
     resource = lasting(Resource.create({"telemetry.auto.version": version} if version else {}))
     if str(resource.attributes.get("service.name")).startswith("unknown_service"):

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from dataclasses import dataclass, field
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from haas_otel._settings import settings
-from haas_otel.delivery.codec import load
+from haas_otel.delivery.codec import dump, load
 from haas_otel.delivery.index import FILE_NAME, Index, IndexUnusable
-from haas_otel.delivery.limits import Limits, telemetry_directory
+from haas_otel.delivery.limits import telemetry_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 _MOST_CANDIDATES = 10
+_TASKS = """
+SELECT body FROM spans WHERE task_id IS NOT NULL
+    AND (NOT :failed OR task_status = 'Failed')
+    AND (:slower_than IS NULL OR duration_ms > :slower_than)
+    AND (:task_type IS NULL OR task_type = :task_type)
+ORDER BY start_ns DESC, id DESC LIMIT :limit
+"""
+_TRACES = """
+SELECT trace_id, min(start_ns), name FROM spans
+WHERE trace_id LIKE :begin OR replace(task_id, '-', '') LIKE :begin
+GROUP BY trace_id ORDER BY min(start_ns) DESC
+"""
+_SPANS = """
+SELECT trace_id, span_id, body FROM json_each(:ids) AS wanted JOIN spans
+    ON trace_id = json_extract(value, '$[0]') AND span_id = json_extract(value, '$[1]')
+"""
+_TRACE = "SELECT body FROM spans WHERE trace_id = :id ORDER BY start_ns, id"
 
 
 class TraceNotFound(LookupError):
@@ -41,7 +57,7 @@ class StoredEvent:
 class StoredSpan:
     """A finished span; ids in lower-case hex, times in ns since the epoch.
 
-    ``status`` is ``OK``, ``ERROR`` or ``UNSET``.
+    ``status`` is ``OK``, ``ERROR`` or ``UNSET``; ``is_task`` says that it is a task run's.
     """
 
     trace_id: str
@@ -55,32 +71,16 @@ class StoredSpan:
     status_description: str | None
     attributes: dict[str, Any]
     events: tuple[StoredEvent, ...] = ()
-    scope_name: str = ""
-    resource: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_task(self) -> bool:
-        """Whether this is the span of a task run."""
-        return self.scope_name == settings.scope
-
-    @property
-    def task_id(self) -> str | None:
-        """The task run's id, None on other spans; likewise the three below."""
-        return self._of_task("task.id")
+    is_task: bool = False
 
     @property
     def task_type(self) -> str | None:
-        """The task's class-style name, as `MetadataScanTask`."""
+        """The task's class-style name, as `MetadataScanTask`; None on other spans."""
         return self._of_task("task.type")
 
     @property
-    def task_name(self) -> str | None:
-        """The task's name for people."""
-        return self._of_task("task.name")
-
-    @property
     def task_status(self) -> str | None:
-        """``Completed``, ``Failed`` or ``Cancelled``."""
+        """``Completed``, ``Failed`` or ``Cancelled``; None on other spans."""
         return self._of_task("task.status")
 
     @property
@@ -121,20 +121,9 @@ class TraceStore:
         ``failed`` leaves those with the status Failed (a cancelled task has not failed),
         ``slower_than`` those that took longer, ``task_type`` those of exactly this type.
         """
-        conditions, values = ["task_id IS NOT NULL"], []
-        if failed:
-            conditions.append("task_status = 'Failed'")
-        if slower_than is not None:
-            conditions.append("duration_ms > ?")
-            values.append(slower_than / timedelta(milliseconds=1))
-        if task_type is not None:
-            conditions.append("task_type = ?")
-            values.append(task_type)  # type: ignore[arg-type]
-        query = (
-            f"SELECT body FROM spans WHERE {' AND '.join(conditions)}"  # noqa: S608 - constants
-            " ORDER BY start_ns DESC, id DESC LIMIT ?"
-        )
-        return [_stored(*row) for row in self._read(query, (*values, limit))]
+        longer = None if slower_than is None else slower_than / timedelta(milliseconds=1)
+        asked = {"failed": failed, "slower_than": longer, "task_type": task_type, "limit": limit}
+        return [_stored(body) for (body,) in self._read(_TASKS, asked)]
 
     def trace(self, identifier: str) -> list[StoredSpan]:
         """Return all spans of one trace, by start.
@@ -147,54 +136,37 @@ class TraceStore:
             raise TraceNotFound(
                 f"{identifier!r} is no id: give a trace id or a task run's id, or how it begins"
             )
-        query = "SELECT body FROM spans WHERE trace_id = ? ORDER BY start_ns, id"
-        return [_stored(*row) for row in self._read(query, (self._trace_id(identifier, digits),))]
-
-    def _trace_id(self, identifier: str, digits: str) -> str:
-        rows = self._read(
-            "SELECT trace_id, min(start_ns), name FROM spans"
-            " WHERE trace_id LIKE ? OR replace(task_id, '-', '') LIKE ?"
-            " GROUP BY trace_id ORDER BY min(start_ns) DESC",
-            (f"{digits}%", f"{digits}%"),
-        )
-        if not rows:
+        traces = self._read(_TRACES, {"begin": f"{digits}%"})
+        if not traces:
             raise TraceNotFound(
                 f"no trace and no task run {identifier!r} in {self._directory / FILE_NAME}"
             )
-        if len(rows) > 1:
-            shown = [f"  {row[0]}  {_moment(row[1]):%Y-%m-%d %H:%M:%S}  {row[2]}" for row in rows]
-            more = ["  ..."] if len(rows) > _MOST_CANDIDATES else []
+        if len(traces) > 1:
+            shown = [f"  {row[0]}  {_moment(row[1]):%Y-%m-%d %H:%M:%S}  {row[2]}" for row in traces]
+            more = ["  ..."] if len(traces) > _MOST_CANDIDATES else []
             raise AmbiguousTrace(
-                f"{len(rows)} traces begin like {identifier!r}; give more of the id:\n"
+                f"{len(traces)} traces begin like {identifier!r}; give more of the id:\n"
                 + "\n".join(shown[:_MOST_CANDIDATES] + more)
             )
-        return str(rows[0][0])
+        return [_stored(body) for (body,) in self._read(_TRACE, {"id": traces[0][0]})]
 
-    def _read(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        self._collect()
-        path = (self._directory / FILE_NAME).absolute()
-        if not path.exists():
-            return []
-        try:
-            with contextlib.closing(
-                sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
-            ) as connection:
-                return connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise IndexUnusable(f"{path}: {error}") from error
+    def encoded(self, wanted: Collection[tuple[str, str]]) -> list[tuple[tuple[str, str], str]]:
+        """Return those of these spans that are here, as JSON, by the ids of their trace and own."""
+        found = self._read(_SPANS, {"ids": dump(list(wanted)).decode()})
+        return [((trace_id, span_id), body) for trace_id, span_id, body in found]
 
-    def _collect(self) -> None:
-        """Read what processes have written that nobody has read yet."""
+    def _read(self, query: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
         if not self._directory.exists():
-            return
-        index = Index(self._directory, Limits.from_environment())
-        with contextlib.suppress(IndexUnusable, OSError), contextlib.closing(index):
-            index.read_all()
+            return []
+        with closing(Index(self._directory)) as index:
+            with suppress(IndexUnusable):  # a full disk can be read all the same
+                index.read_all()  # what processes have written that nobody has read yet
+            return index.select(query, values)
 
 
 def _stored(body: str) -> StoredSpan:
     span = load(body)
-    parent = span["parent"]
+    parent, scope = span["parent"], span["scope"]
     return StoredSpan(
         trace_id=span["context"][0],
         span_id=span["context"][1],
@@ -205,24 +177,19 @@ def _stored(body: str) -> StoredSpan:
         end_ns=span["end"],
         status=span["status"],
         status_description=span["description"],
-        attributes=_plain(span["attributes"]),
-        events=tuple(StoredEvent(e[0], e[1], _plain(e[2])) for e in span["events"]),
-        scope_name=span["scope"][0] if span["scope"] else "",
-        resource=_plain(span["resource"][0]),
+        attributes=_plain({"mapping": span["attributes"]}),
+        events=tuple(StoredEvent(e[0], e[1], _plain({"mapping": e[2]})) for e in span["events"]),
+        is_task=bool(scope) and scope[0] == settings.scope,
     )
 
 
-def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return attributes with bytes as base64, mappings as they are, and NaN as text."""
-    return {key: _plain_value(value) for key, value in attributes.items()}
-
-
-def _plain_value(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Return a value with bytes as base64, mappings as they are, and NaN as text."""
     if isinstance(value, list):
-        return [_plain_value(each) for each in value]
+        return [_plain(each) for each in value]
     if isinstance(value, dict):
         kind, held = next(iter(value.items()))
-        return _plain(held) if kind == "mapping" else held
+        return {key: _plain(each) for key, each in held.items()} if kind == "mapping" else held
     return value
 
 

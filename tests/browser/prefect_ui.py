@@ -51,12 +51,13 @@ class PrefectUi:
         self.page.get_by_role("link", name="Deployments", exact=True).click()
         self.row("metadata-refresh").wait_for()
 
-    def row(self, flow: str) -> Locator:
+    def row(self, flow: str, deployment: str = "") -> Locator:
+        """Return the row of a flow's deployment: of its only one, or the one with this name."""
         named = self.page.get_by_role("link", name=flow, exact=True)
-        return self.page.get_by_role("row").filter(has=named)
+        return self.page.get_by_role("row").filter(has=named, has_text=deployment)
 
-    def open_deployment(self, flow: str) -> None:
-        self.row(flow).locator("a[href*='/deployments/deployment/']").click()
+    def open_deployment(self, flow: str, deployment: str = "") -> None:
+        self.row(flow, deployment).locator("a[href*='/deployments/deployment/']").click()
 
     def open_form(self) -> None:
         self.page.get_by_role("button", name="Run", exact=True).click()
@@ -114,17 +115,23 @@ class PrefectUi:
 
     def wait_for_artifact(self, key: str) -> Locator:
         """Open the tab of artifacts, and load it again: the list does not grow by itself."""
-        self.open_tab("Artifacts")
-        artifact = self.artifact(key)
+        return self._wait_on_tab("Artifacts", self.artifact(key), f"the artifact {key}")
+
+    def wait_for_log(self, text: str) -> Locator:
+        """Open the tab of logs, and load it again: the list may stay as it was at first."""
+        return self._wait_on_tab("Logs", self.page.get_by_text(text).first, f"the line {text}")
+
+    def _wait_on_tab(self, tab: str, wanted: Locator, what: str) -> Locator:
+        self.open_tab(tab)
 
         def listed() -> bool:
-            if _becomes(artifact, "visible"):
+            if _becomes(wanted, "visible"):
                 return True
             self.page.reload()
             return False
 
-        wait_until(listed, timeout=90, what=f"the artifact {key}")
-        return artifact
+        wait_until(listed, timeout=90, what=what)
+        return wanted
 
     def open_artifact(self, key: str) -> None:
         self.wait_for_artifact(key).click()

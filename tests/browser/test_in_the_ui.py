@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from deployments.automations import put_up
+from flows.events import CHANGED, emit
 from tests.browser.conftest import TRACE_URL
 from tests.browser.prefect_ui import PrefectUi
 from tests.waits import wait_until
@@ -104,7 +106,7 @@ def test_an_encoding_is_filled_in_watched_and_cancelled(ui: PrefectUi, stage: St
 
 def test_a_scan_leaves_its_report_and_a_link_to_its_trace(ui: PrefectUi, stage: Stage) -> None:
     ui.open_deployments()
-    ui.open_deployment("metadata-scan")
+    ui.open_deployment("metadata-scan", "hourly")
     ui.open_form()
     ui.fill("Library", "Films", kind="str")
     ui.submit()
@@ -124,6 +126,29 @@ def test_a_scan_leaves_its_report_and_a_link_to_its_trace(ui: PrefectUi, stage: 
     ui.page.goto(span.attributes["prefect.flow_run.url"])
     ui.page.get_by_text("scan of Films").first.wait_for()
     assert f"/v2/runs/flow-run/{run}" in ui.page.url
+
+
+def test_a_run_says_which_event_started_it(ui: PrefectUi, stage: Stage) -> None:
+    trigger = "haas-media: scan what has changed"
+    with stage.stack.client() as client:
+        put_up(client, "http://127.0.0.1:1/")
+        emit(client, CHANGED, "Films", [str(stage.film)])
+    ui.page.goto("/automations")
+    for name in (trigger, "haas-media: a run failed", "haas-media: a machine is gone"):
+        ui.page.get_by_text(name, exact=True).first.wait_for()
+    ui.picture("automations")
+
+    ui.open_deployments()
+    ui.open_deployment("metadata-scan", "on-event")
+    ui.page.get_by_text(trigger, exact=True).first.wait_for()
+    ui.open_new_run()
+    ui.wait_for_state("Completed")
+    said = ui.wait_for_log("Asked for by the event ")
+    ui.picture("event-run", height=922)
+    link = said.locator("xpath=..").locator("a[href*='/events/event/']").first
+    ui.page.goto(str(link.get_attribute("href")))
+    ui.page.get_by_text(CHANGED).first.wait_for()
+    ui.picture("event")
 
 
 FILES = {"source": "a.mkv", "output": "b.mkv"}

@@ -35,7 +35,6 @@ collect_ignore_glob = [] if os.environ.get("HAAS_CONTAINERS") else ["test_*.py"]
 FILMS = 3000
 # As no installation of a user's is called.
 FOREIGN = ("HAAS_", "PREFECT_", "OTEL_")
-PROJECT = "haas-containers-test"
 VERSION = "containers-test"
 
 
@@ -55,6 +54,8 @@ class Containers:
     media: Path
     port: int = field(default_factory=free_port)
     jaeger: int = field(default_factory=free_port)
+    zipkin: int = field(default_factory=free_port)
+    watch: int = field(default_factory=free_port)
     otlp: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
     runs: list[UUID] = field(default_factory=list)
 
@@ -72,11 +73,13 @@ class Containers:
             "JAEGER_PORT": str(self.jaeger),
             "OTLP_GRPC_PORT": str(self.otlp[0]),
             "OTLP_HTTP_PORT": str(self.otlp[1]),
+            "HAAS_WATCH_PORT": str(self.watch),
             "HAAS_VERSION": VERSION,
             "HAAS_ENCODING_AGAIN": "true",
             "HAAS_ENCODING_LIMIT": "4",
             "HAAS_SCAN_SCHEDULE": "off",
-            "COMPOSE_PROJECT_NAME": PROJECT,
+            "ZIPKIN_PORT": str(self.zipkin),
+            "GRAFANA_PASSWORD": "x",
         }
 
     def follow(self, commands: str, **variables: str) -> None:
@@ -91,13 +94,14 @@ class Containers:
         )
         assert done.returncode == 0, f"{commands}\n{done.stdout}\n{done.stderr}"
 
-    def compose(self, *words: str) -> str:
-        """Do something with the stack of `deployments/compose`."""
-        return command(
-            *("docker", "compose", *words),
-            cwd=self.clone / "deployments" / "compose",
-            env=self.environment,
-        )
+    def compose(self, *words: str, stack: str = "compose") -> str:
+        """Do something with the stack of a folder of `deployments`."""
+        folder = self.clone / "deployments" / stack
+        return command("docker", "compose", *words, cwd=folder, env=self.environment)
+
+    def down(self, stack: str) -> None:
+        """End a stack, and remove what it kept."""
+        self.compose("down", "--volumes", "--timeout", "1", stack=stack)
 
     def start(self, deployment: str, **parameters: object) -> UUID:
         """Start a run, when the server is there: an upgrade takes it away for a moment."""
@@ -111,6 +115,11 @@ class Containers:
         run: UUID = wait_until(started, timeout=60, interval=0.5, what=f"a run of {deployment}")
         self.runs.append(run)
         return run
+
+    def runs_of(self, deployment: str) -> list[UUID]:
+        known = self.api.client.read_deployment_by_name(deployment).id
+        runs = self.api.client.read_flow_runs(limit=200)
+        return [run.id for run in runs if run.deployment_id == known]
 
     def encode(self, name: str) -> UUID:
         """Start an encoding that takes minutes; return when it is under way."""
@@ -132,7 +141,7 @@ class Containers:
     def started_tasks(self, run: UUID) -> list[Any]:
         return [task for task in self.api.task_runs(run) if task.start_time]
 
-    def wait_for(self, run: UUID, *states: str, timeout: float = 120) -> FlowRun:
+    def wait_for(self, run: UUID, *states: str, timeout: float = 240) -> FlowRun:
         def there() -> FlowRun | None:
             with suppress(httpx.HTTPError):
                 found = self.api.flow_run(run)
@@ -142,6 +151,16 @@ class Containers:
         what = f"{run} to be {states}"
         found: FlowRun = wait_until(there, timeout=timeout, interval=0.5, what=what)
         return found
+
+    def has_ended(self, run: UUID) -> bool:
+        with suppress(httpx.HTTPError):
+            state = self.api.flow_run(run).state
+            return state is not None and state.is_final()
+        return False
+
+    def wait_for_end(self, run: UUID, timeout: float = 240) -> FlowRun:
+        wait_until(lambda: self.has_ended(run), timeout=timeout, interval=0.5, what=f"{run}'s end")
+        return self.api.flow_run(run)
 
     def container_of(self, run: UUID) -> str:
         """Return the container of the worker that has a run."""
@@ -175,7 +194,7 @@ class Containers:
 LONG = "Long.2000.mkv"
 
 
-def command(*words: str, cwd: Path, env: dict[str, str] | None = None) -> str:
+def command(*words: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -186,6 +205,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert shutil.which("docker"), "Docker is missing: https://docs.docker.com/engine/install/"
     folder = tmp_path_factory.mktemp("fresh") / "haas-media"
     command("git", "clone", "--quiet", str(ROOT), str(folder), cwd=ROOT)
+    # These tests remove the volumes in the end, which are not to be those of an installation here.
+    for file in folder.glob("deployments/**/compose.yaml"):
+        names = re.sub(r"^( *name: )haas-", r"\1haas-test-", file.read_text(), flags=re.M)
+        file.write_text(names)
     return folder
 
 
@@ -213,9 +236,11 @@ def stack(clone: Path, media: Path) -> Iterator[Containers]:
     try:
         made.follow(block("operations.md", "docker compose -f deployments/observability"))
         wait_until(lambda: len(online(made)) == 3, timeout=60, what="three workers")
+        made.runs += made.runs_of("metadata-scan/hourly")
         yield made
     finally:
-        made.compose("down", "--volumes", "--timeout", "1", "--remove-orphans")
+        made.down("compose")
+        made.down("observability/jaeger")
 
 
 def online(stack: Containers) -> list[str]:

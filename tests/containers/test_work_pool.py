@@ -16,6 +16,7 @@ from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from uuid import UUID
 
 pytestmark = pytest.mark.timeout(600)
 POOL = "containers"
@@ -52,7 +53,9 @@ def pool(stack: Containers, state: Path, tmp_path: Path) -> Iterator[Containers]
             yield stack
         finally:
             worker.terminate()
-            worker.wait(60)
+            worker.wait(120)
+            left = command("docker", "ps", "-aq", "--filter", f"ancestor=haas-media:{VERSION}")
+            command("docker", "rm", "--force", *left.split())
 
 
 def container_of(stack: Containers, run: object) -> str:
@@ -66,18 +69,24 @@ def test_spans_outlive_their_containers(pool: Containers, state: Path, tmp_path:
     scan = pool.start("metadata-scan/hourly")
     pool.wait_for(scan, "Completed")
     stopped = pool.encode("Stopped")
-    command("docker", "stop", "--time", "60", container_of(pool, stopped), cwd=tmp_path)
+    command("docker", "stop", "--time", "60", container_of(pool, stopped))
     pool.wait_for(stopped, "Cancelled")
+    repeated = pool.repetition(stopped)
+    pool.wait_for(repeated, "Running")
+    pool.api.cancel(repeated)
     cancelled = pool.encode("By a person")
     pool.api.cancel(cancelled)
     pool.wait_for(cancelled, "Cancelled")
     killed = pool.encode("Killed in a container")
-    command("docker", "kill", container_of(pool, killed), cwd=tmp_path)
+    command("docker", "kill", container_of(pool, killed))
     pool.wait_for(killed, "Crashed")
     wanted = {scan: "Completed", stopped: "Cancelled", cancelled: "Cancelled", killed: "Failed"}
     environment = {"HAAS_DATA_DIR": str(state), "PREFECT_API_URL": pool.api_url}
     haas = Command({**os.environ, "HAAS_CONFIG": os.devnull, **environment}, tmp_path)
-    told = haas("traces").out
     for run, status in wanted.items():
-        (line,) = (line for line in told.splitlines() if run.hex in line)
+        (line,) = wait_until(lambda run=run: lines(haas, run), timeout=60, interval=2)
         assert f" {status} " in line
+
+
+def lines(haas: Command, run: UUID) -> list[str]:
+    return [line for line in haas("traces").out.splitlines() if run.hex in line]

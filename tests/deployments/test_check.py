@@ -49,7 +49,7 @@ def test_everything_is_right(haas: Command, stack: Stack, samples: SampleLibrary
         "deployments": "right",
         "workers": "right",
     }
-    assert of("deployments", found)[1] == "7 in the work pool"
+    assert of("deployments", found)[1] == "10 in the work pool"
 
 
 def test_the_server_of_the_data_directory_is_found(haas: Command, stack: Stack) -> None:

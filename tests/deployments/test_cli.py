@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deployments.samples import SampleLibrary
     from tests.deployments.conftest import Command
 
-COMMANDS = ["up", "demo", "names", "library", "traces", "check"]
+COMMANDS = ["up", "demo", "names", "library", "traces", "why", "audit", "check"]
 
 
 def test_every_command_explains_itself(haas: Command) -> None:
@@ -71,12 +71,16 @@ def test_names_as_json_lines(haas: Command) -> None:
         "path": "Heat (1995)/Heat.mkv",
         "title": "Heat",
         "year": 1995,
+        "country": None,
         "season": None,
         "episodes": [],
         "date": None,
         "absolute": [],
         "ids": {},
         "extra": None,
+        "edition": None,
+        "version": None,
+        "part": None,
     }
     assert set(lines[1]) == {"path", "reason"}
     assert lines[2]["year"] == 1979
@@ -163,7 +167,7 @@ def test_what_the_catalog_holds(haas: Command, samples: SampleLibrary, tmp_path:
     assert films["files"] == {"extra": 2, "matched": 11, "unmatched": 1}
     assert shows["files"] == {"matched": 11}
     [bunny] = [movie for movie in holds["movies"] if movie["title"] == "Big Buck Bunny"]
-    assert len(bunny["files"]) == 2
+    assert len(bunny["versions"]) == 2
     [holmes] = [show for show in holds["shows"] if show["title"] == "Sherlock Holmes"]
     assert holmes["episodes"] == {"0": 1, "1": 4}
 
@@ -175,17 +179,77 @@ def test_what_the_catalog_holds(haas: Command, samples: SampleLibrary, tmp_path:
     assert file["reason"]
 
 
+def test_the_copies_of_a_film_and_their_parts(haas: Command, tmp_path: Path) -> None:
+    from haas_media.catalog import open_catalog
+    from haas_media.scan import scan
+    from haas_media.settings import load_settings
+
+    folder = tmp_path / "films" / "Heat (1995)"
+    (folder / "BDMV" / "STREAM").mkdir(parents=True)
+    names = ["Heat CD2.avi", "heat cd1.avi", "BDMV/STREAM/00001.m2ts"]
+    for name in [*names, "Heat (1995) - 1080p {edition-Final Cut}.mkv"]:
+        (folder / name).write_bytes(b"x")
+    config = tmp_path / "haas.toml"
+    config.write_text(
+        f'data_dir = "{tmp_path}/data"\n[[libraries]]\ntitle = "Films"\nkind = "movies"\n'
+        f'path = "{tmp_path}/films"\n'
+    )
+    settings = load_settings(config)
+    with open_catalog(settings.database_url) as catalog:
+        scan(settings, catalog)
+    [heat] = json.loads(haas("library", "--json").out)["movies"]
+    at = "Heat (1995)"
+    assert heat["versions"] == [
+        {"edition": None, "version": None, "files": [f"{at}/BDMV"]},
+        {
+            "edition": "Final Cut",
+            "version": "1080p",
+            "files": [f"{at}/Heat (1995) - 1080p {{edition-Final Cut}}.mkv"],
+        },
+        {"edition": None, "version": None, "files": [f"{at}/heat cd1.avi", f"{at}/Heat CD2.avi"]},
+    ]
+    shown = " ".join(haas("library").out.split())
+    assert "Final Cut, 1080p" in shown
+    assert shown.index("heat cd1.avi part 1") < shown.index("Heat CD2.avi part 2")
+
+
 def test_a_film_without_a_file_has_a_list_of_none(haas: Command, tmp_path: Path) -> None:
     from haas_media.catalog import open_catalog
-    from haas_media.catalog.titles import store_movie
+    from haas_media.catalog.store_titles import store_movie
     from haas_media.providers.records import MovieRecord
 
     url = f"sqlite:///{tmp_path}/data/catalog.sqlite3"
     with open_catalog(url) as catalog, catalog.session() as session:
         store_movie(session, MovieRecord(tmdb_id=603, title="The Matrix"))
     [movie] = json.loads(haas("library", "--json").out)["movies"]
-    assert (movie["tmdb_id"], movie["files"]) == (603, [])
+    assert (movie["tmdb_id"], movie["versions"]) == (603, [])
     shown = haas("library").out
     assert "The Matrix" in shown
     assert "no file" in shown
     assert "empty" not in shown
+
+
+def test_pruning_reports_and_removes_only_with_yes(haas: Command, tmp_path: Path) -> None:
+    from haas_media.catalog import open_catalog
+    from haas_media.catalog.models import Library, Movie
+
+    url = f"sqlite:///{tmp_path}/data/catalog.sqlite3"
+    with open_catalog(url) as catalog, catalog.session() as session:
+        session.add(Library(title="Gone", kind="movies", path="/gone"))
+        session.add(Movie(title="Heat", year=1995, match_key="heat|1995"))
+        session.add(Movie(title="Wanted", match_key="wanted|", requested=True))
+    alone = haas("library", "--yes")
+    assert (alone.code, alone.err) == (1, "haas: --yes and --gone-for-good go with --prune.\n")
+    unknown = haas("library", "--prune", "--yes", "--gone-for-good", "Films")
+    assert (unknown.code, unknown.err) == (
+        1,
+        "haas: 'Films' is not out of reach. What is: nothing.\n",
+    )
+    looked = haas("library", "--prune")
+    assert "Would remove 1 library, 1 title and 0 file records." in looked.out
+    assert "Gone (/gone): 0 files on record" in looked.out
+    assert "'haas library --prune --yes' removes it." in looked.out
+    pruned = json.loads(haas("library", "--prune", "--yes", "--json").out)
+    assert (pruned["dry_run"], pruned["titles"]) == (False, ["Heat (1995)"])
+    left = json.loads(haas("library", "--json").out)
+    assert (left["libraries"], [movie["title"] for movie in left["movies"]]) == ([], ["Wanted"])

@@ -11,9 +11,9 @@ from deployments.copy_catalog import copy_catalog
 from haas_media.catalog import CatalogError, open_catalog
 from haas_media.catalog.models import Base, Movie
 from haas_media.library.add import add_to_library
+from haas_media.providers.tmdb import TmdbClient
 from haas_media.scan import scan
 from haas_media.settings import Library, Settings
-from haas_media.tmdb import TmdbClient
 from tests.databases import new_postgres, postgres  # noqa: F401 - fixtures
 from tests.fake_tmdb import Catalogue, FakeTmdb
 

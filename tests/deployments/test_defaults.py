@@ -22,6 +22,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 VARIABLES = {
+    defaults.AUDIT_BACKEND: "store",
     defaults.TIMEZONE: "UTC",
     defaults.ENCODING_LIMIT: "1",
     defaults.ENCODING_AGAIN: "false",

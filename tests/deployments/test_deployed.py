@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 PARAMETERS = {
-    "metadata-scan/hourly": ["library", "refresh_existing"],
+    "metadata-scan/hourly": ["library", "refresh_existing", "paths"],
+    "metadata-scan/on-event": ["library", "refresh_existing", "paths"],
     "add-to-library/on-demand": ["kind", "tmdb_id"],
     "remove-from-library/on-demand": ["kind", "tmdb_id"],
     "metadata-refresh/weekly": ["movies", "tv_shows", "people", "changed_only"],
@@ -59,24 +60,35 @@ PARAMETERS = {
         "video_codec",
         "crf",
         "video_bitrate",
+        "quality",
         "resolution",
         "hardware_acceleration",
         "device",
+        "deinterlace",
+        "hdr",
+        "allow_loss",
+        "refuse_larger",
+        "verify",
     ],
+    "prune-library/on-demand": ["dry_run", "gone_for_good"],
     "reconcile-spans/hourly": ["lookback_days"],
+    "audit-spans/daily": ["backend", "since_days", "repair"],
 }
 LIMITS = {
     "metadata-scan/hourly": (1, "CANCEL_NEW"),
+    "metadata-scan/on-event": (1, "ENQUEUE"),
     "metadata-refresh/weekly": (1, "CANCEL_NEW"),
     "person-cleanup/nightly": (1, "ENQUEUE"),
     "encoding/on-demand": (1, "ENQUEUE"),
     "reconcile-spans/hourly": (1, "ENQUEUE"),
+    "audit-spans/daily": (1, "CANCEL_NEW"),
 }
 SCHEDULES = {
     "metadata-scan/hourly": "0 * * * *",
     "metadata-refresh/weekly": "0 4 * * 1",
     "person-cleanup/nightly": "30 3 * * *",
     "reconcile-spans/hourly": "17 * * * *",
+    "audit-spans/daily": "0 5 * * *",
 }
 ON = {"HAAS_RECONCILE_SCHEDULE": "17 * * * *"}  # though it was off: what is off, stays so
 # Seconds after the first of them: bad ends of a minute are taken together, and by then a worker has

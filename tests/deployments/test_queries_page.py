@@ -86,3 +86,7 @@ def test_five_minutes_are_the_same_in_every_unit() -> None:
     assert "span.task.duration_ms > 300000.0 }" in section  # a double needs its point
     assert "`300000000` (microseconds)" in section
     assert 'todouble(customDimensions["task.duration_ms"]) > 300000`' in section
+    assert "`5m`" in section
+    assert "`Duration (ms)` `>` `300000`" in section
+    clicked = re.findall(r"(?:minDuration=|:gt:)(\w+)", section)
+    assert clicked == ["5m", "300000000", "300000"]

@@ -9,7 +9,7 @@ import pytest
 from deployments.samples import CLIPS, SampleError, make_samples
 from haas_media.encoding import find_ffmpeg
 from haas_media.encoding.probe import probe
-from haas_media.names import Unidentified, identify
+from haas_media.identification import Unidentified, identify
 
 if TYPE_CHECKING:
     from pathlib import Path

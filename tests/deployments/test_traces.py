@@ -19,6 +19,7 @@ from tests.waits import wait_until
 from tests.warm import warm
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from prefect.client.schemas.objects import TaskRun
@@ -108,6 +109,8 @@ def test_tasks_are_chosen(traces: Command) -> None:
     assert chosen("--type", "MetadataScanTask") == ["MetadataScanTask"]
     assert chosen("--type", "EncodingTask") == []
     assert "No task matches" in traces("traces", "--slower-than", "5m").out
+    too_long = traces("traces", "--slower-than", "99999999999d").err
+    assert too_long.startswith("haas: '99999999999d' is longer than anything runs")
     assert traces("traces", "--limit", "0").err == "haas: --limit takes a number from 1.\n"
     assert "--type and --slower-than" in traces("traces", "--running", "--failed").err
 
@@ -166,11 +169,26 @@ def started(stack: Stack, flow_run: str) -> list[TaskRun]:
         return [run for run in client.read_task_runs(flow_run_filter=mine) if run.start_time]
 
 
-def test_what_runs_and_what_was_killed(stack: Stack, haas: Command, tmp_path: Path) -> None:
+@pytest.fixture
+def followed(haas: Command, tmp_path: Path) -> Iterator[Callable[[], list[list[str]]]]:
+    """What ``haas traces --follow`` has printed so far, without the times."""
+    haas.environment["HAAS_OTEL_DIR"] = str(tmp_path / "spans")
+    # What it logs is not among it: it may be the one that ends what is lost.
+    with (tmp_path / "followed").open("w") as file, (tmp_path / "logged").open("w") as logged:
+        follow = ("-m", "deployments.cli", "traces", "--follow")
+        files = (file, file, logged)
+        follower = warm().start(*follow, env=haas.environment, cwd=tmp_path, files=files)
+    yield lambda: [line.split()[1:] for line in (tmp_path / "followed").read_text().splitlines()]
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(30) == 130
+
+
+def test_what_runs_and_what_was_killed(
+    stack: Stack, haas: Command, followed: Callable[[], list[list[str]]], tmp_path: Path
+) -> None:
     """Only its own server says how a killed run ended: while that is away, nothing is ended."""
     port = FaultyPort(int(stack.address.ui.rpartition(":")[2]), 0)
     server = f"http://127.0.0.1:{port.port}/api"
-    haas.environment["HAAS_OTEL_DIR"] = str(tmp_path / "spans")
 
     def running() -> str:
         return haas("traces", "--running").out
@@ -190,7 +208,7 @@ def test_what_runs_and_what_was_killed(stack: Stack, haas: Command, tmp_path: Pa
         flow_run = (tmp_path / "run").read_text()
         head, row = running().splitlines()
         assert head.split() == ["since", "(UTC)", "task", "state", "for", "run"]
-        assert re.fullmatch(r"\S+ \S+  EncodingTask  running +\d+[.]\d\d s  a long film", row)
+        assert re.fullmatch(r"\S+ \S+  EncodingTask  running +\d+[.]\d+ m?s  a long film", row)
         for chosen in ("--type", "EncodingTask"), ("--slower-than", "1ms"):
             assert haas("traces", "--running", *chosen).out.splitlines()[1:]
         for chosen in ("--type", "MetadataScanTask"), ("--slower-than", "1h"):
@@ -220,8 +238,14 @@ def test_what_runs_and_what_was_killed(stack: Stack, haas: Command, tmp_path: Pa
     assert state() == "Running"
 
     port.set_mode("pass")
-    wait_until(lambda: "No task runs" in running(), interval=1, what="what is lost to be ended")
+    # While the follower has it in hand, it is lost for everybody else.
+    failed = lambda: json.loads(haas("traces", "--failed", "--json").out)  # noqa: E731
+    [span] = wait_until(failed, interval=1, what="what is lost to be ended")
+    assert "No task runs" in running()
+    wait_until(lambda: state() == "Crashed", what="its flow run to be stopped")
     port.stop()
-    [span] = json.loads(haas("traces", "--failed", "--json").out)
     assert span["attributes"]["task.id"] == str(task_run.id)
-    assert state() == "Crashed"
+
+    wait_until(lambda: len(followed()) > 2, what="the end to be followed")
+    states = ("running", "lost", "Failed")
+    assert followed() == [["EncodingTask", each, "a", "long", "film"] for each in states]

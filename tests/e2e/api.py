@@ -29,6 +29,13 @@ class Api:
         self.client = SyncPrefectClient(api=url)
         self.ui_url = url.removesuffix("/api")
 
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the last events of a name, the latest first."""
+        wanted = {"event": {"name": [name]}}
+        answer = self.client.request("POST", "/events/filter", json={"filter": wanted})
+        found: list[dict[str, Any]] = answer.json()["events"]
+        return found
+
     def make_pool(self, name: str) -> None:
         try:
             self.client.create_work_pool(WorkPoolCreate(name=name, type="process"))
@@ -42,6 +49,7 @@ class Api:
         pool: str,
         name: str = "test",
         tags: list[str] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> UUID:
         """Deploy a flow of a project folder; return the deployment's id."""
         flow = load_flow_from_entrypoint(str(project / entrypoint))
@@ -57,6 +65,7 @@ class Api:
             ],
             work_pool_name=pool,
             tags=tags or [],
+            job_variables={"env": environment or {}},
             parameter_openapi_schema=_schema(flow),
             enforce_parameter_schema=False,
         )

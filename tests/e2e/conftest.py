@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import sys
 import venv
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,17 +55,22 @@ def api(prefect: PrefectProcesses) -> Api:
 
 @pytest.fixture(scope="session")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an environment that has haas-otel's wheel, what that asks for, and no more."""
+    """The folder of an environment that has haas-otel's wheel, what that asks for, and no more.
+
+    In the versions of the environment that the tests run in.
+    """
     folder = tmp_path_factory.mktemp("elsewhere")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     build = ["wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder)]
     subprocess.run([*pip, *build, str(ROOT / "haas_otel")], check=True, cwd=folder)
     (wheel,) = folder.glob("haas_otel-*.whl")
     venv.create(folder / "env")
-    pinned = re.findall(r"^[\w.-]+==[^ ;]+", (ROOT / "requirements/dev.txt").read_text(), re.M)
-    (folder / "pins.txt").write_text("\n".join(pinned))
+    here = {each.name: each.version for each in distributions()}
+    (folder / "pins.txt").write_text("\n".join(map("==".join, here.items())))
+    # Python compiles what is imported, which is less than all.
+    options = ["-q", "--no-compile", "-c", "pins.txt"]
     done = subprocess.run(
-        [*pip, "--python", str(folder / "env"), "install", "-q", "-c", "pins.txt", wheel.name],
+        [*pip, "--python", str(folder / "env"), "install", *options, wheel.name],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -43,6 +43,7 @@ class Collector:
 
     receiver: Receiver
     folder: Path
+    python: str | Path = sys.executable
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,7 +75,7 @@ class Collector:
 
         def arrived_with_help() -> bool:
             if not arrived():
-                subprocess.run([sys.executable, "-c", _DELIVER], env=environment, check=True)
+                subprocess.run([self.python, "-c", _DELIVER], env=environment, check=True)
             return arrived()
 
         wait_until(arrived_with_help, interval=5, what=f"{count} spans of {run}")
@@ -95,7 +96,9 @@ class Collector:
 
 
 @contextmanager
-def collecting(folder: Path, protocol: Protocol = "grpc") -> Iterator[Collector]:
+def collecting(
+    folder: Path, protocol: Protocol = "grpc", python: str | Path = sys.executable
+) -> Iterator[Collector]:
     """Receive what processes of a module send."""
     with Receiver().start(protocol) as receiver:
-        yield Collector(receiver, folder)
+        yield Collector(receiver, folder, python)

@@ -9,16 +9,30 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
-Deed = Literal["nothing", "cancel", "terminate", "kill", "click", "freeze", "kill the machine"]
+Deed = Literal[
+    "nothing",
+    "cancel",
+    "terminate",
+    "kill",
+    "click",
+    "freeze",
+    "stop the worker",
+    "kill the container",
+    "cut the power",
+    "kill the machine",
+]
 DEEDS: tuple[Deed, ...] = get_args(Deed)
+# What takes other runs along, and has to be noticed by its silence.
+SELDOM = ("cut the power", "kill the machine")
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is done to one run, ``after`` seconds from when the server says that it runs.
 
-    A click sets its state in the UI while it works; a machine that is killed takes along all that
-    its worker runs.
+    A click sets its state in the UI while it works. A worker is stopped by SIGTERM. A container
+    that is killed takes along all that its worker runs, and another comes up on its disk; of a
+    machine that is killed nothing is left. The power is cut for the server and both machines.
     """
 
     number: int
@@ -30,14 +44,17 @@ class Plan:
 def plans(seed: int, runs: int, longest: float) -> list[Plan]:
     """Return a plan for each run: every deed about equally often, in random order, repeatable."""
     chance = random.Random(seed)
-    # A machine dies seldom: it takes other runs along and has to be noticed by its silence.
     most = len(DEEDS)
-    deeds = [DEEDS[n % most] if n % (2 * most) != 2 * most - 1 else "kill" for n in range(runs)]
+    deeds: list[Deed] = []
+    for n in range(runs):
+        deed = DEEDS[n % most]
+        deeds.append("kill" if deed in SELDOM and (n // most) % 2 else deed)
     chance.shuffle(deeds)
     deeds.sort(key=lambda deed: deed != "kill the machine")  # first, to be noticed meanwhile
+    workers: list[Literal["one", "two"]] = [chance.choice(("one", "two")) for _ in deeds]
     return [
-        Plan(n, deed, chance.uniform(0, longest), chance.choice(("one", "two")))
-        for n, deed in enumerate(deeds)
+        Plan(n, deed, chance.uniform(0, longest), "two" if deed == "kill the machine" else worker)
+        for n, (deed, worker) in enumerate(zip(deeds, workers, strict=True))
     ]
 
 

@@ -129,12 +129,13 @@ class PrefectProcesses:
         self,
         name: str,
         pool: str,
-        *,
+        *options: str,
         environment: dict[str, str] | None = None,
         program: Sequence[str | Path] = PREFECT,
     ) -> subprocess.Popen[bytes]:
         """Start a plain worker of Prefect's."""
         arguments = ["worker", "start", "--pool", pool, "--type", "process", "--name", name]
+        arguments += options
         worker = self._start(name, arguments, {**self.environment, **(environment or {})}, program)
         self.workers[name] = worker
         return worker

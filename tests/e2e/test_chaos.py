@@ -6,7 +6,9 @@ A short form runs with the other tests; ``make chaos`` is the long one.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -22,6 +24,8 @@ import pytest
 from prefect.client.schemas.objects import StateType
 from prefect.states import Crashed, Failed
 
+from flows import again
+from haas_otel.server import HEARTBEAT_FREQUENCY
 from tests.chaos import CHAOS
 from tests.e2e.api import Api
 from tests.e2e.delivery import SCOPE
@@ -42,14 +46,14 @@ HEARTBEAT = 30  # seconds, the least that Prefect allows
 SILENCE = 60 if CHAOS else 40
 AWAY = SILENCE + 30 if CHAOS else 2  # seconds, of the server
 FROZEN = 20 if CHAOS else 5
+WITH_ITS_WORKER = ("stop the worker", "kill the container", "cut the power", "kill the machine")
 TRANSIENT = (httpx.HTTPError, OSError)
 
 
 class Chaos:
     """A server, two workers, a collector, and what is done to them.
 
-    Each worker has a machine of its own. When that is killed, the first comes back as it was; the
-    second is gone, with its disk, and another takes its place.
+    Each worker has a machine of its own: the first is one of ours, the second a plain one.
     """
 
     def __init__(self, folder: Path, receiver: Receiver) -> None:
@@ -58,7 +62,7 @@ class Chaos:
         self.prefect = PrefectProcesses(
             folder / "home",
             extra={
-                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
+                HEARTBEAT_FREQUENCY: str(HEARTBEAT),
                 "HAAS_OTEL_SILENCE_SECONDS": str(SILENCE),
                 "HAAS_LIBRARIES": _libraries(folder),
                 **receiver.environment,
@@ -67,6 +71,7 @@ class Chaos:
         self.api = Api(self.prefect.api_url)
         self.lock = threading.Lock()
         self.births = Counter[str]()
+        self.disks = {"one": Path("one"), "two": Path("two")}
         self.runs: dict[UUID, Plan] = {}
         self.outages: list[tuple[float, float]] = []
         self.never_began: set[UUID] = set()
@@ -80,18 +85,25 @@ class Chaos:
             self.start_worker(pool)
         flow = "flows/metadata_scan.py:metadata_scan_flow"
         self.deployments = {
-            pool: self.api.deploy(ROOT, flow, pool, pool, tags=["haas-media"])
+            pool: self.api.deploy(
+                *(ROOT, flow, pool, pool),
+                tags=["haas-media", again.TAG],
+                environment={HEARTBEAT_FREQUENCY: str(HEARTBEAT)},  # as in prefect.yaml
+            )
             for pool in ("one", "two")
         }
 
     def start_worker(self, pool: str) -> None:
         self.births[pool] += 1
-        environment = {"HAAS_OTEL_DIR": str(self.disk_of(pool))}
-        self.prefect.start_worker(f"{pool}-{self.births[pool]}", pool, environment=environment)
+        start = self.prefect.start_our_worker if pool == "one" else self.prefect.start_worker
+        start(self.worker_of(pool), pool, environment={"HAAS_OTEL_DIR": str(self.disk_of(pool))})
+
+    def worker_of(self, pool: str) -> str:
+        return f"{pool}-{self.births[pool]}"
 
     def disk_of(self, pool: str) -> Path:
         """Return the folder of the machine that a pool's worker is on now."""
-        return self.folder / "otel" / (pool if pool == "one" else f"{pool}-{self.births[pool]}")
+        return self.folder / "otel" / self.disks[pool]
 
     def carry_out(self, plan: Plan) -> None:
         """Start a run, do to it what is planned, and wait for it to end if it can."""
@@ -111,8 +123,8 @@ class Chaos:
         process = persistently(lambda: self.api.process(run))
         time.sleep(plan.after)
         self.do(plan, run, process)
-        # A run whose machine died is only flagged when all has been done.
-        if plan.deed != "kill the machine":
+        # What went with a plain worker may only be flagged when all has been done.
+        if plan.worker == "one" or plan.deed not in WITH_ITS_WORKER:
             with contextlib.suppress(AssertionError):
                 wait_until(lambda: self.has_ended(run), timeout=180, interval=0.5)
                 # One that was clicked on works on, whatever its record says.
@@ -132,30 +144,75 @@ class Chaos:
                 process.suspend()
                 time.sleep(FROZEN)
                 process.resume()
+        elif plan.deed == "stop the worker":
+            self.stop_worker(plan.worker)
+        elif plan.deed == "kill the container":
+            self.kill_workers(plan.worker)
+        elif plan.deed == "cut the power":
+            self.cut_power()
         elif plan.deed == "kill the machine":
-            self.kill_machine(plan.worker)
+            self.kill_workers(plan.worker, gone=True)
         elif plan.deed in ("terminate", "kill") and process is not None:
             number = signal.SIGTERM if plan.deed == "terminate" else signal.SIGKILL
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
 
-    def kill_machine(self, pool: str) -> None:
-        """SIGKILL a worker and all that it runs; another one takes its place."""
+    def stop_worker(self, pool: str) -> None:
+        """SIGTERM to a worker; another one takes its place when it has ended."""
         with self.lock:
-            name = f"{pool}-{self.births[pool]}"
-            family = psutil.Process(self.prefect.workers[name].pid).children(recursive=True)
-            self.prefect.kill_worker(name)
-            for member in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.kill()
+            worker = self.prefect.workers.pop(self.worker_of(pool))
+            worker.terminate()
+            worker.wait(120)
             self.start_worker(pool)
 
+    def kill_workers(self, *pools: str, gone: bool = False) -> None:
+        """SIGKILL workers and all that they run; others take their place, on the same disks."""
+        with self.lock:
+            for pool in pools:
+                kill_all(self.prefect.workers.pop(self.worker_of(pool)))
+            for pool in pools:
+                if gone:
+                    self.disks[pool] = Path(f"{pool}-{self.births[pool]}")
+                self.start_worker(pool)
+
+    def cut_power(self) -> None:
+        """SIGKILL the server, both workers and all that they run; then all of it comes up again."""
+        with self.lock:
+            began = time.time()
+            assert self.prefect.server is not None
+            workers = [self.prefect.workers.pop(self.worker_of(pool)) for pool in self.disks]
+            kill_all(self.prefect.server, *workers)
+            self.prefect.start_server()
+            for pool in self.disks:
+                self.start_worker(pool)
+            self.outages.append((began, time.time() + 10))
+
     def restart_server(self) -> None:
-        began = time.time()
-        self.prefect.stop_server()
-        time.sleep(AWAY)
-        self.prefect.start_server()
-        self.outages.append((began, time.time() + 10))
+        with self.lock:
+            began = time.time()
+            self.prefect.stop_server()
+            time.sleep(AWAY)
+            self.prefect.start_server()
+            self.outages.append((began, time.time() + 10))
+
+    def repetitions(self) -> set[UUID]:
+        """Return the runs that repeat another, which the system cut off."""
+        again.run_again(self.api.client)
+        runs = self.api.client.read_flow_runs(limit=200)
+        return {run.id for run in runs if again.OF in run.labels}
+
+    def machines_that_told(self) -> Counter[str]:
+        """Return on how many machines the span of a task run was ended, by the task run's id.
+
+        Each knows a span once, and sends that. So a request that was not answered in time, and is
+        sent again as it was, is no second telling.
+        """
+        found = Counter[str]()
+        for file in self.folder.glob("**/traces.db"):
+            with contextlib.closing(sqlite3.connect(file)) as index:
+                query = "SELECT task_id FROM spans WHERE task_id IS NOT NULL"
+                found.update(task for (task,) in index.execute(query))
+        return found
 
     def has_begun(self, run: UUID) -> bool:
         with contextlib.suppress(*TRANSIENT):
@@ -184,10 +241,24 @@ class Chaos:
         script = (
             "from datetime import timedelta as t; from haas_otel import reconcile;"
             "from haas_otel.delivery import deliver_pending;"
-            "print(reconcile(), deliver_pending(t(seconds=20)))"
+            "print(reconcile(tags=['haas-media']), deliver_pending(t(seconds=20)))"
         )
         environment = self.prefect.environment | {"HAAS_OTEL_DIR": str(machine)}
         subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+def kill_all(*processes: subprocess.Popen[bytes]) -> None:
+    """SIGKILL processes and all that they have started, at once."""
+    families = [
+        psutil.Process(p.pid).children(recursive=True) for p in processes if p.poll() is None
+    ]
+    for process in processes:
+        process.kill()
+    for member in itertools.chain.from_iterable(families):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    for process in processes:
+        process.wait()
 
 
 def persistently(call: Callable[[], Any]) -> Any:
@@ -249,11 +320,15 @@ def _wreak(chaos: Chaos) -> None:
 
 
 def _let_it_settle(chaos: Chaos) -> None:
-    unended = set(chaos.runs) - chaos.never_began
 
     def all_ended() -> bool:
-        unended.difference_update([run for run in unended if chaos.has_ended(run)])
-        return not unended
+        for run in chaos.repetitions() - set(chaos.runs):
+            chaos.runs[run] = Plan(len(chaos.runs), "nothing", 0, "one")
+        left = [run for run in set(chaos.runs) - chaos.never_began if not chaos.has_ended(run)]
+        for run in left:
+            found = chaos.api.flow_run(run)
+            print(chaos.runs[run], found.state, found.labels)
+        return not left
 
     def passed() -> bool:
         """Reconcile on what is left of the machines, then on one that speaks for those gone."""
@@ -270,12 +345,12 @@ def _let_it_settle(chaos: Chaos) -> None:
 
 
 def _judge(chaos: Chaos) -> None:
-    # A request that was not answered in time, as on a busy machine, is sent again as it was; what
-    # two processes make of one run differs in its end, unless both found it dead.
+    # One that was not answered in time is sent again as it was.
     spans = {repr(span): span for span in chaos.receiver.spans if span.scope_name == SCOPE}
     told = Counter(
         (span.attributes["task.id"], span.attributes["task.status"]) for span in spans.values()
     )
+    _judge_events(chaos, {(span.trace_id, span.span_id) for span in spans.values()})
     for run, plan in chaos.runs.items():
         states = [t.state_name for t in chaos.api.task_runs(run)]
         print(plan, chaos.api.flow_run(run).state_name, states, run)
@@ -304,4 +379,25 @@ def _judge(chaos: Chaos) -> None:
         for run, plan in chaos.runs.items()
     )
     assert all(n == 1 for n in told.values())
+    machines = chaos.machines_that_told()
+    assert {task for task, n in machines.items() if n != 1} == set()
+    assert set(machines) == {task for task, _ in told}
+    left = chaos.api.client.read_flow_runs(limit=200)
+    assert [run.id for run in left if run.state and run.state.is_running()] == []
     assert len(started) >= RUNS // 2
+
+
+def _judge_events(chaos: Chaos, spans: set[tuple[str, str]]) -> None:
+    """Each task run that was said to have started is said once to have ended, as its span is."""
+    # As of spans: a request that was sent again is one.
+    events = {
+        (each.event_name, each.time_unix_nano, each.trace_id.hex(), each.span_id.hex())
+        for each in chaos.receiver.events
+    }
+    ids = {
+        which: Counter(each[2:] for each in events if each[0] == f"background_task.{which}")
+        for which in ("started", "ended")
+    }
+    print({which: len(each) for which, each in ids.items()}, "events")
+    assert set(ids["started"]) <= set(ids["ended"]) == spans
+    assert {*ids["started"].values(), *ids["ended"].values()} == {1}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prefect.states import Cancelled, Crashed, Failed
 
-from haas_otel import labels
+from haas_otel import records
 from tests.chaos import CHAOS
 from tests.e2e.site import HEARTBEAT, SECOND, Site, site
 from tests.faulty_port import FaultyPort
@@ -76,7 +76,7 @@ def runs(place: Site) -> dict[str, UUID]:
         time.sleep(max(0, back - time.monotonic()))
         port.set_mode("pass")
         reconcile(**url)
-        while labels.SUSPECTED not in place.api.flow_run(runs["given up"]).labels:
+        while records.SUSPECTED not in place.api.flow_run(runs["given up"]).labels:
             time.sleep(SILENCE / 5)
             reconcile()
         time.sleep(2 * HEARTBEAT + 1)

@@ -191,8 +191,9 @@ def _settle(story: Story) -> None:
         return {run.id for run in going_on} == story.lost
 
     wait_until(all_ended, timeout=600, interval=3, what="every run to end but the lost ones")
+    cleanup = story.deployments["person-cleanup/nightly"]
     for run in story.all_runs():
-        if run.id not in story.lost | story.spared | set(story.mixed):
+        if run.deployment_id == cleanup and run.id not in story.mixed:
             story.mixed[run.id] = "queued by a removal"
     settle = story.start("reconcile-spans/hourly")
     assert story.machines.api.wait_for_end(settle).state_name == "Completed"
@@ -240,7 +241,8 @@ def test_a_machine_that_dies_costs_its_own_runs_only(story: Story) -> None:
     assert len(story.lost) == len(story.spared) == AT_ONCE
     assert {states[run].state_name for run in story.lost} == {"Crashed"}
     assert {worker_of(states[run]) for run in story.lost} == {"worker-one"}
-    others = {run: found.state_name for run, found in states.items() if run not in story.lost}
+    # The reconciler's own runs come and go: one may begin at any time after a run that crashed.
+    others = {run: states[run].state_name for run in story.spared | set(story.mixed)}
     assert set(others.values()) == {"Completed"}, others
 
 

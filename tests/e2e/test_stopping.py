@@ -7,28 +7,37 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 
 from flows import again
-from tests.e2e.prefect_processes import OURS, start
-from tests.e2e.site import SECOND, Site
+from tests.e2e.conftest import PROJECT
+from tests.e2e.prefect_processes import OURS, PREFECT, start
+from tests.e2e.site import FILE, SECOND, Site
 from tests.waits import wait_until
+from tests.warm import warm
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
-    from uuid import UUID
 
 pytestmark = pytest.mark.timeout(900)
 
 STAMP = 5 * SECOND
 AGAIN = again.TAG
+
+WITHOUT_A_FLOW = ("waits_in_a_call", "waits_in_steps", "waits_in_a_loop")
+TASK_WORKERS = {
+    "served": [sys.executable, FILE, "serves"],
+    "by command": [*PREFECT, "task", "serve", *(f"{FILE}:{name}" for name in WITHOUT_A_FLOW)],
+}
 
 Stories = dict[str, Future[Any]]
 
@@ -51,6 +60,7 @@ def stories(place: Site) -> Iterator[Stories]:
         a_plain_worker_is_stopped,
         a_run_dies_alone,
         a_container_is_stopped,
+        task_workers_are_stopped,
     ]
     with ThreadPoolExecutor(len(told)) as threads:
         yield {story.__name__: threads.submit(story, place) for story in told}
@@ -85,8 +95,9 @@ def the_system_stops(place: Site) -> Ended:
     for run in runs.values():
         place.in_task(run)
     at, code = stop(worker, signal.SIGTERM)
-    (repeated,) = repetitions(place, runs["again"])
+    # By that worker as it ends; by the next one if the server did not answer it.
     worker = place.start_our_worker("stopped again", pool="stopped")
+    (repeated,) = wait_until(lambda: repetitions(place, runs["again"]))
     place.in_task(repeated.id)
     stop(worker, signal.SIGTERM)
     return Ended({**runs, "repeated": repeated.id}, at, code)
@@ -102,6 +113,7 @@ def test_a_stop_by_the_system_cancels_what_runs(place: Site, stories: Stories) -
         assert str(flow_run.state.message).endswith("was stopped by the system.")
         (span,) = place.wait_for_spans(run)
         assert span.attributes["task.status"] == "Cancelled"
+        assert span.attributes["prefect.ended_by"] == "system"
         assert [event.name for event in span.events] == ["task.started", "task.cancelled"]
     (span,) = place.spans(runs["not"])
     assert at <= span.end_ns  # told by the run itself, which lived to see it
@@ -135,6 +147,7 @@ def test_what_a_person_stops_does_not_run_again(place: Site, stories: Stories) -
     assert place.api.flow_run(runs["it"]).state_name == "Cancelled"
     (span,) = place.wait_for_spans(runs["it"])
     assert span.attributes["task.status"] == "Cancelled"
+    assert span.attributes["prefect.ended_by"] == "user"
     assert repetitions(place, runs["it"]) == []
 
 
@@ -161,6 +174,8 @@ def test_what_ends_within_the_drain_completes(place: Site, stories: Stories) -> 
         assert place.api.flow_run(runs[name]).state_name == state
         (span,) = place.wait_for_spans(runs[name])
         assert span.attributes["task.status"] == state
+        by = {"in time": "self", "too long": "system"}[name]
+        assert span.attributes["prefect.ended_by"] == by
         assert (span.end_ns < at) == (name == "in time")
     after = place.api.flow_run(runs["after"])
     assert after.state.is_scheduled()
@@ -193,6 +208,7 @@ def test_after_a_power_cut_the_next_worker_settles_and_repeats(
     wait_until(all_are_settled, timeout=60)
     (span,) = place.wait_for_spans(runs["working"], timeout=20)
     assert span.attributes["exception.type"] == "prefect.exceptions.CrashedRun"
+    assert span.attributes["prefect.ended_by"] == "crash"
     assert killed - STAMP - SECOND < span.end_ns <= killed + SECOND
     assert place.spans(runs["early"]) == []
     for run in runs.values():
@@ -265,6 +281,43 @@ def test_a_stop_of_a_runs_container_cancels_it(place: Site, stories: Stories) ->
     assert place.api.flow_run(runs["it"]).state_name == "Cancelled"
     (span,) = place.wait_for_spans(runs["it"])
     assert span.attributes["task.status"] == "Cancelled"
+    assert span.attributes["prefect.ended_by"] == "system"
     assert span.end_ns >= at
     # No worker is there for it: the next of ours, anywhere, has it run again.
     wait_until(lambda: repetitions(place, runs["it"]), timeout=60)
+
+
+def task_workers_are_stopped(place: Site) -> dict[str, Ended]:
+    """One after the other, as they serve the same tasks."""
+    return {name: a_task_worker_is_stopped(place, name) for name in TASK_WORKERS}
+
+
+def a_task_worker_is_stopped(place: Site, name: str) -> Ended:
+    environment = place.machine("tasks")
+    worker = start(TASK_WORKERS[name], environment, place.prefect.home / f"{name}.log", PROJECT)
+    script = f"import working; print(*(getattr(working, each).delay(f'{name} {{each}}').task_run_id"
+    script += f" for each in {WITHOUT_A_FLOW}))"
+    done = warm().run("-c", script, env=environment, cwd=PROJECT)
+    runs = dict(zip(WITHOUT_A_FLOW, map(UUID, done.stdout.split()), strict=True))
+    for each in WITHOUT_A_FLOW:
+        wait_until((place.folder / f"{name} {each}.running").exists, what=each)
+    at, code = stop(worker, signal.SIGTERM)
+    return Ended(runs, at, code)
+
+
+@pytest.mark.parametrize("name", TASK_WORKERS)
+def test_a_task_worker_that_is_stopped_ends_its_runs(
+    place: Site, stories: Stories, name: str
+) -> None:
+    runs, at, code = stories["task_workers_are_stopped"].result()[name]
+    assert code == -signal.SIGTERM, place.prefect.log(name)
+    for each, run in runs.items():
+        (span,) = place.wait_for_spans(run)
+        assert span.attributes["task.status"] == "Cancelled"
+        assert span.attributes["media.name"] == f"{name} {each}"  # told by the run itself
+        assert span.attributes["prefect.ended_by"] == "system"
+        assert [event.name for event in span.events] == ["task.started", "task.cancelled"]
+        assert span.end_ns >= at
+        wait_until(lambda run=run: place.api.client.read_task_run(run).state.is_crashed())
+        unwound = (place.folder / f"{name} {each}.unwound").exists()
+        assert unwound == (each != "waits_in_a_call")

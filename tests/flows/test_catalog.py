@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from flows.catalog import the_catalog
+from flows.catalog import catalog_for_task
 from haas_media.catalog import CatalogError, CatalogUnreachable, open_catalog
 from haas_media.settings import Settings
 
@@ -35,11 +35,11 @@ def test_a_database_that_is_restarted_may_answer_the_next_attempt(
 def _fill(settings: Settings) -> None:
     many = "INSERT INTO people (id, name) WITH RECURSIVE n(i) AS "
     many += "(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i, i FROM n"
-    with the_catalog(settings) as catalog, catalog.engine.begin() as connection:
+    with catalog_for_task(settings) as catalog, catalog.engine.begin() as connection:
         connection.execute(text("PRAGMA max_page_count = 1"))  # it is as large as it may be
         connection.execute(text(many))
 
 
 def _end(settings: Settings) -> None:
-    with the_catalog(settings) as catalog, catalog.session() as session:
+    with catalog_for_task(settings) as catalog, catalog.session() as session:
         session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.reporting import ProgressArtifact, sentence, tell
+from flows.reporting import ProgressArtifact, publish, sentence
 from haas_media.library.cleanup import CleanupReport
 from haas_media.progress import Progress
 
@@ -101,7 +101,7 @@ def test_a_report_that_cannot_be_kept_does_not_fail_what_is_done(
 
     @flow
     def ends() -> dict[str, int]:
-        return tell(CleanupReport(checked=3, deleted=2), "Not A Key!", "Looked at 3 people.")
+        return publish(CleanupReport(checked=3, deleted=2), "Not A Key!")
 
     with api_of(server):
         assert ends() == {"checked": 3, "deleted": 2, "kept": 1}

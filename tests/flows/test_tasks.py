@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deployments.waterfall import render_json
+from flows.events import WRITTEN
 from haas_media.encoding import find_ffmpeg
 from tests.fake_tmdb import Catalogue, FakeTmdb
+from tests.waits import wait_until
 from tests.warm import warm
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def test_scan_once_again_and_offline(flows: Flows, films: Path) -> None:
     assert ran.run.state_name == "Completed"
     assert ran.run.name == "scan of all libraries"
     assert ran.task.name == "BackgroundTask.MetadataScanTask"
-    assert ran.task.task_name == "Metadata library scan"
+    assert ran.task.attributes["task.name"] == "Metadata library scan"
     told = counts(ran)
     assert (told["found"], told["new"], told["matched"], told["unmatched"]) == (3, 3, 1, 1)
     assert (told["removed"], told["requests"]) == (0, 0)
@@ -98,6 +100,18 @@ def test_scan_once_again_and_offline(flows: Flows, films: Path) -> None:
 
     again = counts(flows("metadata_scan", library="Films"))
     assert (again["found"], again["unchanged"], again["parsed"], again["probed"]) == (3, 3, 0, 0)
+
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    paths = [str(films / "Heat (1995)"), "/elsewhere/Ran.mkv"]
+    caller = f"00-{trace}-00f067aa0ba902b7-01"
+    part = flows("metadata_scan", paths=paths, traceparent=caller, event="0d3c 2026-01-02")
+    assert part.run.name == "scan of 2 paths"
+    assert counts(part)["found"] == 2
+    assert (part.task.trace_id, part.task.parent_id) == (trace, "00f067aa0ba902b7")
+    assert part.run.labels["__OTEL_TRACEPARENT"] == caller  # by which others find its trace
+    assert "/events/event/2026-01-02/0d3c" in part.output
+    assert "WARNING" in part.output
+    assert "/elsewhere/Ran.mkv is in no library." in part.output
 
     films.rename(films.with_name("away"))
     offline = flows("metadata_scan")
@@ -221,7 +235,7 @@ def test_refresh_of_nothing_is_refused(flows: Flows, tmdb: FakeTmdb) -> None:
 def test_remove_of_what_is_not_there(flows: Flows) -> None:
     ran = flows("remove_from_library", kind="tv", tmdb_id=7)
     assert ran.task.task_status == "Failed"
-    assert ran.task.attributes["exception.type"] == "haas_media.library.titles.TitleUnknown"
+    assert ran.task.attributes["exception.type"] == "haas_media.library.TitleUnknown"
 
 
 def test_a_catalog_that_does_not_answer_is_tried_again(flows: Flows) -> None:
@@ -248,6 +262,11 @@ def test_encoding(flows: Flows, films: Path) -> None:
     assert counts(ran)["encoding.progress"] == 100
     assert float(str(ran.artifacts["encoding-progress"].data)) == 100
     assert "video hevc" in str(ran.artifacts["encoding-report"].data)
+    caller = f"00-{ran.task.trace_id}-{ran.task.span_id}"
+    # Sampled; newer OpenTelemetry says, too, that the trace id is random.
+    callers = (f"{caller}-01", f"{caller}-03")
+    told = [{"library": "Films", "paths": [str(output)], "traceparent": each} for each in callers]
+    wait_until(lambda: any(each["payload"] in told for each in flows.server.events(WRITTEN)))
 
 
 def test_encoding_of_named_streams(flows: Flows, films: Path) -> None:
@@ -265,6 +284,22 @@ def test_encoding_of_a_missing_file_fails_the_task_itself(flows: Flows, films: P
     assert ran.task.attributes["exception.type"].endswith("EncodingError")
     assert "gone.mkv" in ran.task.attributes["exception.message"]
     assert counts(ran)["encoding.progress"] == 0
+
+
+def test_encoding_that_ends_early_says_how_far_it_got(
+    flows: Flows, films: Path, tmp_path: Path
+) -> None:
+    halfway = (
+        "[ $2 = -encoders ] && exec {0} $@; printf 'out_time_us=500000\\nprogress=continue\\n'"
+    )
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\n{halfway.format(find_ffmpeg())}; sleep 2; exit 3\n")
+    program.chmod(0o755)
+    flows.environment["HAAS_FFMPEG"] = str(program)
+    ran = flows("encoding", source=str(films / "Heat (1995)/Heat.mkv"), output=str(films / "x.mkv"))
+    assert ran.task.task_status == "Failed"
+    assert counts(ran)["encoding.progress"] == 49.5
+    assert "It got to 49.5 %, encoding." in ran.output
 
 
 def test_encoding_that_makes_no_sense_starts_no_task(flows: Flows) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import imageio_ffmpeg
 import pytest
 
-from haas_media.probe import ProbeError, probe
+from haas_media.probe.streams import ProbeError, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def test_a_codec_has_its_own_name_not_that_of_who_reads_it(
     tmp_path: Path, video: str, audio: str, names: list[str]
 ) -> None:
     found = probe(make_clip(tmp_path / "film.mkv", video, audio))
-    assert [stream.codec for stream in found.streams] == names
+    assert [stream.to_json().get("codec") for stream in found.streams] == names
     assert [stream.kind for stream in found.streams] == ["video", "audio"]
 
 
@@ -114,7 +114,7 @@ def test_a_codec_that_nobody_knows(
     file = make_clip(tmp_path / "film.mkv", "libx264", "aac")
     file.write_bytes(file.read_bytes().replace(codec, other))
     found = probe(file)
-    assert [stream.codec for stream in found.streams] == names
+    assert [stream.to_json().get("codec") for stream in found.streams] == names
     assert [stream.kind for stream in found.streams] == ["video", "audio"]
 
 

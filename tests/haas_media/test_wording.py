@@ -7,9 +7,9 @@ import pytest
 from haas_media.library.add import AddReport
 from haas_media.library.cleanup import CleanupReport
 from haas_media.library.people import PeopleReport
-from haas_media.library.refresh_report import KindReport, RefreshReport
+from haas_media.library.refresh import KindReport, RefreshReport
 from haas_media.library.remove import RemoveReport
-from haas_media.scan.report import LibraryReport, ScanReport
+from haas_media.scan.scan_report import LibraryReport, ScanReport
 from haas_media.wording import counted, counted_people
 
 

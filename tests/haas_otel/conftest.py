@@ -7,7 +7,6 @@ import os
 import signal
 import sqlite3
 from collections import defaultdict
-from contextlib import nullcontext
 from pathlib import Path
 from shutil import copyfile
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from uuid import UUID
 
 import prefect.context
 import pytest
+from _pytest.monkeypatch import MonkeyPatch
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -35,9 +35,8 @@ from prefect.task_engine import SyncTaskRunEngine
 
 from haas_otel import hooks, records, server, settings, span
 from haas_otel.delivery.disk import SharedDisk
-from haas_otel.delivery.journal import Journal
-from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.logs import SpanLogHandler, loggers
+from haas_otel.delivery.segments import Journal
 from haas_otel.ids import TaskRunIdGenerator
 from tests.haas_otel.programs import MODULES, Programs, Started
 from tests.haas_otel.records import is_killed, task_runs
@@ -103,9 +102,10 @@ def prefect_server(
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
         PREFECT_LOGGING_TO_API_ENABLED: False,
     }
-    # In other threads, too; before Prefect 3.9 they had these anyway.
-    everywhere = getattr(prefect.context, "_temporary_global_settings_context", nullcontext)
-    with temporary_settings(settings), everywhere(prefect.context.SettingsContext.get()):
+    with temporary_settings(settings), MonkeyPatch.context() as patch:
+        # Where there is no context, as in other threads, too.
+        everywhere = prefect.context.SettingsContext.get()
+        patch.setattr(prefect.context, "GLOBAL_SETTINGS_CONTEXT", everywhere)
         yield settings[PREFECT_API_URL]
     print(*server.communicate())
     server.close()
@@ -181,7 +181,7 @@ def told(
     monkeypatch.setattr(
         span, "_tracer", provider.get_tracer(settings.scope, span.package_version())
     )
-    monkeypatch.setattr(records, "_find", lambda: None)
+    monkeypatch.setattr(records, "disk", lambda: None)
     yield Told(exporter)
     processors = provider._active_span_processor
     processors._span_processors = tuple(
@@ -270,9 +270,9 @@ def killed_runs(
 @pytest.fixture
 def disk(told: Told, killed_runs: Killed, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedDisk]:
     """This process is on the machine of the killed ones."""
-    journal = Journal(killed_runs.folder, spans=False)
-    disk = SharedDisk(killed_runs.folder, Limits(), journal)
-    monkeypatch.setattr(records, "_find", lambda: disk)
+    journal = Journal(killed_runs.folder)
+    disk = SharedDisk(killed_runs.folder, journal)
+    monkeypatch.setattr(records, "disk", lambda: disk)
     monkeypatch.setattr(server, "BOUND", 60)  # a busy machine is not what is tested
     yield disk
     journal.close()

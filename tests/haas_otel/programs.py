@@ -24,7 +24,7 @@ MODULES = [
     "anyio._backends._asyncio",
     "haas_otel.delivery.setup",
     "haas_otel.delivery.store",
-    "opentelemetry.instrumentation.log_utils",
+    "haas_otel._sdk",
     "grpc.experimental",
     "requests",
     "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,8 +51,8 @@ DEATH = crashed(LONG_AGO + SECOND, KILLED.message)
 DEAD = Evidence(now=NOW, process="dead", last_sign=LONG_AGO)
 ELSEWHERE = Evidence(now=NOW, last_sign=LONG_AGO, heartbeat=LONG_AGO)
 FOUND_SILENT = Suspicion(A_MINUTE_AGO, LONG_AGO, LONG_AGO)
-GONE = replace(ELSEWHERE, suspected=FOUND_SILENT)
-UNHEARD = replace(ELSEWHERE, heartbeat=0)
+GONE = ELSEWHERE._replace(suspected=FOUND_SILENT)
+UNHEARD = ELSEWHERE._replace(heartbeat=0)
 
 # What is known, and what follows; by the row that says so.
 CASES: dict[str, list[tuple[str, Evidence, Decision]]] = {
@@ -63,8 +62,8 @@ CASES: dict[str, list[tuple[str, Evidence, Decision]]] = {
             Evidence(now=NOW, own=DONE, spoken_for=True),
             AlreadyEnded(),
         ),
-        ("so does its machine", replace(DEAD, spoken_for=True, flow=KILLED), AlreadyEnded()),
-        ("so does a third", replace(GONE, spoken_for=True), AlreadyEnded()),
+        ("so does its machine", DEAD._replace(spoken_for=True, flow=KILLED), AlreadyEnded()),
+        ("so does a third", GONE._replace(spoken_for=True), AlreadyEnded()),
     ],
     "its process says so": [
         ("it ended well", Evidence(now=NOW, own=DONE), End(DONE)),
@@ -76,8 +75,8 @@ CASES: dict[str, list[tuple[str, Evidence, Decision]]] = {
         ),
     ],
     "its span is on this disk": [
-        ("the process died after that", replace(DEAD, written=True), AlreadyEnded()),
-        ("a lagging record says Running", replace(GONE, written=True), AlreadyEnded()),
+        ("the process died after that", DEAD._replace(written=True), AlreadyEnded()),
+        ("a lagging record says Running", GONE._replace(written=True), AlreadyEnded()),
     ],
     "its process lives": [
         (
@@ -87,7 +86,7 @@ CASES: dict[str, list[tuple[str, Evidence, Decision]]] = {
         ),
         (
             "it was stopped, and gives no sign",
-            replace(GONE, process="lives", flow=CANCELLED),
+            GONE._replace(process="lives", flow=CANCELLED),
             StillRunning(),
         ),
         (
@@ -96,119 +95,126 @@ CASES: dict[str, list[tuple[str, Evidence, Decision]]] = {
             StillRunning(),
         ),
     ],
+    "its worker has it in hand": [
+        (
+            "and is still to say that it was cancelled",
+            DEAD._replace(held=True),
+            NotYet(NOW + GRACE),
+        ),
+    ],
     "its process died just now": [
         (
             "its worker is to say how",
-            replace(DEAD, last_sign=JUST_NOW),
+            DEAD._replace(last_sign=JUST_NOW),
             NotYet(JUST_NOW + GRACE),
         ),
     ],
     "its process has ended it": [
-        ("its last state says so", replace(GONE, reported=DONE), AlreadyEnded()),
-        ("its labels do", replace(GONE, ended_there=True), AlreadyEnded()),
-        ("nobody needs to be asked", replace(GONE, ended_there=True, known=False), AlreadyEnded()),
+        ("its last state says so", GONE._replace(reported=DONE), AlreadyEnded()),
+        ("its labels do", GONE._replace(ended_there=True), AlreadyEnded()),
+        ("nobody needs to be asked", GONE._replace(ended_there=True, known=False), AlreadyEnded()),
     ],
     "Prefect does not answer": [
-        ("so nobody knows how it ended", replace(DEAD, known=False), NotYet(NOW + GRACE)),
-        ("nor whether it did", replace(GONE, known=False), NotYet(NOW + GRACE)),
+        ("so nobody knows how it ended", DEAD._replace(known=False), NotYet(NOW + GRACE)),
+        ("nor whether it did", GONE._replace(known=False), NotYet(NOW + GRACE)),
     ],
     "its process died after it had ended": [
         (
             "between its state and its span",
-            replace(DEAD, reported=DONE, flow=KILLED),
+            DEAD._replace(reported=DONE, flow=KILLED),
             End(DONE),
         ),
     ],
     "its process died": [
         (
             "and the clock was set back since",
-            replace(DEAD, last_sign=NOW + SILENCE, flow=CANCELLED._replace(at=NOW + SILENCE)),
+            DEAD._replace(last_sign=NOW + SILENCE, flow=CANCELLED._replace(at=NOW + SILENCE)),
             End(cancelled(NOW + SILENCE)),
         ),
-        ("killed, and its worker saw it", replace(DEAD, flow=KILLED), End(DEATH)),
+        ("killed, and its worker saw it", DEAD._replace(flow=KILLED), End(DEATH)),
         ("with its worker", DEAD, End(crashed(LONG_AGO, reason(LONG_AGO)))),
         (
             "cancelled, and it had to be killed",
-            replace(DEAD, flow=CANCELLING),
+            DEAD._replace(flow=CANCELLING),
             End(cancelled(LONG_AGO + SECOND)),
         ),
         (
             "its flow run's hook asks at once",
-            replace(DEAD, last_sign=JUST_NOW, hook=True, flow=CANCELLING),
+            DEAD._replace(last_sign=JUST_NOW, hook=True, held=True, flow=CANCELLING),
             End(cancelled(JUST_NOW)),
         ),
         (
             "its worker saw it long after the last sign",
-            replace(DEAD, flow=KILLED._replace(at=NOW)),
+            DEAD._replace(flow=KILLED._replace(at=NOW)),
             End(crashed(LONG_AGO + STAMP, KILLED.message)),
         ),
         (
             "its flow run was cancelled before the last sign",
-            replace(DEAD, flow=CANCELLED._replace(at=LONG_AGO - SILENCE)),
+            DEAD._replace(flow=CANCELLED._replace(at=LONG_AGO - SILENCE)),
             End(cancelled(LONG_AGO)),
         ),
-        ("a task run without a flow", replace(DEAD, flow=None), End(DEAD.death)),
+        ("a task run without a flow", DEAD._replace(flow=None), End(DEAD.death)),
     ],
     "its flow run completed, and has seen it end": [
         (
             "its last states have not arrived",
-            replace(GONE, flow=FlowEnd("Completed", LONG_AGO)),
+            GONE._replace(flow=FlowEnd("Completed", LONG_AGO)),
             AlreadyEnded(),
         ),
     ],
     "its machine gave a sign": [
         (
             "however final the record",
-            replace(ELSEWHERE, last_sign=JUST_NOW, flow=KILLED),
+            ELSEWHERE._replace(last_sign=JUST_NOW, flow=KILLED),
             NotYet(JUST_NOW + SILENCE),
         ),
         (
             "since it was found silent",
-            replace(GONE, last_sign=JUST_NOW),
+            GONE._replace(last_sign=JUST_NOW),
             NotYet(JUST_NOW + SILENCE),
         ),
     ],
     "it sends no heartbeats, and its flow run goes on": [
-        ("it may run for days", replace(UNHEARD, suspected=FOUND_SILENT), StillRunning()),
-        ("it is being cancelled", replace(UNHEARD, flow=CANCELLING), StillRunning()),
+        ("it may run for days", UNHEARD._replace(suspected=FOUND_SILENT), StillRunning()),
+        ("it is being cancelled", UNHEARD._replace(flow=CANCELLING), StillRunning()),
     ],
     "nobody has found it silent before": [
         ("it is suspected", ELSEWHERE, NotYet(NOW + 2 * HEARTBEAT, suspect=True)),
         (
             "though it sends no heartbeats: its flow run has ended",
-            replace(UNHEARD, flow=KILLED),
+            UNHEARD._replace(flow=KILLED),
             NotYet(NOW + 2 * HEARTBEAT, suspect=True),
         ),
         (
             "it gave a sign after it was",
-            replace(GONE, last_sign=LONG_AGO + SECOND),
+            GONE._replace(last_sign=LONG_AGO + SECOND),
             NotYet(NOW + 2 * HEARTBEAT, suspect=True),
         ),
         (
             "it gave a sign after it was, by a clock that is an hour behind",
-            replace(GONE, heartbeat=LONG_AGO - 4 * SILENCE),
+            GONE._replace(heartbeat=LONG_AGO - 4 * SILENCE),
             NotYet(NOW + 2 * HEARTBEAT, suspect=True),
         ),
     ],
     "it was found silent a moment ago": [
         (
             "the server may only just be back",
-            replace(GONE, suspected=Suspicion(NOW - SECOND, LONG_AGO, LONG_AGO)),
+            GONE._replace(suspected=Suspicion(NOW - SECOND, LONG_AGO, LONG_AGO)),
             NotYet(NOW - SECOND + 2 * HEARTBEAT),
         ),
     ],
     "its machine is gone": [
         ("without a word", GONE, End(crashed(LONG_AGO, reason(LONG_AGO)))),
-        ("flagged by somebody", replace(GONE, flow=KILLED), End(DEATH)),
-        ("cancelled", replace(GONE, flow=CANCELLED), End(cancelled(LONG_AGO + SECOND))),
+        ("flagged by somebody", GONE._replace(flow=KILLED), End(DEATH)),
+        ("cancelled", GONE._replace(flow=CANCELLED), End(cancelled(LONG_AGO + SECOND))),
         (
             "sends no heartbeats, but its flow run has ended",
-            replace(UNHEARD, flow=KILLED, suspected=Suspicion(A_MINUTE_AGO, LONG_AGO, 0)),
+            UNHEARD._replace(flow=KILLED, suspected=Suspicion(A_MINUTE_AGO, LONG_AGO, 0)),
             End(DEATH),
         ),
         (
             "signs of the next attempt are none of this one's",
-            replace(GONE, flow=KILLED._replace(at=LONG_AGO - 9, next_attempt=LONG_AGO - 7)),
+            GONE._replace(flow=KILLED._replace(at=LONG_AGO - 9, next_attempt=LONG_AGO - 7)),
             End(crashed(LONG_AGO - 7, KILLED.message)),
         ),
     ],
@@ -233,7 +239,8 @@ def test_row(row: str, evidence: Evidence, answer: Decision) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("", 900), ("60", 60), ("2.5", 2.5), ("0", 1), ("soon", 900)]
+    ("text", "seconds"),
+    [("", 900), ("60", 60), ("2.5", 2.5), ("0", 1), ("soon", 900), ("inf", 900)],
 )
 def test_silence_is_one_setting(text: str, seconds: float, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", text)
@@ -287,6 +294,7 @@ EVIDENCE = st.builds(
     process=st.sampled_from([None, "lives", "dead"]),
     last_sign=MOMENTS,
     hook=st.booleans(),
+    held=st.booleans(),
     known=st.booleans(),
     reported=ENDINGS,
     ended_there=st.booleans(),
@@ -319,27 +327,27 @@ def test_what_no_evidence_may_lead_to(evidence: Evidence) -> None:
 
 @given(EVIDENCE.filter(lambda evidence: evidence.process is None and evidence.own is None))
 def test_no_record_ends_anything_within_the_silence(evidence: Evidence) -> None:
-    lately = replace(evidence, last_sign=NOW - SILENCE + 1)
+    lately = evidence._replace(last_sign=NOW - SILENCE + 1)
     assert not isinstance(decide(lately), End)
 
 
 @given(EVIDENCE, st.integers(0, 10 * SILENCE))
 def test_what_is_ended_stays_ended(evidence: Evidence, later: int) -> None:
     answer = decide(evidence)
-    after = replace(evidence, now=NOW + later)
+    after = evidence._replace(now=NOW + later)
     if isinstance(answer, AlreadyEnded):
         assert decide(after) == answer
     elif isinstance(answer, End):
         assert decide(after) == answer, "time alone changes nothing"
-        assert decide(replace(after, own=None, written=True)) == AlreadyEnded()
-        assert decide(replace(after, spoken_for=True)) == AlreadyEnded()
+        assert decide(after._replace(own=None, written=True)) == AlreadyEnded()
+        assert decide(after._replace(spoken_for=True)) == AlreadyEnded()
 
 
 @given(EVIDENCE.filter(lambda evidence: evidence.process == "dead"), MOMENTS)
 def test_a_dead_process_ended_within_five_seconds_of_its_last_sign(
     evidence: Evidence, last_sign: int
 ) -> None:
-    death = replace(evidence, last_sign=last_sign).death
+    death = evidence._replace(last_sign=last_sign).death
     assert last_sign <= death.at <= last_sign + STAMP
     assert death.status == (
         "Cancelled" if evidence.flow and evidence.flow.how == "Cancelled" else "Failed"

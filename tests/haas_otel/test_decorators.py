@@ -28,9 +28,8 @@ import haas_otel
 from haas_otel import (
     BackgroundTask,
     flow,
-    flow_hooks,
     hooks,
-    labels,
+    ids,
     records,
     span,
     task,
@@ -112,9 +111,10 @@ def test_a_hook_that_is_added_to_the_copy_is_none_of_the_original(moment: str) -
 
     getattr(first, moment)(hook)
     second = first.with_options(name="Second")
+    taken_over = getattr(second, f"{moment}_hooks").count(hook)
     getattr(second, moment)(hook)
     assert getattr(first, f"{moment}_hooks").count(hook) == 1
-    assert getattr(second, f"{moment}_hooks").count(hook) == 2
+    assert getattr(second, f"{moment}_hooks").count(hook) == taken_over + 1
 
 
 @pytest.mark.parametrize("decorator", [task, prefect.task])
@@ -187,9 +187,9 @@ def test_flows_keep_their_hooks_with_options() -> None:
     second = first.with_options(name="second", on_cancellation=[hook])
     assert isinstance(second, BackgroundFlow)
     assert second.name == "second"
-    assert second.on_cancellation_hooks == [flow_hooks.haas_otel_on_stopped, hook]
-    assert second.on_crashed_hooks == [flow_hooks.haas_otel_on_stopped, hook]
-    assert second.on_failure_hooks == [flow_hooks.haas_otel_on_ended]
+    assert second.on_cancellation_hooks == [hooks.haas_otel_on_ended, hook]
+    assert second.on_crashed_hooks == [hooks.haas_otel_on_ended, hook]
+    assert second.on_failure_hooks == [hooks.haas_otel_on_ended]
 
 
 def test_a_flow_is_loaded_from_its_source(tmp_path: Path, prefect_server: str) -> None:
@@ -199,7 +199,7 @@ def test_a_flow_is_loaded_from_its_source(tmp_path: Path, prefect_server: str) -
     loaded = flow.from_source(source=str(tmp_path), entrypoint="theirs.py:top")
     assert isinstance(loaded, BackgroundFlow)
     assert loaded.name == "from a file"
-    assert loaded.on_crashed_hooks == [flow_hooks.haas_otel_on_stopped]
+    assert loaded.on_crashed_hooks == [hooks.haas_otel_on_ended]
 
 
 def test_calls_are_typed_as_prefects() -> None:
@@ -246,7 +246,7 @@ def test_the_callers_trace_is_taken_from_the_flow_runs_label(told: Told) -> None
         context = FlowRunContext.get()
         assert context is not None
         assert context.flow_run is not None
-        context.flow_run.labels[labels.TRACEPARENT] = caller
+        context.flow_run.labels[ids.TRACEPARENT] = caller
         child()
         child()
 
@@ -257,14 +257,17 @@ def test_the_callers_trace_is_taken_from_the_flow_runs_label(told: Told) -> None
 
 
 def test_what_a_task_starts_has_that_task_as_caller(told: Told) -> None:
-    """``run_deployment`` reads the flow run's labels: in a body they name the task's span."""
+    """``run_deployment`` reads the flow run's labels: in a body they name the task's span.
+
+    Between tasks that of the latest; which is no parent of the next.
+    """
     seen: list[Any] = []
 
     def label() -> Any:
         context = FlowRunContext.get()
         assert context is not None
         assert context.flow_run is not None
-        return context.flow_run.labels.get(labels.TRACEPARENT)
+        return context.flow_run.labels.get(ids.TRACEPARENT)
 
     @task
     def starts() -> None:
@@ -272,13 +275,16 @@ def test_what_a_task_starts_has_that_task_as_caller(told: Told) -> None:
 
     @flow
     def top() -> None:
-        starts()
         seen.append(label())
+        for _ in range(2):
+            starts()
+            seen.append(label())
 
     top()
-    s = told.one
-    assert seen[0].startswith(f"00-{s.context.trace_id:032x}-{s.context.span_id:016x}-")
-    assert seen[1] is None
+    spans = told.task_spans
+    assert [span.parent for span in spans] == [None, None]
+    first, second = (f"00-{s.context.trace_id:032x}-{s.context.span_id:016x}" for s in spans)
+    assert [each and each[:52] for each in seen] == [None, first, first, second, second]
 
 
 @pytest.mark.parametrize(
@@ -336,14 +342,14 @@ def test_unsampled(told: Told, provider: TracerProvider, monkeypatch: MonkeyPatc
 
 def test_learnt_that_cannot_be_read_is_nothing() -> None:
     for broken in ("{", "[]", '{"retries": [{"x": 1}]}', '{"attributes": 3}'):
-        assert labels.read_learnt({"haas_otel.learnt": broken}) == labels.Learnt()
+        assert records.Learnt.from_json(broken) == records.Learnt()
 
 
 def test_telemetry_never_fails_a_task(told: Told, monkeypatch: MonkeyPatch) -> None:
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(records, "_find", broken)
+    monkeypatch.setattr(records, "disk", broken)
     monkeypatch.setattr(span, "start", broken)
     monkeypatch.setattr(hooks, "note_retry", broken)
     attempts: list[int] = []
@@ -371,7 +377,7 @@ def test_the_set_up_comes_before_prefects_own_spans(
 ) -> None:
     prepared: list[str] = []
     monkeypatch.setattr(span, "_tracer", None)
-    monkeypatch.setattr(span, "_prepare", lambda _: prepared.append("set up"))
+    monkeypatch.setattr(span, "prepare", lambda _: prepared.append("set up"))
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "of an engine's process")
     setting = PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY
     with temporary_settings({setting: prefects_spans}):

@@ -8,25 +8,29 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import prefect
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanLimits
+from packaging.version import Version
 from prefect.cache_policies import INPUTS
 from prefect.client.schemas.objects import FlowRun, TaskRun
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed, Paused, Pending
 from prefect.types._datetime import now
 
-from haas_otel import flow, hooks, labels, settings, span, task
+from haas_otel import _prefect, flow, hooks, records, settings, span, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
+    from haas_otel.delivery.disk import SharedDisk
     from tests.haas_otel.conftest import Told
-    from tests.haas_otel.given import LogCapture, MonkeyPatch
+    from tests.haas_otel.given import Client, LogCapture, MonkeyPatch
 
 
 def learn(**attributes: Any) -> None:
@@ -134,10 +138,11 @@ def test_cancelled_state_returned(told: Told, how: str, state: Callable[[], Any]
     called: list[tuple[str, bool]] = []
 
     def hook(task: Any, task_run: Any, state: Any) -> None:
-        called.append((state.name, labels.ENDED in task_run.labels))
+        called.append((state.name, records.ENDED in task_run.labels))
 
     run(state, how=how, on_cancellation=[hook])
     assert told.one.attributes["task.status"] == "Cancelled"
+    assert told.one.attributes["prefect.ended_by"] == "self"
     assert called == [("Cancelled", True)]
 
 
@@ -156,6 +161,24 @@ def test_timed_out(told: Told) -> None:
     assert span.attributes["task.status"] == "Failed"
     assert span.attributes["exception.type"] == "prefect.task_engine.TaskRunTimeoutError"
     assert events(span) == ["task.started", "task.failed"]
+
+
+def test_the_flow_around_its_own_took_too_long(told: Told) -> None:
+    @task
+    async def waits() -> None:
+        await asyncio.sleep(60)
+
+    @flow
+    async def inner() -> None:
+        await waits()
+
+    @flow(timeout_seconds=0.5)
+    async def outer() -> None:
+        await inner()
+
+    assert asyncio.run(outer(return_state=True)).name == "TimedOut"
+    assert told.one.attributes["task.status"] == "Cancelled"
+    assert told.one.attributes["prefect.ended_by"] == "timeout"
 
 
 @HOW
@@ -216,17 +239,36 @@ class _Never:
         return False
 
 
+_RETURNS_A_COROUTINE = pytest.param(
+    lambda *given: _never(*given),
+    marks=pytest.mark.xfail(
+        Version(prefect.__version__) < Version("3.9"),
+        reason="Prefect did not wait for it then",
+        strict=True,
+    ),
+    id="returns a coroutine",
+)
+
+
 @pytest.mark.parametrize("how", ["direct", "async"])
 @pytest.mark.parametrize(
     "condition",
-    [lambda *_: False, lambda *given: _never(*given), _never, _Never()],
-    ids=["plain", "returns a coroutine", "coroutine function", "object"],
+    [
+        pytest.param(lambda *_: False, id="plain"),
+        _RETURNS_A_COROUTINE,
+        pytest.param(_never, id="coroutine function"),
+        pytest.param(_Never(), id="object"),
+    ],
 )
 def test_the_users_retry_condition_decides(told: Told, how: str, condition: Any) -> None:
+    runs = []
+
     def body() -> None:
+        runs.append(1)
         raise ValueError("final")
 
     run(body, how=how, retries=3, retry_condition_fn=condition)
+    assert len(runs) == 1
     assert events(told.one) == ["task.started", "task.failed"]
 
 
@@ -255,7 +297,7 @@ def test_interrupted(told: Told, how: str, interruption: BaseException) -> None:
         raise interruption
 
     def hook(task: Any, task_run: Any, state: Any) -> None:
-        shown = labels.ENDED in task_run.labels
+        shown = records.ENDED in task_run.labels
         called.append((task.name, task_run.name[:8], state.name, shown))
 
     with pytest.raises(BaseException):  # noqa: B017, PT011 - each engine re-raises in its own way
@@ -266,20 +308,75 @@ def test_interrupted(told: Told, how: str, interruption: BaseException) -> None:
         "Task was cancelled",
     )
     assert span.attributes["task.status"] == "Cancelled"
+    assert span.attributes["prefect.ended_by"] == "user"
     assert span.attributes["media.progress"] == 12.5
     assert not [key for key in span.attributes if key.startswith("exception")]
     assert events(span) == ["task.started", "task.cancelled"]
     assert called == [("The task", "The task", "Cancelled", True)]
 
 
-def test_exit_is_a_failure_of_the_task(told: Told) -> None:
-    def body() -> None:
-        raise SystemExit("cannot go on")
+@pytest.mark.parametrize(("label", "by"), [("another", "user"), (records.STOPPED, "system")])
+def test_who_had_a_run_cancelled_is_asked_of_prefect(
+    told: Told, client: Client, monkeypatch: MonkeyPatch, label: str, by: str
+) -> None:
+    """Its runner has said that the signal is a cancellation, and whoever stopped that, that too."""
+    monkeypatch.setattr(_prefect, "is_cancelled_by_its_runner", lambda: True)
 
-    with pytest.raises(SystemExit):
+    def body() -> None:
+        run_id = FlowRunContext.get().flow_run.id
+        client.update_flow_run_labels(run_id, {label: "The worker w"})
+        raise KeyboardInterrupt
+
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - each engine re-raises in its own way
+        run(body, how="direct").result()
+    assert told.one.attributes["prefect.ended_by"] == by
+
+
+@pytest.mark.parametrize(("whose", "by"), [("another's", "user"), ("its own", "system")])
+def test_what_the_system_stops_is_known_without_the_server(
+    told: Told, disk: SharedDisk, monkeypatch: MonkeyPatch, whose: str, by: str
+) -> None:
+    """The server was slow when the run was to be labelled, and answers its process at once."""
+    monkeypatch.setattr(_prefect, "is_cancelled_by_its_runner", lambda: True)
+    stopped: list[UUID] = []
+
+    def body() -> None:
+        run_id = FlowRunContext.get().flow_run.id
+        stopped.append(run_id if whose == "its own" else uuid4())
+        disk.begin(records.STOP(stopped[0]), records.of_flow(stopped[0], time.time_ns()))
+        raise KeyboardInterrupt
+
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - each engine re-raises in its own way
+        run(body, how="direct").result()
+    disk.end(records.STOP(stopped[0]))
+    assert told.one.attributes["prefect.ended_by"] == by
+
+
+@pytest.mark.parametrize("exit_", [SystemExit, GeneratorExit])
+def test_exit_is_a_failure_of_the_task(told: Told, exit_: type[BaseException]) -> None:
+    def body() -> None:
+        raise exit_("cannot go on")
+
+    with pytest.raises(exit_):
         run(body, how="direct")
-    assert told.one.attributes["exception.type"] == "SystemExit"
+    assert told.one.attributes["exception.type"] == exit_.__name__
     assert told.one.status.description == "cannot go on"
+
+
+def test_an_exception_that_cannot_say_what_it_is(told: Told) -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("mute")
+
+    raised = [MuteError()]
+
+    def body() -> None:
+        if raised:
+            raise raised.pop()
+
+    assert run(body, how="direct", retries=1).is_completed()
+    assert events(told.one) == ["task.started", "task.retrying", "task.completed"]
+    assert str(told.one.events[1].attributes["exception.message"]).endswith("MuteError")
 
 
 @pytest.mark.usefixtures("interrupted_while_it_waits")
@@ -457,7 +554,8 @@ def test_without_a_flow(told: Told) -> None:
     alone()
     span = told.one
     assert f"{span.context.trace_id:032x}" == str(span.attributes["task.id"]).replace("-", "")
-    assert not [key for key in span.attributes if key.startswith("prefect.")]
+    prefects = [key for key in span.attributes if key.startswith("prefect.")]
+    assert prefects == ["prefect.ended_by"]
 
 
 def test_the_users_own_hooks_run_too(told: Told) -> None:
@@ -543,6 +641,7 @@ def test_a_body_cannot_undo_the_contract(told: Told) -> None:
         current.record_exception(ValueError("handled"))
         current.add_event("task.failed")
         current.add_event("media.found", {"media.files": 3})
+        current.set_attribute(3, "no key")  # type: ignore[arg-type]
         assert current.is_recording()
         learn(**{"media.late": True})
 
@@ -562,6 +661,26 @@ def test_a_state_returned_that_is_not_final(told: Told, how: str, state: Any) ->
     """Its body has done what it wanted; Prefect calls no hook."""
     run(lambda: state(), how=how)
     assert told.one.attributes["task.status"] == "Completed"
+
+
+@pytest.mark.parametrize(
+    ("states", "status"),
+    [
+        ([Completed, Paused, Cancelled], "Cancelled"),
+        ([Completed, Paused], "Completed"),
+        ([Completed, Pending], "Failed"),
+        ([Completed, Crashed], "Failed"),
+        ([Completed, Completed], "Completed"),
+    ],
+)
+def test_of_several_states_one_decides(told: Told, states: Any, status: str) -> None:
+    @task
+    def several() -> Any:
+        return [state() for state in states]
+
+    several(return_state=True)
+    assert told.one.attributes["task.status"] == status
+    assert told.one.attributes["prefect.ended_by"] == "self"
 
 
 @pytest.mark.parametrize(("is_async", "kept"), [(False, True), (False, False), (True, True)])
@@ -691,7 +810,7 @@ def test_what_travels_on_labels_is_bounded(told: Told, messages: list[str], attr
     assert events(told.one).count("task.retrying") == len(messages)
     ours = {key: value for key, value in runs[-1].labels.items() if key.startswith("haas_otel")}
     assert len(str(ours).encode()) <= 16_000
-    learnt = labels.read_learnt(runs[-1].labels)
+    learnt = records.Learnt.from_json(runs[-1].labels[records.LEARNT])
     carried = len(learnt.retries) + len(learnt.attributes)
     assert carried + learnt.left_out == len(messages) + 1 + bool(attribute)
     assert learnt.retries

@@ -1,8 +1,9 @@
-"""Prefect's own decorators, instrumented: the endings themselves are in tests/e2e/test_endings."""
+"""Prefect's own decorators, instrumented: their endings are in tests/e2e/test_elsewhere."""
 
 from __future__ import annotations
 
 import logging
+from importlib.metadata import requires
 from typing import TYPE_CHECKING, Any
 
 import prefect
@@ -10,16 +11,18 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from packaging.requirements import Requirement
 from prefect.assets import materialize
 from prefect.flows import Flow
 from prefect.tasks import Task
 
+import haas_otel
 from haas_otel import span
 from haas_otel import task as ours
 from haas_otel.instrumentor import PrefectTaskInstrumentor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.haas_otel.conftest import Told
 
@@ -31,6 +34,11 @@ def instrumentor(told: Told) -> Iterator[PrefectTaskInstrumentor]:
     yield made
     if made.is_instrumented_by_opentelemetry:
         made.uninstrument()
+
+
+def test_it_takes_what_its_distribution_takes() -> None:
+    (taken,) = PrefectTaskInstrumentor().instrumentation_dependencies()
+    assert Requirement(taken) in map(Requirement, requires("haas-otel") or ())
 
 
 def test_every_kind_of_task_is_told_once_and_works_as_before(
@@ -90,8 +98,18 @@ def test_taken_back_it_is_as_prefect_made_it(
     assert len(told.spans) == 2
 
 
+def give_to_the_instrumentor(provider: TracerProvider) -> None:
+    instrumentor = PrefectTaskInstrumentor()
+    instrumentor.instrument(tracer_provider=provider)
+    instrumentor.uninstrument()
+
+
+@pytest.mark.parametrize("give", [give_to_the_instrumentor, haas_otel.configure])
 def test_a_provider_given_after_the_first_task_is_taken_with_a_warning(
-    told: Told, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    give: Callable[[TracerProvider], None],
 ) -> None:
     monkeypatch.setattr(span, "_provider", None)
     exporter, provider = InMemorySpanExporter(), TracerProvider()
@@ -102,10 +120,8 @@ def test_a_provider_given_after_the_first_task_is_taken_with_a_warning(
         return number
 
     count(1)
-    instrumentor = PrefectTaskInstrumentor()
     with caplog.at_level(logging.WARNING, "haas_otel"):
-        instrumentor.instrument(tracer_provider=provider)
-    instrumentor.uninstrument()
+        give(provider)
     assert ["after the first task" in each for each in caplog.messages].count(True) == 1
     count(2)
     assert [each.attributes["task.status"] for each in told.spans] == ["Completed"]

@@ -13,10 +13,20 @@ from zoneinfo import ZoneInfo
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import Pause
-from prefect.states import Cancelled, Cancelling, Crashed, Failed, Paused, Pending, Running
+from prefect.states import (
+    AwaitingRetry,
+    Cancelled,
+    Cancelling,
+    Completed,
+    Crashed,
+    Failed,
+    Paused,
+    Pending,
+    Running,
+)
 
 import haas_otel
-from haas_otel import decision, flow, flow_hooks, hooks, labels, reconciler, records, span, task
+from haas_otel import decision, flow, hooks, reconciler, records, span, task
 from tests.haas_otel.dies import ends_well, killed
 from tests.haas_otel.records import task_runs
 from tests.waits import wait_until
@@ -42,7 +52,7 @@ def events(told: ReadableSpan) -> list[str]:
 def stopped(client: Client, run: FlowRun, state: Any) -> FlowRun:
     """Give a flow run its last state, and call the hook that Prefect calls then."""
     client.set_flow_run_state(run.id, state, force=True)
-    flow_hooks.haas_otel_on_stopped(ends_well, client.read_flow_run(run.id), state)
+    hooks.haas_otel_on_ended(ends_well, client.read_flow_run(run.id), state)
     return client.read_flow_run(run.id)
 
 
@@ -78,9 +88,15 @@ def test_killed_run_that_crashed(told: Told, client: Client, killed_run: FlowRun
 
 
 @pytest.mark.usefixtures("disk")
-@pytest.mark.parametrize("state", [Cancelling(), Cancelled()])
+@pytest.mark.parametrize(
+    ("state", "by"),
+    [
+        (Cancelling(), "user"),
+        (Cancelled(message="The worker w was stopped by the system."), "system"),
+    ],
+)
 def test_killed_run_that_was_cancelled(
-    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch, state: Any
+    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch, state: Any, by: str
 ) -> None:
     run = kill("alone")
     calls: list[str] = []
@@ -90,6 +106,7 @@ def test_killed_run_that_was_cancelled(
     monkeypatch.setitem(reconciler._tasks, task_runs(client, run)[0].task_key, killed)
     stopped(client, run, state)
     assert told.one.attributes["task.status"] == "Cancelled"
+    assert told.one.attributes["prefect.ended_by"] == by
     assert told.one.status.description == "Task was cancelled"
     assert calls == ["Killed in the third attempt Cancelled"]
 
@@ -115,7 +132,7 @@ def test_what_one_machine_has_ended_no_other_ends(
     run = stopped(client, kill("alone"), Crashed(message="killed"))
     marks = [value for key, value in run.labels.items() if key.startswith("haas_otel.settled.")]
     assert marks == [disk.machine]
-    monkeypatch.setattr(records, "_find", lambda: None)  # another machine's
+    monkeypatch.setattr(records, "disk", lambda: None)  # another machine's
     monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
     monkeypatch.setattr(decision, "HEARTBEAT", 0)
     time.sleep(1.1)
@@ -146,6 +163,42 @@ def test_a_run_that_died_unseen_is_found_by_its_machine(
     assert mine not in haas_otel.reconcile().task_runs
 
 
+@pytest.mark.usefixtures("folder")
+def test_what_a_living_worker_has_in_hand_is_left_to_it(
+    told: Told, client: Client, kill: Kill, disk: SharedDisk, monkeypatch: MonkeyPatch
+) -> None:
+    """The server is so slow that a stop is not there long after the process has ended."""
+    monkeypatch.setattr(decision, "GRACE", SECOND)
+    run, other = kill("alone"), kill("alone")
+    for each in (run, other):
+        key = records.HELD(each.id)
+        disk.begin(key, records.of_flow(each.id, time.time_ns()))
+
+    def ended(of: FlowRun) -> list[ReadableSpan]:
+        return [s for s in told.task_spans if s.context.trace_id == of.id.int]
+
+    time.sleep(1.1)
+    result = haas_otel.reconcile()
+    assert ended(run) == ended(other) == []
+    assert client.read_flow_run(run.id).state.is_running()
+    assert result.look_again > 0
+    # It calls the flow run's hooks before it says at the server what they are called for.
+    stop = Cancelling(message="The worker w was stopped by the system.")
+    hooks.haas_otel_on_ended(ends_well, client.read_flow_run(run.id), stop)
+    (one,) = ended(run)
+    assert one.attributes["task.status"] == "Cancelled"
+    assert one.attributes["prefect.ended_by"] == "system"
+    assert client.read_flow_run(run.id).state.is_running()
+    client.set_flow_run_state(run.id, Cancelled(), force=True)
+    for each in (run, other):
+        disk.end(records.HELD(each.id))
+    haas_otel.reconcile()
+    assert client.read_flow_run(run.id).state.is_cancelled()
+    assert client.read_flow_run(other.id).state.is_crashed()
+    assert ended(run) == [one]
+    assert [s.attributes["task.status"] for s in ended(other)] == ["Failed"]
+
+
 @pytest.mark.parametrize("state", [Cancelling(), Pending(), Running()])
 def test_a_flow_run_that_no_process_goes_on_with_frees_its_slot(
     told: Told, client: Client, disk: SharedDisk, folder: Path, state: Any
@@ -153,13 +206,13 @@ def test_a_flow_run_that_no_process_goes_on_with_frees_its_slot(
     """It died before its first task, or its worker before it had begun."""
     by_itself = client.create_flow_run(ends_well, state=state)
     of_a_worker = client.create_flow_run(ends_well, state=state)
-    client.update_flow_run_labels(of_a_worker.id, {"prefect.worker.name": "a worker"})
     left = folder / "journal" / "1-dead-1.jsonl"
     left.parent.mkdir(exist_ok=True)
     left.write_text(
         f'>flow {by_itself.id}\t{{"flow_run_id":"{by_itself.id}","root_id":"{by_itself.id}",'
         f'"start":1,"api":"{records.api()}"}}\n'
-        f'>worker\t{{"worker":"a worker","start":1,"api":"{records.api()}"}}\n'
+        f'>{records.HELD(of_a_worker.id)}\t{{"flow_run_id":"{of_a_worker.id}","start":1,'
+        f'"api":"{records.api()}"}}\n'
     )
     os.utime(left, ns=(time.time_ns() + SECOND - 30 * SECOND,) * 2)
     haas_otel.reconcile()
@@ -180,7 +233,8 @@ def test_a_click_ends_nothing_while_the_process_lives(
     process = killed_runs._programs.start("alone", "1")
     run_id = UUID(process.stdout.readline().strip())
     wait_until(lambda: [r for r in task_runs(client, client.read_flow_run(run_id)) if r.state])
-    for state in (Failed(), Cancelled(), Crashed(message="a click")):
+    by_hand = (Failed(), Cancelled(), Completed(), AwaitingRetry(), Pending(), Paused())
+    for state in (*by_hand, Crashed(message="a click")):
         run = client.read_flow_run(run_id)
         stopped(client, run, state)
         long_ago(folder)
@@ -215,7 +269,7 @@ def test_a_mark_without_its_span_is_made_good(
 ) -> None:
     """Who put it on died before the span was written down."""
     run = kill("alone")
-    marks = labels.spoken_for([task_run.id for task_run in task_runs(client, run)], disk.machine)
+    marks = records.spoken_for([task_run.id for task_run in task_runs(client, run)], disk.machine)
     client.update_flow_run_labels(run.id, marks)
     stopped(client, run, Crashed(message="killed"))
     assert told.one.status.description == "killed"
@@ -224,7 +278,7 @@ def test_a_mark_without_its_span_is_made_good(
 @pytest.mark.usefixtures("disk")
 def test_what_another_machine_spoke_for_stays_so(told: Told, client: Client, kill: Kill) -> None:
     run = kill("alone")
-    marks = labels.spoken_for([task_run.id for task_run in task_runs(client, run)], "another")
+    marks = records.spoken_for([task_run.id for task_run in task_runs(client, run)], "another")
     client.update_flow_run_labels(run.id, marks)
     stopped(client, run, Crashed())
     assert told.task_spans == []
@@ -251,14 +305,17 @@ def test_what_an_attempt_left_is_told_by_how_that_ended(
 
 
 @pytest.mark.usefixtures("disk")
-def test_a_pause_does_not_end_an_attempt(told: Told, client: Client, kill: Kill) -> None:
+@pytest.mark.parametrize(("state", "status"), [(Cancelling, "Cancelled"), (Crashed, "Failed")])
+def test_a_pause_does_not_end_an_attempt(
+    told: Told, client: Client, kill: Kill, state: Any, status: str
+) -> None:
     """Though the server counts another run of a flow run that is resumed in its process."""
     run = kill("alone")
     client.set_flow_run_state(run.id, Paused(timeout_seconds=300), force=True)
     client.resume_flow_run(run.id)
     assert client.read_flow_run(run.id).run_count == 2
-    stopped(client, run, Cancelling())
-    assert told.one.attributes["task.status"] == "Cancelled"
+    stopped(client, run, state())
+    assert told.one.attributes["task.status"] == status
 
 
 def test_a_machine_that_is_gone_is_spoken_for_by_a_second_pass(
@@ -266,19 +323,19 @@ def test_a_machine_that_is_gone_is_spoken_for_by_a_second_pass(
 ) -> None:
     """By records alone."""
     run = kill("top")
-    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "2")
-    monkeypatch.setattr(decision, "HEARTBEAT", SECOND)
 
     def mine(ids: list[UUID]) -> list[ReadableSpan]:
         found = [s for s in told.task_spans if s.attributes["task.name"].startswith("Killed in")]
         return [s for s in found if UUID(str(s.attributes["task.id"])) in ids]
 
     client.set_flow_run_state(run.id, Crashed(message="flagged"), force=True)
+    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "3600")
     assert run.id not in haas_otel.reconcile().suspected  # a sign lately
-    time.sleep(2.1)
+    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
+    time.sleep(1.1)
     assert run.id in haas_otel.reconcile().suspected
     assert mine(haas_otel.reconcile().task_runs) == []  # suspected a moment ago
-    time.sleep(2.1)
+    monkeypatch.setattr(decision, "HEARTBEAT", 0)
     (one,) = mine(haas_otel.reconcile().task_runs)
     assert one.attributes["task.status"] == "Failed"
     assert one.status.description == "flagged"
@@ -295,23 +352,48 @@ def test_a_machine_that_is_gone_is_spoken_for_by_a_second_pass(
     assert str(run.id) not in str(requests)
 
 
-@pytest.mark.parametrize("state", [Pending(), Cancelling(), Running()])
+@pytest.mark.parametrize(
+    ("state", "heartbeats", "ended"),
+    [
+        (Pending(), False, "CRASHED"),
+        (Cancelling(), False, "CANCELLED"),
+        (Running(), False, "RUNNING"),
+        (Running(), True, "CRASHED"),
+    ],
+)
 def test_a_run_of_a_machine_that_is_gone_frees_its_slot(
-    told: Told, client: Client, monkeypatch: MonkeyPatch, state: Any
+    told: Told, client: Client, monkeypatch: MonkeyPatch, state: Any, heartbeats: bool, ended: str
 ) -> None:
-    """It never had a process; one that is Running, and sends no heartbeats, may have."""
+    """It never had a process; one that is Running may have, if it need not send heartbeats."""
     monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
     monkeypatch.setattr(decision, "HEARTBEAT", 0)
-    run = client.create_flow_run(ends_well, tags=["ours"], state=state)
-    other = client.create_flow_run(ends_well, tags=["theirs"], state=state)
+    jobs = {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}} if heartbeats else None
+    run = client.create_flow_run(ends_well, tags=["ours"], state=state, job_variables=jobs)
+    other = client.create_flow_run(ends_well, tags=["theirs"], state=state, job_variables=jobs)
     time.sleep(1.1)
     for _ in range(2):
         haas_otel.reconcile(tags=["ours"])
     after, others = (client.read_flow_run(each.id).state for each in (run, other))
     assert others.type == state.type
-    ended = {"PENDING": "CRASHED", "CANCELLING": "CANCELLED", "RUNNING": "RUNNING"}
-    assert after.type.value == ended[state.type.value]
+    assert after.type.value == ended
     assert told.task_spans == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_worker_here_has_in_hand_is_not_gone(
+    client: Client, disk: SharedDisk, monkeypatch: MonkeyPatch
+) -> None:
+    """It may be long in preparing the run, of which nobody hears."""
+    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
+    monkeypatch.setattr(decision, "HEARTBEAT", 0)
+    run = client.create_flow_run(ends_well, tags=["ours"], state=Pending())
+    disk.begin(records.HELD(run.id), records.of_flow(run.id, time.time_ns()))
+    time.sleep(1.1)
+    for held in (True, False):
+        for _ in range(2):
+            haas_otel.reconcile(tags=["ours"])
+        assert client.read_flow_run(run.id).state.is_pending() == held
+        disk.end(records.HELD(run.id))
 
 
 def test_who_was_out_of_touch_for_too_long_stays_silent(
@@ -324,7 +406,7 @@ def test_who_was_out_of_touch_for_too_long_stays_silent(
         time.sleep(1.1)
         task_run = haas_otel.decorators.TaskRunContext.get().task_run
         if spoken_for:
-            marks = labels.spoken_for([task_run.id], "another")
+            marks = records.spoken_for([task_run.id], "another")
             client.update_flow_run_labels(task_run.flow_run_id, marks)
 
     @flow
@@ -345,10 +427,12 @@ def test_a_forked_child_ends_nothing_of_its_parents(told: Told, disk: SharedDisk
         child = os.fork()
         if child == 0:
             task_run = haas_otel.decorators.TaskRunContext.get().task_run
+            hooks.note_retry(task_run, Failed())  # else its record would be left as a dead one's
+            noted = hooks.live[task_run.id].retries
             hooks.haas_otel_on_end(forks, task_run, Failed())
             hooks.haas_otel_on_running(forks, task_run, task_run.state)
             hooks.end_left_at_exit()
-            os._exit(len(told.spans))
+            os._exit(len(told.spans) + len(noted))
         return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
     assert forks() == "0"
@@ -417,8 +501,8 @@ def test_switched_off(told: Told, client: Client, monkeypatch: MonkeyPatch) -> N
     run = client.create_flow_run(ends_well)
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     monkeypatch.setattr("haas_otel.server.get_client", None)
-    flow_hooks.haas_otel_on_begun(ends_well, run, Running())
-    flow_hooks.haas_otel_on_stopped(ends_well, run, Crashed())
+    hooks.haas_otel_on_begun(ends_well, run, Running())
+    hooks.haas_otel_on_ended(ends_well, run, Crashed())
     assert haas_otel.reconcile().flow_runs == []
 
 

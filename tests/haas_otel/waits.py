@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from haas_otel.delivery.journal import FOLDER
-from haas_otel.delivery.segments import Segment
+from haas_otel.delivery.segments import FOLDER, Segment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,11 +12,8 @@ if TYPE_CHECKING:
 
 def waiting(directory: Path) -> int:
     """Return for how many deliveries the spans of a folder wait."""
-    count = 0
-    for path in (directory / FOLDER).glob("*.jsonl"):
-        keys = {key for names in Segment(path).read().names for key in names.split(",")}
-        count += sum(len(Segment(path, key).read().waiting) for key in keys)
-    return count
+    segments = [Segment(path).read() for path in (directory / FOLDER).glob("*.jsonl")]
+    return sum(len(items) for segment in segments for items in segment.waiting.values())
 
 
 def has_failed(directory: Path) -> bool:

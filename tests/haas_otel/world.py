@@ -33,11 +33,11 @@ from prefect.states import (
     Running,
 )
 
-from haas_otel import decision, labels, records, span
+from haas_otel import decision, records, span
 from haas_otel.decision import SECOND, Evidence, decide
 from haas_otel.delivery.codec import dump
 from haas_otel.reconciler import Pass
-from haas_otel.server import Server
+from haas_otel.server import HEARTBEAT_FREQUENCY, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -252,6 +252,9 @@ class Machine:
     def living(self) -> list[records.Process]:
         return [process.seen() for process in self.processes if process.alive]
 
+    def lost(self) -> list[records.Process]:
+        return [process.seen() for process in self.processes if not process.alive]
+
     def dead(self) -> Iterator[records.Process]:
         for process in self.processes:
             if process.alive or not process.records:
@@ -459,7 +462,8 @@ class World:
 
     def _tend(self, machine: Machine, root_id: UUID | None = None) -> None:
         """Settle what died here: as a worker does now and then, or as a hook."""
-        self._try(machine, lambda: self._look(machine).settle_machine(root_id))
+        state = self.client.flow_runs[root_id].state if root_id else None
+        self._try(machine, lambda: self._look(machine).settle_machine(root_id, state))
 
     def _try(self, machine: Machine, work: Callable[[], None]) -> None:
         if not machine.up:
@@ -504,13 +508,14 @@ class World:
         machine.processes.append(process)
         self.processes.append(process)
         self._begin_flow_run(process, root)
-        if heartbeats:
-            self.client.heard_of(root, _SENT, self.clock(machine))
+        if heartbeats:  # the first of which may never come
+            told = {HEARTBEAT_FREQUENCY: "30"}
+            self.client.flow_runs[root].job_variables = {"env": told}
 
     def _begin_flow_run(self, process: Worked, flow_run_id: UUID) -> None:
         process.flow_run_ids.append(flow_run_id)
-        record = records.of_flow(flow_run_id, process.root, self.clock(process.machine))
-        process.records[f"flow {flow_run_id}"] = dump(record)
+        record = records.of_flow(flow_run_id, self.clock(process.machine), process.root)
+        process.records[records.FLOW(flow_run_id)] = dump(record)
 
     def _nested(self, number: str) -> None:
         """A flow run begins in another one's process; tasks that start are its from now on."""
@@ -544,11 +549,10 @@ class World:
             dynamic_key="0",
             start_time=at,
             state=State(type=StateType.RUNNING, timestamp=at),
-            labels={labels.TASK_TYPE: "WorkTask", labels.TASK_NAME: "Work"},
+            labels={records.TASK_TYPE: "WorkTask", records.TASK_NAME: "Work"},
         )
-        run = span.run_of(record, flow_run)
-        content = records.of_task(run) | {"root": process.root}
-        process.records[run.key] = dump(content)
+        run = span.run_of(record, flow_run, process.root)
+        process.records[run.key] = dump(records.of_task(run))
         task = Task(run, flow_run, record, process)
         process.tasks.append(task)
         self.tasks.append(task)
@@ -571,11 +575,10 @@ class World:
         """Do as `haas_otel.hooks` do at the end of a task run."""
         machine, run = task.process.machine, task.run
         ending = span.Ending(status, self.clock(machine), "by itself")  # type: ignore[arg-type]
-        other: str | None = None
+        spoken_for = False
         if ending.at - run.start > decision.silence() and not self.client.away:
-            marks = self.client.flow_runs[task.flow_run.id].labels
-            other = labels.spoken_for_by(marks, run.task_run_id)
-        spoken_for = other not in (None, machine.machine)
+            marked = self.client.flow_runs[task.flow_run.id]
+            spoken_for = records.is_spoken_for(marked, run.task_run_id, machine.machine)
         evidence = Evidence(now=self.clock(machine), own=ending, spoken_for=spoken_for)
         if isinstance(decide(evidence), decision.End):
             self._hear(task, machine, ending, own=True)
@@ -587,7 +590,7 @@ class World:
         kind = {"Cancelled": StateType.CRASHED}.get(status) or StateType[status.upper()]
         task.record.state = State(type=kind, timestamp=moment(ending.at))
         if status == "Cancelled":
-            task.record.labels[labels.ENDED] = status
+            task.record.labels[records.ENDED] = status
         self._say(task)
 
     def _finish(self, number: str) -> None:
@@ -612,7 +615,7 @@ class World:
             if self.client.away or not taken:
                 break
             self.client.put(flow_run_id, state.model_copy())
-            process.records.pop(f"flow {flow_run_id}")
+            process.records.pop(records.FLOW(flow_run_id))
         process.alive = False
 
     def _obey(self, number: str) -> None:
@@ -734,12 +737,12 @@ class World:
         if known is None:
             return False
         ended = known.state is not None and (known.state.is_final())
-        marks = self.client.flow_runs[task.flow_run.id].labels
-        return ended or labels.spoken_for_by(marks, task.run.task_run_id) is not None
+        return ended or self._spoken_for_by(task) is not None
 
     def _spoken_for_by(self, task: Task) -> str | None:
         marks = self.client.flow_runs[task.flow_run.id].labels
-        return labels.spoken_for_by(marks, task.run.task_run_id)
+        (mark,) = records.spoken_for([task.run.task_run_id], None)
+        return marks.get(mark)
 
     def _may_tell(self, process: Worked) -> bool:
         """A limit: one that was given up, and cannot ask whether it was."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from datetime import timedelta
 
 from opentelemetry import trace
 
@@ -22,8 +21,7 @@ def main() -> None:
             f"BackgroundTask.{kind}", attributes=told, start_time=end - int(seconds * 1e9)
         )
         span.end(end)
-    if not delivery.flush(timedelta(seconds=60)):
-        sys.exit("not all was sent")
+    trace.get_tracer_provider().force_flush(60_000)  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -14,12 +14,14 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 import yaml
 
 from haas_otel.delivery.metrics import BUCKETS
+from tests.browser.conftest import browser, chromium, pictures  # noqa: F401 - fixtures
 from tests.e2e.prefect_processes import free_port
 from tests.observability.programs import FILES, ROOT, collector, program, prometheus, replaced
 from tests.waits import wait_until
@@ -28,6 +30,8 @@ from tests.warm import warm
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from playwright.sync_api import Browser
 
     from tests.observability.programs import Backend
 
@@ -258,7 +262,11 @@ def quantiles(runs: list[Run], share: float) -> dict[tuple[str, ...], tuple[floa
     return found
 
 
-def test_every_count_of_eight_days_is_exact(history: tuple[Backend, int]) -> None:
+def test_every_count_of_eight_days_is_exact(
+    history: tuple[Backend, int],
+    browser: Browser,  # noqa: F811
+    pictures: Path,  # noqa: F811
+) -> None:
     server, begin = history
     runs = [run for run in HISTORY if isinstance(run, Run) and run.at != LOST]
     asked, rules = expressions(), alerts()
@@ -298,6 +306,21 @@ def test_every_count_of_eight_days_is_exact(history: tuple[Backend, int]) -> Non
         usual, last = (means(within(time_, of("Completed"))) for time_ in (7 * DAY, HOUR))
         slow = {kind: mean for kind, mean in last.items() if mean > max(2 * usual[kind], 60)}
         assert told(rules["BackgroundTaskSlow"]) == pytest.approx(slow), at
+
+    _look(server, begin, asked["failed runs of the last day, by type"][0], browser, pictures)
+
+
+def _look(server: Backend, begin: int, query: str, browser: Browser, pictures: Path) -> None:  # noqa: F811
+    """See a query of the page drawn by Prometheus itself."""
+    end = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(begin + 8 * DAY))
+    graph = {"expr": query, "tab": "0", "range_input": "8d", "end_input": end}
+    words = urlencode({f"g0.{name}": value for name, value in graph.items()})
+    page = browser.new_page(viewport={"width": 1280, "height": 800}, timezone_id="UTC")
+    page.goto(f"{server.api}/graph?{words}")
+    for kind in (SCAN, ENCODING, CLEANUP):
+        page.get_by_text(re.compile(f'task_type="?{kind}|task_type: "?{kind}')).first.wait_for()
+    page.screenshot(path=pictures / "prometheus-failed.png")
+    page.close()
 
 
 def test_the_dashboard_counts_live_and_through_a_restart_of_the_collector(

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -20,6 +20,7 @@ from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from tests.observability.real_runs import RealRuns
+    from tests.received import ReceivedSpan
 
 GRAMMARS = Path(__file__).with_name("grammars")
 PAGE = (ROOT / "docs" / "queries.md").read_text()
@@ -110,6 +111,37 @@ def test_each_query_is_right_by_the_grammar_of_its_language() -> None:
     assert counts == {"KQL": 4, "TraceQL": 4, "LogQL": 2, "PromQL": 14}
 
 
+def test_tempo_and_loki_are_asked_for_what_spans_have(real_runs: RealRuns) -> None:
+    """Neither is at hand: conditions of these kinds are answered here."""
+    spans = real_runs.spans.values()
+
+    def holds(span: ReceivedSpan, field: str, how: str, value: Any) -> bool:
+        has = span.name if field == "name" else span.attributes[field.removeprefix("span.")]
+        assert type(has) is type(value), f"{field} is no {type(value)}"  # nothing is converted
+        if how == "=~":
+            return bool(re.fullmatch(value, has))
+        return bool(has > value) if how == ">" else has == value
+
+    def found(query: str) -> set[str]:
+        asked = re.findall(r'([\w.]+) (=~|=|>) ("[^"]*"|[\d.]+)', query.partition("}")[0])
+        assert len(asked) == query.count("&&") + 1
+        right = [s for s in spans if all(holds(s, x, how, json.loads(v)) for x, how, v in asked)]
+        shown = re.findall(r"span\.([\w.]+)", query.partition("select")[2])
+        assert all(set(shown) <= set(span.attributes) for span in right)
+        return {real_runs.endings[span.trace_id] for span in right}
+
+    traceql = [query for language, query in queries() if language == "TraceQL"]
+    failed, slow, scans, panel = traceql
+    assert found(failed) == found(panel) == {"failed", "killed", "addition that fails"}
+    assert "select" in panel
+    assert found(slow) == set()
+    assert found(slow.replace("300000.0", "0.0")) == set(real_runs.endings.values())
+    assert found(scans) == {"completed", "failed"}
+    logql = [query for language, query in queries() if language == "LogQL"]
+    for name in re.findall(r'service_name="(.*?)"', "".join(logql)):
+        assert {name} == {span.resource["service.name"] for span in spans}
+
+
 def test_azure_gets_what_its_queries_ask_for(
     real_runs: RealRuns, unpacked: Path, tmp_path: Path
 ) -> None:
@@ -121,7 +153,8 @@ def test_azure_gets_what_its_queries_ask_for(
             spans = lambda: [x for x in server.items if x["name"].endswith("RemoteDependency")]  # noqa: E731
             wait_until(lambda: len(spans()) >= len(real_runs.endings), what="all spans at Azure")
             logs = lambda: [x for x in server.items if x["name"].endswith("Message")]  # noqa: E731
-            wait_until(lambda: len(logs()) > 30, what="lines at Azure")
+            traces = lambda: {x["tags"]["ai.operation.id"] for x in logs()}  # noqa: E731
+            wait_until(lambda: traces() >= set(real_runs.endings), what="lines at Azure")
     rows = [envelope["data"]["baseData"] | {"tags": envelope["tags"]} for envelope in spans()]
 
     def found(query: str) -> set[str]:
@@ -143,5 +176,4 @@ def test_azure_gets_what_its_queries_ask_for(
     for row in rows:
         failed_here = row["properties"]["task.status"] == "Failed"
         assert ("task.exception.message" in row["properties"]) is failed_here
-    traces = {envelope["tags"]["ai.operation.id"] for envelope in logs()}
-    assert traces - {""} == set(real_runs.endings)  # what delivery says is of no run
+    assert traces() - {""} == set(real_runs.endings)  # what delivery says is of no run

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 from opentelemetry import trace
+from prefect.cache_policies import INPUTS
 from prefect.deployments import run_deployment
+from prefect.states import Failed
 
 if os.environ.get("PLAIN"):  # and instrumented from outside
     from prefect import flow
@@ -32,12 +34,11 @@ def _hook_called(task, task_run, state):
         marks.write(f"{type(task).__name__} {task_run.name} {state.name} {os.getpid()}\n")
 
 
-def _reached(name):
+def _reached(name, run=None):
     import prefect.runtime
 
-    (Path(os.environ["MARKS"]) / f"{prefect.runtime.flow_run.id}.{name}").write_text(
-        str(os.getpid())
-    )
+    run = run or prefect.runtime.flow_run.id
+    (Path(os.environ["MARKS"]) / f"{run}.{name}").write_text(str(os.getpid()))
 
 
 @task(name="Return a number")
@@ -48,6 +49,11 @@ def returns():
 
 @flow
 def returned():
+    return returns()
+
+
+@flow
+def takes_a_number(number: int):
     return returns()
 
 
@@ -90,16 +96,60 @@ def retried():
     succeeds_at_last()
 
 
+@task(name="Remember", cache_policy=INPUTS, persist_result=True)
+def remembers(what):
+    return what
+
+
+@task(name="Return a failure")
+def returns_a_failure():
+    return Failed(message="no luck")
+
+
+@task(name="Try twice", retries=1, retry_delay_seconds=0.2)
+def never_succeeds():
+    raise ConnectionError("no answer")
+
+
+@task(name="Never begin")
+def never_begins(what):
+    return what
+
+
+@flow
+def end_by_themselves():
+    """Task runs whose endings need nobody else, one after the other."""
+    returns()
+    for _ in range(2):
+        remembers(os.getpid())
+    raises(return_state=True)
+    returns_a_failure(return_state=True)
+    times_out(return_state=True)
+    succeeds_at_last()
+    never_succeeds(return_state=True)
+    never_begins.submit(raises.submit()).wait()
+    return "done"
+
+
 @task(name="Obey a termination", on_cancellation=[_hook_called])
 def obeys():
+    """Wait to be ended; in a flow run that is retried, return."""
+    import prefect.runtime
+
     _learn(progress=42.5)
-    _reached("running")
-    time.sleep(LONG)
+    if prefect.runtime.flow_run.run_count == 1:
+        _reached("running")
+        time.sleep(LONG)
 
 
 @flow
 def obeyed():
     obeys()
+
+
+@flow
+def nests():
+    obeyed()
 
 
 @task(name="Ignore a termination", on_cancellation=[_hook_called])
@@ -119,22 +169,6 @@ def ignored():
     ignores()
 
 
-@task(name="Hang at first")
-def hangs_at_first():
-    import prefect.runtime
-
-    attempt = prefect.runtime.flow_run.run_count
-    _learn(attempt=attempt)
-    if attempt == 1:
-        _reached("running")
-        time.sleep(LONG)
-
-
-@flow
-def retried_flow():
-    hangs_at_first()
-
-
 @task(name="Fail at first")
 def fails_at_first():
     import prefect.runtime
@@ -143,39 +177,51 @@ def fails_at_first():
         raise LookupError("not yet")
 
 
+@flow(retries=1, retry_delay_seconds=1)
+def returned_after_a_retry():
+    return fails_at_first()
+
+
 @flow(retries=1)
 def returns_its_failure():
-    _reached("begun")
     return fails_at_first(return_state=True)
 
 
 @task(name="Start a child")
 def start_a_child():
-    keep = ("MARKS", "HAAS_OTEL_DIR", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL")
-    run_deployment(
-        "returned/test", job_variables={"env": {key: os.environ[key] for key in keep}}, timeout=90
-    )
+    run_deployment(f"returned/{os.environ['WAY']}", timeout=90)
 
 
 @flow
 def starts_a_child():
     start_a_child()
+    # Which waits in a queue.
+    run_deployment(f"returned/{os.environ['WAY']}", timeout=0, as_subflow=False)
 
 
 @task(name="Return in a task worker")
 def delayed(number):
+    import prefect.runtime
+
     _learn(number=number)
     if number < 0:
         raise ValueError(f"{number} is negative")
+    if number == 0:
+        _reached("running", prefect.runtime.task_run.id)
+        time.sleep(LONG)
     return number
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":  # a runner of its own, without worker or work pool
-        obeyed.serve(name="served", limit=4, print_starting_message=False)
-    elif sys.argv[1] == "task-worker":
+    what, *arguments = sys.argv[1:]
+    if what == "serve":  # a runner of its own, without worker or work pool
+        obeyed.serve(name=f"served-{os.environ['WAY']}", limit=4, print_starting_message=False)
+    elif what == "task-worker":  # that gives itself something to do
         from prefect.task_worker import serve
 
+        for number in map(int, arguments):
+            mark = Path(os.environ["MARKS"]) / f"{os.getpid()}.{number}"
+            mark.write_text(str(delayed.delay(number).task_run_id))
         serve(delayed)
     else:  # in a terminal
-        globals()[sys.argv[1]]()
+        globals()[what]()

@@ -1,5 +1,6 @@
 """Flows that work until a test has done what it wants to do to them; see `until` for their end."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -125,6 +126,44 @@ def many(count):
     for number in range(count):
         little(number)
     works()
+
+
+def _attends(name):
+    trace.get_current_span().set_attribute("media.name", name)
+    path = Path(os.environ["MARKS"]) / name
+    path.with_suffix(".running").touch()
+    return path.with_suffix(".unwound")
+
+
+@task(name="Wait in a call")
+def waits_in_a_call(name):
+    _attends(name)
+    time.sleep(LONGEST)
+
+
+@task(name="Wait in steps")
+def waits_in_steps(name):
+    unwound = _attends(name)
+    try:
+        while True:
+            time.sleep(0.05)
+    finally:
+        unwound.touch()
+
+
+@task(name="Wait in a loop")
+async def waits_in_a_loop(name):
+    unwound = _attends(name)
+    try:
+        await asyncio.sleep(LONGEST)
+    finally:
+        unwound.touch()
+
+
+def serves():
+    from prefect.task_worker import serve
+
+    serve(waits_in_a_call, waits_in_steps, waits_in_a_loop)
 
 
 def with_a_provider_of_its_own():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from haas_media.catalog import (
     is_out_of_reach,
     migrations,
     open_catalog,
+    opening,
 )
 from haas_media.catalog.models import Base, Library
 from tests.databases import on_both_databases
@@ -261,6 +263,47 @@ def test_a_file_that_somebody_else_writes_to_may_be_free_later(tmp_path: Path) -
     assert not is_out_of_reach(ValueError("anything else"))
 
 
+def test_a_file_that_stays_locked_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "BUSY_SECONDS", 1)
+    url = f"sqlite:///{tmp_path / 'catalog.sqlite3'}"
+    tries: list[float] = []
+    with open_catalog(url) as catalog, open_catalog(url) as other, catalog.session() as session:
+        session.execute(text("SELECT 1"))
+        monkeypatch.setattr(opening.time, "sleep", tries.append)
+        with pytest.raises(OperationalError):
+            other.write(lambda session: session.execute(text("SELECT 1")))
+    assert tries == [], "SQLite has waited long enough"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not write")
+@pytest.mark.parametrize("written", ["to nothing", "to the file", "to the folder"])
+def test_reading_needs_no_right_to_write(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "ein # ordner" / "catalog.sqlite3"
+    url = f"sqlite:///{path}"
+    with open_catalog(url) as catalog, catalog.session() as session:
+        session.add(Library(title="Films", kind="movies", path="/films"))
+    path.parent.chmod(0o777 if written == "to the folder" else 0o755)
+    path.chmod(0o666 if written == "to the file" else 0o644)
+    for parent in tmp_path.parents:
+        if parent.name.startswith(("pytest-", "popen-")):
+            parent.chmod(0o711)
+    tmp_path.chmod(0o711)
+    os.seteuid(65534)
+    try:
+        with open_catalog(url, read_only=True) as catalog, catalog.reading() as session:
+            assert session.query(Library.title).scalar() == "Films"
+    finally:
+        os.seteuid(0)
+
+
+def test_what_is_not_there_yet_is_made_for_reading_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new' / 'catalog.sqlite3'}"
+    with open_catalog(url, read_only=True) as catalog, catalog.reading() as session:
+        assert session.query(Library).count() == 0
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CatalogError, match="HAAS_DATA_DIR"):
@@ -268,7 +311,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_importing_the_package_does_not_load_sqlalchemy() -> None:
-    code = "import sys, haas_media.catalog, haas_media.scan; sys.exit('sqlalchemy' in sys.modules)"
+    code = "import sys, haas_media.catalog; sys.exit('sqlalchemy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -19,7 +19,7 @@ from haas_media.catalog.models import (
     Season,
     Show,
 )
-from haas_media.catalog.titles import link_episodes, store_movie, store_seasons, store_show
+from haas_media.catalog.store_titles import link_episodes, store_movie, store_seasons, store_show
 from haas_media.providers.records import (
     CreditRecord,
     EpisodeRecord,
@@ -150,7 +150,7 @@ def test_an_episode_that_is_gone_goes_unless_a_file_holds_it(catalog: Catalog) -
         file = MediaFile(library_id=library.id, path="a", size=1, mtime_ns=1, show_id=show.id)
         session.add(file)
         session.flush()
-        link_episodes(session, file.id, show.id, 1, [3])
+        link_episodes(session, {file.id: [(show.id, 1, 3)]})
         show_id = show.id
     with catalog.session() as session:
         store_seasons(session, show_id, [season(1, "Secrets")])
@@ -171,7 +171,7 @@ def test_a_title_known_by_name_becomes_the_one_with_the_id(
         file = MediaFile(library_id=library.id, path="a", size=1, mtime_ns=1, show_id=bare.id)
         session.add(file)
         session.flush()
-        link_episodes(session, file.id, bare.id, 1, [1, 2])
+        link_episodes(session, {file.id: [(bare.id, 1, 1), (bare.id, 1, 2)]})
         bare_id, file_id = bare.id, file.id
     with catalog.session() as session:
         store_show(session, DARK, [season(1, "Secrets", "Lies")], replaces=bare_id)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import signal
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 # As a flow run's process: SIGTERM raises an exception that is no Exception in the main thread.
 DRIVER = """
-import signal, sys
+import json, signal, sys
 from pathlib import Path
 from haas_media.encoding import EncodeRequest, EncodingError, encode
 
@@ -27,11 +28,11 @@ def terminate(*_):
     raise TerminationSignal
 
 signal.signal(signal.SIGTERM, terminate)
-source, output, codec, ffmpeg, register = sys.argv[1:]
+source, output, values, ffmpeg, register = sys.argv[1:]
 print("ready", flush=True)
 try:
     encode(
-        EncodeRequest(source=source, output=output, video_codec=codec),
+        EncodeRequest(source=source, output=output, **json.loads(values)),
         roots=[Path(output).parent],
         ffmpeg=ffmpeg or None,
         register=Path(register) if register else None,
@@ -57,13 +58,13 @@ class Run:
         self,
         source: Path,
         output: Path,
-        codec: str = "h264",
         ffmpeg: str = "",
         register: Path | str = "",
+        **values: Any,
     ) -> None:
         self.output = output
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, source, output, codec, ffmpeg, register],
+            [sys.executable, "-c", DRIVER, source, output, json.dumps(values), ffmpeg, register],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -110,6 +111,15 @@ def mentioning(text: str) -> list[int]:
             if text.encode() in command and b"TerminationSignal" not in command:
                 found.append(int(entry.name))
     return found
+
+
+def commands(text: str) -> str:
+    """Give the commands of all processes that mention a text."""
+    found = b""
+    for process in mentioning(text):
+        with contextlib.suppress(OSError):
+            found += Path(f"/proc/{process}/cmdline").read_bytes()
+    return found.decode(errors="replace")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -65,17 +65,25 @@ def test_zeros_where_the_second_half_should_be(
     """What an interrupted download leaves that reserved its space first."""
     half = len(front) // 2
     (tmp_path / "half.mp4").write_bytes(front[:half] + bytes(len(front) - half))
-    studio.refuses("truncated or damaged|ffmpeg failed", tmp_path / "half.mp4")
+    studio.refuses("The source is damaged (at|from) 0:00|ffmpeg failed", tmp_path / "half.mp4")
 
 
-def test_damage_in_the_middle_is_said(studio: Studio, tmp_path: Path) -> None:
-    """Nothing is missing at the end, so it is encoded; but nobody may think that all is well."""
+@pytest.mark.parametrize("size", [6000, 40], ids=["blocks", "in one picture"])
+def test_damage_in_the_middle(size: int, studio: Studio, tmp_path: Path) -> None:
+    """Nothing is missing at the end; it is found as it is decoded, by the place."""
     whole = bytearray((studio.clips / "film.mp4").read_bytes())
     middle = len(whole) // 2
-    whole[middle : middle + 6000] = bytes(6000)
+    whole[middle : middle + size] = bytes(size)
     (tmp_path / "damaged.mp4").write_bytes(whole)
-    (warning,) = studio.encode(tmp_path / "damaged.mp4").warnings
-    assert "in what it read, so a part of it may be damaged; the first: " in warning
+    for codec in ("h264", "copy"):
+        studio.refuses(
+            r"The source is damaged (at|from) 0:0(0\.[3-9]|1).* or set allow_loss",
+            tmp_path / "damaged.mp4",
+            video_codec=codec,
+        )
+        report = studio.encode(tmp_path / "damaged.mp4", video_codec=codec, allow_loss=True)
+        assert "The source is damaged" in report.warnings[0]
+        assert "0:0" in report.warnings[0]
 
 
 def test_playlists(studio: Studio, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from haas_media.encoding import EncodeReport
     from tests.haas_media.encoding.conftest import Studio
 
-HEAD = "ffmpeg -hide_banner -nostdin -nostats -loglevel level+warning -y -progress pipe:1"
+HEAD = "ffmpeg -hide_banner -nostdin -nostats -loglevel level+info"
+HEAD += " -progress pipe:1 -y"
+READ = "-err_detect crccheck -f"
 META = "-map_metadata 0 -map_chapters 0"
 FORMATS = {"mkv": "matroska", "mp4": "mov", "mov": "mov", "srt": "srt", "flac": "flac"}
 X264 = "-c:v libx264 -crf 20 -pix_fmt:v:0 yuv420p"
@@ -266,7 +268,7 @@ def _expected(case: Case) -> list[str]:
             command += f" -map {word}"
         else:
             kind = FORMATS[word.rpartition(".")[2]]
-            command += f" -f {kind} -protocol_whitelist file,pipe -i file:CLIPS/{word}"
+            command += f" {READ} {kind} -protocol_whitelist file,pipe -i file:CLIPS/{word}"
     target = f"file:LIBRARY/.out.ID.haas-partial.{suffix}"
     return shlex.split(f"{command} {META} {options} {MUXERS[suffix]} {target}")
 

@@ -15,13 +15,15 @@ from haas_media.encoding.encoders import HARDWARE, Encoder
 from haas_media.encoding.ffmpeg import list_encoders
 from haas_media.encoding.hardware import choose_encoder, probe_argv
 from haas_media.encoding.plan import make_plan
-from haas_media.encoding.probe import Identity, MediaFile, Stream
+from haas_media.encoding.probe import Identity, MediaFile
+from haas_media.probe.streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HEAD = "ffmpeg -hide_banner -nostdin -nostats -loglevel level+warning -y -progress pipe:1"
-IN = "-f mov -protocol_whitelist file,pipe -i file:/films/in.mp4 -map 0:0"
+HEAD = "ffmpeg -hide_banner -nostdin -nostats -loglevel level+info"
+HEAD += " -progress pipe:1 -y"
+IN = "-err_detect crccheck -f mov -protocol_whitelist file,pipe -i file:/films/in.mp4 -map 0:0"
 META = "-map_metadata 0 -map_chapters 0"
 OUT = "-f matroska file:/films/out.mkv"
 

@@ -21,6 +21,7 @@ from tests.haas_media.encoding.conftest import OLD, make_program
 from tests.haas_media.encoding.processes import (
     Run,
     Watcher,
+    commands,
     hidden,
     mentioning,
     names,
@@ -79,6 +80,43 @@ def test_ended_at_any_moment(
     # The next run, of another film in the same folder, clears up.
     studio.copy("film.mkv", "next.mkv")
     assert names(studio.folder) == ["next.mkv", "out.mkv"]
+
+
+# What is running then, by a word of its command.
+PHASES: dict[str, tuple[dict[str, Any], str]] = {
+    "finding the quality": ({"quality": 93}, "haas-partial.nut"),
+    "verifying": ({"video_codec": "copy"}, "passthrough"),
+    "looking for damage": ({}, "-debug_ts"),
+}
+
+
+@pytest.fixture(scope="module")
+def damaged(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a film of many minutes that is quickly encoded up to its one fault."""
+    whole = bytearray((clips / "long.mkv").read_bytes())
+    whole[20_000:20_400] = bytes(400)
+    path = tmp_path_factory.mktemp("damaged") / "long.mkv"
+    path.write_bytes(whole)
+    return path
+
+
+@SIGNALS
+@pytest.mark.parametrize("phase", PHASES)
+def test_ended_before_or_after_encoding(
+    number: signal.Signals, phase: str, studio: Studio, damaged: Path
+) -> None:
+    output = studio.folder / "out.mkv"
+    output.write_bytes(OLD)
+    values, word = PHASES[phase]
+    source = damaged if phase == "looking for damage" else studio.clips / "long.mkv"
+    run = Run(source, output, **values)
+    wait_for(lambda: word in commands(str(studio.folder)) + commands(str(source)))
+    assert run.end(number) == ("terminated\n" if number == signal.SIGTERM else "")
+    assert output.read_bytes() == OLD
+    if number == signal.SIGKILL:
+        assert hidden(studio.folder)
+        studio.copy("film.mkv", "out.mkv")
+    assert hidden(studio.folder) == []
 
 
 def test_ctrl_c(studio: Studio) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import av
 import pytest
 
+from haas_media.encoding.facts import HighDynamicRange
 from haas_media.encoding.probe import probe
 from tests.haas_media.encoding.conftest import PICTURE, TONE, X264, make_clips
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.haas_media.encoding.conftest import Studio
 
+_GAP = "='lt(t\\,0.5)+gt(t\\,1.2)'"
+_CADENCE = "-f lavfi -i testsrc2=s=160x120:r=24000/1001:d=2 -vf telecine=pattern=23"
 # How each is made, and how long it is.
 SOURCES = {
     "stream.ts": (f"{PICTURE} {TONE} {X264} -c:a mp2", 2),
@@ -35,6 +38,46 @@ SOURCES = {
     "gap.mkv": (f"{PICTURE} -vf 'select=lt(n\\,10)+gt(n\\,40)' -fps_mode vfr {X264}", 2),
     "reordered.mp4": (f"{PICTURE} -c:v libx264 -bf 8 -x264-params b-adapt=0:bframes=8", 2),
     "fields.mkv": (f"{PICTURE} {TONE} -vf interlace -c:v libx264 -flags +ilme+ildct -c:a ac3", 2),
+    "late-sound.mkv": (f"{PICTURE} -itsoffset 0.6 {TONE} {X264} -c:a aac", 2.6),
+    "late-sound.ts": (f"{PICTURE} -itsoffset 0.7 {TONE} {X264} -c:a mp2", 2.7),
+    "late-picture.mp4": (f"-itsoffset 1 {PICTURE} {TONE} {X264} -c:a aac", 3),
+    "early.mp4": (f"{PICTURE} {TONE} {X264} -bf 3 -c:a aac -movflags negative_cts_offsets", 2),
+    "negative.mkv": (f"{PICTURE} {TONE} {X264} -c:a libopus -avoid_negative_ts disabled", 2),
+    "variable.mkv": (
+        f"{PICTURE} -vf setpts='(N*0.04+mod(N\\,3)*0.012)/TB' -fps_mode passthrough"
+        f" -enc_time_base 1/1000 {X264}",
+        2,
+    ),
+    "variable.mp4": (
+        f"{PICTURE} {TONE} -vf setpts='(N*0.03+N*N*0.0004)/TB' -fps_mode passthrough"
+        f" -enc_time_base 1/1000 {X264} -c:a aac",
+        2.45,
+    ),
+    "variable.webm": (
+        f"{PICTURE} {TONE} -vf select='gt(random(1)\\,0.4)' -fps_mode vfr -c:v libvpx"
+        " -deadline realtime -c:a libvorbis",
+        2,
+    ),
+    "telecine.mkv": (f"{_CADENCE},setfield=prog {X264}", 2),
+    "telecine.vob": (f"{_CADENCE} -c:v mpeg2video -flags +ilme+ildct", 2),
+    "wraps.ts": (f"{PICTURE} {TONE} {X264} -c:a mp2 -output_ts_offset 95441.5", 2),
+    "silence.mkv": (f"{PICTURE} {TONE} -af aselect{_GAP} {X264} -c:a aac", 2),
+    "gap.ts": (
+        f"{PICTURE} {TONE} -vf select{_GAP} -fps_mode vfr -af aselect{_GAP} {X264} -c:a mp2",
+        2,
+    ),
+    "one-picture.mp4": (f"{PICTURE} {TONE} -vf trim=end_frame=1 {X264} -c:a aac", 2),
+    "fast.mp4": (f"-f lavfi -i testsrc2=s=160x120:r=120:d=1 {X264}", 1),
+    "open.ts": (
+        f"{PICTURE} {TONE} -c:v libx264 -g 20 -bf 3 -flags -cgop -x264-params open-gop=1"
+        " -pix_fmt yuv420p -c:a mp2",
+        2,
+    ),
+    "blu-ray.m2ts": (f"{PICTURE} {TONE} {X264} -c:a ac3 -mpegts_m2ts_mode 1", 2),
+    "long-groups.ts": (f"{PICTURE}:d=20 {TONE}:d=20 {X264} -c:a mp2", 20),
+    "camera.mxf": (f"{PICTURE} {TONE} -c:v mpeg2video -ar 48000 -c:a pcm_s16le", 2),
+    "no-index.avi": (f"{PICTURE} {TONE} -c:v mpeg4 -c:a libmp3lame -q:a 5", 2),
+    "no-index.mkv": (f"{PICTURE} {TONE} {X264} -c:a aac", 2),
 }
 
 
@@ -46,13 +89,21 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made["whole.mp4"] = f"-f lavfi -i testsrc2=s=160x120:r=25:d=4 {X264} -g 250"
     made["trimmed.mp4"] = "-ss 1.5 -i whole.mp4 -c copy"
     make_clips(folder, made)
+    # The index becomes something that nobody knows.
+    for name, index, other in (
+        ("no-index.avi", b"idx1", b"JUNK"),
+        ("no-index.mkv", b"\x1c\x53\xbb\x6b", b"\x1c\x53\xbb\x6c"),
+    ):
+        whole = (folder / name).read_bytes()
+        assert index in whole
+        (folder / name).write_bytes(whole.replace(index, other))
     return folder
 
 
 @pytest.mark.parametrize("name", [*SOURCES, "trimmed.mp4"])
 def test_a_whole_source_is_taken(name: str, sources: Path, studio: Studio) -> None:
     seconds = 2.5 if name == "trimmed.mp4" else SOURCES[name][1]
-    report = studio.encode(sources / name, "out.mp4")
+    report = studio.encode(sources / name, "out.mp4", verify="full")
     assert report.duration.total_seconds() == pytest.approx(seconds, abs=0.2)
     assert report.warnings == ()
     report = studio.copy(sources / name, "out.mkv")
@@ -62,6 +113,35 @@ def test_a_whole_source_is_taken(name: str, sources: Path, studio: Studio) -> No
     else:
         assert report.duration.total_seconds() == pytest.approx(seconds, abs=0.2)
         assert report.warnings == ()
+
+
+def test_a_recording_may_begin_and_end_anywhere(
+    sources: Path, studio: Studio, tmp_path: Path
+) -> None:
+    """A packet of a transport stream has 188 bytes."""
+    whole = (sources / "open.ts").read_bytes()
+    packets = len(whole) // 188
+    (tmp_path / "part.ts").write_bytes(whole[188 * (packets // 3) : 188 * (packets * 9 // 10)])
+    for codec in ("h264", "copy"):
+        report = studio.encode(tmp_path / "part.ts", video_codec=codec)
+        assert report.duration.total_seconds() > 0.8
+        assert any("damaged at 0:00" in each for each in report.warnings)
+
+
+@pytest.mark.parametrize("codec", ["h264", "copy"])
+def test_a_clock_that_jumps(codec: str, studio: Studio, tmp_path: Path) -> None:
+    """Recordings that were put one behind the other, the later with larger pictures."""
+    film = f"{PICTURE} {TONE} -c:v mpeg2video -c:a ac3 -f vob"
+    larger = film.replace("160x120", "320x240")
+    parts = {"one.vob": film, "later.vob": f"{larger} -output_ts_offset 1000"}
+    make_clips(tmp_path, parts)
+    one, later = ((tmp_path / name).read_bytes() for name in parts)
+    for name, content in {"ahead.vob": one + later, "back.vob": later + one}.items():
+        (tmp_path / name).write_bytes(content)
+        report = studio.encode(tmp_path / name, video_codec=codec, verify="full")
+        assert report.duration.total_seconds() == pytest.approx(4, abs=0.2)
+    (warning,) = report.warnings
+    assert warning.startswith("The source ends after 4.0 s of the ")
 
 
 def test_a_duration_is_that_of_the_content(sources: Path) -> None:
@@ -87,7 +167,7 @@ def test_hdr_stays_hdr(codec: str, ending: str, studio: Studio) -> None:
 
 def test_hdr_in_h264_is_warned_of(studio: Studio) -> None:
     (warning,) = studio.encode("hdr.mkv").warnings
-    assert warning.startswith("Video 0 is HDR (PQ); H.264 at 8 bits shows bands in it.")
+    assert warning.startswith("Video 0 is HDR (PQ) and was tone-mapped to SDR.")
 
 
 def test_chapters_titles_and_languages_go_along(studio: Studio, tmp_path: Path) -> None:
@@ -116,19 +196,20 @@ def test_what_a_probe_tells(clips: Path) -> None:
         "audio aac 1 ch eng",
         "subtitle subrip deu",
     ]
-    deep, hdr = probe(clips / "deep.mkv").streams[0], probe(clips / "hdr.mkv").streams[0]
-    assert (deep.bit_depth, deep.hdr) == (10, None)
-    assert (hdr.bit_depth, hdr.hdr) == (10, "PQ")
+    deep, hdr = probe(clips / "deep.mkv"), probe(clips / "hdr.mkv")
+    assert (deep.streams[0].bit_depth, hdr.streams[0].bit_depth) == (10, 10)
+    assert HighDynamicRange("PQ") in hdr.facts[0]
+    assert not any(isinstance(fact, HighDynamicRange) for fact in deep.facts[0])
     assert [each.attached_picture for each in probe(clips / "cover.mp4").streams] == [
         False,
         False,
         True,
     ]
     assert not probe(clips / "anamorphic.mkv").streams[0].square_pixels
-    turned = probe(clips / "turned.mp4", decode_frame=True).streams[0]
+    turned = probe(clips / "turned.mp4").streams[0]
     assert (turned.width, turned.height) == (960, 540)
     assert turned.shown_size == (540, 960)
-    upright = probe(clips / "upright.mp4", decode_frame=True).streams[0]
+    upright = probe(clips / "upright.mp4").streams[0]
     assert upright.shown_size == (960, 540)
 
 

@@ -41,6 +41,7 @@ GOOD: dict[str, Any] = {"source": "/films/a.mkv", "output": "/films/b.mkv"}
         ({"crf": 20.5}, "valid integer"),
         ({"video_bitrate": "fast"}, "'fast' is no bitrate: write 2500k, 4M or a number"),
         ({"video_bitrate": "-5M"}, "is no bitrate"),
+        ({"video_bitrate": "9" * 400 + "k"}, "is no bitrate"),
         ({"video_bitrate": True}, "valid integer"),
         ({"video_bitrate": 100}, "video_bitrate for H.264 is from 50k to 240M, not 100"),
         ({"video_bitrate": "300M"}, "video_bitrate for H.264 is from 50k to 240M, not 300M"),
@@ -67,7 +68,24 @@ GOOD: dict[str, Any] = {"source": "/films/a.mkv", "output": "/films/b.mkv"}
             "NVENC counts its GPUs: give a number",
         ),
         ({"device": "0", "hardware_acceleration": "amf"}, "AMF chooses its GPU itself"),
-        ({"quality": 3}, "Extra inputs are not permitted"),
+        ({"crf_": 3}, "Extra inputs are not permitted"),
+        ({"quality": 59}, "'small' or a VMAF from 60 to 99, not 59"),
+        ({"quality": 99.5}, "'small' or a VMAF from 60 to 99, not 99.5"),
+        ({"quality": "best"}, "'visually lossless', 'good' or 'small'"),
+        ({"quality": "good", "crf": 20}, "Give either quality or crf, not both"),
+        ({"quality": 90, "video_bitrate": "2M"}, "Give either quality or video_bitrate, not both"),
+        ({"quality": "good", "video_codec": "copy"}, "quality has no meaning with video_codec"),
+        (
+            {"quality": "good", "hardware_acceleration": "auto"},
+            "software encoders only, which are better at it: set hardware_acceleration to 'none'",
+        ),
+        ({"deinterlace": "yes"}, "'auto', 'always' or 'never'"),
+        ({"hdr": "no"}, "'auto', 'keep', 'tonemap' or 'refuse'"),
+        ({"hdr": "tonemap", "video_codec": "copy"}, "hdr has no meaning with video_codec 'copy'"),
+        ({"deinterlace": "always", "video_codec": "copy"}, "deinterlace has no meaning"),
+        ({"verify": "no"}, "'quick' or 'full'"),
+        ({"allow_loss": 1}, "valid boolean"),
+        ({"refuse_larger": "yes"}, "valid boolean"),
     ],
 )
 def test_refused(values: dict[str, Any], sentence: str) -> None:
@@ -90,7 +108,7 @@ def test_refused(values: dict[str, Any], sentence: str) -> None:
 def test_bitrates(given: str | int, bits: int) -> None:
     request = EncodeRequest(**GOOD, video_bitrate=given)
     assert request.bits_per_second == bits
-    assert request.quality is None
+    assert request.constant_quality is None
 
 
 @pytest.mark.parametrize(
@@ -98,9 +116,9 @@ def test_bitrates(given: str | int, bits: int) -> None:
     [("h264", (0, 51), 20), ("hevc", (0, 51), 22), ("av1", (0, 63), 30), ("vp9", (0, 63), 31)],
 )
 def test_constant_quality(codec: str, bounds: tuple[int, int], default: int) -> None:
-    assert EncodeRequest(**GOOD, video_codec=codec).quality == default
+    assert EncodeRequest(**GOOD, video_codec=codec).constant_quality == default
     for crf in bounds:
-        assert EncodeRequest(**GOOD, video_codec=codec, crf=crf).quality == crf
+        assert EncodeRequest(**GOOD, video_codec=codec, crf=crf).constant_quality == crf
 
 
 def test_it_survives_json() -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_media.tmdb import RetryPolicy, TmdbClient
+from haas_media.providers.tmdb import RetryPolicy, TmdbClient
 
 from .contents import Librarian
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
     from haas_media.library.add import AddReport
     from haas_media.library.cleanup import CleanupReport
-    from haas_media.library.refresh_report import RefreshReport
+    from haas_media.library.refresh import RefreshReport
     from haas_media.library.remove import RemoveReport
-    from haas_media.tmdb import TmdbClient
+    from haas_media.providers.tmdb import TmdbClient
 
 
 @dataclass

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from haas_media.catalog.models import Episode, Folder, MediaFile, Movie, Person, Show
-from haas_media.library.titles import TitleUnknown
-from haas_media.providers import ProviderRefused, ProviderUnreachable, UnusableRecord
+from haas_media.library import TitleUnknown
+from haas_media.providers.records import ProviderRefused, ProviderUnreachable, UnusableRecord
 from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault
 
@@ -153,7 +153,7 @@ def test_files_of_a_removed_title_wait_for_the_next_scan(librarian: Librarian) -
     assert librarian.add("movie", 603).files == 1
     file = librarian.one(MediaFile)
     assert (file.state, file.unmatched_reason) == ("pending", None)
-    assert librarian.one(Folder).signature == "", "so that the next scan looks at its files"
+    assert librarian.one(Folder).recheck, "so that the next scan looks at its files"
 
 
 def test_bad_input_is_refused_before_anything_is_asked(

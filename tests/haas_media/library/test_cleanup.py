@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import select, text
 
 from haas_media.catalog.models import Credit, Person
-from haas_media.catalog.titles import store_movie
+from haas_media.catalog.store_titles import store_movie
 from haas_media.library.cleanup import cleanup_people
-from haas_media.providers import CreditRecord, MovieRecord
+from haas_media.providers.records import CreditRecord, MovieRecord
 from tests.chaos import CHAOS
 from tests.databases import on_both_databases, on_postgresql
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from haas_media.catalog import open_catalog
+from haas_media.providers.tmdb import Outage, TmdbClient
 from haas_media.scan import scan
 from haas_media.settings import Library, ScanSettings, Settings
-from haas_media.tmdb import Outage, TmdbClient
 from tests.fake_tmdb import Catalogue, FakeTmdb, Fault
 
 from .conftest import QUICK

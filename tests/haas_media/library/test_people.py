@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.catalog.models import Movie, Person, Show
-from haas_media.catalog.titles import store_movie, store_show
+from haas_media.catalog.store_titles import store_movie, store_show
 from haas_media.library.people import fetch_people, fetch_people_of_titles, wanted_people
-from haas_media.providers import (
+from haas_media.providers.records import (
     CreditRecord,
     EpisodeRecord,
     MovieRecord,

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from haas_media.catalog import open_catalog
 from haas_media.catalog.models import Movie, Person, Season, Show
 from haas_media.library.add import add_to_library
-from haas_media.providers import ProviderRefused, ProviderUnreachable
+from haas_media.providers.records import ProviderRefused, ProviderUnreachable
 from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from haas_media.catalog.opening import Catalog
     from haas_media.progress import Progress
-    from haas_media.tmdb import TmdbClient
+    from haas_media.providers.tmdb import TmdbClient
     from tests.databases import Databases
 
     from .contents import Librarian
@@ -366,7 +366,7 @@ def test_progress_and_report(librarian: Librarian) -> None:
     fractions = [progress.fraction for progress in told]
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1.0)
-    assert {progress.phase for progress in told} == {"movies", "shows", "people"}
+    assert {progress.phase for progress in told} == {"movies", "shows", "people", "done"}
     assert report.counts()["movies"] == 4
     assert report.to_json()["kinds"][1]["refreshed"] == 2
     assert "Refreshed 4 of 4 movies, 2 of 2 shows, 5 of 5 people" in report.to_markdown()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.catalog.models import MediaFile, Movie
-from haas_media.library.titles import TitleUnknown
+from haas_media.library import TitleUnknown
 from tests.databases import on_both_databases
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_media.catalog.models import Movie
+from haas_media import reasons
+from haas_media.catalog.models import MediaFile, Movie
 from haas_media.scan import scan
 from haas_media.settings import Library, ScanSettings, Settings
 from tests.databases import on_both_databases
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from haas_media.catalog.opening import Catalog
+    from haas_media.providers.tmdb import TmdbClient
     from haas_media.scan import ScanReport
-    from haas_media.tmdb import TmdbClient
     from tests.fake_tmdb import FakeTmdb
 
 
@@ -95,3 +96,49 @@ def test_a_title_added_without_files_survives_scans(films: Films, tmdb: FakeTmdb
     films.add("movie", 27205)
     films.scan()
     assert films.titles() == {603, 604, 27205}
+
+
+@on_both_databases
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_removed_title_does_not_come_back_when_its_file_was_away_for_a_scan(
+    films: Films, elsewhere: bool
+) -> None:
+    films.scan()
+    films.remove("movie", 603)
+    away = films.root.with_name("away.mkv")
+    films.file.rename(away)
+    report = films.scan()
+    assert (report.total("removed"), report.total("unmatched")) == (0, 0)
+    assert films.scan().total("removed") == 0
+    back = films.root / "Found (1999).mkv" if elsewhere else films.file
+    away.rename(back)
+    report = films.scan()
+    assert (report.total("matched"), report.total("unmatched")) == (1, 1)
+    assert films.titles() == {604}
+    assert films.scan().total("parsed") == 0
+    assert films.add("movie", 603).files == 1
+    assert films.scan().total("matched") == (1 if elsewhere else 2)
+
+
+def test_a_removed_title_is_known_by_its_code_whatever_the_words_are(
+    films: Films, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films.scan()
+    films.remove("movie", 603)
+    monkeypatch.setitem(reasons.SENTENCES, "removed-on-request", "Somebody took {title} away.")
+    (unmatched,) = films.scan().libraries[0].unmatched_files
+    assert unmatched.reason == "Somebody took movie 603 away."
+    assert films.add("movie", 603).files == 1
+
+
+def test_what_another_version_has_kept_of_a_file_does_no_harm(films: Films) -> None:
+    films.scan()
+    with films.catalog.session() as session:
+        for file in session.query(MediaFile):
+            file.identity = {**(file.identity or {}), "unheard": {"of": 1}}
+        file.state, file.movie_id = "unmatched", None
+        file.reason_code, file.reason_args = "unheard-of", {"by": "us"}
+    (unmatched,) = films.scan().libraries[0].unmatched_files
+    assert unmatched.reason == "unheard-of by=us"
+    films.file.rename(films.root / "The Matrix.mkv")
+    assert films.scan().total("moved") == 1

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 import alembic.command  # noqa: F401 - imported before the fork
 from sqlalchemy import event, text
 
-import haas_media.scan.people
 import haas_media.scan.probing
-import haas_media.scan.run  # noqa: F401 - imported before the fork
+import haas_media.scan.stages  # noqa: F401 - imported before the fork
 from haas_media.catalog import open_catalog
+from haas_media.providers.tmdb import RetryPolicy, TmdbClient
 from haas_media.scan import scan
-from haas_media.tmdb import RetryPolicy, TmdbClient
 from tests.haas_media.scan.shelf import make_settings
 
 if TYPE_CHECKING:
@@ -140,14 +139,15 @@ def contents(catalog: Catalog) -> dict[str, list[tuple[Any, ...]]]:
     """Return all that is in a catalog, without numbers of rows and times of day."""
     queries = {
         "files": """
-            SELECT l.title, f.path, f.size, f.mtime_ns, f.inode, f.state, f.unmatched_reason,
+            SELECT l.title, f.path, f.size, f.mtime_ns, f.inode, f.state, f.reason_code,
+                f.reason_args, f.recheck, f.nfo_signature, f.missing_since,
                 f.extra_kind, f.version, f.identity, f.sidecars, f.streams, f.container,
                 f.duration, f.probe_error, m.tmdb_id, m.match_key, s.tmdb_id, s.match_key, d.path
             FROM media_files f JOIN libraries l ON l.id = f.library_id
             LEFT JOIN movies m ON m.id = f.movie_id LEFT JOIN shows s ON s.id = f.show_id
             LEFT JOIN folders d ON d.id = f.folder_id""",
         "folders": """
-            SELECT l.title, d.path, d.signature, d.nfo_signature, d.mounted
+            SELECT l.title, d.path, d.signature, d.nfo_signature, d.recheck, d.mount
             FROM folders d JOIN libraries l ON l.id = d.library_id""",
         "libraries": "SELECT title, kind, path, online, offline_reason FROM libraries",
         "movies": """

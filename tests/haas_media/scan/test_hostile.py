@@ -215,7 +215,7 @@ def test_what_is_on_record_behind_a_link_to_a_folder_that_is_away_is_kept(house:
     disk.rename(disk.with_name("away"))
     report = house.scan()
     assert house.files() == before
-    assert problems(report) == [("More", "it is a link that leads nowhere")]
+    assert problems(report) == [("More", "it is a link that leads nowhere; 1 record kept")]
 
 
 def test_thousands_of_files_in_one_folder(house: House) -> None:

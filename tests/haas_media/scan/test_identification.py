@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from haas_media.scan import compare as comparing
 from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
@@ -91,18 +92,68 @@ def test_movie_nfo_is_taken_for_the_discs_below_it(house: House, disc: str) -> N
     house.films.put("S/movie.nfo", text=STALKER.format(""))
     house.scan()
     titles = house.titles()
-    assert titles[f"S/{disc}"] == "Stalker (1979)"
+    file = disc.partition("/")[0] if disc[:2] != "CD" else disc
+    assert titles[f"S/{file}"] == "Stalker (1979)"
     assert titles["S/Other/x.mkv"] != "Stalker (1979)"
     house.films.put("S/movie.nfo", text="<movie><title>Ran</title><year>1985</year></movie>")
     house.scan()
-    assert house.titles()[f"S/{disc}"] == "Ran (1985)"
+    assert house.titles()[f"S/{file}"] == "Ran (1985)"
 
 
-def test_the_parts_of_a_film_are_one_title(house: House) -> None:
-    house.films.put("Heat (1995)/Heat (1995) cd1.avi", "Heat (1995)/Heat (1995) cd2.avi")
+@on_both_databases
+def test_a_title_in_one_file_on_a_disc_or_in_parts_is_one(house: House) -> None:
+    from haas_media.catalog.models import MediaFile
+
+    house.films.put("Heat (1995)/Heat (1995) cd2.avi", "Heat (1995)/Heat (1995) cd1.avi")
     house.films.put(*(f"Ran (1985)/VIDEO_TS/VTS_01_{number}.VOB" for number in range(3)))
+    house.films.put("Ikiru (1952)/BDMV/index.bdmv", "Ikiru (1952)/BDMV/STREAM/00001.m2ts")
+    house.films.put("Ikiru (1952)/Ikiru (1952) - 1080p {edition-Restored}.mkv")
+    house.films.put("Yojimbo (1961).iso", "Sanjuro (1962).strm")
+    house.films.put("Kagemusha (1980)/VIDEO_TS/a.vob", "Kagemusha (1980)/VIDEO_TS/b.mkv")
+    report = house.scan()
+    assert report.counts() | {"found": 9, "new": 9, "probed": 5, "unmatched": 0} == report.counts()
+    with house.catalog.reading() as session:
+        files = {
+            file.path: (file.edition, file.version, file.part, file.size)
+            for file in session.query(MediaFile).order_by(MediaFile.path)
+        }
+        size = files["Heat (1995)/Heat (1995) cd1.avi"][3]
+        assert files == {
+            "Heat (1995)/Heat (1995) cd1.avi": (None, None, 1, size),
+            "Heat (1995)/Heat (1995) cd2.avi": (None, None, 2, size),
+            "Ikiru (1952)/BDMV": (None, None, None, size),
+            "Ikiru (1952)/Ikiru (1952) - 1080p {edition-Restored}.mkv": (
+                *("Restored", "1080p", None),
+                size,
+            ),
+            "Kagemusha (1980)/VIDEO_TS/a.vob": (None, None, None, size),
+            "Kagemusha (1980)/VIDEO_TS/b.mkv": (None, None, None, size),
+            "Ran (1985)/VIDEO_TS": (None, None, None, 3 * size),
+            "Sanjuro (1962).strm": (None, None, None, size),
+            "Yojimbo (1961).iso": (None, None, None, size),
+        }
+    assert len(house.known()) == 6
+    again = house.scan().counts()
+    assert (again["unchanged"], again["probed"]) == (9, 0)
+    house.films.put("Ran (1985)/VIDEO_TS/VTS_02_1.VOB")
+    assert house.scan().counts()["changed"] == 1
+
+
+@pytest.mark.parametrize("nfo", ["BDMV/index.nfo", "VIDEO_TS/VIDEO_TS.nfo"])
+def test_the_nfo_file_of_a_disc_lies_in_it(house: House, nfo: str) -> None:
+    disc = nfo.partition("/")[0]
+    house.films.put(f"x/{disc}/00001.m2ts")
     house.scan()
-    assert house.known() == ["Heat (1995)", "Ran (1985)"]
+    house.films.put(f"x/{nfo}", text=STALKER.format(""))
+    house.scan()
+    assert house.titles() == {f"x/{disc}": "Stalker (1979)"}
+
+
+def test_a_disc_of_a_show_is_said_to_hold_several_episodes(house: House) -> None:
+    house.shows.put("Dark/Season 1/Disc 1/BDMV/STREAM/00001.m2ts", "Dark/Dark Season 2.mkv")
+    told = reasons(house.scan())
+    assert "several episodes" in told["Dark/Season 1/Disc 1/BDMV"]
+    assert "season 2" in told["Dark/Dark Season 2.mkv"]
 
 
 @on_both_databases
@@ -219,6 +270,48 @@ def test_a_show_nfo_that_is_corrected_is_read_again_for_every_season(house: Hous
     house.shows.put("x/tvshow.nfo", text=DARK.format(""))
     assert house.scan().counts()["parsed"] == 2
     assert house.known() == ["Dark (2017)", "Lost"]
+
+
+@on_both_databases
+@pytest.mark.parametrize("large", [10, 1000])
+def test_a_new_nfo_file_is_read_for_its_own_film_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    """However many films lie beside it; one for all of a folder's films is read for all."""
+    monkeypatch.setattr(comparing, "_LARGE", large)
+    house.films.put(*(f"Film {number} (1999).mkv" for number in range(20)))
+    house.films.put("Film 1 (1999).nfo", text=STALKER.format(""))
+    house.scan()
+    house.films.put("Film 0 (1999).nfo", text="<movie><title>Ran</title></movie>")
+    house.films.put("Film 1 (1999).nfo", text="<movie><title>Solaris</title></movie>")
+    assert house.scan().counts()["parsed"] == 2
+    titles = house.titles()
+    assert titles["Film 0 (1999).mkv"] == "Ran (1999)"
+    assert titles["Film 1 (1999).mkv"] == "Solaris (1999)"
+    house.films.remove("Film 0 (1999).nfo")
+    assert house.scan().counts()["parsed"] == 1
+    assert house.titles()["Film 0 (1999).mkv"] == "Film 0 (1999)"
+    house.films.put("Film 2 (1999).en.srt", text="x")
+    assert house.scan().counts()["parsed"] == 0
+    assert house.files()["Film 2 (1999).mkv"]["sidecars"] == {"Film 2 (1999).en.srt": "subtitle"}
+    house.films.remove("Film 2 (1999).en.srt")
+    report = house.scan()
+    assert house.files()["Film 2 (1999).mkv"]["sidecars"] == {}
+    assert [report.counts()[name] for name in ("found", "unchanged", "parsed")] == [20, 20, 0]
+    house.films.put("movie.nfo", text="<movie><title>Ran</title></movie>")
+    assert house.scan().counts()["parsed"] == 20
+    assert house.scan().counts()["parsed"] == 0
+
+
+@pytest.mark.parametrize("film", ["Heat (1995)/Heat (1995).mkv", "zz/Heat (1995).mkv"])
+def test_an_extra_that_was_there_before_its_film_joins_it(house: House, film: str) -> None:
+    extra = "Heat (1995)/Heat (1995)-trailer.mkv"
+    house.films.put(extra)
+    house.scan()
+    assert house.titles() == {extra: "trailer"}
+    house.films.put(film)
+    house.scan()
+    assert house.titles() == {extra: "Heat (1995) (trailer)", film: "Heat (1995)"}
 
 
 def test_an_nfo_file_that_is_gone_is_no_longer_believed(house: House) -> None:

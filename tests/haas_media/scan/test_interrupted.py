@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from haas_media.scan.pool import map_unordered
-from haas_media.tmdb import RetryPolicy, TmdbClient
+from haas_media.pool import map_unordered
+from haas_media.providers.tmdb import RetryPolicy, TmdbClient
 from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault
 from tests.haas_media.scan.scanning import contents
@@ -68,7 +68,7 @@ def test_interrupted_within_a_large_folder_nothing_of_it_is_taken_for_unchanged(
     house.scan()
     for path in paths:
         house.films.put(path, text="no longer a film")
-    monkeypatch.setattr("haas_media.scan.run._BATCH", 3)
+    monkeypatch.setattr("haas_media.scan.identify._BATCH", 3)
     batches = []
 
     def stop(*_: object) -> None:
@@ -76,7 +76,7 @@ def test_interrupted_within_a_large_folder_nothing_of_it_is_taken_for_unchanged(
         if len(batches) == 3:
             raise Terminated
 
-    monkeypatch.setattr("haas_media.scan.run.write_batch", _after(stop))
+    monkeypatch.setattr("haas_media.scan.identify.write_batch", _after(stop))
     with pytest.raises(Terminated):
         house.scan()
     monkeypatch.undo()

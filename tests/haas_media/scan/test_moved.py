@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from haas_media.catalog.models import MediaFile, Movie
+from haas_media.settings import Library
 from tests.databases import on_both_databases
+from tests.haas_media.scan.scanning import connected
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from haas_media.scan import ScanReport
+    from tests.fake_tmdb import FakeTmdb
     from tests.haas_media.scan.shelf import House
 
 HEAT = "Heat (1995)/Heat (1995).mkv"
@@ -99,13 +105,7 @@ def test_another_film_in_the_place_of_one_that_is_gone_is_new(house: House) -> N
 
 
 def test_a_file_that_moved_to_another_library_of_its_kind_keeps_its_record(house: House) -> None:
-    from haas_media.settings import Library
-
-    other = house.films.root.with_name("more")
-    other.mkdir()
-    house.with_settings(
-        libraries=(*house.settings.libraries, Library(title="More", kind="movies", path=other))
-    )
+    other = with_more_films(house)
     house.films.put(HEAT, "Ran (1985).mkv")
     house.scan()
     before = house.files()[HEAT]["id"]
@@ -138,3 +138,106 @@ def test_names_that_are_swapped_or_handed_on(house: House, swap: bool) -> None:
     files = house.files()
     assert files["Heat (1995).mkv"]["probe_error"]
     assert files["Ran (1985).mkv" if swap else "Alien (1979).mkv"]["streams"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "title"),
+    [
+        ("Heat (1995).mkv", "Ran.mkv", "Ran"),
+        ("Heat/1.mkv", "Ran/1.mkv", "Ran"),  # the folder has the name
+        ("Heat.mkv", "Heat (1995).mkv", "Heat (1995)"),
+        ("Heat {tmdb-2}.mkv", "Heat.mkv", "Heat"),
+        ("Heat (1995) {tmdb-2}.mkv", "Heat (1995) {tmdb-949}.mkv", "Heat (1995)"),
+        ("x/y.mkv", "Heat.mkv", "Heat"),  # was known from an NFO file that was left behind
+    ],
+)
+def test_a_wrong_match_is_undone_by_renaming(
+    house: House, tmdb: FakeTmdb, old: str, new: str, title: str
+) -> None:
+    tmdb.catalogue.add_movie(2, "Ariel", "1988-10-21")
+    tmdb.catalogue.add_movie(949, "Heat", "1995-12-15")
+    tmdb.catalogue.add_movie(11645, "Ran", "1985-06-01")
+    house.films.put(old)
+    if old == "x/y.mkv":
+        house.films.put("x/y.nfo", text="<movie><title>Ariel</title></movie>")
+    with connected(tmdb.url) as client:
+        house.scan(provider=client)
+        before = house.files()[old]
+        house.films.move(old, new)
+        assert house.scan(provider=client).counts()["moved"] == 1
+        after = house.files()[new]
+    assert after["id"] == before["id"]
+    assert after["state"] == "matched"
+    assert after["is"].startswith(title)
+    assert after["tmdb_id"] == (11645 if title == "Ran" else 949)
+
+
+def test_a_wrong_match_of_an_earlier_scan_is_undone_by_a_refresh(
+    house: House, tmdb: FakeTmdb
+) -> None:
+    tmdb.catalogue.add_movie(949, "Heat", "1995-12-15")
+    tmdb.catalogue.add_movie(11645, "Ran", "1985-06-01")
+    house.films.put("Ran (1985).mkv", "Heat (1995).mkv")
+    with connected(tmdb.url) as client:
+        house.scan(provider=client)
+        with house.catalog.session() as session:
+            for file in session.query(MediaFile):  # as a rename left them once
+                file.identity = {"title": "Heat", "year": 1995, "source": "name"}
+                file.movie_id = session.query(Movie.id).filter_by(tmdb_id=949).scalar()
+        assert house.scan(provider=client).counts()["parsed"] == 0
+        house.scan(provider=client, refresh_existing=True)
+    assert house.titles() == {"Heat (1995).mkv": "Heat (1995)", "Ran (1985).mkv": "Ran (1985)"}
+
+
+def test_a_file_that_moves_between_libraries_that_are_scanned_one_by_one_is_there_once(
+    house: House,
+) -> None:
+    other = with_more_films(house)
+    house.films.put(HEAT, "Ran (1985).mkv")
+    house.scan()
+    before = house.files()[HEAT]["id"]
+    (house.films.root / HEAT).rename(other / "Heat (1995).mkv")
+    assert moved(house.scan(library="More")) == (1, 0, 0, 0)
+    assert moved(house.scan(library="Films")) == (0, 0, 0, 0)
+    assert house.files()["Heat (1995).mkv"]["id"] == before
+    assert len(house.files()) == 2
+
+
+def test_a_library_that_is_offline_lends_nothing_to_one_that_is_scanned_alone(
+    house: House,
+) -> None:
+    other = with_more_films(house)
+    house.films.put(HEAT)
+    house.scan()
+    away = house.films.root.with_name("away")
+    house.films.root.rename(away)
+    (away / HEAT).rename(other / "Heat (1995).mkv")
+    assert moved(house.scan(library="More")) == (0, 1, 0, 1)
+    assert len(house.files()) == 2
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_files_of_a_library_that_left_the_settings_are_there_once(
+    house: House, inner: bool
+) -> None:
+    """It was within another one that has them now, or both its title and its path have changed."""
+    films, shows = house.settings.libraries
+    house.films.put("kids/Up (2009).mkv")
+    kids = Library(title="Kids", kind="movies", path=films.path / "kids")
+    house.with_settings(libraries=(films, shows, kids) if inner else (shows, kids))
+    house.scan()
+    before = {file["id"] for file in house.files().values()}
+    if not inner:
+        kids.path.rename(films.path / "children")
+    house.with_settings(libraries=(films, shows))
+    assert moved(house.scan()) == (1, 0, 0, 0)
+    assert {file["id"] for file in house.files().values()} == before
+
+
+def with_more_films(house: House) -> Path:
+    """Make a second library of films; return its root."""
+    other = house.films.root.with_name("more")
+    other.mkdir()
+    more = Library(title="More", kind="movies", path=other)
+    house.with_settings(libraries=(*house.settings.libraries, more))
+    return other

@@ -6,20 +6,24 @@ Peers have lost whole libraries this way (jellyfin #1714, #4123, #7973).
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from contextlib import contextmanager
 from dataclasses import astuple
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from haas_media.catalog.models import Library
+from haas_media.library.prune import prune
+from haas_media.mounts import is_mounted
+from haas_media.scan import offline
 from haas_media.scan import walk as walking
 from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from haas_media.scan import LibraryReport, ScanReport
     from tests.haas_media.scan.shelf import House
@@ -167,8 +171,8 @@ def test_offline_disk_below_the_root_keeps_its_records(filled: House) -> None:
     report = filled.scan()
     assert filled.files() == before
     assert films(report).removed == 0
-    (problem,) = films(report).problems
-    assert problem.reason == "the disk that Disk 2 is on is offline"
+    reason = f"the disk that was mounted on {disk} is not there; 1 record kept"
+    assert [astuple(problem) for problem in films(report).problems] == [("Disk 2", reason)]
 
 
 def test_offline_disk_behind_a_link_keeps_its_records(filled: House) -> None:
@@ -204,9 +208,10 @@ def test_offline_disk_behind_a_link_from_another_disk_keeps_its_records(house: H
         subprocess.run(["umount", str(disk)], check=True)
         report = films(house.scan())
         assert (report.removed, house.files()) == (0, before)
-        assert [problem.path for problem in report.problems] == ["More/Ran (1985)"]
+        assert [problem.path for problem in report.problems] == ["More"]
         house.films.put("More/Jaws (1975).mkv")  # somebody makes use of the folder as it is
-        assert films(house.scan()).removed == 1
+        assert films(house.scan()).removed == 0
+        assert before.items() <= house.files().items()
 
 
 def test_a_disk_behind_a_link_that_is_there_and_emptied_loses_its_records(house: House) -> None:
@@ -219,23 +224,183 @@ def test_a_disk_behind_a_link_that_is_there_and_emptied_loses_its_records(house:
         assert films(house.scan()).removed == 1
 
 
+def test_offline_disk_of_the_root_itself_is_not_a_deletion_when_a_stray_file_lies_there(
+    house: House,
+) -> None:
+    """A downloader has written into the folder that the disk is mounted on."""
+    with mounted(house.films.root) as disk:
+        house.films.put(*(f"Film {number} (1999).mkv" for number in range(20)))
+        house.scan()
+        before = house.files()
+        subprocess.run(["umount", str(disk)], check=True)
+        house.films.put("Stray (2001).mkv")
+        for _ in range(2):
+            report = films(house.scan())
+            assert report.offline_reason == f"the disk that was mounted on {disk} is not there"
+            assert (report.removed, report.new, house.files()) == (0, 0, before)
+
+
+@pytest.mark.parametrize("place", [".", "Disk 2", "link"])
+def test_a_folder_that_was_mounted_from_the_same_disk_is_an_offline_disk(
+    house: House, tmp_path: Path, place: str
+) -> None:
+    """By ``mount --bind``, as volumes of containers are: only the list of mounts tells it."""
+    source = tmp_path / "source"
+    source.mkdir()
+    root = house.films.root
+    place_of_mount = tmp_path / "elsewhere" if place == "link" else root / place
+    if place != ".":
+        house.films.put("Heat (1995).mkv")
+    if place == "link":
+        (root / "link").symlink_to(place_of_mount)
+    with mounted(place_of_mount, source) as disk:
+        house.films.put(f"{place}/Ran (1985).mkv", f"{place}/a/Alien (1979).mkv")
+        house.scan()
+        assert films(house.scan()).unchanged == len(house.files())
+        before = house.files()
+        assert prune(house.catalog, house.settings.libraries).out_of_reach == {}
+        subprocess.run(["umount", str(disk)], check=True)
+        house.films.put(f"{place}/Stray (2001).mkv")
+        for _ in range(2):
+            report = films(house.scan())
+            assert report.removed == 0
+            assert before.items() <= house.files().items()
+        said = report.offline_reason or report.problems[0].reason
+        assert f"the disk that was mounted on {disk.resolve()} is not there" in said
+
+
+def test_a_library_that_was_copied_off_its_disk_is_online_and_loses_what_is_deleted(
+    house: House,
+) -> None:
+    films_kept = house.films.root.with_name("copy")
+    with mounted(house.films.root) as disk:
+        house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
+        house.scan()
+        before = house.titles()
+        shutil.copytree(disk, films_kept)
+        subprocess.run(["umount", str(disk)], check=True)
+        shutil.copytree(films_kept, disk, dirs_exist_ok=True)
+        assert films(house.scan()).online
+        assert house.titles() == before
+        house.films.remove("Ran (1985).mkv")
+        assert films(house.scan()).removed == 1
+
+
+def test_a_root_on_another_disk_than_before_is_not_taken_for_offline(house: House) -> None:
+    with mounted(house.films.root):
+        house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
+        house.scan()
+    with mounted(house.films.root):
+        house.films.put("Heat (1995).mkv")
+        assert films(house.scan()).removed == 1
+
+
+@on_both_databases
+def test_a_large_part_that_is_gone_is_removed_by_the_second_scan_that_says_so(
+    house: House,
+) -> None:
+    """A union mount that has lost a branch looks as a deletion does."""
+    house.films.put(*(f"Film {number} (1999)/a.mkv" for number in range(12)), "Heat (1995).mkv")
+    house.scan()
+    before = house.files()
+    branch = house.films.root.with_name("branch")
+    branch.mkdir()
+    for number in range(12):
+        (house.films.root / f"Film {number} (1999)").rename(branch / f"Film {number} (1999)")
+    report = films(house.scan())
+    assert (report.removed, house.files()) == (0, before)
+    assert [problem.path for problem in report.problems] == ["."]
+    assert "12 of 13 files on record are not there" in report.problems[0].reason
+    for path in branch.iterdir():
+        path.rename(house.films.root / path.name)
+    report = films(house.scan())
+    assert (report.unchanged, report.parsed, report.problems) == (13, 0, ())
+    assert house.files() == before
+    for number in range(12):
+        house.films.remove(f"Film {number} (1999)")
+    assert films(house.scan()).removed == 0, "it has been whole since"
+    assert films(house.scan()).removed == 12
+    assert list(house.files()) == ["Heat (1995).mkv"]
+
+
+def test_a_stray_file_in_the_place_of_a_disk_below_the_root_keeps_its_records(
+    house: House,
+) -> None:
+    house.films.put("Heat (1995).mkv")
+    with mounted(house.films.root / "Disk 2") as disk:
+        house.films.put("Disk 2/Ran (1985).mkv", "Disk 2/Alien (1979)/Alien (1979).mkv")
+        house.scan()
+        before = house.files()
+        subprocess.run(["umount", str(disk)], check=True)
+        house.films.put("Disk 2/Stray (2001).mkv")
+        for _ in range(2):
+            house.films.put("Disk 2/Stray (2001).en.srt", text=str(_))
+            assert films(house.scan()).removed == 0
+            assert before.items() <= house.files().items()
+
+
+def test_an_offline_disk_is_one_problem_however_many_folders_it_has(house: House) -> None:
+    house.films.put("Heat (1995).mkv")
+    with mounted(house.films.root / "Disk 2") as disk:
+        house.films.put(*(f"Disk 2/Film {number} (1999)/a.mkv" for number in range(30)))
+        house.scan()
+        before = house.files()
+        subprocess.run(["umount", str(disk)], check=True)
+        report = films(house.scan())
+    reason = f"the disk that was mounted on {disk} is not there; 30 records kept"
+    assert [astuple(problem) for problem in report.problems] == [("Disk 2", reason)]
+    assert house.files() == before
+
+
+def test_what_an_offline_disk_costs_grows_as_its_folders_do() -> None:
+    """Counted, not timed: how often a path is looked at for each file that is not there."""
+    reach = offline.Reach("/films")
+    away = reach._away = Counting()
+    for number in range(2000):
+        away[f"disk/{number}"] = None
+    for number in range(2000):
+        assert reach.keeps(f"disk/{number}/a.mkv")
+    assert away.asked <= 3 * 2000
+
+
+class Counting(dict[str, None]):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def __contains__(self, key: object) -> bool:
+        self.asked += 1
+        return super().__contains__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        for key in super().__iter__():
+            self.asked += 1
+            yield key
+
+
 @contextmanager
-def mounted(folder: Path) -> Iterator[Path]:
-    """Mount a disk of its own on a folder."""
+def mounted(folder: Path, source: Path | None = None) -> Iterator[Path]:
+    """Mount a disk of its own on a folder, or another folder of the same disk."""
     folder.mkdir(exist_ok=True)
-    mount = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], capture_output=True)
+    what = ["-t", "tmpfs", "tmpfs"] if source is None else ["--bind", str(source)]
+    mount = subprocess.run(["mount", *what, str(folder)], capture_output=True)
     if mount.returncode:
         pytest.skip(f"no disk can be mounted here: {mount.stderr.decode().strip()}")
     try:
         yield folder
     finally:
-        if folder.is_mount():
+        if is_mounted(str(folder)):
             subprocess.run(["umount", str(folder)], check=True)
 
 
 @contextmanager
-def as_nobody(base: Path) -> Iterator[None]:
-    """Become somebody who owns this folder and may read little else."""
+def as_nobody(house: House) -> Iterator[None]:
+    """Become somebody who owns the libraries and the catalog, and may read little else."""
+    base = house.films.root.parent
+    if catalog := house.catalog.sqlite_file:
+        Path(catalog).parent.chmod(0o777)
+        for lock in Path(catalog).parent.glob("*.lock"):
+            lock.unlink()
     for path in [base, *base.rglob("*")]:
         os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
     for parent in base.parents:  # pytest's folders, and those of its workers, are root's alone
@@ -252,7 +417,7 @@ def as_nobody(base: Path) -> Iterator[None]:
 def test_offline_disk_or_folder_that_may_not_be_read_keeps_its_records(filled: House) -> None:
     before = filled.files()
     secret = filled.films.root / "Heat (1995)"
-    with as_nobody(filled.films.root.parent):
+    with as_nobody(filled):
         secret.chmod(0)
         filled.shows.root.chmod(0)
         report = filled.scan()
@@ -273,7 +438,7 @@ def test_offline_disk_whose_root_cannot_even_be_looked_at_keeps_its_records(fill
     filled.films.root.rename(mount / "films")
     filled.films.root.symlink_to(mount / "films")
     filled.shows.put("Dark/Season 1/Dark S01E03.mkv")
-    with as_nobody(filled.films.root.parent):
+    with as_nobody(filled):
         mount.chmod(0)
         report = filled.scan()
         mount.chmod(0o700)
@@ -285,7 +450,7 @@ def test_offline_disk_whose_root_cannot_even_be_looked_at_keeps_its_records(fill
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
 def test_a_file_that_may_not_be_read_is_probed_once_it_may(house: House) -> None:
     house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
-    with as_nobody(house.films.root.parent):
+    with as_nobody(house):
         (house.films.root / "Heat (1995).mkv").chmod(0)
         house.scan()
         assert films(house.scan()).probed == 1
@@ -303,7 +468,7 @@ def test_an_nfo_file_that_may_not_be_read_is_read_once_it_may(house: House) -> N
         house.scan()
         house.films.put(path)
         house.films.put(f"{path[0]}/movie.nfo", text="<movie><title>Heat</title></movie>")
-    with as_nobody(house.films.root.parent):
+    with as_nobody(house):
         (house.films.root / "a/movie.nfo").chmod(0)
         assert [file.path for file in films(house.scan()).unmatched_files] == ["a/x.mkv"]
         (house.films.root / "b/movie.nfo").write_text("<movie><title>Ran</title></movie>")
@@ -322,7 +487,7 @@ def test_an_nfo_file_that_may_not_be_read_is_read_once_it_may(house: House) -> N
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
 def test_a_file_that_may_not_be_read_is_identified_and_reported(house: House) -> None:
     house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
-    with as_nobody(house.films.root.parent):
+    with as_nobody(house):
         (house.films.root / "Heat (1995).mkv").chmod(0)
         report = house.scan()
     assert report.counts()["matched"] == 2

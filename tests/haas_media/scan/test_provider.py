@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from haas_media.catalog.models import Credit, Episode, Movie, Person, Season, Show
 from haas_media.library.remove import remove_from_library
 from haas_media.providers.records import ProviderRefused
-from haas_media.tmdb import Outage, RetryPolicy, TmdbClient
+from haas_media.providers.tmdb import Outage, RetryPolicy, TmdbClient
 from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault
 from tests.haas_media.scan.shelf import House
@@ -199,6 +199,116 @@ def test_an_absolute_number_is_counted_through_the_seasons(online: Online) -> No
     ]
     with online.catalog.reading() as session:
         assert session.query(Episode).filter(Episode.title.is_(None)).count() == 0
+
+
+@on_both_databases
+def test_a_number_of_which_no_reading_exists_is_unmatched_with_both(online: Online) -> None:
+    online.shows.put("Dark/Season 2/Dark - 65.mkv", "[Group] Dark - 525 [1080p].mkv")
+    online.shows.put("Dark/Season 2/Dark - S02E64.mkv", "Dark/Dark S01E01.mkv")
+    report = online.scan()
+    told = {file.path: file.reason for each in report.libraries for file in each.unmatched_files}
+    assert "S02E65 or as episode 65 from" in told.pop("Dark/Season 2/Dark - 65.mkv")
+    assert "S05E25 or as episode 525 from" in told.pop("[Group] Dark - 525 [1080p].mkv")
+    assert told == {}
+    assert online.titles()["Dark/Season 2/Dark - S02E64.mkv"] == "Dark (2017) S02E64"
+    assert online.scan().counts()["unmatched"] == 2
+    online.tmdb.catalogue.add_show(70523, "Dark", "2017-12-01", seasons={1: ["a"], 2: ["b"] * 65})
+    online.scan(refresh_existing=True)
+    assert online.titles()["Dark/Season 2/Dark - 65.mkv"] == "Dark (2017) S02E65"
+
+
+def test_the_provider_decides_which_reading_of_a_number_exists(online: Online) -> None:
+    online.tmdb.catalogue.add_show(
+        90, "Bureau", "2001-01-01", seasons={1: ["a"] * 3, 2: ["b"] * 9, 5: ["c"] * 25}
+    )
+    online.shows.put("Bureau/Bureau.525.mkv", "Bureau/Season 2/Bureau - 12.mkv")
+    online.shows.put("Bureau/Season 2/Bureau - 05.mkv")
+    online.scan()
+    assert sorted(online.titles().values()) == [
+        "Bureau (2001) S02E05",
+        "Bureau (2001) S02E09",
+        "Bureau (2001) S05E25",
+    ]
+
+
+@on_both_databases
+@pytest.mark.parametrize("known", [False, True])
+def test_a_tmdb_id_that_is_gone_gives_way_to_the_imdb_id_beside_it(
+    online: Online, known: bool
+) -> None:
+    ids = (
+        '<title>X</title><uniqueid type="tmdb">987654</uniqueid><uniqueid type="imdb">{}</uniqueid>'
+    )
+    if known:
+        online.films.put("Heat (1995).mkv")
+        online.shows.put("Dark/Dark S01E02.mkv")
+        online.scan()
+    online.films.put("x/x.mkv")
+    online.films.put("x/movie.nfo", text=f"<movie>{ids.format('tt0113277')}</movie>")
+    online.shows.put("X/S01E01.mkv")
+    online.shows.put("X/tvshow.nfo", text=f"<tvshow>{ids.format('tt5753856')}</tvshow>")
+    online.scan()
+    files = online.files()
+    assert (files["x/x.mkv"]["is"], files["x/x.mkv"]["state"]) == ("Heat (1995)", "matched")
+    assert files["X/S01E01.mkv"]["is"] == "Dark (2017) S01E01"
+    assert online.known() == ["Dark (2017)", "Heat (1995)"]
+    assert online.scan().counts()["pending"] == 0
+
+
+def test_numbers_without_a_season_are_of_the_only_one(online: Online) -> None:
+    online.tmdb.catalogue.add_show(96, "Reef", "2012-01-01", seasons={0: ["s"], 1: ["a"] * 9})
+    online.shows.put("Reef/Reef E07-E08.mkv", "Reef/Reef Part 2 of 4.mkv", "Reef/Reef 5of9.mkv")
+    online.shows.put("Reef/Reef - 10.mkv")
+    online.scan()
+    assert sorted(online.titles().values()) == [
+        "Reef (2012) S01E02",
+        "Reef (2012) S01E05",
+        "Reef (2012) S01E07 S01E08",
+        "Reef (2012) S01E10",
+    ]
+
+
+@on_both_databases
+def test_both_titles_of_a_name_are_asked_for(online: Online) -> None:
+    add = online.tmdb.catalogue
+    add.add_movie(94, "The Lost Lighthouse", "1987-01-01")
+    add.add_show(95, "The Boat", "2011-01-01", seasons={1: ["a"]})
+    online.films.put("El.Faro.Perdido.AKA.The.Lost.Lighthouse.1987.720p.BluRay.x264-KINO.mkv")
+    online.films.put("Nada (2001) aka Nothing.mkv")
+    online.shows.put("El Barco AKA The Boat/Season 1/S01E01.mkv")
+    report = online.scan()
+    assert sorted(online.titles().values()) == [
+        "The Boat (2011) S01E01",
+        "The Lost Lighthouse (1987)",
+        "unmatched",
+    ]
+    [reason] = [file.reason for each in report.libraries for file in each.unmatched_files]
+    assert "“Nada” (2001)" in reason
+    online.asked()
+    online.shows.put("El Barco AKA The Boat/Season 1/S01E02.mkv")
+    online.scan()
+    assert "/search/tv" not in online.asked()
+
+
+def test_the_parts_of_one_day_are_its_episodes_in_order(online: Online) -> None:
+    online.tmdb.catalogue.add_show(91, "Talk", "2016-01-01", seasons={1: ["a", "b"]})
+    for episode in online.tmdb.catalogue.seasons[91, 1]["episodes"]:
+        episode["air_date"] = "2016-03-21"
+    online.shows.put("Talk 2016.03.21.Part.2.mkv", "Talk 2016.03.21.Part.1.mkv")
+    online.scan()
+    assert dict(online.titles()) == {
+        "Talk 2016.03.21.Part.1.mkv": "Talk (2016) S01E01",
+        "Talk 2016.03.21.Part.2.mkv": "Talk (2016) S01E02",
+    }
+
+
+def test_the_country_of_a_show_decides_among_those_of_its_name(online: Online) -> None:
+    add = online.tmdb.catalogue.add_show
+    add(92, "Ghosts", "2021-01-01", seasons={1: ["a"]}, origin_country=["US"])
+    add(93, "Ghosts", "2019-01-01", seasons={1: ["a"]}, origin_country=["GB"])
+    online.shows.put("Ghosts (US)/Season 1/S01E01.mkv", "Ghosts (UK)/Season 1/S01E01.mkv")
+    online.scan()
+    assert sorted(online.titles().values()) == ["Ghosts (2019) S01E01", "Ghosts (2021) S01E01"]
 
 
 def test_a_daily_episode_is_found_by_its_date(online: Online) -> None:

@@ -148,11 +148,14 @@ def test_every_key_has_a_variable_that_wins_over_the_file(
         "HAAS_FFMPEG": "~/bin/ffmpeg",
         "HAAS_TRACE_URL": "https://grafana/{trace_id}",
         "HAAS_ENCODING_ROOTS": '["/out"]',
+        "HAAS_WATCH_LISTEN": "127.0.0.1:8770",
+        "HAAS_WATCH_PASSWORD": "only for webhooks",
+        "HAAS_WATCH_PATH_MAPPINGS": '{"/media": "/srv/media"}',
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     settings = load_settings(write(EXAMPLE))
-    assert settings.model_dump(exclude={"tmdb": {"token"}}) == {
+    assert settings.model_dump(exclude={"tmdb": {"token"}, "watch": {"password"}}) == {
         "libraries": ({"title": "Other", "kind": "tv", "path": Path.cwd() / "relative"},),
         "data_dir": Path("/var/haas"),
         "database_url": "postgresql://haas@db/haas",
@@ -167,7 +170,9 @@ def test_every_key_has_a_variable_that_wins_over_the_file(
         "ffmpeg": str(Path.home() / "bin/ffmpeg"),
         "trace_url": "https://grafana/{trace_id}",
         "encoding": {"roots": (Path("/out"),)},
+        "watch": {"listen": "127.0.0.1:8770", "path_mappings": {"/media": Path("/srv/media")}},
     }
+    assert settings.watch.password is not None
     assert settings.tmdb.token is not None
     assert settings.tmdb.token.get_secret_value() == "from the environment"
 
@@ -266,6 +271,12 @@ def test_libraries_in_the_environment_are_a_json_list(monkeypatch: pytest.Monkey
     }.items():
         monkeypatch.setenv("HAAS_LIBRARIES", value)
         assert says in error()
+
+
+def test_a_list_that_is_nested_too_deeply_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAAS_LIBRARIES", "[" * 100_000 + "]" * 100_000)
+    with pytest.raises(SettingsError, match="HAAS_LIBRARIES is nested too deeply"):
+        load_settings()
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from haas_otel.delivery.codec import SpanEncoder
+from haas_otel.delivery.codec import encode
 from tests.haas_otel.programs import Programs
 from tests.parts import require
 from tests.receiver import Receiver
@@ -94,10 +94,9 @@ def make_span() -> Callable[..., ReadableSpan]:
 @pytest.fixture
 def make_line(make_span: Callable[..., ReadableSpan]) -> Callable[..., str]:
     """Make a journal's line for a new span."""
-    encoder = SpanEncoder()
 
     def make(*targets: str, **attributes: object) -> str:
-        return f"{','.join(targets)}\t{encoder.encode(make_span(**attributes)).decode()}"
+        return f"{','.join(targets)}\t{encode(make_span(**attributes)).decode()}"
 
     return make
 

@@ -41,17 +41,17 @@ def main() -> None:
     signal.signal(signal.SIGALRM, interrupt)
     returned, interrupted = [], 0
     for number in range(1, SPANS + 1):
-        name = f"span {number}"
-        context = SpanContext(1, number, False, TraceFlags(1))
-        span = ReadableSpan(
-            name,
-            context,
-            start_time=1,
-            end_time=2,
-            instrumentation_scope=scope,
-            attributes={"task.id": name},
-        )
         try:
+            name = f"span {number}"
+            context = SpanContext(1, number, False, TraceFlags(1))
+            span = ReadableSpan(
+                name,
+                context,
+                start_time=1,
+                end_time=2,
+                instrumentation_scope=scope,
+                attributes={"task.id": name},
+            )
             signal.setitimer(signal.ITIMER_REAL, 10 ** seeded.uniform(-6, -2))
             processor.on_end(span)
             returned.append(name)

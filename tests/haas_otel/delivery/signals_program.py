@@ -16,9 +16,9 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from datetime import timedelta
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from prefect import get_run_logger
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -92,7 +92,9 @@ def main() -> None:
             with suppress(LookupError):
                 globals()[command]()
     if "HOLD" in os.environ:
-        delivery.flush(timedelta(seconds=60))
+        provider = trace.get_tracer_provider()
+        if isinstance(provider, TracerProvider):  # else all is off
+            provider.force_flush(60_000)
         print("held", flush=True)
         sys.stdin.readline()
 

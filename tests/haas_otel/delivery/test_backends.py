@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_what_a_backend_that_is_down_misses_comes_later_and_once(
             for metric in each["metrics"]
             if metric["name"] == "background_task.duration"
         ]
-        assert counted == [3]
+        assert sum(counted) == 3
     else:
         told = [span["id"] for span in server.items]
     assert len(stored) == 3
@@ -137,18 +138,15 @@ def test_what_a_backend_that_is_down_misses_comes_later_and_once(
     assert list(tmp_path.glob("Microsoft*")) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "extra"),
-    [("azure_monitor_opentelemetry_exporter", "azure"), ("zipkin_json", "zipkin")],
-)
-def test_an_exporter_that_is_not_installed_is_told_with_its_extra(
-    name: str, extra: str, monkeypatch: MonkeyPatch
+@pytest.mark.parametrize("name", ["azure_monitor_opentelemetry_exporter", "zipkin_json"])
+def test_an_exporter_that_is_not_installed_is_told_with_what_brings_it(
+    name: str, monkeypatch: MonkeyPatch
 ) -> None:
     from opentelemetry.sdk import _configuration
 
+    (found,) = entry_points(group="opentelemetry_traces_exporter", name=name)
     monkeypatch.setattr(_configuration, "entry_points", lambda **_: [])
-
-    with pytest.raises(RuntimeError, match=rf"pip install 'haas-otel\[{extra}\]'"):
+    with pytest.raises(RuntimeError, match=f"pip install {found.dist.name}$"):
         make_exporter(name, "TRACES")
     with pytest.raises(RuntimeError) as other:
         make_exporter("unheard_of", "TRACES")

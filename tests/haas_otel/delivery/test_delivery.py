@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from haas_otel.delivery.exporters import SpanExporting, Target, chosen_targets, spans_to
+from haas_otel.delivery import open_disk
+from haas_otel.delivery.disk import SharedDisk
+from haas_otel.delivery.exporters import Target, chosen_targets, spans_to
 from haas_otel.delivery.limits import Limits
+from haas_otel.delivery.otlp import Exporter
 from haas_otel.delivery.processor import DurableSpanProcessor
+from haas_otel.delivery.store import TraceStore
 from tests.haas_otel.waits import waiting
+from tests.http_server import HttpServer, Reply
 from tests.receiver import Receiver
 from tests.waits import wait_until
 
@@ -108,7 +117,15 @@ class Memory(SpanExporter):
 
 def to(exporter: SpanExporter, key: str = "memory") -> Target:
     """Return a target whose exporter is at hand."""
-    return Target(key, lambda: SpanExporting(exporter))
+    return Target(key, lambda: Exporter(exporter, "TRACES"))
+
+
+def left_by_the_dead(directory: Path, lines: str) -> Path:
+    """Write the segment of a process that has died."""
+    segment = directory / "journal" / "1-dead-1.jsonl"
+    segment.parent.mkdir(parents=True)
+    segment.write_text(lines)
+    return segment
 
 
 def test_a_span_arrives_as_it_ended(to_receiver: Receiver, deliver: Deliver) -> None:
@@ -292,9 +309,9 @@ def test_no_request_is_begun_when_the_time_for_ending_is_almost_up(
 ) -> None:
     memory = Memory()
 
-    def slowly() -> SpanExporting:
+    def slowly() -> Exporter:
         time.sleep(1)
-        return SpanExporting(memory)
+        return Exporter(memory, "TRACES")
 
     delivery = deliver(Target("memory", slowly), limits=replace(QUICK, delay=timedelta(seconds=30)))
     delivery.span("a")
@@ -446,12 +463,49 @@ def test_what_is_dropped_is_counted_in_one_warning(
         assert connection.execute("SELECT count(*) FROM spans").fetchone() == (25,)  # to be read
 
 
+def test_what_waits_for_an_exporter_that_nobody_asks_for_is_given_up_after_a_day(
+    deliver: Deliver, directory: Path, warnings: Warnings
+) -> None:
+    memory = Memory()
+    memory.mood = lambda _: SpanExportResult.FAILURE
+    before = deliver(to(memory, "old"))
+    before.span("a", **{"task.id": "1"})
+    before.processor.shutdown(timedelta(seconds=5))
+    (segment,) = (directory / "journal").glob("*.jsonl")
+    given_up = "old is asked for no more: what waited for it is given up"
+
+    now = deliver()
+    assert now.flush()
+    assert segment.exists()
+    assert given_up not in warnings()
+
+    yesterday = time.time() - timedelta(days=1, minutes=1).total_seconds()
+    os.utime(segment, (yesterday, yesterday))
+    assert now.flush()
+    assert not segment.exists()
+    assert warnings().count(given_up) == 1
+    assert [span.name for span in TraceStore(directory).tasks()] == ["a"]  # to be read
+
+
+def test_a_line_of_a_time_that_no_store_holds_holds_nothing_up(
+    directory: Path, deliver: Deliver, make_line: MakeLine
+) -> None:
+    """As a version before has written it."""
+    ids, _, rest = make_line("memory").partition('"start":')
+    line = f'{ids}"start":"{2**70}",{rest.partition(",")[2]}'
+    orphan = left_by_the_dead(directory, f"{line}\n{make_line('memory')}\n")
+    memory = Memory()
+    delivery = deliver(to(memory))
+    delivery.flush()
+
+    assert len(memory.names) == 2
+    assert not orphan.exists()
+
+
 def test_rubbish_in_a_segment_of_a_dead_process_is_left_out(
     directory: Path, deliver: Deliver, make_line: MakeLine, warnings: Warnings
 ) -> None:
-    (directory / "journal").mkdir(parents=True)
-    orphan = directory / "journal" / "1-dead-1.jsonl"
-    orphan.write_text(f"{make_line('memory')}\n\0\0\0\0\n{make_line('memory')}\n")
+    left_by_the_dead(directory, f"{make_line('memory')}\n\0\0\0\0\n{make_line('memory')}\n")
     memory = Memory()
     delivery = deliver(to(memory))
 
@@ -460,6 +514,184 @@ def test_rubbish_in_a_segment_of_a_dead_process_is_left_out(
     assert len(memory.names) == 2
     assert "1 lines are no spans" in warnings()[0]
     assert list((directory / "journal").glob("1-dead*")) == []
+
+
+def test_a_segment_of_the_version_before_goes_on_where_it_was_left(
+    directory: Path, deliver: Deliver, make_line: MakeLine
+) -> None:
+    """Its start records name the exporters, and it was refused the first of three spans."""
+    run = uuid4()
+    record = json.dumps(
+        {"flow_run_id": f"{run}", "root_id": f"{run}", "start": 1, "exporters": ["memory"]}
+    )
+    lines = [f">flow\t{record}\n", *(f"{make_line('memory')}\n" for _ in "abc")]
+    taken = sum(map(len, lines[:3]))
+    noted = f"=memory\t[{taken},[[{len(lines[0])},2,1]]]\n"
+    segment = left_by_the_dead(directory, "".join(lines) + noted)
+    (process,) = open_disk(directory).dead()
+    memory = Memory()
+
+    deliver(to(memory)).flush()
+
+    ids = [json.loads(line.partition("\t")[2])["context"][1] for line in lines[1:]]
+    sent = [f"{span.context.span_id:016x}" for span in memory.spans if span.context]
+    assert sorted(sent) == sorted([ids[0], ids[2]])
+    assert process.records[0].flow_run_id == run
+    assert segment.exists()  # a run in it is not settled yet
+
+
+def test_what_one_process_settles_is_lost_for_all_the_others_to_see(directory: Path) -> None:
+    left = left_by_the_dead(directory, '>0000000000000007\t{"start": 1}\n')
+    for _ in open_disk(directory).dead():
+        other = open_disk(directory)
+        assert not list(other.dead())
+        assert [process.id for process in other.lost()] == [left.stem]
+
+
+def test_a_span_that_is_ended_for_a_dead_process_goes_where_that_would_have_sent_it(
+    directory: Path, deliver: Deliver
+) -> None:
+    left = left_by_the_dead(directory, '!theirs\n>0000000000000007\t{"start": 1}\n')
+    ours, theirs = Memory(), Memory()
+    delivery = deliver(to(ours, "ours"), to(theirs, "theirs"))
+    context = SpanContext(1, 7, False, TraceFlags(1))
+    for process in SharedDisk(directory, delivery.processor._journal).dead():
+        delivery.processor.on_end(ReadableSpan("a", context, start_time=1, end_time=2))
+        process.close(process.records[0])
+    delivery.span("b")
+    delivery.flush()
+
+    assert ours.names == ["b"]
+    assert theirs.names == ["a", "b"]
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '["x", null, 1]', "[NaN, 1, Infinity]", None])
+def test_what_is_known_of_an_exporter_and_cannot_be_read_holds_nothing_up(
+    text: str | None, directory: Path, deliver: Deliver
+) -> None:
+    state = directory / "exporter-memory.json"
+    directory.mkdir()
+    state.mkdir() if text is None else state.write_text(text)
+    memory = Memory()
+    delivery = deliver(to(memory))
+    delivery.span("a")
+    delivery.flush()
+
+    assert memory.names == ["a"]
+
+
+def test_an_id_of_a_folder_that_a_power_cut_has_emptied_is_made_anew(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "machine-id").write_text("\n")
+
+    machine = open_disk(directory).machine
+
+    assert len(machine) == 32
+    assert open_disk(directory).machine == machine
+
+
+def test_a_note_that_cannot_be_read_of_what_was_sent_holds_nothing_up(
+    directory: Path, deliver: Deliver, make_line: MakeLine
+) -> None:
+    notes = ["[1]", "{}", "[9,[7]]", "[9,[[7]]]", '["x",[]]']
+    noted = "".join(f"=memory\t{n}\n" for n in notes)
+    orphan = left_by_the_dead(directory, f"{make_line('memory')}\n{noted}")
+    memory = Memory()
+    delivery = deliver(to(memory))
+    delivery.span("a")
+    delivery.flush()
+
+    assert len(memory.names) == 2
+    assert not orphan.exists()
+
+
+def test_a_folder_that_somebody_removes_loses_nothing_of_a_process_that_lives(
+    directory: Path, deliver: Deliver
+) -> None:
+    memory = Memory()
+    memory.mood = lambda _: SpanExportResult.FAILURE
+    delivery = deliver(to(memory))
+    journal = delivery.processor._journal
+    journal.start("flow 1", b'{"start": 1}')
+    delivery.span("a")
+    delivery.flush()
+    shutil.rmtree(directory)
+    delivery.span("b")
+    memory.mood = lambda _: SpanExportResult.SUCCESS
+    delivery.flush()
+
+    assert sorted(memory.names) == ["a", "b"]
+    (process,) = open_disk(directory).living()
+    assert [record.key for record in process.records] == ["flow 1"]
+    journal.end("flow 1")
+    delivery.span("c")
+    delivery.flush()
+    assert sorted(memory.names) == ["a", "b", "c"]
+
+
+@pytest.fixture
+def answer(monkeypatch: MonkeyPatch) -> Iterator[Callable[[Reply], None]]:
+    """Have all requests over HTTP be answered so from now on."""
+    replies = [Reply(200)]
+    server = HttpServer(lambda *_: replies[-1])
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.port}")
+    yield replies.append
+    server.stop()
+
+
+def test_a_web_page_is_no_collector(
+    answer: Callable[[Reply], None], deliver: Deliver, directory: Path, warnings: Warnings
+) -> None:
+    answer(Reply(200, b"<!doctype html><title>UI</title>", "text/html"))
+    delivery = deliver()
+    delivery.span("a")
+    delivery.flush()
+
+    assert waiting(directory) == 1
+    assert any("a web page is there, and no collector" in line for line in warnings())
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"ok", b"\xff\xff"])
+def test_who_answers_200_has_taken_what_was_sent_whatever_else_is_said(
+    body: bytes, answer: Callable[[Reply], None], deliver: Deliver, directory: Path
+) -> None:
+    answer(Reply(200, body))
+    delivery = deliver()
+    delivery.span("a")
+    delivery.flush()
+
+    assert waiting(directory) == 0
+
+
+@pytest.mark.parametrize(
+    ("after", "named"),
+    [
+        ("1800", True),
+        ("9" * 400, True),
+        ("{:%a, %d %b %Y %H:%M:%S} GMT", True),  # in half an hour
+        ("Fri, 31 Dec 9999 23:59:59 GMT", True),
+        ("Mon, 01 Jan 2024 00:00:00 GMT", False),
+        ("-5", False),
+        ("soon", False),
+        ("\u00b2", False),
+    ],
+)
+def test_a_time_to_try_again_is_read_in_both_its_forms(
+    after: str, named: bool, answer: Callable[[Reply], None], deliver: Deliver, directory: Path
+) -> None:
+    after = after.format(datetime.now(UTC) + timedelta(minutes=30))
+    answer(Reply(503, headers=(("Retry-After", after),)))
+    delivery = deliver()
+    delivery.span("a")
+    delivery.flush()
+    until, *_ = json.loads((directory / "exporter-otlp.json").read_text())
+    assert (time.time() + 600 < until <= time.time() + 3600) == named
+
+    answer(Reply(200))
+    delivery.flush()
+    assert waiting(directory) == named
 
 
 def test_an_orphan_that_cannot_be_read_holds_nothing_up(
@@ -482,8 +714,8 @@ def test_whatever_goes_wrong_in_a_round_the_next_one_goes_on(
     delivery = deliver(to(memory))
     with monkeypatch.context() as patch:
         patch.setattr(
-            delivery.processor._senders[0]._segments,
-            "to_send",
+            delivery.processor._senders[0]._queue._segments,
+            "there",
             lambda *_, **__: (_ for _ in ()).throw(OSError("torn")),
         )
         delivery.span("a")
@@ -521,7 +753,7 @@ def test_a_stored_line_that_became_unreadable_is_left_out(
 ) -> None:
     memory = Memory()
     delivery = deliver(to(memory))
-    delivery.processor._journal.append(b'memory\t{"dropped": 1}')
+    delivery.processor._journal.append(b'{"dropped": 1}')
     delivery.span("b")
     delivery.flush()
 
@@ -533,9 +765,7 @@ def test_a_stored_line_that_became_unreadable_is_left_out(
 def test_a_segment_that_is_sent_by_somebody_else_is_left_alone(
     directory: Path, deliver: Deliver, make_line: MakeLine
 ) -> None:
-    segment = directory / "journal" / "1-dead-1.jsonl"
-    segment.parent.mkdir(parents=True)
-    segment.write_text(f"{make_line('memory')}\n")
+    left_by_the_dead(directory, f"{make_line('memory')}\n")
     memory = Memory()
     with (directory / "exporter-memory.json").open("w") as state:
         fcntl.flock(state, fcntl.LOCK_EX)

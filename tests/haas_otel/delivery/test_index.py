@@ -8,13 +8,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_otel.delivery.codec import SpanDecoder
+from haas_otel.delivery.codec import decode
 from haas_otel.delivery.index import Index, IndexUnusable
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.segments import Item
@@ -28,12 +27,10 @@ if TYPE_CHECKING:
 
     Add = Callable[..., None]
 
-LIMITS = Limits()
-
 
 @pytest.fixture
 def index(directory: Path) -> Iterator[Index]:
-    opened = Index(directory, LIMITS)
+    opened = Index(directory)
     yield opened
     opened.close()
 
@@ -57,13 +54,12 @@ def stored(directory: Path) -> int:
         return connection.execute("SELECT count(*) FROM spans").fetchone()[0]
 
 
-def ids(line: str) -> list[str]:
-    return json.loads(line.partition("\t")[2])["context"][:2]
+def ids(line: str) -> list[int]:
+    return [int(each, 16) for each in json.loads(line.partition("\t")[2])["context"][:2]]
 
 
 def copies(index: Index, path: Path, *spans: tuple[int, str]) -> set[int]:
     """Return which of the spans at these offsets, of these lines, are copies."""
-    decode = SpanDecoder().decode
     found = [(Item(offset, len(line)), decode(line.partition("\t")[2])) for offset, line in spans]
     return index.copies(path, found)
 
@@ -129,27 +125,27 @@ def test_the_file_of_a_version_before_is_put_aside(
 
 
 def test_the_latest_spans_are_kept_up_to_a_number(
-    directory: Path, make_line: MakeLine, add: Add, monkeypatch: MonkeyPatch
+    directory: Path, make_line: MakeLine, add: Add
 ) -> None:
-    monkeypatch.setattr("haas_otel.delivery.index._AT_ONCE", 2)  # more than one transaction
-    index = Index(directory, replace(LIMITS, kept_spans=3))
+    index = Index(directory)
     add(index, *(make_line() for _ in range(10)))
 
-    index.prune()
+    index.prune(Limits(kept_spans=3))
 
     assert stored(directory) == 3
 
 
 def test_what_is_too_old_is_not_kept(directory: Path, make_line: MakeLine, add: Add) -> None:
-    index = Index(directory, replace(LIMITS, kept_for=timedelta(days=1)))
+    limits = Limits(kept_for=timedelta(days=1))
+    index = Index(directory)
     add(index, *(make_line() for _ in range(3)))
     index._transact(lambda c: c.execute("UPDATE spans SET stored_at = 0 WHERE id < 3"))
 
-    index.prune()
+    index.prune(limits)
     assert stored(directory) == 1
 
     index._transact(lambda c: c.execute("UPDATE spans SET stored_at = 0"))
-    index.prune()
+    index.prune(limits)
     assert stored(directory) == 0
 
 
@@ -174,7 +170,7 @@ def test_two_who_find_it_damaged_put_it_aside_once(
     directory.mkdir()
     (directory / "traces.db").write_bytes(b"rubbish " * 1000)
     line = make_line("otlp")
-    indexes = [Index(directory, LIMITS) for _ in range(8)]
+    indexes = [Index(directory) for _ in range(8)]
     barrier = threading.Barrier(len(indexes))
 
     def work(each: Index) -> None:
@@ -200,7 +196,7 @@ def test_one_who_has_it_open_moves_to_the_new_file(
     add(index, make_line("otlp"))
     for path in directory.glob("traces.db*"):
         path.rename(f"{path}.old")
-    other = Index(directory, LIMITS)
+    other = Index(directory)
     add(other, make_line("otlp"))
 
     add(index, make_line("otlp"))
@@ -238,7 +234,7 @@ def test_a_folder_that_cannot_be_made_is_said(
     directory.write_text("a file")
 
     with pytest.raises(IndexUnusable, match="otel"):
-        Index(directory, LIMITS).read_all()
+        Index(directory).read_all()
 
 
 def test_a_damaged_file_that_cannot_be_renamed_is_said(
@@ -249,7 +245,7 @@ def test_a_damaged_file_that_cannot_be_renamed_is_said(
     (directory / "repair.lock").mkdir()
 
     with pytest.raises(IndexUnusable, match="repair"):
-        add(Index(directory, LIMITS), make_line())
+        add(Index(directory), make_line())
 
 
 def test_a_locked_file_is_not_taken_for_a_damaged_one(
@@ -278,8 +274,8 @@ def test_many_processes_begin_the_file_together(
     segment.write_text("".join(f"{make_line('otlp')}\n" for _ in range(50)))
     program = (
         "import sys; from pathlib import Path; from haas_otel.delivery.index import Index;"
-        "from haas_otel.delivery.limits import Limits; sys.stdin.readline();"
-        "Index(Path(sys.argv[1]), Limits()).read_all()"
+        "sys.stdin.readline();"
+        "Index(Path(sys.argv[1])).read_all()"
     )
     started = [processes.start(program, str(directory), program="-c") for _ in range(4)]
     for process in started:
@@ -293,9 +289,9 @@ def test_many_processes_begin_the_file_together(
 
 def test_another_thread_that_opens_it_leaves_the_locks_of_the_first(directory: Path) -> None:
     """Else the next process to close it takes away the WAL that this one reads."""
-    first, second = (Index(directory, LIMITS) for _ in range(2))
+    first, second = (Index(directory) for _ in range(2))
     for index in (first, second):
-        index.has("0" * 32, "0" * 16)
+        index.has(0, 0)
     wal = directory / "traces.db-wal"
     assert wal.exists()
     script = (
@@ -304,6 +300,6 @@ def test_another_thread_that_opens_it_leaves_the_locks_of_the_first(directory: P
     )
     subprocess.run([sys.executable, "-c", script, str(directory / "traces.db")], check=True)
     assert wal.exists()
-    assert not first.has("0" * 32, "0" * 16)
+    assert not first.has(0, 0)
     first.close()
     second.close()

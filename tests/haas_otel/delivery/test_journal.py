@@ -6,55 +6,61 @@ import json
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_otel.delivery import journal as journal_module
-from haas_otel.delivery.journal import Journal, is_alive
-from haas_otel.delivery.segments import Segments, is_span, open_records, read_lines
+from haas_otel.delivery import segments
+from haas_otel.delivery.segments import Journal, Segment, is_alive, is_span, read_lines
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.haas_otel.given import MonkeyPatch, Warnings
     from tests.haas_otel.programs import Programs
+
+
+def of_spans(directory: Path) -> Journal:
+    journal = Journal(directory)
+    journal.send_to(["otlp"])
+    return journal
 
 
 def files(directory: Path) -> list[Path]:
     return sorted((directory / "journal").glob("*.jsonl"))
 
 
-def segments(directory: Path) -> dict[str, list[Path]]:
-    """The segments of each process."""
-    found = Segments(directory, Journal(directory)).by_owner()
-    return {owner_id: [each.path for each in of_owner] for owner_id, of_owner in found.items()}
+def going_on(directory: Path) -> dict[str, bytes]:
+    """The start records that are open, by key."""
+    found: dict[str, bytes] = {}
+    for path in files(directory):
+        starts = Segment(path).read().starts
+        assert not found.keys() & starts.keys()
+        found |= starts
+    return found
 
 
-def going_on(directory: Path, owner_id: str) -> dict[str, str]:
-    """The start records of a process that are open, by key."""
-    return open_records(Segments(directory, Journal(directory)).by_owner()[owner_id])
+def text_of(line: bytes) -> str:
+    return line.decode().rstrip("\n").removeprefix("otlp\t")
 
 
 def kept(journal: Journal) -> list[str]:
-    paths = segments(journal._directory).get(journal.begun or "", [])
-    paths += [journal.memory] if journal.memory else []
+    paths = [*journal.paths, *([journal.memory] if journal.memory else [])]
     lines = [line for path in paths for _, line in read_lines(path, 0) if is_span(line)]
-    return [line.decode().rstrip("\n") for line in lines]
+    return [text_of(line) for line in lines]
 
 
 def left_by_the_dead(directory: Path) -> list[str]:
     return [
-        line.decode().rstrip("\n")
-        for owner_id, paths in segments(directory).items()
-        if not is_alive(directory, owner_id)
-        for path in paths
+        text_of(line)
+        for path in files(directory)
+        if not is_alive(path)
         for _, line in read_lines(path, 0)
+        if is_span(line)
     ]
 
 
 def test_nobody_else_may_read_what_spans_tell(directory: Path) -> None:
-    journal = Journal(directory)
+    journal = of_spans(directory)
     journal.append(b"secret")
 
     (path,) = files(directory)
@@ -63,7 +69,7 @@ def test_nobody_else_may_read_what_spans_tell(directory: Path) -> None:
 
 
 def test_a_closed_journal_leaves_its_lines_to_others(directory: Path) -> None:
-    journal = Journal(directory)
+    journal = of_spans(directory)
     journal.append(b"one")
     assert left_by_the_dead(directory) == []
 
@@ -75,8 +81,9 @@ def test_a_closed_journal_leaves_its_lines_to_others(directory: Path) -> None:
 def test_the_file_of_a_killed_process_is_an_orphan(directory: Path, processes: Programs) -> None:
     program = (
         "import sys, os, signal; from pathlib import Path;"
-        "from haas_otel.delivery.journal import Journal;"
-        "Journal(Path(sys.argv[1])).append(b'told'); os.kill(os.getpid(), signal.SIGKILL)"
+        "from haas_otel.delivery.segments import Journal;"
+        "journal = Journal(Path(sys.argv[1])); journal.send_to(['otlp']); journal.append(b'told');"
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
     processes.run(program, str(directory), program="-c", code=-signal.SIGKILL)
 
@@ -84,50 +91,49 @@ def test_the_file_of_a_killed_process_is_an_orphan(directory: Path, processes: P
 
 
 def test_a_process_is_alive_until_it_lets_go(directory: Path) -> None:
-    journal = Journal(directory)
+    journal = of_spans(directory)
     journal.append(b"one")
-    own = journal.begun
-    assert own is not None
-    assert is_alive(directory, own)
+    (own,) = journal.paths
+    assert is_alive(own)
 
     journal.close()
 
-    assert not is_alive(directory, own)
+    assert not is_alive(own)
 
 
 def test_runs_that_go_on_are_known_until_they_end(
     directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    journal = Journal(directory)
+    journal = of_spans(directory)
     for key in ("a", "b", "c"):
         journal.start(key, b'{"number": 1}')
     journal.start("b", b'{"number": 2}')
     journal.append(b"a span", "a")
     journal.end("c")
     journal.end("c")
-    owner_id = journal.begun
-    assert owner_id is not None
-    assert going_on(directory, owner_id) == {"b": '{"number": 2}'}
+    assert going_on(directory) == {"b": b'{"number": 2}'}
 
     # A new segment begins with what goes on: the ones before may be removed.
-    monkeypatch.setattr(journal_module, "_SEGMENT_BYTES", 10)
+    monkeypatch.setattr(segments, "_SEGMENT_BYTES", 10)
     journal.append(b"another span")
-    first, _ = segments(directory)[owner_id]
-    assert "b" in going_on(directory, owner_id)
+    first, second = files(directory)
+    assert json.loads(going_on(directory)["b"]) == {"number": 2}
+    assert all(map(is_alive, (first, second)))
     first.unlink()
-    assert json.loads(going_on(directory, owner_id)["b"]) == {"number": 2}
+    journal.release(first)
+    assert json.loads(going_on(directory)["b"]) == {"number": 2}
     assert kept(journal) == ["another span"]
 
     journal.close()
-    assert "b" in going_on(directory, owner_id)
-    assert not is_alive(directory, owner_id)
+    assert "b" in going_on(directory)
+    assert not is_alive(second)
 
 
 def test_a_journal_of_start_records_alone_leaves_nothing_when_all_has_ended(
     directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "_SEGMENT_BYTES", 10)
-    journal = Journal(directory, spans=False)
+    monkeypatch.setattr(segments, "_SEGMENT_BYTES", 10)
+    journal = Journal(directory)
     for number in range(5):
         journal.start(f"{number}", b"{}")
         journal.end(f"{number}")
@@ -140,7 +146,7 @@ def test_a_journal_of_start_records_alone_leaves_nothing_when_all_has_ended(
 def test_a_full_disk_loses_no_line(small_disk: None, directory: Path, warnings: Warnings) -> None:
     ballast = directory / "ballast"
     ballast.write_bytes(b"x" * 32 * 1024)
-    journal = Journal(directory)
+    journal = of_spans(directory)
     lines = [f"{number:03}{'x' * 997}" for number in range(100)]
     for line in lines:
         journal.append(line.encode())
@@ -161,11 +167,11 @@ def test_a_full_disk_loses_no_line(small_disk: None, directory: Path, warnings: 
 def test_a_line_that_was_torn_is_closed_before_the_next(
     directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    journal = Journal(directory)
+    journal = of_spans(directory)
     journal.append(b"whole")
     write = os.write
     with monkeypatch.context() as patch:
-        some = iter((3, 100))  # of the line on the disk, and all of it in memory
+        some = iter((8, 100))  # of the line on the disk, and all of it in memory
         patch.setattr(os, "write", lambda to, data: write(to, data[: next(some)]))
         journal.append(b"torn")
     journal.append(b"next")
@@ -174,12 +180,34 @@ def test_a_line_that_was_torn_is_closed_before_the_next(
     assert journal.memory is not None
 
 
+@pytest.mark.parametrize(("module", "name"), [(os, "open"), (Path, "rename")])
+def test_a_file_whose_begin_was_interrupted_does_not_stay(
+    directory: Path, monkeypatch: MonkeyPatch, module: object, name: str
+) -> None:
+    """A signal handler raises when the call has succeeded, and before that is noted."""
+    journal, real = of_spans(directory), getattr(module, name)
+
+    def interrupted(*arguments: object) -> None:
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            journal.append(b"lost")
+    assert list((directory / "journal").iterdir()) == []
+
+    journal.append(b"kept")
+    assert kept(journal) == ["kept"]
+    assert [*journal.paths] == list((directory / "journal").iterdir())
+
+
 def test_memory_is_bounded_and_what_is_dropped_is_counted(
     directory: Path, warnings: Warnings, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "_MOST_IN_MEMORY", 3)
+    monkeypatch.setattr(segments, "_MOST_IN_MEMORY", 3)
     directory.write_text("a file where the folder should be")
-    journal = Journal(directory)
+    journal = of_spans(directory)
 
     for number in range(7):
         journal.append(f"{number}".encode())
@@ -195,7 +223,7 @@ def test_memory_is_bounded_and_what_is_dropped_is_counted(
 
 
 def test_threads_do_not_mix_their_lines(directory: Path) -> None:
-    journal = Journal(directory)
+    journal = of_spans(directory)
 
     def write(name: str) -> None:
         for number in range(200):
@@ -212,7 +240,7 @@ def test_threads_do_not_mix_their_lines(directory: Path) -> None:
 
 
 def test_a_forked_child_writes_a_file_of_its_own(directory: Path) -> None:
-    journal = Journal(directory)
+    journal = of_spans(directory)
     journal.append(b"parent")
 
     child = os.fork()
@@ -232,7 +260,7 @@ def test_a_child_that_lives_on_does_not_keep_its_dead_parents_lock(directory: Pa
 
     parent = os.fork()
     if parent == 0:
-        journal = Journal(directory)
+        journal = of_spans(directory)
         journal.append(b"parent")
         child = os.fork()
         if child == 0:
@@ -252,7 +280,7 @@ def test_a_child_that_lives_on_does_not_keep_its_dead_parents_lock(directory: Pa
 
 
 def test_a_journal_without_a_file_forks(directory: Path) -> None:
-    journal = Journal(directory)
+    journal = of_spans(directory)
     journal.forget_after_fork()
     journal.append(b"one")
     assert kept(journal) == ["one"]

@@ -228,16 +228,19 @@ def test_on_a_full_disk_without_a_collector_the_task_goes_on(
     assert "kept in /" not in ended.stderr
 
 
-def test_a_flow_run_that_is_terminated_ends_the_span_of_its_task(
-    runs: Programs, directory: Path
+@pytest.mark.parametrize("what", ["wait", "person_cleanup"])
+def test_a_run_that_is_terminated_ends_the_span_of_its_task(
+    runs: Programs, directory: Path, what: str
 ) -> None:
-    process = runs.start("wait")
+    """In a flow, and without one."""
+    process = runs.start(what)
     assert process.stdout.readline() == "running\n"
     process.send_signal(signal.SIGTERM)
     assert process.wait() == -signal.SIGTERM
 
     (span,) = TraceStore(directory).tasks()
     assert span.task_status == "Cancelled"
+    assert span.attributes["prefect.ended_by"] == "system"
 
 
 def test_the_embedded_store_shows_what_a_killed_process_had_ended(

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
 from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
-from haas_otel.delivery.exporters import SpanExporting, Target, chosen_targets, spans_to
+from haas_otel.delivery.exporters import Target, chosen_targets, spans_to
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.logs import LogExporting, SpanLogHandler
+from haas_otel.delivery.metrics import chosen_metrics
+from haas_otel.delivery.otlp import Exporter
 from haas_otel.delivery.processor import DurableSpanProcessor
+from haas_otel.delivery.store import TraceStore
 from tests.haas_otel.waits import waiting
 from tests.receiver import Partial, Receiver, Refusal
 
@@ -40,16 +47,21 @@ def _to_receiver(receiver: Receiver, monkeypatch: MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(directory: Path) -> Run:
-    """A short run: spans of these names and sizes, then the end that every process has."""
+    """A short run: spans of these names and sizes, then the end that every process has.
 
-    def run(*spans: tuple[str, int], targets: Any = None) -> None:
+    Those whose names begin so are of tasks.
+    """
+
+    def run(*spans: tuple[str, int], targets: Any = None, limits: Limits = QUICK) -> None:
         chosen = chosen_targets() if targets is None else targets
-        processor = DurableSpanProcessor(directory, chosen, QUICK)
+        processor = DurableSpanProcessor(directory, chosen, limits)
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(processor)
         tracer = provider.get_tracer("Haas.Media.BackgroundTasks", "0.1.0")
         for name, size in spans:
             attributes = {"task.id": name, "exception.stacktrace": "x" * size}
+            if name.startswith("task"):
+                attributes |= {"task.type": "MetadataScanTask", "task.status": "Completed"}
             tracer.start_span(name, attributes=attributes).end()
         processor.force_flush(60_000)
         processor.shutdown()
@@ -105,7 +117,7 @@ def test_large_spans_go_out_in_requests_of_a_bounded_size(
     monkeypatch: MonkeyPatch,
 ) -> None:
     # As a version before has left it: all in one file.
-    monkeypatch.setattr("haas_otel.delivery.journal._SEGMENT_BYTES", 100 * MIB)
+    monkeypatch.setattr("haas_otel.delivery.segments._SEGMENT_BYTES", 100 * MIB)
     too_large = []
 
     def rule(signal: str, message: Any) -> Refusal | None:
@@ -143,7 +155,7 @@ def test_what_is_too_large_though_it_is_cut_is_given_up_in_one_line(
     assert line.startswith("otlp does not take 1 spans, given up: large ")
 
 
-@pytest.mark.parametrize("status", ["400", "413", "503"])
+@pytest.mark.parametrize("status", ["400", "403", "413", "503"])
 def test_a_span_that_is_refused_holds_no_other_up(
     status: Any, receiver: Receiver, run: Run, directory: Path, warnings: Warnings
 ) -> None:
@@ -206,6 +218,148 @@ def test_a_span_for_which_the_collector_throttles_lets_others_by(
     assert waiting(directory) == 1
 
 
+def test_a_throttled_span_in_a_segment_lets_those_of_later_segments_by(
+    receiver: Receiver, run: Run, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr("haas_otel.delivery.segments._SEGMENT_BYTES", 1)
+    receiver.rule = named("span 3", refusal=Refusal("429", wait=0))
+
+    run(*some(10))
+
+    assert arrived(receiver) == {name for name, _ in some(10) if name != "span 3"}
+
+
+@pytest.mark.parametrize("status", ["429", "503"])
+def test_a_collector_that_takes_nothing_for_long_without_a_hint_loses_nothing(
+    status: Any, receiver: Receiver, run: Run, directory: Path, warnings: Warnings
+) -> None:
+    """As one whose queue is full does: what is empty it takes."""
+    receiver.rule = lambda _, message: Refusal(status) if message.resource_spans else None
+    impatient = replace(QUICK, most_tries=2)
+    for number in range(4):
+        run(*some(3, name=f"run {number}"), limits=impatient)
+    assert waiting(directory) == 12
+    assert not [line for line in warnings() if "given up" in line]
+
+    receiver.rule = lambda *_: None
+    run(limits=impatient)
+
+    assert len(arrived(receiver)) == 12
+    assert waiting(directory) == 0
+
+
+def test_what_is_throttled_for_longer_than_there_is_time_is_not_waited_for(
+    receiver: Receiver, run: Run, directory: Path, monkeypatch: MonkeyPatch
+) -> None:
+    receiver.rule = lambda *_: Refusal("429", wait=600)
+    run(*some(3))
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+
+    processor = DurableSpanProcessor(directory, chosen_targets(), QUICK)
+    processor.deliver(timedelta(seconds=20))
+    processor.shutdown()
+
+    assert waits == []
+    assert waiting(directory) == 3
+
+
+def test_a_moment_to_try_again_that_is_far_away_is_not_waited_for(
+    receiver: Receiver, run: Run, directory: Path
+) -> None:
+    """A collector may say seconds and mean milliseconds, and the clock may be set back."""
+    receiver.rule = lambda *_: Refusal("429", wait=10**9)
+    run(*some(3))
+    state = directory / "exporter-otlp.json"
+    until, *rest = json.loads(state.read_text())
+    assert until <= time.time() + 3600
+
+    receiver.rule = lambda *_: None
+    state.write_text(json.dumps([time.time() + 4000, *rest]))
+    run()
+
+    assert arrived(receiver) == {name for name, _ in some(3)}
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_span_whose_requests_are_not_answered_holds_no_other_up(
+    late: bool, receiver: Receiver, run: Run, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    refuse = named("span 2", refusal=Refusal("cut"))
+
+    def rule(signal: str, message: Any) -> Refusal | None:
+        refusal = refuse(signal, message)
+        if refusal and late:
+            time.sleep(1.5)
+        return refusal
+
+    receiver.rule = rule
+    run(*some(4))
+    for number in range(2):
+        run((f"later {number}", 10))
+
+    assert arrived(receiver) == {"span 0", "span 1", "span 3", "later 0", "later 1"}
+
+
+@pytest.mark.parametrize("start", [2**63, 2**70, 10**400, -1, 1.5, float("nan"), float("inf")])
+def test_a_span_from_no_time_goes_out_and_can_be_read(
+    start: Any, receiver: Receiver, directory: Path
+) -> None:
+    processor = DurableSpanProcessor(directory, chosen_targets(), QUICK)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("Haas.Media.BackgroundTasks", "0.1.0")
+    with tracer.start_as_current_span("well"):
+        tracer.start_span("from no time", start_time=start, attributes={"task.id": "1"}).end(start)
+    processor.force_flush(60_000)
+    processor.shutdown()
+
+    assert arrived(receiver) == {"well", "from no time"}
+    assert list((directory / "journal").iterdir()) == []
+    (stored,) = TraceStore(directory).tasks()
+    assert stored.started_at >= datetime.fromtimestamp(0, UTC)
+
+
+def test_an_attribute_that_is_nested_without_end_loses_no_span(
+    receiver: Receiver, directory: Path
+) -> None:
+    processor = DurableSpanProcessor(directory, chosen_targets(), QUICK)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    lists: Any = "x"
+    mappings: Any = "x"
+    for _ in range(300):
+        lists, mappings = [lists], {"k": mappings}
+    tracer = provider.get_tracer("Haas.Media.BackgroundTasks", "0.1.0")
+    attributes = {"task.id": "1", "lists": lists, "mappings": mappings}
+    tracer.start_span("deep", attributes=attributes).end()
+    processor.force_flush(60_000)
+    processor.shutdown()
+
+    assert arrived(receiver) == {"deep"}
+    assert [span.name for span in TraceStore(directory).tasks()] == ["deep"]
+
+
+def test_counts_that_are_refused_are_kept_though_spans_without_any_pass(
+    receiver: Receiver, run: Run, directory: Path
+) -> None:
+    receiver.rule = lambda signal, message: (
+        Refusal("503") if signal == "metrics" and message.resource_metrics else None
+    )
+    targets = chosen_metrics(Resource({}), Counter)
+    impatient = replace(QUICK, batch=1, most_tries=1)
+    for number in range(3):
+        run((f"task {number}", 10), ("child", 10), targets=targets, limits=impatient)
+    assert receiver.metrics == []
+    assert waiting(directory) == 3
+
+    receiver.rule = lambda *_: None
+    run(targets=targets)
+
+    assert waiting(directory) == 0
+
+
 def test_what_is_taken_in_part_is_a_warning_that_counts(
     receiver: Receiver, run: Run, directory: Path, warnings: Warnings
 ) -> None:
@@ -224,7 +378,7 @@ def test_one_exporter_is_not_touched_by_what_befalls_another(receiver: Receiver,
         throttled.rule = lambda *_: Refusal("429", wait=60)
 
         targets = [
-            Target(each.endpoint, partial(lambda to: SpanExporting(exporter(to)), each))
+            Target(each.endpoint, partial(lambda to: Exporter(exporter(to), "TRACES"), each))
             for each in (receiver, throttled, healthy)
         ]
         run(*spans, targets=targets)
@@ -283,8 +437,6 @@ def test_spans_for_an_exporter_that_is_asked_for_no_more_go_to_others(
 def test_log_lines_are_sent_whatever_their_size_and_their_bytes(
     receiver: Receiver, monkeypatch: MonkeyPatch
 ) -> None:
-    from opentelemetry.sdk.resources import Resource
-
     receiver.rule = no_more_than(4 * MIB)
     handler = SpanLogHandler(LogExporting(["otlp"]), Resource({}))
     logger = logging.getLogger("haas_media.of_a_test")

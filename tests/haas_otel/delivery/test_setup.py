@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.util._once import Once
 from prefect._internal.uuid7 import uuid7
 
-from haas_otel import delivery, ids
+from haas_otel import _sdk, delivery, ids, settings
 from haas_otel.delivery import setup
 from haas_otel.delivery.exporters import chosen_targets, make_exporter
 from haas_otel.delivery.limits import telemetry_directory
@@ -37,7 +37,7 @@ from haas_otel.ids import TaskRunIdGenerator
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.haas_otel.given import LogCapture, MonkeyPatch
@@ -80,6 +80,10 @@ def provider() -> TracerProvider:
     found = trace.get_tracer_provider()
     assert isinstance(found, TracerProvider)
     return found
+
+
+def flush(timeout: timedelta) -> bool:
+    return provider().force_flush(int(timeout.total_seconds() * 1000))
 
 
 def end_a_span(name: str = "told") -> None:
@@ -129,9 +133,7 @@ def test_switched_off_it_does_nothing(
     delivery.configure()
     end_a_span()
 
-    assert delivery.flush(SECOND)
     assert delivery.deliver_pending(SECOND) == 0
-    delivery.shutdown(SECOND)
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
     assert not directory.exists()
 
@@ -173,13 +175,12 @@ def test_the_provider_of_the_application_gets_our_ids_and_nothing_else(directory
     assert trace.get_tracer_provider() is own
     assert isinstance(own.id_generator, TaskRunIdGenerator)
     assert isinstance(own.id_generator._fallback, RandomIdGenerator)
-    with ids.chosen(trace_id=5, span_id=7):
-        context = trace.get_tracer("x").start_span("y").get_span_context()
+    token = ids.chosen.set((5, 7))
+    context = trace.get_tracer("x").start_span("y").get_span_context()
+    ids.chosen.reset(token)
     assert (context.trace_id, context.span_id) == (5, 7)
     assert own._active_span_processor._span_processors == ()
-    assert delivery.flush(SECOND)
     assert delivery.deliver_pending(SECOND) == 0
-    delivery.shutdown(SECOND)
     assert not directory.exists()
 
 
@@ -203,25 +204,12 @@ def test_a_provider_that_is_no_sdk_s_is_left_alone() -> None:
     delivery.configure()
 
     assert trace.get_tracer_provider() is foreign
-    assert delivery.flush(SECOND)
-
-
-def test_flush_tells_what_the_application_s_provider_tells() -> None:
-    class Slow(TracerProvider):
-        def force_flush(self, timeout_millis: int = 30_000) -> bool:
-            return timeout_millis > 500
-
-    trace.set_tracer_provider(Slow())
-    delivery.configure()
-
-    assert delivery.flush(SECOND)
-    assert not delivery.flush(timedelta(milliseconds=100))
 
 
 @pytest.mark.parametrize(
     ("variables", "name"),
     [
-        ({}, "haas-media"),
+        ({}, ""),
         ({"OTEL_SERVICE_NAME": "mine"}, "mine"),
         ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=theirs,a=b"}, "theirs"),
     ],
@@ -229,6 +217,7 @@ def test_flush_tells_what_the_application_s_provider_tells() -> None:
 def test_the_service_has_a_name(
     variables: dict[str, str], name: str, monkeypatch: MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(settings, "service_name", "haas-media")
     for key, value in variables.items():
         monkeypatch.setenv(key, value)
 
@@ -236,7 +225,7 @@ def test_the_service_has_a_name(
 
     attributes = provider().resource.attributes
     assert attributes is not None
-    assert attributes["service.name"] == name
+    assert attributes["service.name"] == (name or settings.service_name)
     assert attributes.get("a") == ("b" if "a=b" in str(variables) else None)
 
 
@@ -267,8 +256,9 @@ def test_a_ratio_samples_that_part_of_the_runs(
     tracer = trace.get_tracer("Haas.Media.BackgroundTasks")
 
     def sampled(flow_run_id: UUID) -> bool:
-        with ids.chosen(ids.trace_id_of(uuid4(), flow_run_id), 1):
-            task = tracer.start_span("task")
+        token = ids.chosen.set((ids.trace_id_of(uuid4(), flow_run_id), 1))
+        task = tracer.start_span("task")
+        ids.chosen.reset(token)
         child = tracer.start_span("child", trace.set_span_in_context(task))
         decisions = [s.get_span_context().trace_flags.sampled for s in (task, child)]
         assert decisions[0] == decisions[1], "a trace is sampled as a whole"
@@ -312,8 +302,7 @@ class Counting(IdGenerator):
 def test_the_id_generator_that_is_asked_for_makes_all_other_ids(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_PYTHON_ID_GENERATOR", "counting")
     monkeypatch.setattr(
-        setup.sdk_configuration,
-        "entry_points",
+        "opentelemetry.sdk._configuration.entry_points",
         lambda group, name: [SimpleNamespace(load=lambda: Counting)] if name == "counting" else [],
     )
 
@@ -335,20 +324,12 @@ def test_what_cannot_be_set_up_is_logged_and_harms_nothing(
     end_a_span()
 
 
-def test_a_configuration_file_is_the_ecosystem_s_own_matter(
-    monkeypatch: MonkeyPatch, caplog: LogCapture
+def test_a_configuration_file_is_the_ecosystem_s_own_matter_but_for_our_ids(
+    monkeypatch: MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
-
-    delivery.configure()
-
-    assert "opentelemetry-configuration is not installed" in caplog.text
-
-
-def test_a_configuration_file_s_provider_gets_our_ids(monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
     monkeypatch.setattr(
-        setup.sdk_configuration._OTelSDKConfigurator,
+        _sdk._OTelSDKConfigurator,
         "_configure",
         lambda self, **_: trace.set_tracer_provider(TracerProvider()),
     )
@@ -368,7 +349,7 @@ def test_auto_instrumentation_sets_up_the_same(directory: Path) -> None:
     attributes = provider().resource.attributes
     assert attributes is not None
     assert attributes["telemetry.auto.version"] == "1.2"
-    assert delivery.flush(SOON)
+    assert flush(SOON)
     assert (directory / "traces.db").exists()
 
 
@@ -404,7 +385,7 @@ def test_the_console_is_an_exporter_like_any_other(
     delivery.configure()
     end_a_span("on the console")
 
-    assert delivery.flush(SOON)
+    assert flush(SOON)
     assert delivery.deliver_pending(SOON) == 0
 
 
@@ -422,7 +403,7 @@ def test_tls_and_headers_come_from_the_standard_variables(
             monkeypatch.setenv(name, value)
         delivery.configure()
         end_a_span()
-        delivery.shutdown(SOON)
+        assert flush(SOON)
 
         assert [span.name for span in receiver.spans] == ["told"]
         assert receiver.requests[0].headers["authorization"] == "Bearer x"
@@ -459,11 +440,6 @@ def test_the_public_face_is_small_and_complete() -> None:
         _ = delivery.nosuchthing
 
 
-def test_shutdown_before_anything_is_set_up_is_no_error(make_span: Callable[..., Any]) -> None:
-    delivery.shutdown(SECOND)
-    assert delivery.flush(SECOND)
-
-
 @pytest.mark.parametrize(
     ("variables", "times"),
     [
@@ -478,7 +454,7 @@ def test_the_process_of_a_flow_run_is_set_up_when_the_run_begins(
     from prefect.client.schemas.objects import FlowRun
     from prefect.states import Running
 
-    from haas_otel import flow, flow_hooks, records, span
+    from haas_otel import flow, hooks, records, span
 
     made: list[bool] = []
     monkeypatch.delenv("PREFECT__FLOW_RUN_ID", raising=False)
@@ -486,7 +462,7 @@ def test_the_process_of_a_flow_run_is_set_up_when_the_run_begins(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(span, "tracer", lambda: made.append(True))
-    monkeypatch.setattr(records, "_find", lambda: None)
-    flow_hooks.haas_otel_on_begun(begun, FlowRun(flow_id=uuid4(), run_count=1), Running())
+    monkeypatch.setattr(records, "disk", lambda: None)
+    hooks.haas_otel_on_begun(begun, FlowRun(flow_id=uuid4(), run_count=1), Running())
 
     assert len(made) == times

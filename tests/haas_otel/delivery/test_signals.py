@@ -68,6 +68,23 @@ def lines(receiver: Receiver) -> list[Any]:
         for resource_logs in receiver.logs
         for scope in resource_logs.scope_logs
         for record in scope.log_records
+        if not record.event_name
+    ]
+
+
+def events(receiver: Receiver) -> list[tuple[str, tuple[str, str], dict[str, Any]]]:
+    """The events of task runs: their names, ids, and attributes of the contract."""
+    return [
+        (
+            line.event_name,
+            (line.trace_id.hex(), line.span_id.hex()),
+            {
+                key: value
+                for key, value in _attributes(line.attributes).items()
+                if key.startswith(("task.", "prefect."))
+            },
+        )
+        for line in receiver.events
     ]
 
 
@@ -185,9 +202,20 @@ def test_the_number_of_active_tasks_goes_up_while_one_runs_and_down_after(
     process = runs.start("wait", HOLD="", **http.environment)
     assert process.stdout.readline() == "running\n"
     wait_until(lambda: active(http) == [1])
+    wait_until(lambda: events(http))
+    [(name, ids, told)] = events(http)
+    assert name == "background_task.started"
+    assert "task.status" not in told
     process.stdin.write("go\n")
     let_go(directory, process)
 
+    (span,) = http.spans
+    assert ids == (span.trace_id, span.span_id)
+    of_run = {k: v for k, v in span.attributes.items() if k.startswith(("task.", "prefect."))}
+    [_, (name, ended, at_end)] = events(http)
+    assert (name, ended) == ("background_task.ended", ids)
+    assert at_end == of_run
+    assert told.items() <= of_run.items()
     assert active(http) == [1, 0]
     assert counted(http) == {("PersonCleanupTask", "Completed"): 1}
 

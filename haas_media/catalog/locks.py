@@ -1,0 +1,107 @@
+"""One scan of a library at a time, whatever anybody's record of runs says.
+
+The lock dies with its process: beside SQLite it is the kernel's lock of a file, on PostgreSQL an
+advisory lock of a connection that is kept open for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from sqlalchemy import Connection
+
+    from haas_media.catalog.opening import Catalog
+
+_POLL_SECONDS = 0.5
+# Advisory locks of PostgreSQL have two numbers; with this first one they are of libraries.
+_LIBRARIES = 0x4841_414C
+_LONGEST_NAME = 63  # bytes of an application's name
+_HOLDER = text("""
+    SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = :kind AND l.objid = :id
+        AND a.datname = current_database()""")
+
+
+@contextmanager
+def scanning(
+    catalog: Catalog,
+    libraries: Mapping[int, str],
+    holder: str,
+    on_wait: Callable[[str], None],
+) -> Iterator[None]:
+    """Hold libraries for a scan; wait for whoever scans one of them.
+
+    Args:
+        libraries: their ids, with what they are called.
+        holder: what this scan is called, for those who wait for it.
+        on_wait: called with what is waited for, each time that this is something else.
+    """
+    with ExitStack() as stack:
+        take = _Files(catalog) if catalog.sqlite_file else _Advisory(catalog, stack, holder)
+        for library_id in sorted(libraries):  # the same order for everybody
+            said = ""
+            while not take(library_id, holder, stack):
+                other = take.holder(library_id) or "another scan"
+                if other != said:
+                    on_wait(f"{libraries[library_id]} is in use by {other}")
+                said = other
+                time.sleep(_POLL_SECONDS)
+        yield
+
+
+class _Files:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog.sqlite_file
+
+    def _path(self, library_id: int) -> Path:
+        return Path(f"{self._catalog}.library-{library_id}.lock")
+
+    def __call__(self, library_id: int, holder: str, stack: ExitStack) -> bool:
+        import fcntl
+
+        descriptor = os.open(self._path(library_id), os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        stack.callback(os.close, descriptor)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, holder.encode("utf-8", "replace"))
+        return True
+
+    def holder(self, library_id: int) -> str:
+        return self._path(library_id).read_bytes().decode("utf-8", "replace")
+
+
+class _Advisory:
+    def __init__(self, catalog: Catalog, stack: ExitStack, holder: str) -> None:
+        self._connection = self._connect(catalog, holder)
+        # Closed for good, not given back to the pool: with it go its locks.
+        self._connection.detach()
+        stack.callback(self._connection.close)
+
+    def _connect(self, catalog: Catalog, holder: str) -> Connection:
+        connection = catalog.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        name = holder.encode("ascii", "replace").decode()[:_LONGEST_NAME]
+        connection.execute(
+            text("SELECT set_config('application_name', :name, false)"), {"name": name}
+        )
+        return connection
+
+    def __call__(self, library_id: int, holder: str, stack: ExitStack) -> bool:  # noqa: ARG002
+        lock = text("SELECT pg_try_advisory_lock(:kind, :id)")
+        return bool(self._connection.scalar(lock, {"kind": _LIBRARIES, "id": library_id}))
+
+    def holder(self, library_id: int) -> str:
+        held = self._connection.scalar(_HOLDER, {"kind": _LIBRARIES, "id": library_id})
+        return str(held or "")

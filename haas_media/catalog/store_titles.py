@@ -1,0 +1,338 @@
+"""Storing what a provider tells of a title: the title, its credits and the people's names at once.
+
+Every function works in the caller's transaction, so that a title is never half written, and
+gives the same rows when called again. Two writers at once are safe on PostgreSQL: each takes the
+title's row first, then the people in the order of their ids, so neither waits for the other in a
+circle, and the second finds what the first has committed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, exists, select, update
+
+from haas_media.catalog.dialects import insert, insert_many, table_of, upsert
+from haas_media.catalog.models import (
+    Credit,
+    Episode,
+    MediaFile,
+    Movie,
+    Person,
+    Season,
+    Show,
+    TitleAlias,
+    match_key,
+    media_file_episodes,
+    title_column,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from sqlalchemy.orm import Session
+
+    from haas_media.catalog.models import TitleModel
+    from haas_media.providers.records import (
+        CreditRecord,
+        EpisodeRecord,
+        MovieRecord,
+        SeasonRecord,
+        ShowRecord,
+    )
+
+EpisodeKey = tuple[int, int, int]
+
+
+def store_movie(session: Session, record: MovieRecord, *, replaces: int | None = None) -> Movie:
+    """Store a movie with its credits and people.
+
+    Args:
+        replaces: the id of a movie without ``tmdb_id`` that turned out to be this one; its row
+            becomes this movie's, or its files move to this movie if it is known already.
+    """
+    values = _title_values(record) | {
+        "release_date": record.release_date,
+        "runtime": record.runtime,
+        "year": record.release_date.year if record.release_date else None,
+    }
+    values["match_key"] = match_key(record.title, values["year"])
+    movie_id = _store_title(session, Movie, record.tmdb_id, values, replaces)
+    _store_people(session, record.credits)
+    _renew_credits(session, record, movie_id=movie_id)
+    return session.get_one(Movie, movie_id, populate_existing=True)
+
+
+def store_show(
+    session: Session,
+    record: ShowRecord,
+    seasons: Sequence[SeasonRecord] = (),
+    *,
+    replaces: int | None = None,
+) -> Show:
+    """Store a show with its credits, and those of its seasons that are given, with theirs.
+
+    Seasons that are not given stay as they are. Episodes of a given season that the provider does
+    not know go, unless a file belongs to them.
+
+    Args:
+        seasons: what it tells of the seasons that are wanted.
+        replaces: the id of a show without ``tmdb_id`` that turned out to be this one.
+    """
+    values = _title_values(record) | {
+        "first_air_date": record.first_air_date,
+        "tvdb_id": record.tvdb_id,
+        "season_numbers": list(record.season_numbers),
+        "year": record.first_air_date.year if record.first_air_date else None,
+    }
+    values["match_key"] = match_key(record.title, values["year"])
+    show_id = _store_title(session, Show, record.tmdb_id, values, replaces)
+    _store_people(session, [*record.credits, *_episode_credits(seasons)])
+    _renew_credits(session, record, show_id=show_id)
+    for season in sorted(seasons, key=lambda season: season.number):
+        _store_season(session, show_id, season)
+    return session.get_one(Show, show_id, populate_existing=True)
+
+
+def store_seasons(session: Session, show_id: int, seasons: Sequence[SeasonRecord]) -> None:
+    """Store some seasons of a show that is in the catalog, with their episodes and credits.
+
+    Args:
+        show_id: the show's row, which is held until the transaction ends.
+        seasons: what the provider tells of them.
+    """
+    session.execute(select(Show.id).where(Show.id == show_id).with_for_update())
+    _store_people(session, _episode_credits(seasons))
+    for season in sorted(seasons, key=lambda season: season.number):
+        _store_season(session, show_id, season)
+
+
+def _episode_credits(seasons: Sequence[SeasonRecord]) -> list[CreditRecord]:
+    return [
+        credit for season in seasons for episode in season.episodes for credit in episode.credits
+    ]
+
+
+def _title_values(record: MovieRecord | ShowRecord) -> dict[str, Any]:
+    now = dt.datetime.now(dt.UTC)
+    return {
+        "imdb_id": record.imdb_id,
+        "title": record.title,
+        "original_title": record.original_title,
+        "overview": record.overview,
+        "poster_path": record.poster_path,
+        "genres": list(record.genres),
+        "popularity": record.popularity,
+        "vote_average": record.vote_average,
+        "source": "tmdb",
+        "looked_up_at": now,
+        "details_fetched_at": now,
+        # The credits may have changed, so the scan looks at the people again.
+        "people_fetched_at": None,
+    }
+
+
+def _store_title(
+    session: Session,
+    model: TitleModel,
+    tmdb_id: int,
+    values: dict[str, Any],
+    replaces: int | None,
+) -> int:
+    """Insert or update the title and hold its row until the transaction ends."""
+    if replaces is not None:
+        _adopt(session, model, tmdb_id, replaces)
+    row = {"tmdb_id": tmdb_id, "added_at": dt.datetime.now(dt.UTC), **values}
+    ids = upsert(session, table_of(model), [row], ["tmdb_id"], keep=["added_at"])
+    return ids[(tmdb_id,)]
+
+
+def _adopt(session: Session, model: TitleModel, tmdb_id: int, replaces: int) -> None:
+    """Give an offline title its id, or its files to the title that has that id."""
+    both = (model.id == replaces) | (model.tmdb_id == tmdb_id)
+    rows = session.execute(
+        select(model.id, model.tmdb_id).where(both).order_by(model.id).with_for_update()
+    ).all()
+    known = {row.tmdb_id: row.id for row in rows}
+    if replaces not in [row.id for row in rows if row.tmdb_id is None]:
+        return  # another writer was quicker
+    if tmdb_id not in known:
+        session.execute(update(model).where(model.id == replaces).values(tmdb_id=tmdb_id))
+        return
+    column = title_column(model)
+    if model is Show:
+        _move_episode_links(session, replaces, known[tmdb_id])
+    session.execute(
+        update(MediaFile).where(column == replaces).values({column.key: known[tmdb_id]})
+    )
+    session.execute(delete(model).where(model.id == replaces))
+
+
+def remember_aliases(
+    session: Session, model: TitleModel, title_id: int, keys: Iterable[str]
+) -> None:
+    """Remember under which names and foreign ids of files this title was found."""
+    column = table_of(TitleAlias).c.movie_id if model is Movie else table_of(TitleAlias).c.show_id
+    rows = [{"key": key, column.name: title_id} for key in sorted(set(keys))]
+    upsert(session, table_of(TitleAlias), rows, ["key"], index_where=column.is_not(None))
+
+
+def _move_episode_links(session: Session, from_show: int, to_show: int) -> None:
+    links = session.execute(
+        select(media_file_episodes.c.media_file_id, Season.number, Episode.number)
+        .join(Episode, Episode.id == media_file_episodes.c.episode_id)
+        .join(Season, Season.id == Episode.season_id)
+        .where(Season.show_id == from_show)
+    ).all()
+    wanted = defaultdict(list)
+    for file_id, season, number in links:
+        wanted[file_id].append((to_show, season, number))
+    link_episodes(session, wanted)
+
+
+def link_episodes(
+    session: Session,
+    wanted: Mapping[int, Collection[EpisodeKey]],
+    *,
+    fresh: Collection[int] = (),
+) -> dict[EpisodeKey, int]:
+    """Say which episodes files hold, in place of what they held; return the episodes' ids.
+
+    Those that are not known yet are made, bare.
+
+    Args:
+        wanted: by the id of the file, each episode as its show's id, season and number.
+        fresh: those of the files that are new, and hold nothing yet.
+    """
+    links = media_file_episodes
+    if known := wanted.keys() - set(fresh):
+        session.execute(delete(links).where(links.c.media_file_id.in_(known)))
+    keys = {key for of_file in wanted.values() for key in of_file}
+    seasons = _ensure(session, Season, ("show_id", "number"), {key[:2] for key in keys})
+    numbers = {(seasons[show_id, season], number) for show_id, season, number in keys}
+    ids = _ensure(session, Episode, ("season_id", "number"), numbers)
+    episodes = {key: ids[seasons[key[:2]], key[2]] for key in keys}
+    rows = [
+        {"media_file_id": file_id, "episode_id": episodes[key]}
+        for file_id, of_file in wanted.items()
+        for key in of_file
+    ]
+    insert_many(session, links, rows, but_those_there=True)
+    return episodes
+
+
+def _ensure(
+    session: Session, model: Any, columns: tuple[str, str], wanted: set[tuple[int, int]]
+) -> dict[Any, int]:
+    """Return the ids of rows by two numbers, making those that are missing."""
+    table = table_of(model)
+    parent, number = table.c[columns[0]], table.c[columns[1]]
+    known = select(parent, number, table.c.id).where(parent.in_({key[0] for key in wanted}))
+    ids = {(row[0], row[1]): row[2] for row in session.execute(known)}
+    missing = [dict(zip(columns, key, strict=True)) for key in sorted(wanted - ids.keys())]
+    return ids | upsert(session, table, missing, columns)
+
+
+def _store_season(session: Session, show_id: int, record: SeasonRecord) -> None:
+    row = {
+        "show_id": show_id,
+        "number": record.number,
+        "title": record.title,
+        "air_date": record.air_date,
+        "overview": record.overview,
+        "poster_path": record.poster_path,
+        "details_fetched_at": dt.datetime.now(dt.UTC),
+    }
+    ids = upsert(session, table_of(Season), [row], ["show_id", "number"])
+    season_id = ids[show_id, record.number]
+    if record.has_episodes:
+        _drop_unknown_episodes(session, season_id, {episode.number for episode in record.episodes})
+    episodes = _upsert_episodes(session, season_id, record.episodes)
+    _renew_episode_credits(session, record.episodes, episodes)
+
+
+def _renew_episode_credits(
+    session: Session, records: Sequence[EpisodeRecord], ids: Mapping[int, int]
+) -> None:
+    session.execute(delete(Credit).where(Credit.episode_id.in_(ids.values())))
+    _insert_credits(
+        session,
+        [
+            (credit, {"episode_id": ids[record.number]})
+            for record in records
+            for credit in dict.fromkeys(record.credits)
+        ],
+    )
+
+
+def _drop_unknown_episodes(session: Session, season_id: int, known: set[int]) -> None:
+    has_file = select(media_file_episodes.c.episode_id)
+    session.execute(
+        delete(Episode).where(
+            Episode.season_id == season_id,
+            Episode.number.not_in(known),
+            Episode.id.not_in(has_file),
+        )
+    )
+
+
+def _upsert_episodes(
+    session: Session, season_id: int, records: Sequence[EpisodeRecord]
+) -> dict[int, int]:
+    rows = [
+        {
+            "season_id": season_id,
+            "number": number,
+            "title": record.title,
+            "air_date": record.air_date,
+            "overview": record.overview,
+            "runtime": record.runtime,
+        }
+        for number, record in sorted({record.number: record for record in records}.items())
+    ]
+    ids = upsert(session, table_of(Episode), rows, ["season_id", "number"])
+    return {number: episode_id for (_, number), episode_id in ids.items()}
+
+
+def _store_people(session: Session, credits: Iterable[CreditRecord]) -> None:  # noqa: A002
+    """Make everybody known by name, and hold their rows so that no cleanup takes them away."""
+    people: dict[int, dict[str, Any]] = {}
+    for credit in credits:
+        person = people.setdefault(
+            credit.person_id,
+            {"id": credit.person_id, "name": credit.name, "profile_path": credit.profile_path},
+        )
+        person["profile_path"] = person["profile_path"] or credit.profile_path
+    if not people:
+        return
+    table = table_of(Person)
+    statement = insert(session, table)
+    upsert = statement.on_conflict_do_update(
+        index_elements=["id"],
+        set_={"name": statement.excluded.name},
+        # The row is held even when the name is the same and nothing is written.
+        where=table.c.name != statement.excluded.name,
+    )
+    session.execute(upsert, [people[person_id] for person_id in sorted(people)])
+
+
+def _renew_credits(session: Session, record: MovieRecord | ShowRecord, **title: int) -> None:
+    """Put a title's credits in the place of those on record, unless there was a gap for them."""
+    on_record = [table_of(Credit).c[name] == title_id for name, title_id in title.items()]
+    if not record.has_credits and session.scalar(select(exists().where(*on_record))):
+        return
+    session.execute(delete(Credit).where(*on_record))
+    _insert_credits(session, [(credit, title) for credit in dict.fromkeys(record.credits)])
+
+
+def _insert_credits(
+    session: Session,
+    credits: Iterable[tuple[CreditRecord, Mapping[str, int]]],  # noqa: A002
+) -> None:
+    columns = ("person_id", "kind", "character", "order", "job", "department", "weight")
+    rows = [
+        {**{name: getattr(credit, name) for name in columns}, **title} for credit, title in credits
+    ]
+    insert_many(session, table_of(Credit), rows)

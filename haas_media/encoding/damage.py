@@ -1,0 +1,93 @@
+"""Where a decoder has met damage: its errors, each with its place in time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+_LEVEL = re.compile(r"\[(?P<level>fatal|error|warning|info|verbose|debug)\]")
+_DECODED = re.compile(r"^\[[va]ist#.* decoder -> .*pts_time:(?P<time>-?[\d.]+)")
+_OF_PART = re.compile(r"^\[[^\]]+ @ ")
+# Of what is written, not of what is read; and what is no fault of anything.
+_WRITING = re.compile(
+    r"^\[(vost|aost|sost|tost|out|vf|af|fc|Parsed_|lib(x26|svt|vpx|aom|opus|mp3)|mp4|mov|matroska"
+    r"|webm|null|enc:)(?!,)[^\]]*\]"
+)
+_HARMLESS = re.compile(
+    r"(?i)Header missing$|Last message repeated|non monotonically increasing dts"
+    r"|Invalid UTF-8 in decoded|Application provided invalid"
+    r"|Could not find codec parameters|Estimating duration"
+)
+_CORRUPT = re.compile(
+    r"corrupt (decoded frame|input packet)|Packet corrupt|CRC (error|mismatch)|checksum"
+)
+_TOGETHER_SECONDS = 1.0
+_MOST_PLACES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A place, in seconds from the beginning, at which a decoder found errors.
+
+    ``start`` is None when it is not known.
+    """
+
+    start: float | None
+    end: float
+    message: str
+
+    def __str__(self) -> str:
+        if self.start is None:
+            return "somewhere"
+        if self.end - self.start < _TOGETHER_SECONDS:
+            return f"at {clock(self.start)}"
+        return f"from {clock(self.start)} to {clock(self.end)}"
+
+
+class DamageFinder:
+    """Reads ffmpeg's log, made at level ``info``, as it comes; ``-debug_ts`` gives the places."""
+
+    def __init__(self) -> None:
+        self.found: list[Damage] = []
+        self._now: float | None = None
+
+    def take(self, line: str) -> bool:
+        """Take a line; tell whether it is worth keeping in a log."""
+        decoded = _DECODED.match(line)
+        if decoded is not None:
+            self._now = float(decoded["time"])
+            return False
+        level = level_of(line) or "error"
+        bad = level in {"error", "fatal"} or (level == "warning" and _CORRUPT.search(line))
+        if bad and _OF_PART.match(line) and not (_WRITING.match(line) or _HARMLESS.search(line)):
+            self._note(line)
+        return level in {"error", "fatal", "warning"}
+
+    def _note(self, line: str) -> None:
+        last = self.found[-1] if self.found else None
+        now = self._now
+        if last is not None and (
+            now is None or (last.start is not None and now - last.end < _TOGETHER_SECONDS)
+        ):
+            self.found[-1] = replace(last, end=max(last.end, now or 0.0))
+        elif len(self.found) < _MOST_PLACES:
+            self.found.append(Damage(now, now or 0.0, line))
+
+
+def level_of(line: str) -> str | None:
+    """Read the level of a line of ffmpeg's log, which a continued one does not have."""
+    match = _LEVEL.search(line)
+    return None if match is None else match["level"]
+
+
+def clock(seconds: float) -> str:
+    """Write a place in a film: ``1:02:03.4``."""
+    minutes, rest = divmod(max(0.0, seconds), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def places(damage: tuple[Damage, ...], most: int = 5) -> str:
+    """List the first places in words."""
+    more = f" and {len(damage) - most} more" if len(damage) > most else ""
+    return ", ".join(str(each) for each in damage[:most]) + more

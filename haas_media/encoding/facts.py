@@ -1,0 +1,105 @@
+"""What a stream may be besides its codec and size, each of which an encoding could lose.
+
+A fact that is added here has to be given a fate in ``losses.py``: mypy refuses a plan without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Order = Literal["tff", "bff"]
+
+
+@dataclass(frozen=True, slots=True)
+class Interlaced:
+    """The pictures hold two moments each: top field first, or bottom field first.
+
+    ``kind`` is ``fields`` for video that was shot so and ``telecine`` for pictures that were put
+    together of the fields of others, ``flagged`` for whole pictures that only call themselves so.
+    """
+
+    order: Order
+    kind: Literal["fields", "telecine", "flagged"] = "fields"
+    said: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HighDynamicRange:
+    """HDR by its transfer: PQ or HLG."""
+
+    transfer: Literal["PQ", "HLG"]
+
+
+@dataclass(frozen=True, slots=True)
+class DolbyVision:
+    """Dolby Vision. ``fallback`` says that its base layer is good without it."""
+
+    profile: int
+    fallback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Alpha:
+    """Transparency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untimed:
+    """Packets without the times at which their pictures are shown, in another order.
+
+    ``tail`` has for each of the last packets its number and how many pictures later than the one
+    before it is shown; empty when nobody can tell.
+    """
+
+    tail: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """The first timestamp, in seconds after that of the file."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language, as the file writes it: ``fra``, ``fre``, ``fr`` or ``pt-BR``."""
+
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Tags that count what the stream held when somebody wrote them, such as mkvmerge."""
+
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """More than 8 bits a sample, or more colour than 4:2:0."""
+
+    bits: int
+    chroma: Literal["4:2:0", "4:2:2", "4:4:4"]
+
+
+@dataclass(frozen=True, slots=True)
+class SideData:
+    """Anything else that comes with the stream or its pictures, by ffmpeg's name for it."""
+
+    name: str
+
+
+Fact = (
+    Interlaced
+    | HighDynamicRange
+    | DolbyVision
+    | Alpha
+    | Untimed
+    | Begins
+    | Language
+    | Statistics
+    | Samples
+    | SideData
+)

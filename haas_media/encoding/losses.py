@@ -1,0 +1,260 @@
+"""What becomes of each fact of a stream: kept, converted, dropped with a warning, or refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, assert_never
+
+from haas_media.encoding.encoders import kept_bits
+from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.facts import (
+    Alpha,
+    Begins,
+    DolbyVision,
+    Fact,
+    HighDynamicRange,
+    Interlaced,
+    Language,
+    Samples,
+    SideData,
+    Statistics,
+    Untimed,
+)
+from haas_media.encoding.request import CODEC_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from haas_media.encoding.containers import Container
+    from haas_media.encoding.request import EncodeRequest
+    from haas_media.probe.streams import Stream
+
+# HDR to SDR by way of linear light; what a screen of 100 cd/m² shows as white stays white.
+TONE_MAP = (
+    "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,"
+    "zscale=t=bt709:m=bt709:r=tv,sidedata=mode=delete:type=MASTERING_DISPLAY_METADATA,"
+    "sidedata=mode=delete:type=CONTENT_LIGHT_LEVEL"
+)
+_OF_HDR = {
+    *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"),
+    *("DYNAMIC_HDR_VIVID", "AMBIENT_VIEWING_ENVIRONMENT"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of a fact.
+
+    ``kept`` has to be in the output, ``tried`` is warned of when it is not; ``converted`` and
+    ``dropped`` must not be there, but ``becomes``, if given. ``says`` is what the report says when
+    it is lost, ``note`` what it says in any case. ``filters`` go before scaling; ``tone_map`` after
+    it; ``options`` are ffmpeg's for this stream.
+    """
+
+    fact: Fact
+    what: Literal["kept", "tried", "converted", "dropped"]
+    says: str | None = None
+    note: str | None = None
+    becomes: Fact | None = None
+    filters: tuple[str, ...] = ()
+    tone_map: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+def decide(
+    stream: Stream,
+    facts: Sequence[Fact],
+    request: EncodeRequest,
+    container: Container,
+    codec: str | None,
+) -> tuple[Fate, ...]:
+    """Decide on every fact of a stream. ``codec`` is what it is encoded as, None for a copy.
+
+    Raises EncodingError, with what to do, where a loss is not allowed.
+    """
+    if codec in CODEC_NAMES and request.deinterlace == "always":
+        known = any(isinstance(fact, Interlaced) for fact in facts)
+        facts = facts if known else (*facts, Interlaced("tff", said=False))
+    return tuple(_fate(fact, stream, request, container, codec) for fact in facts)
+
+
+def _fate(
+    fact: Fact, stream: Stream, request: EncodeRequest, container: Container, codec: str | None
+) -> Fate:
+    match fact:
+        case Interlaced():
+            return _interlaced(fact, stream, request, codec)
+        case HighDynamicRange():
+            return _hdr(fact, stream, request, codec)
+        case DolbyVision():
+            return _dolby_vision(fact, stream, request, container, codec)
+        case Alpha():
+            return _alpha(fact, stream, container, codec)
+        case Untimed():
+            return _untimed(fact, codec)
+        case Begins():
+            return Fate(fact, "tried", f"Where {stream.kind} {stream.index} begins has moved.")
+        case Language():
+            return _language(fact, stream, container)
+        case Statistics():
+            return Fate(fact, "dropped", metadata=tuple((name, "") for name in fact.tags))
+        case Samples():
+            return _samples(fact, stream, codec)
+        case SideData():
+            if codec and fact.name in _OF_HDR and _is_tone_mapped(request, codec):
+                return Fate(fact, "dropped")
+            return Fate(fact, "tried", f"Video {stream.index} loses its {_words(fact.name)}.")
+        case _:
+            assert_never(fact)
+
+
+def _interlaced(
+    fact: Interlaced, stream: Stream, request: EncodeRequest, codec: str | None
+) -> Fate:
+    what = f"Video {stream.index}"
+    if codec is None:
+        return Fate(fact, "kept")
+    if request.deinterlace == "never":
+        if request.height is not None:
+            raise EncodingError(
+                f"{what} is interlaced, and scaling it down would blend its fields: leave "
+                "deinterlace at 'auto', or resolution at 'source'."
+            )
+        if codec != "h264" or request.hardware_acceleration != "none":
+            says = f"{what} stays combed, and no player can tell."
+            return Fate(fact, "tried", says, note=f"{what} stays interlaced.")
+        note = f"{what} stays interlaced and is coded so."
+        first = (f"setfield={fact.order}",)
+        return Fate(fact, "kept", note=note, filters=first, options=(("flags", "+ilme+ildct"),))
+    if request.deinterlace == "auto" and fact.kind == "flagged":
+        note = f"{what} calls itself interlaced, but its pictures are whole: they stay as they are."
+        return Fate(fact, "converted", note=note, filters=("setfield=prog",))
+    if fact.kind == "telecine":
+        note = f"{what} was telecined; its pictures were put together again, none left out."
+        matched = f"fieldmatch=order={fact.order}:combmatch=full"
+        rest = "bwdif=mode=send_frame:deint=interlaced,setfield=prog"
+        return Fate(fact, "converted", note=note, filters=(matched, rest))
+    note = (
+        f"{what} was deinterlaced: each of its fields became a picture, so that no motion is lost."
+    )
+    fields = f"bwdif=mode=send_field:parity={fact.order}:deint=all"
+    return Fate(fact, "converted", note=note, filters=(fields,))
+
+
+def _hdr(fact: HighDynamicRange, stream: Stream, request: EncodeRequest, codec: str | None) -> Fate:
+    if codec is None:
+        return Fate(fact, "kept")
+    what = f"Video {stream.index} is HDR ({fact.transfer})"
+    if _is_tone_mapped(request, codec):
+        return Fate(
+            fact,
+            "dropped",
+            f"{what} and was tone-mapped to SDR. HEVC, AV1 and VP9 keep it.",
+            tone_map=True,
+        )
+    if codec == "h264":
+        if request.hdr == "refuse":
+            raise EncodingError(
+                f"{what}, which H.264 at 8 bits cannot keep: choose HEVC, AV1 or VP9, or "
+                "hdr 'tonemap'."
+            )
+        return Fate(fact, "kept", note=f"{what}; H.264 at 8 bits shows bands in it.")
+    return Fate(fact, "kept")
+
+
+def _is_tone_mapped(request: EncodeRequest, codec: str) -> bool:
+    return request.hdr == "tonemap" or (request.hdr == "auto" and codec == "h264")
+
+
+def _dolby_vision(
+    fact: DolbyVision,
+    stream: Stream,
+    request: EncodeRequest,
+    container: Container,
+    codec: str | None,
+) -> Fate:
+    if codec is None and container.muxer in {"matroska", "mp4"}:
+        return Fate(fact, "kept", options=(("strict", "unofficial"),))
+    what = f"Video {stream.index} is Dolby Vision of profile {fact.profile}"
+    where = f"in {container.name}" if codec is None else "in an encode"
+    instead = "copy it into an .mkv or .mp4"
+    if fact.fallback:
+        says = f"{what}, which is lost {where}; its base layer stays. To keep it, {instead}."
+        return Fate(fact, "dropped", says)
+    if not request.allow_loss:
+        raise EncodingError(
+            f"{what}, whose colours are wrong without it, and it is lost {where}: {instead}, or "
+            "set allow_loss."
+        )
+    return Fate(fact, "dropped", f"{what}, which is lost {where}: its colours are wrong now.")
+
+
+def _alpha(fact: Alpha, stream: Stream, container: Container, codec: str | None) -> Fate:
+    if codec is None and (stream.codec != "vp9" or not container.is_quicktime):
+        return Fate(fact, "kept")
+    says = f"Video {stream.index} loses its transparency (alpha)."
+    return Fate(fact, "dropped", says, metadata=(("alpha_mode", ""), ("ALPHA_MODE", "")))
+
+
+def _samples(fact: Samples, stream: Stream, codec: str | None) -> Fate:
+    if codec is None:
+        return Fate(fact, "kept")
+    bits = kept_bits(codec, fact.bits)
+    becomes = Samples(bits, "4:2:0")
+    if fact == becomes:
+        return Fate(fact, "kept")
+    deeper = " HEVC, AV1 and VP9 keep 10." if bits < min(fact.bits, 10) else ""
+    note = (
+        f"Video {stream.index} has {fact.bits} bits a sample and {fact.chroma} colour; the output "
+        f"{bits} and 4:2:0.{deeper}"
+    )
+    return Fate(fact, "converted", note=note, becomes=becomes if bits > 8 else None)
+
+
+def _untimed(fact: Untimed, codec: str | None) -> Fate:
+    if codec is not None or not fact.tail:
+        return Fate(fact, "converted")
+    # ffmpeg's filter reads the order of display from the pictures, but loses it at the very end.
+    later = "0"
+    for number, step in reversed(fact.tail):
+        later = f"if(eq(N,{number}),{step},{later})"
+    known = f"if(lt(N,{fact.tail[0][0]}),PTS,PREV_OUTPTS+(DTS-PREV_INDTS)*{later})"
+    return Fate(fact, "converted", options=(("bsf", f"dts2pts,setts=pts='{known}'"),))
+
+
+def _language(fact: Language, stream: Stream, container: Container) -> Fate:
+    if not container.is_quicktime:
+        return Fate(fact, "kept")
+    code = three_letters(fact.tag)
+    if code is None:
+        says = (
+            f"{container.name} has no word for the language {fact.tag!r} of stream {stream.index}."
+        )
+        return Fate(fact, "dropped", says, metadata=(("language", ""),))
+    if code == fact.tag:
+        return Fate(fact, "kept")
+    return Fate(fact, "converted", becomes=Language(code), metadata=(("language", code),))
+
+
+def three_letters(tag: str) -> str | None:
+    """Give the ISO 639-2 code (``fra``) of a language written in any way, None if it has none."""
+    from babelfish import Error
+    from babelfish import Language as Known
+
+    tag = tag.replace("_", "-")
+    # What babelfish does not know as a whole, such as es-419, it knows by its first part.
+    for written in (tag, tag.partition("-")[0]):
+        for read in (Known.fromietf, Known.fromalpha3b, Known.fromname):
+            try:
+                return str(read(written).alpha3)
+            except (ValueError, Error):
+                continue
+    # Such as qaa, which broadcasters have for the original language.
+    return tag if re.fullmatch("[a-z]{3}", tag) else None
+
+
+def _words(name: str) -> str:
+    known = {"A53_CC": "closed captions", "DYNAMIC_HDR_PLUS": "HDR10+ metadata"}
+    return known.get(name, name.replace("_", " ").lower())

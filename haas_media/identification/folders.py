@@ -1,0 +1,108 @@
+"""What the folders above a file say: show, season, extras, disc."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from haas_media.identification import rules
+from haas_media.identification.junk import is_junk
+from haas_media.identification.numbers import find_season
+from haas_media.identification.rules import small_number
+
+_EXTRAS = {
+    name: kind
+    for kind, names in {
+        "other": "extras|extra|bonus|bonus disc|bonus disk|bonus features|special features"
+        "|specialfeatures|supplements|other|others|nc|menus|menu",
+        "trailer": "trailers|trailer",
+        "sample": "samples|sample|proof",
+        "featurette": "featurettes|featurette",
+        "behindthescenes": "behind the scenes|behindthescenes|making of",
+        "deleted": "deleted scenes|deleted and extended scenes|deletedscenes|deleted",
+        "interview": "interviews|interview",
+        "scene": "scenes|scene",
+        "short": "shorts|short",
+        "clip": "clips",
+        "theme": "theme-music|theme music|themes|backdrops|nced|ncop|creditless",
+    }.items()
+    for name in names.split("|")
+}
+
+
+# `1. Season One`, `The Complete Second Season`
+_NO_TITLE = re.compile(r"[0-9]{1,2}\s*[.)-]|(?:the[ ._]+)?complete[ ._]*", re.IGNORECASE)
+_MAY_BE_CREDITS = re.compile("[nN][cC]|[pP][vV]|less|[cC]lean|[mM]enu").search
+
+
+@dataclass(frozen=True, slots=True)
+class Season:
+    """A folder that is a season's; `title` is what stands before the season in its name."""
+
+    number: int
+    title: str = ""
+
+
+@lru_cache(maxsize=8192)
+def season_of(folder: str) -> Season | None:
+    """Read a season folder: `Season 2`, `S02`, `Specials`, `Show S02 1080p`, `Staffel 2`."""
+    name = folder.strip()
+    specials = rules.SPECIALS_FOLDER.match(name)
+    if specials:
+        return Season(0, specials["show"] or "")
+    if name.isdecimal() and len(name) <= 2:
+        return Season(int(name))
+    whole = rules.SEASON_FOLDER.match(name)
+    if whole:
+        number = small_number(whole["word"] or whole["cjk"])
+        return None if number is None else Season(number)
+    found = find_season(name)
+    if found is None:
+        return None
+    title = name[: found.start].rstrip(" ([")
+    return Season(found.seasons[0], "" if _NO_TITLE.fullmatch(title) else title)
+
+
+@lru_cache(maxsize=8192)
+def is_disc(folder: str) -> bool:
+    """Tell whether a folder only belongs to the structure of a disc, or is one of several."""
+    return bool(rules.DISC.match(folder))
+
+
+def part_of_folders(folders: list[str]) -> int | None:
+    """Return which of several discs the nearest folder is, if it is one."""
+    disc = rules.DISC.fullmatch(folders[-1]) if folders else None
+    return int(disc["number"]) if disc and disc["number"] and not disc["more"] else None
+
+
+@lru_cache(maxsize=8192)
+def extra_of_folder(folder: str) -> str | None:
+    """Return the kind of extra that lies in a folder of this name."""
+    return _EXTRAS.get(folder.strip(" ._-").replace("_", " ").casefold())
+
+
+def extra_of_stem(stem: str) -> tuple[str, str] | None:
+    """Return the kind of extra that a file's name tells, and the name without what tells it."""
+    suffix = rules.EXTRA_SUFFIX.search(stem)
+    if suffix and suffix.lastgroup:
+        return suffix.lastgroup, stem[: suffix.start()]
+    untitled = rules.CREDITLESS.search(stem) if _MAY_BE_CREDITS(stem) else None
+    if untitled:
+        return untitled.lastgroup or "theme", stem[: untitled.start()]
+    whole = rules.EXTRA_WHOLE.fullmatch(stem)
+    if whole and whole.lastgroup:
+        return ("sample", "") if whole.lastgroup == "lead" else (whole.lastgroup, "")
+    return None
+
+
+@lru_cache(maxsize=8192)
+def is_generic(folder: str) -> bool:
+    """Tell whether a folder sorts titles (`Movies`, `A-F`, `2010s`, `01-03`) and names none."""
+    folded = "".join(filter(str.isalnum, folder.casefold()))
+    if folded in rules.GENERIC or not folded:
+        return True
+    counting = rules.COUNTING_FOLDER.match(folder.strip())
+    if counting and int(counting["first"]) < int(counting["last"]):
+        return True
+    return bool(rules.SORTING.fullmatch(folder.strip().casefold())) or is_junk(folder)

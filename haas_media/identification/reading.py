@@ -1,0 +1,442 @@
+"""Put together what a file's name and its folders say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from haas_media.identification import rules
+from haas_media.identification.fallback import guess_episode, guess_film
+from haas_media.identification.films import Film, film_of, without_place
+from haas_media.identification.folders import (
+    extra_of_folder,
+    extra_of_stem,
+    is_disc,
+    is_generic,
+    part_of_folders,
+    season_of,
+)
+from haas_media.identification.identity import Identity, Kind, Unidentified
+from haas_media.identification.ids import ids_in
+from haas_media.identification.junk import is_count, is_junk, is_machine_made, without_copy_mark
+from haas_media.identification.kinds import is_whole_disc, split_extension
+from haas_media.identification.numbers import Found, find_file_of_episode, find_marked, find_part
+from haas_media.identification.shows import (
+    Show,
+    episode_of,
+    released_episode,
+    show_of,
+    show_of_folder,
+)
+from haas_media.identification.text import (
+    cut_release,
+    find_release,
+    fold,
+    lower,
+    normal,
+    without_prefix,
+)
+from haas_media.reasons import Reason
+
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+_BRACKET = re.compile(r"[\[\]{}()]")
+_SORTING_TAIL = re.compile(r"(?:dis[ck]|dvd|bd|tv|cd|vol(?:ume)?|box)?[0-9]*")
+_DIGITS = re.compile(r"[0-9]+")
+MOST_NUMBERS_TO_GUESS = 9
+"""Guessit finds nothing in a name without numbers, and takes seconds for one full of them."""
+LONGEST_PATH = 4096
+LONGEST_NAME = 512
+"""Twice what file systems take for a name; text beyond it comes from elsewhere."""
+
+
+def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
+    """Say what a file is from its path.
+
+    Args:
+        path: The file's path below the library's root, with `/` between folders.
+        kind: What the library holds: `movies` or `tv`.
+
+    Returns:
+        What the name was taken for, or `Unidentified` with the reason. Never raises for a name.
+    """
+    text = path if isinstance(path, str) else path.as_posix()
+    if len(text) > LONGEST_PATH:
+        return Unidentified(text, Reason("name-too-long"))
+    *folders, name = _parts(normal(text))
+    if any(len(part) > LONGEST_NAME for part in (*folders, name)):
+        return Unidentified(text, Reason("name-too-long"))
+    stem = "" if is_whole_disc(name) else without_copy_mark(split_extension(name)[0])
+    ids = _ids(folders, stem)
+    if kind == "movies":
+        return _film(text, folders, stem, ids)
+    return _episode(text, folders, stem, ids)
+
+
+def _parts(path: str) -> list[str]:
+    """Split a path at its slashes, but for those that belong to the name of a release."""
+    if "/" not in path:
+        return [path]
+    parts = path.split("/")
+    if any(
+        opening in path and any(part.count(opening) != part.count(closing) for part in parts)
+        for opening, closing in ("()", "[]", "【】")
+    ):
+        # A bracket of one part is closed in another.
+        path = rules.SLASH_IN_BRACKETS.sub(lambda match: match[0].replace("/", "\0"), path)
+        parts = path.split("/")
+    if " / " in path:
+        parts = rules.SLASH.split(path)
+    return [part.replace("\0", "/") for part in parts if part and part != "."] or [""]
+
+
+def _ids(folders: list[str], stem: str) -> dict[str, str]:
+    """Merge the tags of all names; that of the file or the nearest folder wins."""
+    ids: dict[str, str] = {}
+    for name in (*folders, stem):
+        ids.update(ids_in(name))
+    return ids
+
+
+def _extra(folders: list[str], stem: str) -> tuple[str, list[str], str] | None:
+    """Return the kind of extra, and the folders and the name of the title it is an extra of."""
+    for depth in range(len(folders) - 1, -1, -1):
+        kind = extra_of_folder(folders[depth])
+        if kind and (depth or _sorts_extras(folders, stem)):
+            return kind, folders[:depth], ""
+    told = extra_of_stem(stem)
+    return (told[0], folders, told[1]) if told else None
+
+
+def _sorts_extras(folders: list[str], stem: str) -> bool:
+    """Tell whether a folder of extras at the library's root is that, not a show of this name."""
+    return not any(season_of(folder) for folder in folders[1:]) and find_marked(stem) is None
+
+
+def _film(path: str, folders: list[str], stem: str, ids: dict[str, str]) -> Identity | Unidentified:
+    extra = _extra(folders, stem)
+    if extra:
+        kind, folders, rest = extra
+        owner = _choose(_film_of_file(rest) if rest else None, _film_ofs(folders, rest))
+        title, year = (owner.title, owner.year) if owner else (None, None)
+        return Identity(path, title, year, ids=ids, extra=kind)
+    if _is_episode(stem):
+        return _episode(path, folders, stem, ids)
+    film = _choose(_film_of_file(stem), _film_ofs(folders, stem))
+    if film is None or film.title is None:
+        return Identity(path, ids=ids) if ids else Unidentified(path, Reason("name-says-nothing"))
+    return Identity(
+        path,
+        film.title,
+        film.year,
+        ids=ids,
+        edition=film.edition,
+        version=film.version,
+        part=film.part or part_of_folders(folders) or _worded_part(stem, film.title),
+        other_titles=film.other_titles,
+    )
+
+
+def _worded_part(stem: str, title: str) -> int | None:
+    """Read `Title - Part 2` as a part where the title, as the folder has it, ends before that."""
+    worded = rules.WORDED_PART.search(stem)
+    before = worded and (film_of(stem[: worded.start()]).title or "")
+    return int(worded[1]) if worded and fold(before or "") == fold(title) else None
+
+
+def _is_episode(stem: str) -> bool:
+    """Tell whether a name in a library of films is an episode's, or a season's, all the same."""
+    pack = rules.PACK_IN_FILMS.search(stem)
+    release = find_release(stem) if pack else None
+    if pack and release and release.start() < pack.start():
+        # Part of the name of whoever made the release.
+        pack = None
+    return bool(find_marked(stem) or pack or rules.FANSUB_EPISODE.match(stem))
+
+
+def _film_of_file(stem: str) -> Film | None:
+    """Read the file's own name; None when it says nothing."""
+    if is_count(stem):
+        return None
+    film = film_of(stem)
+    if film.certain and film.title is not None:
+        return film
+    if (
+        is_junk(stem)
+        or rules.RELEASE.fullmatch(lower(stem))
+        or (film.title and is_junk(film.title))
+    ):
+        return None if film.part is None else Film(None, part=film.part)
+    if film.title is not None and not _BRACKET.search(film.title):
+        return film
+    guess = guess_film(stem)
+    return guess if guess.title else film
+
+
+def _film_ofs(folders: list[str], stem: str) -> Film | None:
+    """Read the nearest folder that names a film, first of all one with a year.
+
+    A number alone names one if the file, by its `stem`, is called the same.
+    """
+    plain: Film | None = None
+    for folder in reversed(folders):
+        if is_disc(folder) or is_generic(folder):
+            continue
+        if is_count(folder) and fold(folder) != fold(stem):
+            continue
+        if is_count(stem) and not folder.isdecimal() and season_of(folder):
+            # A number in a season's folder is an episode, whatever the library holds.
+            return None
+        film = film_of(folder)
+        if film.title is None or (not film.curated and is_generic(film.title)):
+            continue
+        if film.year is not None:
+            return film
+        plain = plain or film
+    return plain
+
+
+def _choose(file: Film | None, folder: Film | None) -> Film | None:
+    """Choose between what file and folder say: a year decides, then the file's own title."""
+    if file is None or file.title is None:
+        if folder is None or folder.collection:
+            return None
+        return folder if file is None else _with_details(folder, file)
+    if folder and folder.collection:
+        return _in_collection(file)
+    if folder is None:
+        return file
+    if folder.year is None:
+        return _with_details(folder, file) if _abbreviates(file, folder) else file
+    same = file.year == folder.year
+    if folder.title and fold(f"{file.year}{file.title}") == fold(folder.title):
+        # `2001 - Title (1968)/2001 - Title.mkv`: a number of the title, not the year it sorts by.
+        return _with_details(folder, file)
+    if same and file.title != folder.title:
+        before = fold(str(file.title)).removesuffix(fold(str(folder.title)))
+        if before.isdecimal() or (folder.released and before != fold(str(file.title))):
+            # `Title.2010-GRP/grp-title.2010.mkv`, `Title (2010)/09.03.08.Title.(2010).mkv`
+            return _with_details(folder, file)
+    if file.year is None or (same and (folder.curated and not file.curated)):
+        return _with_details(folder, file)
+    return file
+
+
+def _in_collection(film: Film) -> Film:
+    """Drop what sorts a film in its collection: `02 - Title`, `1991 Title`."""
+    title = without_place(str(film.title))
+    year = rules.SORTED_IN_COLLECTION.match(title) if film.year is None else None
+    if year:
+        return replace(film, title=title[year.end() :], year=int(year[1]))
+    return replace(film, title=title)
+
+
+def _abbreviates(file: Film, folder: Film) -> bool:
+    """Tell whether a release's folder has the title that its file only hints at (`grp-ttl`)."""
+    return folder.released and file.year is None and bool(file.title) and " " not in str(file.title)
+
+
+def _with_details(film: Film, details: Film) -> Film:
+    return Film(
+        film.title,
+        film.year,
+        details.edition or film.edition,
+        details.version or film.version,
+        details.part or film.part,
+        other_titles=film.other_titles,
+    )
+
+
+def _episode(
+    path: str, folders: list[str], stem: str, ids: dict[str, str]
+) -> Identity | Unidentified:
+    extra = _extra(folders, stem)
+    if extra:
+        return _extra_of_show(path, extra, ids)
+    above = _above(folders)
+    named, found = _episode_of_file(folders, stem, above)
+    if found and found.date:
+        # `Show/2010/Show 2010-05-23`
+        above = _above([folder for folder in folders if folder != str(found.date.year)])
+    show = _choose_show(above, named, _named_above(folders, named), stem)
+    if found is None:
+        code = "no-episode" if show.title or ids else "no-show-no-episode"
+        whole_disc = is_whole_disc(path.rpartition("/")[2])
+        return Unidentified(path, Reason("disc-of-episodes" if whole_disc else code))
+    identity = _identity(path, show, found, above.season, ids)
+    part = find_part(stem[found.end :]) if found.date else find_file_of_episode(stem[found.end :])
+    return replace(identity, part=part.episodes[0]) if part else identity
+
+
+def _extra_of_show(path: str, extra: tuple[str, list[str], str], ids: dict[str, str]) -> Identity:
+    kind, folders, rest = extra
+    above = _above(folders)
+    named, found = _episode_of_file(folders, rest, above) if rest else (Show(None), None)
+    if rest and named.title is None and not found:
+        named = show_of(cut_release(without_prefix(rest)))
+    show = _choose_show(above, named)
+    identity = _identity(path, show, found or Found(0, 0), above.season, ids)
+    return replace(identity, absolute=(), extra=kind)
+
+
+def _identity(
+    path: str, show: Show, found: Found, season: int | None, ids: dict[str, str]
+) -> Identity:
+    several = len(found.seasons) > 1
+    number = season if found.season is None and not several else found.season
+    return Identity(
+        path,
+        show.title,
+        show.year,
+        number if found.date is None else None,
+        found.episodes,
+        found.date,
+        found.episodes if number is None and not several else (),
+        ids,
+        country=show.country,
+        other_titles=show.other_titles,
+        bare=found.season is None and number is not None,
+        seasons=found.seasons if several else (),
+    )
+
+
+def _episode_of_file(folders: list[str], stem: str, above: Above) -> tuple[Show, Found | None]:
+    """Read the file's name, then its folder's (a release in a folder of its own), then guess."""
+    release = released_episode(folders[-1]) if above.released else None
+    if release and find_marked(stem) is None:
+        return release
+    if is_machine_made(stem):
+        return Show(None), None
+    named, found = episode_of(stem, above.show, above.season)
+    if found and release and _hints_at(named, found, *release):
+        # `Show.Name.S01E02.1080p-GRP/grp-sn-s01e02.mkv`
+        return release[0], found
+    if found:
+        return _unless_rubbish(named, found, stem, above)
+    if is_junk(stem) or not 0 < len(_DIGITS.findall(stem)) <= MOST_NUMBERS_TO_GUESS:
+        return named, None
+    guess, found = guess_episode(stem)
+    return (guess, found) if guess.title or above.show else (named, None)
+
+
+def _hints_at(file: Show, numbers: Found, show: Show, released: Found) -> bool:
+    """Tell whether the folder of an episode's release has the title that its file only hints at."""
+    same = (numbers.season, numbers.episodes) == (released.season, released.episodes)
+    if not (same and show.title and file.title) or fold(show.title) == fold(file.title):
+        return False
+    return " " not in file.title or fold(file.title).endswith(fold(show.title))
+
+
+def _unless_rubbish(
+    named: Show, found: Found, stem: str, above: Above
+) -> tuple[Show, Found | None]:
+    """Drop what was read of a name such as `movie 1` or `1 - Copy`, whose number counts files."""
+    title = named.title
+    if find_marked(stem) or not (is_count(stem) or is_junk(stem) or (title and is_junk(title))):
+        return named, found
+    # In the folder of a show or a season, files are counted as its episodes are.
+    return Show(None), found if above.show or above.told else None
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """What the folders say of an episode.
+
+    `released` when a release's own folder lies between, `told` when the season's is no mere number.
+    """
+
+    show: Show | None = None
+    season: int | None = None
+    released: bool = False
+    told: bool = False
+
+
+def _above(folders: list[str]) -> Above:
+    """Read the folders, the nearest first: a season's, then its show's."""
+    season: int | None = None
+    released = told = False
+    for depth, folder in reversed(list(enumerate(folders))):
+        if is_disc(folder):
+            continue
+        if released_episode(folder):
+            released = True
+            continue
+        found = season_of(folder) if season is None else None
+        if found:
+            season, told = found.number, not folder.strip().isdecimal()
+            show = show_of_folder(found.title) if found.title else None
+        else:
+            show = show_of_folder(folder)
+        if show and show.title and ((told and show.title.isdecimal()) or not _sorts(show, folder)):
+            over = show_of_folder(folders[depth - 1]) if depth else Show(None)
+            if over.title and _sorts_within(show.title, over.title):
+                show = replace(over, year=over.year or show.year)
+            return Above(show, season, released, told)
+    return Above(None, season, released, told)
+
+
+def _sorts(show: Show, folder: str) -> bool:
+    """Tell whether a folder sorts shows, as `V` does, but not `V (1983)`."""
+    letter_of_a_year = show.year is not None and len(str(show.title)) == 1
+    return is_generic(folder) or (is_generic(str(show.title)) and not letter_of_a_year)
+
+
+def _named_above(folders: list[str], file: Show) -> Show | None:
+    """Return the folder that has the title which the file has, wherever it lies.
+
+    Between it and the file people sort by what no pattern tells (`Show/Campaign 2/Show - 2x05`).
+    """
+    if file.title is None or len(folders) < 2:
+        return None
+    wanted = fold(file.title)
+    for folder in reversed(folders):
+        show = show_of_folder(folder)
+        if show.title and fold(show.title) == wanted:
+            return show
+    return None
+
+
+def _sorts_within(folder: str, title: str) -> bool:
+    """Tell whether a folder, compared to a title, has no more of one than that.
+
+    `Show Disc 2` and `Show 201-210` sort the files of `Show`, `Show - The Next Generation` is
+    another show.
+    """
+    begun, whole = fold(folder), fold(title)
+    return begun.startswith(whole) and bool(_SORTING_TAIL.fullmatch(begun, len(whole)))
+
+
+def _is_release(stem: str) -> bool:
+    """Tell whether a file has the name of a release, which says of itself which show it is of."""
+    return bool(rules.GROUP.match(stem) or (" " not in stem and find_release(stem)))
+
+
+def _choose_show(above: Above, file: Show, same: Show | None = None, stem: str = "") -> Show:
+    """Prefer the folder's title; take from the file what the folder leaves open."""
+    folder = above.show
+    if (
+        same
+        and folder
+        and (
+            fold(str(same.title)) not in fold(str(folder.title))
+            or _sorts_within(str(folder.title), str(same.title))
+        )
+    ):
+        folder = same
+    if folder is None or folder.title is None:
+        return file
+    bare = above.season is None and folder.year is None and " " in str(file.title)
+    if (above.released or bare) and file.title is not None:
+        # Releases are dropped anywhere: the folder that one lies in need not be its show's.
+        mine, other = fold(folder.title), fold(file.title)
+        related = mine in other or other in mine
+        if not related and (above.released or _is_release(stem)):
+            others = (folder.title,) if bare else ()
+            return replace(file, other_titles=(*file.other_titles, *others))
+    country = folder.country or file.country
+    if file.title and fold(folder.title.partition(" (")[0]) == fold(file.title):
+        # `Show (Catalan)/Show - 03`: what stands in brackets is a note, as the file shows.
+        folder = replace(folder, title=folder.title.partition(" (")[0])
+    return Show(folder.title, folder.year or file.year, country, folder.other_titles)

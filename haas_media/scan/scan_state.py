@@ -1,0 +1,67 @@
+"""What flows through the stages of a scan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from haas_media.scan.compare import Comparison
+from haas_media.scan.offline import Reach
+from haas_media.scan.walk import Walk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from haas_media.catalog.opening import Catalog
+    from haas_media.progress import PhasedProgress
+    from haas_media.providers.records import Provider
+    from haas_media.scan.library_rows import KnownFile, KnownFolder, Registered
+    from haas_media.scan.offline import Problem
+    from haas_media.scan.scope import Scope
+    from haas_media.settings import Library, Settings
+
+
+@dataclass(slots=True)
+class LibraryState:
+    """One library during a scan: each stage adds what it has found."""
+
+    library: Library
+    row: Registered
+    scope: Scope
+    on_record: int = 0
+    known: Mapping[str, KnownFolder] = field(default_factory=dict)
+    reach: Reach = field(init=False)
+    walked: Walk = field(default_factory=Walk)
+    compared: Comparison = field(default_factory=Comparison)
+    gone: list[KnownFile] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.reach = Reach(str(self.library.path))
+
+
+@dataclass(slots=True)
+class ScanState:
+    """One scan: ``libraries`` are those that it is about, ``notes`` sentences for the report."""
+
+    settings: Settings
+    catalog: Catalog
+    provider: Provider | None
+    refresh_existing: bool
+    progress: PhasedProgress
+    libraries: list[LibraryState] = field(default_factory=list)
+    looked_up: int = 0
+    notes: list[str] = field(default_factory=list)
+    people: int = 0
+
+    @property
+    def online(self) -> list[LibraryState]:
+        """The libraries whose disk is there."""
+        return [each for each in self.libraries if each.reach.offline is None]
+
+    def count(self, each: LibraryState, name: str, number: int = 1) -> None:
+        """Count something for a library, and for the progress."""
+        each.counts[name] += number
+        self.progress.counts[name] += number

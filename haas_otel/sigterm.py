@@ -1,0 +1,93 @@
+"""SIGTERM to a process that runs tasks without a flow, as a task worker does.
+
+Prefect interrupts none of them: ``serve()`` is gone at once, ``prefect task serve`` waits for as
+long as the bodies in its threads take. Here each body is interrupted and its run ends as Cancelled;
+then the process dies of the signal.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from haas_otel import _prefect, hooks, span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from haas_otel.span import LiveSpan
+
+    Handler = Callable[[int, FrameType | None], object]
+
+GRACE = 5.0  # seconds for bodies to unwind: a container has 10
+_EVERY = 0.05
+_stopping = threading.Event()
+
+
+def listen() -> None:
+    """Have SIGTERM interrupt task runs without a flow, unless the application has plans with it."""
+    _prefect.before_a_task_workers_own(handle)
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ):
+        signal.signal(signal.SIGTERM, handle)
+
+
+def handle(number: int, frame: FrameType | None, otherwise: Handler | None = None) -> None:
+    """Interrupt what runs without a flow; if nothing does, do what would have been done."""
+    if not _stopping.is_set() and _left():
+        _stopping.set()
+        # Not here: this may be the thread of the event loop in which bodies have to unwind.
+        threading.Thread(target=_stop, args=(number,), name="haas-otel-stop").start()
+    elif otherwise is not None and not _stopping.is_set():
+        otherwise(number, frame)
+    else:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def _left() -> list[LiveSpan]:
+    return [
+        running
+        for running in list(span.live.values())
+        if running.task_run.flow_run_id is None and running.pid == os.getpid()
+    ]
+
+
+def _stop(number: int) -> None:
+    with span.never_failing():
+        deadline = time.monotonic() + GRACE
+        under_way: dict[int, LiveSpan] = {}
+        interrupted: set[int] = set()
+        while time.monotonic() < deadline:
+            under_way |= {id(running): running for running in _left()}
+            for key in under_way.keys() - interrupted:
+                if (interrupt := under_way[key].interrupt) is not None:
+                    interrupted.add(key)
+                    under_way[key].ended_by = "system"
+                    interrupt()
+            if all(map(_has_its_last_state, under_way.values())):
+                break
+            time.sleep(_EVERY)
+        for running in under_way.values():
+            if not _has_its_last_state(running):  # in a call that cannot be interrupted
+                hooks.end_interrupted(running)
+        _prefect.send_events(GRACE)
+        # What is queued is sent: the signal would not let it. Whatever hangs there is left.
+        leaving = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
+        leaving.start()
+        leaving.join(GRACE)
+    os.kill(os.getpid(), number)
+    time.sleep(GRACE)
+    os.kill(os.getpid(), signal.SIGKILL)  # the main thread hears no signal: what is on disk is kept
+
+
+def _has_its_last_state(running: LiveSpan) -> bool:
+    state = running.task_run.state
+    return state is not None and state.is_final()

@@ -1,0 +1,73 @@
+"""Where the system watches no more folders, or the disk is away, a watch says so and goes on."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import watchfiles
+
+from deployments import watch as watching
+from deployments.watch import Notice
+from haas_media.settings import Library
+from tests.waits import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+real = watchfiles.watch
+
+
+@pytest.fixture
+def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def watch(*paths: str, **options: Any) -> Any:
+        if not (options["force_polling"] or options["ignore_permission_denied"]):
+            raise OSError("OS file watch limit reached.")
+        return real(*paths, **options)
+
+    (tmp_path / "films").mkdir()
+    monkeypatch.setattr(watchfiles, "watch", watch)
+
+
+@pytest.fixture
+def see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
+    """Watch a folder of films; what is returned waits for the next path that is noticed."""
+    monkeypatch.setattr(watching, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(watching, "RETRY_SECONDS", 0.1)
+    films = Library(title="Films", kind="movies", path=tmp_path / "films")
+    stop, notices = threading.Event(), SimpleQueue[Notice]()
+    thread = threading.Thread(target=watching._see, args=(films, notices, stop))
+
+    thread.start()
+    yield lambda: notices.get(timeout=60).path
+    stop.set()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("limited")
+def test_above_the_systems_limit_it_looks_now_and_then(
+    see: Callable[[], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    films = tmp_path / "films"
+    assert see() == str(films)
+    (films / "Heat (1995).mkv").touch()
+    wait_until(lambda: see() == str(films / "Heat (1995).mkv"))
+    assert "sudo sysctl fs.inotify.max_user_watches" in caplog.text
+
+
+def test_a_disk_that_is_away_is_waited_for(
+    see: Callable[[], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    films = tmp_path / "films"
+    wait_until(lambda: "Films cannot be watched until it is back" in caplog.text)
+    films.mkdir()
+    assert see() == str(films)
+    films.rename(tmp_path / "away")
+    films.mkdir()
+    (films / "Heat (1995).mkv").touch()
+    wait_until(lambda: see() == str(films))  # looked at as a whole
+    assert caplog.text.count("cannot be watched") == 1

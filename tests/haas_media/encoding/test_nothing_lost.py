@@ -1,0 +1,356 @@
+"""What a source is besides its codec: each property is kept, converted, warned of, or refused."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import av
+import pytest
+
+from haas_media.encoding import EncodingError
+from haas_media.encoding.facts import Interlaced
+from haas_media.encoding.probe import probe
+from tests.haas_media.encoding.conftest import PICTURE, TONE, X264, X265, make_clips, make_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.haas_media.encoding.conftest import Studio
+
+HALVES = {
+    "mp3.avi": f"{PICTURE}:d=20 {TONE}:d=20 -c:v mpeg4 -c:a libmp3lame",
+    "ac3.avi": f"{PICTURE}:d=20 {TONE}:d=20 -c:v mpeg4 -c:a ac3",
+    "mute.avi": f"{PICTURE}:d=20 -c:v mpeg4",
+    "sound.wmv": f"{PICTURE}:d=20 {TONE}:d=20 -c:v wmv2 -c:a wmav2",
+}
+UNTIMED = {
+    "x264.avi": f"{PICTURE} {TONE} -c:v libx264 -bf 3 -pix_fmt yuv420p -c:a libmp3lame",
+    "mpeg4.avi": f"{PICTURE} -c:v mpeg4 -bf 2 -vtag XVID",
+    "disc.vob": f"{PICTURE} {TONE} -c:v mpeg2video -bf 2 -c:a ac3",
+    "bare.h264": f"{PICTURE} -c:v libx264 -bf 3 -pix_fmt yuv420p",
+    "open.h264": f"{PICTURE} -c:v libx264 -bf 3 -g 20 -flags -cgop -x264-params open-gop=1"
+    " -pix_fmt yuv420p",
+    "bare.hevc": f"{PICTURE} -c:v libx265 -x265-params log-level=error -pix_fmt yuv420p",
+    "bare.m2v": f"{PICTURE} -c:v mpeg2video -bf 2",
+}
+_MOVING = "-f lavfi -i testsrc2=s=320x240:r=50:d=2 -vf tinterlace=interleave_top,setfield=tff"
+INTERLACED = {
+    "1080i.ts": f"{_MOVING} -c:v mpeg2video -flags +ilme+ildct -b:v 4M",
+    "fields.mkv": f"{_MOVING} -c:v libx264 -preset ultrafast -flags +ilme+ildct -pix_fmt yuv420p",
+    "telecine.mkv": "-f lavfi -i testsrc2=s=320x240:r=24000/1001:d=3"
+    f" -vf telecine=pattern=23,setfield=prog {X264}",
+}
+OTHERS = {
+    "late.mkv": f"{PICTURE} -itsoffset 0.6 {TONE} {X264} -c:a aac",
+    "late-picture.mkv": f"-itsoffset 1 {PICTURE} {TONE}:d=4 {X264} -c:a aac",
+    "hlg.mkv": f"{PICTURE} -t 0.4 -vf setparams=color_trc=arib-std-b67:color_primaries=bt2020:"
+    f"colorspace=bt2020nc {X265}",
+    "alpha.mov": "-f lavfi -i testsrc2=s=64x64:d=0.4 -vf format=yuva444p10le -c:v prores_ks"
+    " -profile:v 4444",
+    "alpha.webm": "-f lavfi -i testsrc2=s=64x64:d=0.4 -vf format=yuva420p -c:v libvpx-vp9",
+    "counted.mkv": f"{PICTURE} {TONE} {X264} -c:a aac -metadata:s:v BPS=25123456"
+    " -metadata:s:a NUMBER_OF_BYTES-eng=9 -metadata:s:a _STATISTICS_TAGS=BPS"
+    " -metadata:s:v DURATION-eng=01:00:00.0",
+    "dolby.mp4": f"{PICTURE} -t 0.4 -vf setparams=color_trc=smpte2084:color_primaries=bt2020:"
+    f"colorspace=bt2020nc {X265} -tag:v hvc1",
+    "ttml.mp4": f"{PICTURE} {TONE} -i film.srt -map 0 -map 1 -map 2 {X264} -c:a aac -c:s ttml",
+}
+
+
+@pytest.fixture(scope="module")
+def sources(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("odd")
+    (folder / "film.srt").write_bytes((clips / "film.srt").read_bytes())
+    make_clips(folder, {n: a.replace(":d=2:d=", ":d=") for n, a in (HALVES | OTHERS).items()})
+    make_clips(folder, UNTIMED | INTERLACED)
+    for profile, base in ((5, 0), (7, 6), (8, 1)):
+        _add_dolby_vision(folder / "dolby.mp4", folder / f"dolby-{profile}.mp4", profile, base)
+    return folder
+
+
+def _add_dolby_vision(plain: Path, path: Path, profile: int, base: int) -> None:
+    """Have an HEVC track say that it is Dolby Vision; its index has to be at the end."""
+    data = bytearray(plain.read_bytes())
+    flags = profile << 9 | 6 << 3 | 1 << 2 | (profile == 7) << 1 | 1
+    body = bytes((1, 0)) + struct.pack(">H", flags) + bytes((base << 4,)) + bytes(19)
+    box = struct.pack(">I", 8 + len(body)) + (b"dvvC" if profile > 7 else b"dvcC") + body
+    at = data.index(b"hvcC") - 4
+    at += int.from_bytes(data[at : at + 4], "big")
+    data[at:at] = box
+    start = 0
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hvc1"):
+        start = data.index(name, start) - 4
+        size = int.from_bytes(data[start : start + 4], "big") + len(box)
+        data[start : start + 4] = size.to_bytes(4, "big")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4", "out.mov"])
+@pytest.mark.parametrize("name", UNTIMED)
+def test_a_copy_keeps_the_order_of_display(
+    name: str, output: str, sources: Path, studio: Studio
+) -> None:
+    report = studio.copy(sources / name, output)
+    with av.open(str(report.output)) as container:
+        times = [frame.pts for frame in container.decode(video=0)]
+    assert len(times) == 50
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])
+def test_a_copy_that_would_be_out_of_order(output: str, studio: Studio, tmp_path: Path) -> None:
+    """Closed groups of pictures, at the end of each of which ffmpeg loses the order."""
+    closed = f"{PICTURE} -c:v libx264 -bf 3 -g 20 -pix_fmt yuv420p"
+    make_clips(tmp_path, {"closed.h264": closed})
+    studio.refuses(
+        "show them out of order: choose a video codec",
+        tmp_path / "closed.h264",
+        output,
+        video_codec="copy",
+    )
+    assert studio.encode(tmp_path / "closed.h264").warnings == ()
+
+
+@pytest.mark.parametrize("codec", ["h264", "copy"])
+@pytest.mark.parametrize("name", HALVES)
+def test_half_a_file(name: str, codec: str, sources: Path, studio: Studio, tmp_path: Path) -> None:
+    whole = (sources / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    studio.refuses(
+        "of 20.0 s, so an input is truncated|damaged", tmp_path / name, video_codec=codec
+    )
+    report = studio.encode(tmp_path / name, video_codec=codec, allow_loss=True)
+    assert any("s that it claims to have" in said for said in report.warnings)
+
+
+@pytest.mark.parametrize("codec", ["h264", "copy"])
+@pytest.mark.parametrize(("name", "kind"), [("late.mkv", "audio"), ("late-picture.mkv", "video")])
+def test_where_a_track_begins(
+    name: str, kind: str, codec: str, sources: Path, studio: Studio
+) -> None:
+    for output in ("out.mp4", "out.mov", "out.mkv"):
+        report = studio.encode(sources / name, output, video_codec=codec)
+        assert report.warnings == ()
+        (late,) = (each for each in probe(report.output).streams if each.kind == kind)
+        assert late.begins == pytest.approx(0.6 if kind == "audio" else 1.0, abs=0.1)
+
+
+def _combed(path: Path) -> float:
+    """Tell the share of pictures that idet takes for interlaced."""
+    with av.open(str(path)) as container:
+        raw, graph = container.streams.video[0], av.filter.Graph()
+        source, idet = graph.add_buffer(template=raw), graph.add("idet")
+        sink = graph.add("buffersink")
+        source.link_to(idet)
+        idet.link_to(sink)
+        graph.configure()
+        found = []
+        for frame in container.decode(raw):
+            graph.push(frame)
+            try:
+                found.append(graph.pull().metadata["lavfi.idet.single.current_frame"])
+            except av.error.BlockingIOError:
+                continue
+    return sum(each in {"tff", "bff"} for each in found) / len(found)
+
+
+@pytest.mark.parametrize(("name", "pictures"), [("1080i.ts", 100), ("fields.mkv", 100)])
+def test_interlaced_video_is_deinterlaced(
+    name: str, pictures: int, sources: Path, studio: Studio
+) -> None:
+    before = _combed(sources / name)
+    report = studio.encode(sources / name)
+    assert "was deinterlaced" in report.notes[0]
+    assert report.notes[0] in report.to_markdown()
+    assert not any(isinstance(fact, Interlaced) for fact in probe(report.output).facts[0])
+    with av.open(str(report.output)) as container:
+        assert abs(sum(1 for _ in container.decode(video=0)) - pictures) <= 2
+    assert _combed(report.output) < before - 0.1
+
+
+def test_interlaced_video_that_shall_stay_so(sources: Path, studio: Studio) -> None:
+    report = studio.encode(sources / "fields.mkv", deinterlace="never")
+    assert "stays interlaced and is coded so" in report.notes[0]
+    assert any(isinstance(fact, Interlaced) for fact in probe(report.output).facts[0])
+    with pytest.raises(EncodingError, match="would blend its fields: leave deinterlace at 'auto'"):
+        studio.encode(sources / "fields.mkv", deinterlace="never", resolution="480p")
+    assert studio.copy(sources / "fields.mkv").notes == ()
+    report = studio.encode(sources / "fields.mkv", video_codec="hevc", deinterlace="never")
+    assert report.notes == ("Video 0 stays interlaced.",)
+
+
+def test_telecine(sources: Path, studio: Studio) -> None:
+    report = studio.encode(sources / "telecine.mkv")
+    assert "was telecined" in report.notes[0]
+    assert "fieldmatch" in " ".join(report.argv)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("dolby-5.mp4", {}, "copy it into an .mkv or .mp4, or set allow_loss"),
+        ("dolby-5.mp4", {"output": "out.mov", "video_codec": "copy"}, "or set allow_loss"),
+        ("hlg.mkv", {"hdr": "refuse"}, "H.264 at 8 bits cannot keep: choose HEVC, AV1 or VP9"),
+    ],
+)
+def test_a_loss_that_is_refused(
+    name: str, values: dict[str, Any], said: str, sources: Path, studio: Studio
+) -> None:
+    studio.refuses(said, sources / name, **values)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("dolby-5.mp4", {"allow_loss": True}, "its colours are wrong now"),
+        ("dolby-7.mp4", {"video_codec": "hevc"}, "profile 7, which is lost in an encode"),
+        ("dolby-8.mp4", {"video_codec": "av1"}, "profile 8, which is lost in an encode"),
+        ("dolby-8.mp4", {"video_codec": "copy", "output": "out.mov"}, "is lost in QuickTime"),
+        ("hlg.mkv", {}, "was tone-mapped to SDR"),
+        ("hlg.mkv", {"video_codec": "hevc", "hdr": "tonemap"}, "was tone-mapped to SDR"),
+        ("alpha.mov", {}, "loses its transparency"),
+        ("alpha.webm", {"output": "out.webm", "video_codec": "vp9"}, "loses its transparency"),
+        ("alpha.webm", {"output": "out.mp4", "video_codec": "copy"}, "loses its transparency"),
+        ("ttml.mp4", {}, "Stream left out: 2 (subtitle ttml)."),
+    ],
+)
+def test_a_loss_that_is_warned_of(
+    name: str, values: dict[str, Any], said: str, sources: Path, studio: Studio
+) -> None:
+    report = studio.encode(sources / name, **values)
+    assert any(said in each for each in report.warnings), report.warnings
+    with av.open(str(report.output)) as container:
+        video = container.streams.video[0]
+        assert "ALPHA_MODE" not in {key.upper() for key in video.metadata}
+        frame = next(container.decode(video))
+    if "tone-mapped" in said:
+        assert int(frame.color_trc) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "noted"),
+    [
+        ("deep.mkv", "h264", "has 10 bits a sample and 4:2:0 colour; the output 8 and 4:2:0."),
+        ("deep.mkv", "hevc", None),
+        ("deep.mkv", "copy", None),
+        ("odd.mkv", "av1", "has 8 bits a sample and 4:4:4 colour; the output 8 and 4:2:0."),
+        ("camera.mov", "h264", None),
+    ],
+)
+def test_fewer_bits_and_less_colour_are_noted(
+    name: str, codec: str, noted: str | None, studio: Studio
+) -> None:
+    report = studio.encode(name, video_codec=codec)
+    assert [noted in note for note in report.notes] == [True] if noted else report.notes == ()
+    assert report.warnings == ()
+
+
+@pytest.mark.parametrize("profile", [5, 7, 8])
+@pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])
+def test_dolby_vision_is_copied(profile: int, output: str, sources: Path, studio: Studio) -> None:
+    report = studio.copy(sources / f"dolby-{profile}.mp4", output)
+    assert report.warnings == ()
+    facts = probe(report.output).facts[0]
+    assert set(probe(sources / f"dolby-{profile}.mp4").facts[0]) <= set(facts)
+
+
+@pytest.mark.parametrize("name", ["hlg.mkv", "alpha.mov"])
+def test_what_a_codec_keeps(name: str, sources: Path, studio: Studio) -> None:
+    values = {"video_codec": "hevc"} if name == "hlg.mkv" else {"video_codec": "copy"}
+    assert studio.encode(sources / name, "out.mov", **values).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("tag", "code"),
+    [
+        *(("fr", "fra"), ("pt-BR", "por"), ("en-US", "eng"), ("zh-Hans", "zho"), ("fre", "fra")),
+        *(("es-419", "spa"), ("english", "eng"), ("qaa", "qaa"), ("en_US", "eng")),
+    ],
+)
+def test_languages_in_mp4(
+    tag: str, code: str, studio: Studio, sources: Path, tmp_path: Path
+) -> None:
+    arguments = f"-i {sources / 'late.mkv'} -map 0 -c copy -metadata:s:a language={tag}"
+    make_clips(tmp_path, {"film.mkv": arguments})
+    report = studio.copy(tmp_path / "film.mkv", "out.mp4")
+    assert probe(report.output).streams[1].language == code
+
+
+def test_a_language_that_mp4_has_no_word_for(studio: Studio, clips: Path, tmp_path: Path) -> None:
+    arguments = f"-i {clips / 'film.mkv'} -c copy -metadata:s:a language=x-private"
+    make_clips(tmp_path, {"film.mkv": arguments})
+    report = studio.copy(tmp_path / "film.mkv", "out.mp4")
+    assert report.warnings == ("MP4 has no word for the language 'x-private' of stream 1.",)
+
+
+def test_statistics_of_another_file_go(sources: Path, studio: Studio) -> None:
+    for codec in ("h264", "copy"):
+        with av.open(str(studio.encode(sources / "counted.mkv", video_codec=codec).output)) as film:
+            kept = {key for stream in film.streams for key in stream.metadata}
+        assert not {
+            key for key in kept if key.startswith(("BPS", "NUMBER_OF", "_STAT", "DURATION-"))
+        }
+
+
+def test_the_films_title_whatever_is_named_first(studio: Studio) -> None:
+    streams = [("film.srt", 0), ("film.mkv", 0), ("film.mkv", 1)]
+    with av.open(str(studio.encode(None, streams=streams).output)) as film:
+        assert film.metadata["title"] == "The Film"
+
+
+def test_a_larger_output(studio: Studio) -> None:
+    report = studio.encode("film.mp4", crf=0)
+    assert "larger than its source" in report.to_markdown()
+    assert report.size > report.source_size
+    studio.refuses("larger than its source, which refuse", "film.mp4", crf=0, refuse_larger=True)
+
+
+def test_a_quality(studio: Studio) -> None:
+    found = studio.encode("film.mp4", quality=88).quality
+    assert found is not None
+    assert found.measured == pytest.approx(88, abs=1)
+    phases: list[str] = []
+    note = lambda progress: phases.append(progress.phase)  # noqa: E731
+    report = studio.encode("film.mp4", quality="good", verify="full", how={"on_progress": note})
+    assert report.quality is not None
+    assert report.quality.measured == pytest.approx(93, abs=1)
+    assert f"CRF {report.quality.crf:g}" in report.to_markdown()
+    assert "Verified (full)" in report.to_markdown()
+    assert [path.name for path in studio.folder.iterdir()] == ["out.mkv"]
+
+
+def test_full_verification_finds_another_picture(studio: Studio, tmp_path: Path) -> None:
+    """An encoder that paints: the output is well formed, and is not the film."""
+    body = (
+        "at = sys.argv.index('-pix_fmt:v:0')\n"
+        "sys.argv[at:at] = ['-filter:v:0', 'drawbox=c=black:t=fill']\n"
+        "os.execv(ffmpeg, sys.argv)"
+    )
+    program = make_program(tmp_path / "paints", body)
+    studio.refuses(
+        "shows another picture than its source at 0:0",
+        "film.mp4",
+        verify="full",
+        how={"ffmpeg": program},
+    )
+
+
+def test_full_verification_finds_a_faulty_disk(studio: Studio, tmp_path: Path) -> None:
+    """Which changes what the encoder wrote: quick verification does not decode it."""
+    body = (
+        "subprocess.run([ffmpeg, *sys.argv[1:]], check=True)\n"
+        "with open(target, 'r+b') as file:\n"
+        "    file.seek(os.stat(target).st_size // 2)\n"
+        "    file.write(bytes(2000))"
+    )
+    program = make_program(tmp_path / "spoils", body)
+    streams, how = [("film.mp4", 0)], {"ffmpeg": program}
+    assert studio.encode(None, streams=streams, how=how).warnings == ()
+    studio.refuses(
+        r"The output does not decode (at|from) 0:0[01].*: check the disk",
+        None,
+        streams=streams,
+        verify="full",
+        how=how,
+    )

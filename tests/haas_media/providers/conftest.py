@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from haas_media.providers.tmdb import RetryPolicy, TmdbClient
+from tests.fake_tmdb import recorded_directory
+from tests.parts import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.fake_tmdb import FakeTmdb
+
+V3_KEY = "0123456789abcdef0123456789abcdef"
+V4_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJzZWNyZXQifQ.c2VjcmV0LXNpZ25hdHVyZQ"
+QUICK = RetryPolicy(first_wait=dt.timedelta(milliseconds=5), longest_wait=dt.timedelta(0, 0.05))
+
+
+@pytest.fixture
+def connect(tmdb: FakeTmdb) -> Iterator[Callable[..., TmdbClient]]:
+    """Make clients of the local TMDb that retry after milliseconds."""
+    with ExitStack() as stack:
+
+        def make(token: str = V4_TOKEN, **options: Any) -> TmdbClient:
+            options = {"requests_per_second": 1000, "retries": QUICK, **options}
+            return stack.enter_context(TmdbClient(token, tmdb.url, **options))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """Where TMDb's recorded answers are; without them the test is skipped, but not in CI."""
+    directory = recorded_directory()
+    require("a record of TMDb's answers", directory, "set HAAS_TEST_DATA to the folder with tmdb/")
+    assert directory is not None
+    return directory

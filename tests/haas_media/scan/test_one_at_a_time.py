@@ -1,0 +1,86 @@
+"""A library is scanned by one scan at a time, whatever anybody's record of runs says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from haas_media.catalog.models import Library
+from tests.databases import on_both_databases
+
+if TYPE_CHECKING:
+    from haas_media.progress import Progress
+    from tests.haas_media.scan.shelf import House
+
+HOLDER = """
+import sys
+from haas_media.catalog import open_catalog
+from haas_media.catalog.locks import scanning
+with open_catalog(sys.argv[1]) as catalog:
+    with scanning(catalog, [int(sys.argv[2])], "amber-fox", print):
+        print("held", flush=True)
+        sys.stdin.read()
+"""
+
+
+def url_of(house: House) -> str:
+    return house.catalog.engine.url.render_as_string(hide_password=False)
+
+
+@on_both_databases
+def test_who_finds_a_library_held_waits_says_for_whom_and_goes_on(house: House) -> None:
+    house.films.put("Heat (1995).mkv")
+    house.scan()
+    with house.catalog.reading() as session:
+        films = session.query(Library.id).filter_by(title="Films").scalar()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, url_of(house), str(films)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout
+    assert holder.stdout.readline() == "held\n"
+    house.films.put("Ran (1985).mkv")
+    seen: list[Progress] = []
+
+    def look(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.phase == "waiting" and holder.poll() is None:
+            os.kill(holder.pid, signal.SIGKILL)  # the lock dies with its process
+            holder.wait()
+
+    assert house.scan(library="Shows", on_progress=seen.append).libraries[0].online
+    assert "waiting" not in {progress.phase for progress in seen}, "another library is free"
+    assert house.scan(on_progress=look).counts()["new"] == 1
+    assert "Films is in use by amber-fox" in {progress.current for progress in seen}
+
+
+@on_both_databases
+def test_libraries_are_given_back_when_a_scan_ends_or_fails(house: House) -> None:
+    class Stop(BaseException):
+        pass
+
+    def stop(_: Progress) -> None:
+        raise Stop
+
+    def waits(_: Progress) -> None:
+        assert _.phase != "waiting"
+
+    for _ in range(2):
+        thread = threading.Thread(target=_failing, args=(house, stop, Stop))
+        thread.start()
+        thread.join()
+        house.scan(on_progress=waits)
+
+
+def _failing(house: House, stop: object, error: type[BaseException]) -> None:
+    try:
+        house.scan(on_progress=stop)
+    except error:
+        return
+    raise AssertionError("it did not fail")
