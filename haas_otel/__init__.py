@@ -14,7 +14,6 @@ from haas_otel import span as _span
 from haas_otel._settings import settings
 from haas_otel.decorators import BackgroundTask, flow, materialize, task
 from haas_otel.reconciler import Reconciled, reconcile
-from haas_otel.reconciler import settle_here as _settle_here
 
 __all__ = [
     "BackgroundTask",
@@ -49,7 +48,7 @@ def _set_up(provider: _TracerProvider | None) -> None:
 def _find_disk() -> _records.Disk | None:
     from haas_otel.delivery import find_disk
 
-    return find_disk(_settle_here)
+    return find_disk(_hooks.settle_others)
 
 
 def _count_never_began(flow_name: str, reason: str) -> bool:

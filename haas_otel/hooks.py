@@ -61,6 +61,9 @@ _logger = logging.getLogger(__name__)
 # The flow runs that go on here: the outermost around each, and this process's id, as a forked child
 # has its parent's.
 _begun: dict[UUID, tuple[UUID, int]] = {}
+# Cleared where a flow run's process is still importing its flow: it does not know all tasks yet.
+_knows_tasks = threading.Event()
+_knows_tasks.set()
 
 # What is left to do of an end, for Prefect to wait for.
 Later: TypeAlias = "Coroutine[Any, Any, None]"
@@ -70,13 +73,21 @@ def note_process() -> None:
     """Leave the start record of this process's flow run: it may die before the run begins."""
     own = os.environ.get(OWN_FLOW_RUN)
     if own and span.enabled() and ENGINES & set(sys.orig_argv):
+        _knows_tasks.clear()
         _begin(UUID(own), UUID(own))
+
+
+def settle_others() -> None:
+    """Settle what processes left that died, when this one can call the hooks of their tasks."""
+    _knows_tasks.wait()
+    reconciler.settle_here()
 
 
 def haas_otel_on_begun(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Later | None:
     """Set up where no application does, and leave the flow run's start record."""
     if not span.enabled():
         return None
+    _knows_tasks.set()
     ids.remember_caller(flow_run)
     if OWN_FLOW_RUN in os.environ:
         span.tracer()  # the first task would do it: now, what is logged before is sent, too
@@ -216,10 +227,20 @@ def haas_otel_on_ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
     if not span.enabled():
         return None
     ids.remember_caller(flow_run)
-    later = _end_left(flow_run.id)
+    later = [_end_left(flow_run.id), _counted(flow_run)]
+    is_last = isinstance(sys.exception(), TerminationSignal) and (
+        _outermost(flow_run.id) == flow_run.id and not _prefect.is_cancelled_by_its_runner()
+    )
+    if is_last:
+        later.append(_deliver_last())
     if not _close(flow_run.id):  # what its own process has ended needs no request
         reconciler.settle_stopped(flow_run.id, state)
-    return _all([later, _counted(flow_run)])
+    return _all(later)
+
+
+async def _deliver_last() -> None:
+    """Wait for what is being sent: the signal ends this process without its exit functions."""
+    await to_thread.run_sync(span.deliver_last)
 
 
 TASK_HOOKS: dict[str, StateHookCallable] = {

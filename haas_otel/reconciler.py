@@ -100,8 +100,12 @@ def settle_stopped(flow_run_id: UUID, state: State[Any]) -> None:
         return any(r.root_id == flow_run_id for process in found for r in process.records)
 
     def attempt(connected: Server) -> None:
-        # Another process may have it in hand.
-        while is_left() and not Pass(connected, disk).settle_machine(flow_run_id, state):
+        # Another process may have it in hand; a server that is busy may refuse at first.
+        until = time.monotonic() + decision.GRACE / decision.SECOND
+        while is_left() and time.monotonic() < until:
+            with contextlib.suppress(Exception):
+                if Pass(connected, disk).settle_machine(flow_run_id, state):
+                    return
             time.sleep(0.1)
 
     if is_left():

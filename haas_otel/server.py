@@ -198,10 +198,10 @@ def connected() -> Iterator[Server]:
         yield Server(client)
 
 
-def within_bound(work: Callable[[Server], Any]) -> Any:
-    """Do something with the server, and return its result; None if it fails or takes too long.
+def within_bound(work: Callable[[Server], Any], *, late: Any = None) -> Any:
+    """Do something with the server, and return its result; None if it fails.
 
-    What takes too long goes on in the background, until the process ends.
+    What takes too long goes on in the background, until the process ends, and ``late`` is returned.
     """
     result: list[Any] = []
 
@@ -214,23 +214,31 @@ def within_bound(work: Callable[[Server], Any]) -> Any:
     thread = threading.Thread(target=run, args=(attempt,), name="haas-otel-ask", daemon=True)
     thread.start()
     thread.join(BOUND)
+    if thread.is_alive():
+        return late
     return result[0] if result else None
 
 
 @cache  # a process with many task runs is cancelled once
 def who_cancelled(flow_run_id: UUID | None) -> By:
-    """Return who had a flow run cancelled: the system, unless the server says otherwise in time.
+    """Return who had a flow run cancelled.
 
-    A user needs the server for that. The system does not: who stops the run says so on this
-    machine's disk, and the server may not have had an ear for it a moment before.
+    Who stops the run for the system says so on this machine's disk; the server may not have had an
+    ear for it a moment before. A user needs the server for that: one that is busy may have been
+    asked, one that cannot be reached has not.
     """
     key = records.STOP(flow_run_id)
     with contextlib.suppress(Exception):  # a disk that cannot be read: the server is asked
         living = disk.living() if (disk := records.disk()) else []
         if any(record.key == key for process in living for record in process.records):
             return "system"
-    flow_run = within_bound(lambda server: server.flow_run(flow_run_id))
-    return "system" if flow_run is None or records.STOPPED in flow_run.labels else "user"
+
+    def by_label(server: Server) -> By:
+        flow_run = server.flow_run(flow_run_id)
+        return "system" if flow_run is None or records.STOPPED in flow_run.labels else "user"
+
+    by: By | None = within_bound(by_label, late="user")
+    return by or "system"
 
 
 def pages(read: Callable[..., list[Any]], **query: Any) -> list[Any]:

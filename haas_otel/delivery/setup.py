@@ -97,6 +97,7 @@ def configure(provider: TracerProvider | None = None) -> None:
                 TaskSpanConfigurator().configure()
                 # Registered after the provider's own, it runs before that.
                 atexit.register(_end)
+                span.deliver_last = _end_at_once
         except Exception:
             _logger.exception("OpenTelemetry could not be set up; there will be no spans")
         _configured = True
@@ -160,6 +161,13 @@ def _end() -> None:
         seconds = _processor.begin_shutdown()
         if _logs is not None:
             _logs.end(seconds)
+
+
+def _end_at_once() -> None:
+    """Do what the exit functions would do."""
+    _end()
+    if _processor is not None:
+        _processor.shutdown()
 
 
 def _use_provider(given: TracerProvider | None = None) -> bool:

@@ -36,9 +36,11 @@ class Api:
         found: list[dict[str, Any]] = answer.json()["events"]
         return found
 
-    def make_pool(self, name: str) -> None:
+    def make_pool(self, name: str, limit: int | None = None) -> None:
+        """Make a work pool, in which so many flow runs go on at a time."""
+        pool = WorkPoolCreate(name=name, type="process", concurrency_limit=limit)
         try:
-            self.client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+            self.client.create_work_pool(pool)
         except ObjectAlreadyExists:
             return
 

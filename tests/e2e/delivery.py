@@ -80,7 +80,8 @@ class Collector:
 
         wait_until(arrived_with_help, interval=5, what=f"{count} spans of {run}")
         found = self.spans(run)
-        assert len(found) == count
+        told = [{"start": span.start_ns, "end": span.end_ns} | span.attributes for span in found]
+        assert len(told) == count, told
         return found
 
     def pid_when_running(self, api: Api, run: UUID) -> int:

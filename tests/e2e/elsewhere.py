@@ -76,8 +76,10 @@ class Elsewhere:
 
     def prepare(self) -> None:
         """Deploy all flows, and ask for a run of each: nobody is there yet that takes one."""
-        for pool in (self.way, "nobody-works-here"):
-            self.api.make_pool(pool)
+        # More at once keep the server so busy that it refuses some. A limit of the worker's own
+        # would end the worker, when a run that it still counts is retried.
+        self.api.make_pool(self.way, limit=3)
+        self.api.make_pool("nobody-works-here")
         deployments = {
             function: self.api.deploy(PROJECT, f"endings.py:{function}", self.way, self.way)
             for function in {*RUNS.values(), "returned"}
@@ -91,11 +93,9 @@ class Elsewhere:
 
     def run_all(self) -> None:
         """Bring one run of each kind to its end."""
-        # More at once keep the server so busy that it refuses some.
         self.prefect.start_worker(
             self.way,
             self.way,
-            "--limit=3",
             program=[*self.instrument, self.programs / "prefect"],
             environment=self.environment,
         )

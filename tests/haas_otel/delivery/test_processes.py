@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,6 +242,23 @@ def test_a_run_that_is_terminated_ends_the_span_of_its_task(
     (span,) = TraceStore(directory).tasks()
     assert span.task_status == "Cancelled"
     assert span.attributes["prefect.ended_by"] == "system"
+
+
+@pytest.mark.parametrize("receiver", ["http/protobuf"], indirect=True)
+def test_a_run_that_is_terminated_hears_what_a_slow_collector_answers(
+    receiver: Receiver, runs: Programs, processes: Programs
+) -> None:
+    """Or the next process would send the span once more."""
+    receiver.rule = lambda _, message: time.sleep(1) if message.ByteSize() else None
+    process = runs.start("wait", **receiver.environment)
+    assert process.stdout.readline() == "running\n"
+    wait_until(lambda: receiver.requests)  # it is known to answer
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == -signal.SIGTERM
+    assert [span.name for span in receiver.spans] == ["BackgroundTask.PersonCleanupTask"]
+
+    processes.run("deliver", "60", **receiver.environment)
+    assert receiver.duplicates == {}
 
 
 def test_the_embedded_store_shows_what_a_killed_process_had_ended(
