@@ -66,7 +66,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(films)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(tmp_path_factory: pytest.TempPathFactory, films: Path) -> Iterator[Stage]:
     home = tmp_path_factory.mktemp("stack")
     ffmpeg = find_ffmpeg()

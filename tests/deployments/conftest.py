@@ -112,7 +112,7 @@ def haas(tmp_path: Path) -> Command:
     return Command(environment, tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, samples: SampleLibrary) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("stack")
     config = settings_of(samples, home)
@@ -146,7 +146,7 @@ class OtherServer(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def other_server() -> Iterator[ThreadingHTTPServer]:
     """Has a port, on which nobody listens before somebody has it listen."""
     other = ThreadingHTTPServer(("127.0.0.1", 0), OtherServer, bind_and_activate=False)
@@ -156,7 +156,7 @@ def other_server() -> Iterator[ThreadingHTTPServer]:
     other.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fresh(
     tmp_path_factory: pytest.TempPathFactory, other_server: ThreadingHTTPServer
 ) -> Iterator[Stack]:

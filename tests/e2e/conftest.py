@@ -36,13 +36,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectProcesses]:
     with PrefectProcesses.shared(tmp_path_factory) as processes:
         yield processes
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api(prefect: PrefectProcesses) -> Api:
     """The API of the server, which has a worker that serves POOL."""
     api = Api(prefect.api_url)

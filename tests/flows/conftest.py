@@ -37,7 +37,7 @@ print("FLOW_RUN", state.state_details.flow_run_id)
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(prefect: PrefectProcesses) -> Api:
     from prefect.logging.configuration import setup_logging
 
