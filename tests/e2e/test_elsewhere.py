@@ -87,18 +87,26 @@ Projects = dict[str, Elsewhere]
 
 @pytest.fixture(scope="module")
 def projects(
-    api: Api, prefect: PrefectProcesses, elsewhere: Path, tmp_path_factory: pytest.TempPathFactory
+    api: Api,
+    prefect: PrefectProcesses,
+    elsewhere: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Projects]:
-    """One run of each kind in either way, all brought to their ends at the same time."""
+    """One run of each kind in each way asked for, all brought to their ends at the same time."""
     programs = elsewhere / "bin"
+    calls = [getattr(item, "callspec", None) for item in request.session.items]
+    asked = {call.params.get("project") for call in calls if call is not None}
     with ExitStack() as stack:
         made = {}
-        for way, protocol in WAYS.items():
+        for way in asked & WAYS.keys():
+            protocol = WAYS[way]
             folder = tmp_path_factory.mktemp(way)
             collector = collecting(folder, protocol, programs / "python")
             made[way] = Elsewhere(way, api, prefect, stack.enter_context(collector), programs)
-        made["no-line"].instrument = (str(programs / "opentelemetry-instrument"),)
-        made["no-line"].extra = {"PLAIN": "1"}
+        if plain := made.get("no-line"):
+            plain.instrument = (str(programs / "opentelemetry-instrument"),)
+            plain.extra = {"PLAIN": "1"}
         for project in made.values():
             project.prepare()
         with ThreadPoolExecutor() as threads:
