@@ -72,7 +72,7 @@ Later: TypeAlias = "Coroutine[Any, Any, None]"
 def note_process() -> None:
     """Leave the start record of this process's flow run: it may die before the run begins."""
     own = os.environ.get(OWN_FLOW_RUN)
-    if own and span.enabled() and ENGINES & set(sys.orig_argv):
+    if own and UUID(own) not in _begun and span.enabled() and ENGINES & set(sys.orig_argv):
         _knows_tasks.clear()
         _begin(UUID(own), UUID(own))
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from datetime import timedelta
+from queue import Empty, Queue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -466,3 +467,31 @@ def test_the_process_of_a_flow_run_is_set_up_when_the_run_begins(
     hooks.haas_otel_on_begun(begun, FlowRun(flow_id=uuid4(), run_count=1), Running())
 
     assert len(made) == times
+
+
+def test_what_others_left_is_settled_when_the_tasks_of_a_flow_run_are_known(
+    monkeypatch: MonkeyPatch,
+) -> None:
+    """A process that still imports its flow cannot call the hooks of its tasks."""
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.states import Running
+
+    from haas_otel import _prefect, flow, hooks, reconciler, records, span
+
+    settled = Queue[bool]()
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", str(uuid4()))
+    monkeypatch.setattr(sys, "orig_argv", ["python", *_prefect.ENGINES])
+    monkeypatch.setattr(hooks, "_begun", {})
+    monkeypatch.setattr(records, "disk", lambda: None)
+    monkeypatch.setattr(span, "tracer", lambda: None)
+    monkeypatch.setattr(reconciler, "settle_here", lambda: settled.put(True))
+    imported = flow(lambda: None)
+    threading.Thread(target=hooks.settle_others, daemon=True).start()
+    with pytest.raises(Empty):
+        settled.get(timeout=0.3)
+    hooks.haas_otel_on_begun(imported, FlowRun(flow_id=uuid4(), run_count=1), Running())
+    assert settled.get(timeout=30)
+
+    imported.with_options(name="made by a body")
+    threading.Thread(target=hooks.settle_others, daemon=True).start()
+    assert settled.get(timeout=30)
