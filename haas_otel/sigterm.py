@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from ctypes import CDLL
 from typing import TYPE_CHECKING
 
 from haas_otel import _prefect, hooks, span
@@ -83,9 +84,9 @@ def _stop(number: int) -> None:
         leaving = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
         leaving.start()
         leaving.join(GRACE)
+    # Python lets only its main thread say so, which may hear no signal any more.
+    CDLL(None).signal(number, 0)  # SIG_DFL
     os.kill(os.getpid(), number)
-    time.sleep(GRACE)
-    os.kill(os.getpid(), signal.SIGKILL)  # the main thread hears no signal: what is on disk is kept
 
 
 def _has_its_last_state(running: LiveSpan) -> bool:
