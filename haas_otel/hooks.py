@@ -72,9 +72,10 @@ Later: TypeAlias = "Coroutine[Any, Any, None]"
 def note_process() -> None:
     """Leave the start record of this process's flow run: it may die before the run begins."""
     own = os.environ.get(OWN_FLOW_RUN)
-    if own and UUID(own) not in _begun and span.enabled() and ENGINES & set(sys.orig_argv):
+    is_engines = own and span.enabled() and ENGINES & set(sys.orig_argv)
+    if is_engines and (flow_run_id := UUID(own)) not in _begun:
         _knows_tasks.clear()
-        _begin(UUID(own), UUID(own))
+        _begin(flow_run_id, flow_run_id)
 
 
 def settle_others() -> None:
