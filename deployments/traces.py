@@ -210,7 +210,7 @@ def _rows(
         }
         for process in processes
         for record in process.records
-        if record.run is not None and wanted(record.run)
+        if record.run is not None and not record.told and wanted(record.run)
     ]
     return sorted(found, key=lambda row: str(row["since"]))
 

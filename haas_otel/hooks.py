@@ -110,7 +110,8 @@ def haas_otel_on_running(
         run = span.run_of(task_run, flow_run, root_id)
         span.tracer()  # the record names the exporters, which the set-up chooses
         if disk := records.disk():
-            disk.begin(run.key, records.of_task(run))
+            hooks = bool(reconciler.cancellation_hooks(task))
+            disk.begin(run.key, records.of_task(run, hooks=hooks))
         started = span.start(run)
         _prefect.note_latest(flow_run, started)
         live[task_run.id] = LiveSpan(started, run, task, task_run, state.id, os.getpid(), disk)
@@ -213,7 +214,8 @@ def note_retry(task_run: TaskRun, state: State[Any]) -> None:
     own = {key: value for key, value in set_by_body.items() if not span.is_ours(key)}
     learnt = records.Learnt(running.retries, own)
     if running.disk is not None:
-        running.disk.begin(running.run.key, records.of_task(running.run, learnt))
+        hooks = bool(reconciler.cancellation_hooks(running.task))
+        running.disk.begin(running.run.key, records.of_task(running.run, learnt, hooks=hooks))
     records.write_learnt(task_run.labels, learnt)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _tasks: WeakValueDictionary[str, Task[..., Any]] = WeakValueDictionary()
+# Held while hooks of users are called, which take the time they need.
+_calling = threading.Lock()
+# So long the hooks of a run wait for a process that knows its task.
+_DAY = 86_400 * decision.SECOND
 
 
 @dataclass(slots=True)
@@ -110,10 +115,12 @@ def settle_stopped(flow_run_id: UUID, state: State[Any]) -> None:
 
     if is_left():
         server.within_bound(attempt)
+        with _calling:  # the process may end after this
+            pass
 
 
 def end_span(run: Run, learnt: records.Learnt, ending: span.Ending) -> None:
-    """Make and end the span of a task run of another process, and call its cancellation hooks."""
+    """Make and end the span of a task run of another process."""
     started = span.start(run)
     for retry in learnt.retries:
         span.retrying(started, retry)
@@ -128,11 +135,6 @@ def end_span(run: Run, learnt: records.Learnt, ending: span.Ending) -> None:
         with trace.use_span(started):
             told = (run.attributes["task.name"], ending.status, ending.message)
             _logger.log(level, "%s ended as %s: %s", *told, extra=extra)
-    task = _tasks.get(run.task_key)
-    if ending.status == "Cancelled" and task is not None:
-        with contextlib.suppress(Exception), server.connected() as connected:
-            if task_run := connected.task_run(run.task_run_id):
-                call_cancellation_hooks(task, task_run)
 
 
 def remember(task: Task[..., Any]) -> None:
@@ -140,11 +142,16 @@ def remember(task: Task[..., Any]) -> None:
     _tasks[task.task_key] = task
 
 
+def cancellation_hooks(task: Task[..., Any]) -> Collection[Callable[..., Any]]:
+    """Return the task's ``on_cancellation`` hooks; one of Prefect's own has none."""
+    return getattr(task, "on_cancellation_hooks", ())
+
+
 def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> None:
     """Call the task's ``on_cancellation`` hooks as Prefect calls its own: logged, never raising."""
     state: State[Any] = Cancelled(message=span.CANCELLED_MESSAGE)
     logger = task_run_logger(task_run=task_run, task=task)
-    for hook in getattr(task, "on_cancellation_hooks", ()):
+    for hook in cancellation_hooks(task):
         name = getattr(hook, "__name__", type(hook).__name__)
         logger.info("Running hook %r in response to entering state %r", name, state.name)
         try:
@@ -202,20 +209,27 @@ class Pass:
                 if record.run is None:
                     done = settled and self._stop_left(process, record, living, held=held)
                 else:
-                    evidence = self._of_the_dead(process, record.run, state)._replace(held=held)
+                    evidence = self._of_the_dead(process, record, record.run, state)
+                    evidence = evidence._replace(held=held)
                     answer = self._act(evidence, record.run, record.learnt)
                     done = isinstance(answer, End | AlreadyEnded)
                     settled = settled and done
+                    if done and self._leaves_hooks(record, record.run, evidence):
+                        process.leave_hooks(record)
+                        done = False
                 if done:
                     process.close(record)
         return found
 
-    def _of_the_dead(self, process: Process, run: Run, told: State[Any] | None) -> Evidence:
+    def _of_the_dead(
+        self, process: Process, record: Record, run: Run, told: State[Any] | None
+    ) -> Evidence:
         """Gather what is known of a task run whose process has died on this machine."""
         hook = told is not None
         dead = Evidence(now=self._now(), process="dead", last_sign=process.last_sign, hook=hook)
-        if self._has(run):
-            return dead._replace(written=True)
+        dead = dead._replace(written=record.told or self._has(run))
+        if dead.written and not record.hooks:
+            return dead
         task_run = self._asked.task_run(run.task_run_id)
         return dead._replace(
             reported=_reported(task_run) if task_run else None,
@@ -224,6 +238,26 @@ class Pass:
                 self._asked.flow_run(run.flow_run_id), run.task_run_id, self._machine
             ),
         )
+
+    def _leaves_hooks(self, record: Record, run: Run, evidence: Evidence) -> bool:
+        """Call the hooks of a run that was cancelled, and say whether that is left to another.
+
+        The span of such a run may have been ended by a process that did not know the task, or died
+        before it had called them.
+        """
+        flow = evidence.flow
+        was_cancelled = flow is not None and flow.how == "Cancelled" and not evidence.reported
+        if not (record.hooks and was_cancelled) or evidence.spoken_for:
+            return False
+        return not self._call_hooks(run) and abs(self._now() - evidence.last_sign) < _DAY
+
+    def _call_hooks(self, run: Run) -> bool:
+        """Call the cancellation hooks of a task, and say whether this process knows it."""
+        task = _tasks.get(run.task_key)
+        if task is not None and (task_run := self._asked.task_run(run.task_run_id)):
+            with _calling:
+                call_cancellation_hooks(task, task_run)
+        return task is not None
 
     def _stop_left(self, process: Process, record: Record, living: set[str], *, held: bool) -> bool:
         """Stop the flow run of a dead process, and return whether nothing is left to do."""
@@ -315,6 +349,8 @@ class Pass:
             sign = max(sign, run.start)
             learnt = records.Learnt.from_json(task_run.labels.get(records.LEARNT))
             answers.append(self._act(evidence, run, learnt))
+            if isinstance(answers[-1], End) and answers[-1].ending.status == "Cancelled":
+                self._call_hooks(run)
         # It may have died between its tasks, or who ended their spans before this was done.
         if not root.state.is_final() and all(isinstance(a, End | AlreadyEnded) for a in answers):
             # Pending, it has no process yet that could send any; Cancelling, it is to have none.

@@ -113,7 +113,8 @@ class Record(NamedTuple):
     """A start record. ``run`` is None in that of a flow run; ``start`` in ns since the epoch.
 
     ``api`` is the address of the Prefect server, without credentials. Those of a worker have no
-    ``root_id``.
+    ``root_id``. ``hooks`` says that the task has hooks for its cancellation, ``told`` that these
+    alone are left: the span is ended.
     """
 
     key: str
@@ -123,18 +124,22 @@ class Record(NamedTuple):
     root_id: UUID | None = None
     run: Run | None = None
     learnt: Learnt = Learnt()
+    hooks: bool = False
+    told: bool = False
 
 
 class Process(NamedTuple):
     """A process with open start records; ``last_sign`` is its last stamp, in ns.
 
-    ``close`` is for a dead one: nothing is left to do for a record.
+    For a dead one: ``close`` says that nothing is left to do for a record, ``leave_hooks`` that
+    hooks are.
     """
 
     id: str
     last_sign: int
     records: tuple[Record, ...]
     close: Callable[[Record], object] = lambda _: None
+    leave_hooks: Callable[[Record], object] = lambda _: None
 
 
 class Disk(Protocol):
@@ -167,10 +172,17 @@ class Disk(Protocol):
 disk: Callable[[], Disk | None] = lambda: None  # noqa: E731
 
 
-def of_task(run: Run, learnt: Learnt = Learnt()) -> dict[str, Any]:  # noqa: B008 - immutable
+def of_task(
+    run: Run,
+    learnt: Learnt = Learnt(),  # noqa: B008 - immutable
+    *,
+    hooks: bool = False,
+) -> dict[str, Any]:
     """Return the start record of a task run, for JSON."""
     address = api() if run.root_id is None else _api_of(run.root_id)
     record = {"api": address, **run._asdict()}
+    if hooks:
+        record["hooks"] = True
     return record | {"learnt": learnt.to_json()} if learnt.retries else record
 
 
@@ -192,6 +204,8 @@ def read(key: str, content: Mapping[str, Any]) -> Record:
         found.get("root_id"),
         Run(**{name: found.get(name, content[name]) for name in Run._fields}) if is_task else None,
         Learnt.from_json(content.get("learnt")),
+        bool(content.get("hooks")),
+        bool(content.get("told")),
     )
 
 

@@ -115,19 +115,26 @@ class SharedDisk:
             return [(path, dict(starts)) for path, starts in found if starts]
 
     def _to_settle(self, segment: Segment) -> Iterator[records.Process]:
-        closed: list[bytes] = []
+        lines: list[bytes] = []
+
+        def close(record: records.Record) -> None:
+            lines.append(b"<%b" % record.key.encode())
+
+        def leave_hooks(record: records.Record) -> None:
+            if not record.told:
+                content = orjson.loads(segment.starts[record.key]) | {"told": True}
+                lines.append(b">%b\t%b" % (record.key.encode(), dump(content)))
+
         # Their spans go where their own process would have sent them.
         if segment.names is not None:
             self._journal.names_of |= dict.fromkeys(segment.starts, segment.names)
         try:
-            yield _process(
-                segment.path, segment.starts, lambda each: closed.append(b"<" + each.key.encode())
-            )
+            yield _process(segment.path, segment.starts, close, leave_hooks)
         finally:
             for key in segment.starts:
                 self._journal.names_of.pop(key, None)
-            if closed:
-                append(segment.path, b"\n".join(closed))
+            if lines:
+                append(segment.path, b"\n".join(lines))
 
     def _stamp(self) -> None:
         """Give a sign of life for as long as the process lives, and have the dead settled."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[2]
-PROJECT = Path(__file__).parent / "project"
 POOL = "e2e"
 
 

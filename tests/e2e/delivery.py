@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.receiver import Receiver
@@ -14,7 +15,6 @@ from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from uuid import UUID
 
     from tests.e2e.api import Api
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from tests.receiver import Protocol
 
 SCOPE = "Haas.Media.BackgroundTasks"
+PROJECT = Path(__file__).parent / "project"
 _DELIVER = """
 import os
 from datetime import timedelta
 from pathlib import Path
+import endings  # to call the hooks of its tasks
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from haas_otel.delivery import deliver_pending, open_disk
 from haas_otel.reconciler import settle_here
@@ -75,7 +77,8 @@ class Collector:
 
         def arrived_with_help() -> bool:
             if not arrived():
-                subprocess.run([self.python, "-c", _DELIVER], env=environment, check=True)
+                command = [self.python, "-c", _DELIVER]
+                subprocess.run(command, env=environment, cwd=PROJECT, check=True)
             return arrived()
 
         wait_until(arrived_with_help, interval=5, what=f"{count} spans of {run}")

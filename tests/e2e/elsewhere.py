@@ -14,7 +14,7 @@ from uuid import UUID
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.states import Scheduled
 
-from tests.e2e.conftest import PROJECT
+from tests.e2e.delivery import PROJECT
 from tests.e2e.prefect_processes import end, start
 from tests.waits import wait_until
 

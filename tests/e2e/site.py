@@ -17,8 +17,7 @@ from uuid import UUID
 import psutil
 
 from tests.e2e.api import Api
-from tests.e2e.conftest import PROJECT
-from tests.e2e.delivery import SCOPE
+from tests.e2e.delivery import PROJECT, SCOPE
 from tests.e2e.prefect_processes import PrefectProcesses
 from tests.faulty_port import FaultyPort
 from tests.receiver import Receiver

@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 
 from flows import again
-from tests.e2e.conftest import PROJECT
+from tests.e2e.delivery import PROJECT
 from tests.e2e.prefect_processes import OURS, PREFECT, start
 from tests.e2e.site import FILE, SECOND, Site
 from tests.waits import wait_until

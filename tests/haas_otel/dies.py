@@ -21,7 +21,11 @@ def finished():
     trace.get_current_span().set_attribute("media.files", 1)
 
 
-@task(name="Killed in the third attempt", retries=2)
+@task(
+    name="Killed in the third attempt",
+    retries=2,
+    on_cancellation=[lambda task, task_run, state: None],
+)
 def killed():
     attempt = task_run.run_count
     if attempt < 3:

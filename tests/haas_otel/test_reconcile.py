@@ -100,15 +100,22 @@ def test_killed_run_that_was_cancelled(
 ) -> None:
     run = kill("alone")
     calls: list[str] = []
-    monkeypatch.setattr(
-        killed, "on_cancellation_hooks", [lambda t, r, s: calls.append(f"{t.name} {s.name}")]
-    )
-    monkeypatch.setitem(reconciler._tasks, task_runs(client, run)[0].task_key, killed)
-    stopped(client, run, state)
+
+    def give_back(task: Any, task_run: Any, state: Any) -> None:
+        time.sleep(0.5)  # its own time is not the server's
+        calls.append(f"{task.name} {state.name}")
+
+    monkeypatch.setattr(killed, "on_cancellation_hooks", [give_back])
+    stopped(client, run, state)  # in a process that does not know the task
     assert told.one.attributes["task.status"] == "Cancelled"
     assert told.one.attributes["prefect.ended_by"] == by
     assert told.one.status.description == "Task was cancelled"
-    assert calls == ["Killed in the third attempt Cancelled"]
+    assert calls == []
+    monkeypatch.setitem(reconciler._tasks, task_runs(client, run)[0].task_key, killed)
+    for _ in range(2):
+        stopped(client, run, state)
+        assert len(told.task_spans) == 1
+        assert calls == ["Killed in the third attempt Cancelled"]
 
 
 @pytest.mark.parametrize(
