@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
+# Hundreds of processes start here, and need not compile the same modules each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # More of them make servers so slow that tests tell of the machine.
 PROCESSES_PER_CORE = 1
 

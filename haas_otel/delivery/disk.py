@@ -115,15 +115,14 @@ class SharedDisk:
             return [(path, dict(starts)) for path, starts in found if starts]
 
     def _to_settle(self, segment: Segment) -> Iterator[records.Process]:
-        lines: list[bytes] = []
-
+        # Each at once: the process may end before it has looked at all.
         def close(record: records.Record) -> None:
-            lines.append(b"<%b" % record.key.encode())
+            append(segment.path, b"<%b" % record.key.encode())
 
         def leave_hooks(record: records.Record) -> None:
             if not record.told:
                 content = orjson.loads(segment.starts[record.key]) | {"told": True}
-                lines.append(b">%b\t%b" % (record.key.encode(), dump(content)))
+                append(segment.path, b">%b\t%b" % (record.key.encode(), dump(content)))
 
         # Their spans go where their own process would have sent them.
         if segment.names is not None:
@@ -133,8 +132,6 @@ class SharedDisk:
         finally:
             for key in segment.starts:
                 self._journal.names_of.pop(key, None)
-            if lines:
-                append(segment.path, b"\n".join(lines))
 
     def _stamp(self) -> None:
         """Give a sign of life for as long as the process lives, and have the dead settled."""
