@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 def wait_until(
     predicate: Callable[[], Any], *, timeout: float = 120, interval: float = 0.1, what: str = ""
 ) -> Any:
-    """Return the predicate's first true value; fail after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
+    """Return the predicate's first true value; fail after ``timeout`` seconds.
+
+    It is asked less often where it takes long, as most ask a server: others use the machine, too.
+    """
+    asked = time.monotonic()
+    deadline = asked + timeout
     while not (value := predicate()):
-        if time.monotonic() > deadline:
+        answered = time.monotonic()
+        if answered > deadline:
             raise AssertionError(f"waited {timeout} s in vain for {what or predicate}")
-        time.sleep(interval)
+        time.sleep(max(interval, min(3 * (answered - asked), 1.0)))
+        asked = time.monotonic()
     return value

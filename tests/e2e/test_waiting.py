@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prefect.client.schemas.objects import StateType
 
-from tests.e2e.conftest import POOL, PROJECT
+from tests.e2e.conftest import POOL
+from tests.e2e.delivery import PROJECT
 from tests.e2e.delivery import collecting
 from tests.waits import wait_until
 from tests.warm import warm

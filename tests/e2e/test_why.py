@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from tests.e2e.conftest import POOL, PROJECT, ROOT
+from tests.e2e.conftest import POOL, ROOT
+from tests.e2e.delivery import PROJECT
 from tests.waits import wait_until
 from tests.warm import warm
 
