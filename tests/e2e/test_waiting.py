@@ -10,8 +10,7 @@ import pytest
 from prefect.client.schemas.objects import StateType
 
 from tests.e2e.conftest import POOL
-from tests.e2e.delivery import PROJECT
-from tests.e2e.delivery import collecting
+from tests.e2e.delivery import PROJECT, collecting
 from tests.waits import wait_until
 from tests.warm import warm
 
