@@ -17,12 +17,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from haas_media.encoding import EncodeRequest, encode, find_ffmpeg
+from haas_media.encoding import EncodeRequest, encode
+from haas_media.encoding.ffmpeg import companion
 
 if TYPE_CHECKING:
     from haas_media.encoding import EncodeReport
 
-FFMPEG = str(find_ffmpeg())
+FFMPEG = str(companion())  # the one that is set may lack libvmaf
 SIZE, CLIP_SECONDS = "s=320x180:r=25", 24
 TARGET_DISTANCE, TARGET_SHARE = 1.0, 0.15
 _NOISE = "noise=alls=12:allf=t"
