@@ -12,6 +12,7 @@ import pytest
 
 from tests.containers.conftest import VERSION, Containers, block, command
 from tests.deployments.conftest import Command
+from tests.e2e.prefect_processes import end
 from tests.waits import wait_until
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ def pool(stack: Containers, state: Path, tmp_path: Path) -> Iterator[Containers]
         try:
             yield stack
         finally:
-            worker.terminate()
-            worker.wait(120)
+            end(worker)  # Prefect's own, which may wait for what is gone
             left = command("docker", "ps", "-aq", "--filter", f"ancestor=haas-media:{VERSION}")
             command("docker", "rm", "--force", *left.split())
 
