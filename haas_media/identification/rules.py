@@ -381,8 +381,8 @@ HELD = _rule("how many of a season's episodes a release has so far",
     rf"{_NO}(?:серии|серий|серії)[ ._:]{{0,3}}(?P<held>[0-9]{{1,2}})[ ](?:из|з)[ ][0-9]{{1,3}}{_END}", "сезон 5 ‹серии: 5 из 20›",
     but=("серия 5 из 20", "серии 1-5 из 20"))
 SEASON_DOT_EPISODE = _rule("season and episode behind one word",
-    rf"{_NO}(?:episode|ep)[ ._]?(?P<mark>\#)?(?P<season>[1-9])\.(?P<episode>[0-9]{{2}}|(?(mark)[0-9]))"
-    rf"{_END}(?![.])", "show - ‹episode 1.22› - title", "show ‹ep #1.2›", but=("episode 1.5",))
+    rf"{_NO}(?:episode|ep)[ ._]?(?P<mark>\#)?(?P<season>[1-9])\.(?P<episode>[0-9]{{2}}|(?(mark)[0-9]|(?!)))"
+    rf"{_END}(?![.])", "show - ‹episode 1.22› - title", "show ‹ep #1.2›", but=("episode 1.5", "episode 5."))
 SPECIAL = _rule("the number of a special",
     rf"{_NO}(?:sp|specials?|ov?as?|oads?|onas?)[\])]?[ ._\[-]*(?:ep(?:isode)?[ ._]*)?"
     rf"(?P<number>[0-9]{{1,2}})(?:v[0-9])?(?P<half>\.[0-9])?{_END}", "show - ‹sp01›", "show - ‹ova - 01›",

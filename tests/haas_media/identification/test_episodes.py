@@ -163,6 +163,8 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("Show/Season 00/Show S00E05.mkv", "Show", 0, (5,)),
     # other ways to write it
     ("Show - Season 2 Episode 3.mkv", "Show", 2, (3,)),
+    ("Show.Season.2.Episode.3.[1080p].mkv", "Show", 2, (3,)),
+    ("Show.Season.2.Episode.3.-.Title.mkv", "Show", 2, (3,)),
     ("Show Season 02 Episode 03 Title.mkv", "Show", 2, (3,)),
     ("Show - s2e3.mkv", "Show", 2, (3,)),
     ("Show.s02.e03.mkv", "Show", 2, (3,)),
