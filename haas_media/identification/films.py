@@ -6,26 +6,10 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from haas_media.identification import rules
+from haas_media.identification import rules, titles
 from haas_media.identification.ids import edition_in, without_tags
 from haas_media.identification.numbers import find_alone
 from haas_media.identification.rules import is_year
-from haas_media.identification.text import (
-    begins_with_release,
-    best_title,
-    cut_release,
-    is_all_brackets,
-    pieces,
-    title_of,
-    title_release,
-    titles_of,
-    trim_trailing,
-    without_alternative,
-    without_at_end,
-    without_checksums,
-    without_leading_release,
-    without_prefix,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +38,7 @@ def film_of(name: str) -> Film:
     Kept for a while: a folder is met once for each file in it, most often with the same name.
     """
     edition = edition_in(name)
-    text = without_tags(without_checksums(name))
+    text = without_tags(titles.without_checksums(name))
     part = None
     may_be_part = any(word in text.lower() for word in ("cd", "dvd", "dis", "part", "pt"))
     found_part = rules.FILM_PART.search(text) if may_be_part else None
@@ -69,9 +53,9 @@ def film_of(name: str) -> Film:
     bracketed = _bracketed_year(text)
     if bracketed:
         return _with_bracketed_year(text, bracketed, edition, part)
-    rest = without_prefix(text)
-    rest = without_leading_release(rest)
-    if is_all_brackets(rest):
+    rest = titles.without_prefix(text)
+    rest = titles.without_leading_release(rest)
+    if titles.is_all_brackets(rest):
         return _in_brackets(rest, edition, part)
     return _released(rest, edition, part, fansub=rest is not text)
 
@@ -104,13 +88,13 @@ def _bracketed_year(text: str) -> re.Match[str] | None:
 def _with_bracketed_year(
     text: str, year: re.Match[str], edition: str | None, part: int | None
 ) -> Film:
-    before, after = without_prefix(text[: year.start()]), text[year.end() :]
+    before, after = titles.without_prefix(text[: year.start()]), text[year.end() :]
     plain = year[0][1:-1].strip() == year[1]
-    before = cut_release(before, dated=True)
-    before = without_alternative(without_at_end(rules.EDITION_AT_END, before))
+    before = titles.cut_release(before, dated=True)
+    before = titles.without_alternative(titles.without_at_end(rules.EDITION_AT_END, before))
     if plain:
         before = without_place(before)
-    title, others = titles_of(before)
+    title, others = titles.titles_of(before)
     label = rules.VERSION.match(after)
     told = _edition(after)
     version = label[1] if label else None
@@ -132,17 +116,17 @@ def _with_bracketed_year(
 
 def _in_brackets(text: str, edition: str | None, part: int | None) -> Film:
     """Read a name of which every part is in brackets: the last words before release talk."""
-    titles: list[str] = []
-    for inner in pieces(text):
-        if begins_with_release(inner) or (titles and find_alone(inner)):
+    names: list[str] = []
+    for inner in titles.pieces(text):
+        if titles.begins_with_release(inner) or (names and find_alone(inner)):
             break
-        titles.append(inner)
-    return _released(best_title(titles), edition, part)
+        names.append(inner)
+    return _released(titles.best_title(names), edition, part)
 
 
 def _released(text: str, edition: str | None, part: int | None, *, fansub: bool = False) -> Film:
     """Read `Title.2010.1080p.BluRay-GROUP`, and names with release talk but no year."""
-    release = title_release(text)
+    release = titles.title_release(text)
     cut = release.start() if release else len(text)
     ranged = rules.YEARS.search(text)
     year = None if ranged else _bare_year(text, cut)
@@ -150,12 +134,12 @@ def _released(text: str, edition: str | None, part: int | None, *, fansub: bool 
     if ranged and 0 < ranged.start() < cut:
         end = ranged.start()
     before = text[:end]
-    whole = str(title_of(trim_trailing(before))) if "3D" in before else ""
+    whole = str(titles.title_of(titles.trim_trailing(before))) if "3D" in before else ""
     if end < len(text):
-        before = trim_trailing(before, stereoscopic=True, released=year is None)
-        before = without_alternative(before.rstrip(" ._-[") or before)
+        before = titles.trim_trailing(before, stereoscopic=True, released=year is None)
+        before = titles.without_alternative(before.rstrip(" ._-[") or before)
     else:
-        before = without_at_end(rules.LABEL_AT_END, before)
+        before = titles.without_at_end(rules.LABEL_AT_END, before)
     collection = bool(ranged or rules.COLLECTION.search(before))
     tail = rules.COLLECTION_TAIL.search(before)
     if tail and tail.start() > 0:
@@ -163,7 +147,7 @@ def _released(text: str, edition: str | None, part: int | None, *, fansub: bool 
     if fansub:
         before = rules.VOLUME.split(before)[0]
     sorted_too = year is not None and not before[:4].isdecimal()
-    title, others = titles_of(
+    title, others = titles.titles_of(
         without_place(before) if sorted_too else rules.SURE_PLACE.sub("", before)
     )
     return Film(

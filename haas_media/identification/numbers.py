@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from haas_media.identification import rules
-from haas_media.identification.rules import is_year, small_number
-from haas_media.identification.text import begins_with_release, lower
+from haas_media.identification import episode_rules as rules
+from haas_media.identification.rules import ARTICLE_AT_END, is_year, small_number
+from haas_media.identification.titles import begins_with_release, lower
 
 MOST_EPISODES_IN_A_FILE = 200
 """A longer range is two numbers that have nothing to do with each other."""
@@ -115,38 +116,25 @@ def absolute_before(text: str, found: Found) -> int | None:
     if (len(digits) == 4 and is_year(number)) or not _WORD.search(text, 0, match.start()):
         return None
     plausible = before > 0 and 10 <= (number - found.episodes[0]) / before <= 60
-    article = rules.ARTICLE_AT_END.search(text[: match.start()])
+    article = ARTICLE_AT_END.search(text[: match.start()])
     sure = match["dashed"] or match["told"] or digits[0] == "0" or (plausible and not article)
     return match.start() if sure else None
-
-
-def find_date(text: str) -> Found | None:
-    """Find the date of a daily show: `2010-05-23`, `20100523`, `23.05.2010`, `23rd May 2010`."""
-    for rule in rules.DATES:
-        for match in rule.finditer(text):
-            month, day, year = match["month"], int(match["day"]), int(match["year"])
-            number = int(month) if month.isdecimal() else _MONTHS.index(month[:3].casefold()) + 1
-            date = _date(year, number, day) or _date(year, day, number)
-            if date:
-                return Found(match.start(), match.end(), date=date)
-    return None
-
-
-def find_short_date(text: str) -> Found | None:
-    """Find a date with two digits for its year: `140722`, `_14.07.22_20-15_`."""
-    match = rules.SHORT_DATE.search(text)
-    date = match and _date(2000 + int(match["year"]), int(match["month"]), int(match["day"]))
-    return Found(match.start(), match.end(), date=date) if match and date else None
 
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 
 
-def _date(year: int, month: int, day: int) -> datetime.date | None:
-    try:
-        return datetime.date(year, month, day) if is_year(year) else None
-    except ValueError:
-        return None
+def find_date(text: str, written: tuple[re.Pattern[str], ...] = rules.DATES) -> Found | None:
+    """Find the date of a daily show: `2010-05-23`, `20100523`, `23.05.2010`, `23rd May 2010`."""
+    for match in (match for rule in written for match in rule.finditer(text)):
+        month, day, year = match["month"], int(match["day"]), int(match["year"])
+        number = int(month) if month.isdecimal() else _MONTHS.index(month[:3].casefold()) + 1
+        year += 0 if year > 99 else 2000
+        for first, second in ((number, day), (day, number)):
+            with suppress(ValueError):
+                if is_year(year):
+                    return Found(*match.span(), date=datetime.date(year, first, second))
+    return None
 
 
 def find_worded(text: str) -> Found | None:
@@ -165,7 +153,7 @@ def find_worded(text: str) -> Found | None:
     numbers = _episode_numbers(episode)
     if season is None:
         half = 0 if episode["half"] or episode["ehalf"] else None
-        return Found(episode.start(), episode.end(), numbers, half)
+        return Found(*episode.span(), numbers, half)
     if season.season and episode[0][:3] == "cap":
         # `Temporada 4 [Cap.408]` is the eighth.
         numbers = tuple(n % 100 if n // 100 == season.season and n % 100 else n for n in numbers)
@@ -187,7 +175,7 @@ def find_season(text: str) -> Found | None:
         number = small_number(ordinal["number"] or ordinal["word"] or ordinal["cjk"]) or 0
         if ordinal["last"]:
             numbers = tuple(range(number, int(ordinal["last"]) + 1))
-            return Found(ordinal.start(), ordinal.end(), seasons=numbers)
+            return Found(*ordinal.span(), seasons=numbers)
         return _of_season(ordinal, number, ())
     match = rules.SEASON.search(text)
     if match:
@@ -220,14 +208,11 @@ def _season_and_more(text: str, match: re.Match[str]) -> Found:
 
 
 def _is_episode(text: str, season: re.Match[str], number: re.Match[str]) -> bool:
-    if rules.SEASON_PACK.search(text, number.end()):
-        return False
-    if rules.SEASON_PACK.search(text[: season.start()]):
+    if rules.SEASON_PACK.search(text):
         return False
     longer = len(number[1]) > len(season["number"])
-    return (
-        number[0][0] in " ._" or longer or int(number[1]) <= (small_number(season["number"]) or 0)
-    )
+    first = small_number(season["number"]) or 0
+    return number[0][0] in " ._" or longer or int(number[1]) <= first
 
 
 def _episode_numbers(match: re.Match[str]) -> tuple[int, ...]:
@@ -274,24 +259,18 @@ def find_scene(text: str) -> Found | None:
     match = rules.SCENE.match(text)
     if match is None:
         return None
-    parts = re.split(r"[._-]", match["numbers"])
-    if len(parts[-1]) > 4:
-        season, rest = parts[-1][:-4], parts[-1][-4:]
-        pairs = [(int(season), int(rest[:2])), (int(season), int(rest[2:]))]
-        if pairs[1][1] != pairs[0][1] + 1:
-            return None
-        parts = parts[-1:]
-    else:
-        pairs = [divmod(int(part), 100) for part in parts]
-        while len(pairs) > 1 and any(
-            (season, number - 1) != pairs[at] for at, (season, number) in enumerate(pairs[1:])
-        ):
-            pairs, parts = pairs[1:], parts[1:]
-    if not pairs[0][1] or (len(pairs) == 1 and is_year(int(parts[0]))):
+    start, told = match.start("numbers"), match["numbers"]
+    joined = len(told) > 4 and told.isdecimal()
+    if joined:
+        told = f"{told[:-2]}.{told[:-4]}{told[-2:]}"
+    numbers = [int(part) for part in re.split(r"[._-]", told)]
+    while len(numbers) > 1 and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        start += len(str(numbers.pop(0))) + 1
+    season, first = divmod(numbers[0], 100)
+    if len(numbers) == 1 and (joined or is_year(numbers[0])):
         return None
-    start = match.end("numbers") - len(".".join(parts)) - 1
-    numbers = tuple(number for _, number in pairs)
-    return Found(start, match.end(), numbers, pairs[0][0], (pairs[0][0],))
+    episodes = tuple(range(first, first + len(numbers)))
+    return Found(start - 1, match.end(), episodes, season, (season,)) if first else None
 
 
 def find_pair(text: str, rule_set: tuple[re.Pattern[str], ...]) -> Found | None:
@@ -315,17 +294,11 @@ def find_special(text: str) -> Found | None:
     return _of_season(match, 0, () if match["half"] else (int(match["number"]),))
 
 
-def find_part(text: str) -> Found | None:
+def find_part(text: str, rule: re.Pattern[str] = rules.PART) -> Found | None:
     """Find the part of a mini-series: `Part 2`, `Part Two`, `Teil II`."""
-    match = rules.PART.search(text)
+    match = rule.search(text)
     number = small_number(match["part"]) if match else None
-    return Found(match.start(), match.end(), (number,)) if match and number else None
-
-
-def find_file_of_episode(text: str) -> Found | None:
-    """Find which of the files of an episode this one is: `S01E01 - CD2`, `S01E01-pt2`."""
-    match = rules.EPISODE_PART.search(text) if text[-1:].isdecimal() else None
-    return Found(match.start(), match.end(), (int(match["part"]),)) if match else None
+    return Found(*match.span(), (number,)) if match and number else None
 
 
 # Numbers that stand alone
@@ -336,7 +309,7 @@ def _numbered(match: re.Match[str] | None) -> Found | None:
     if match is None:
         return None
     first, last = int(match["first"]), match["last"]
-    found = Found(match.start(), match.end(), (first,))
+    found = Found(*match.span(), (first,))
     if match["half"]:
         return None if last else replace(found, episodes=(), season=0)
     if len(match["first"]) == 4 and is_year(first):
@@ -366,7 +339,7 @@ def find_leading(text: str) -> Found | None:
     """Find a number at the beginning: `03 - Title`, `03. Title`, `03 Title`, `03 & 04 - Title`."""
     two = rules.LEADING_TWO.match(text)
     if two and int(two["last"]) == int(two["first"]) + 1:
-        return Found(two.start(), two.end(), (int(two["first"]), int(two["last"])))
+        return Found(*two.span(), (int(two["first"]), int(two["last"])))
     return _numbered(rules.LEADING.match(text))
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from haas_media.identification import rules
+from haas_media.identification import episode_rules, numbers, rules, titles
 from haas_media.identification.fallback import guess_episode, guess_film
 from haas_media.identification.films import Film, film_of, without_place
 from haas_media.identification.folders import (
@@ -21,21 +21,13 @@ from haas_media.identification.identity import Identity, Kind, Unidentified
 from haas_media.identification.ids import ids_in
 from haas_media.identification.junk import is_count, is_junk, is_machine_made, without_copy_mark
 from haas_media.identification.kinds import is_whole_disc, split_extension
-from haas_media.identification.numbers import Found, find_file_of_episode, find_marked, find_part
+from haas_media.identification.numbers import Found, find_marked
 from haas_media.identification.shows import (
     Show,
     episode_of,
     released_episode,
     show_of,
     show_of_folder,
-)
-from haas_media.identification.text import (
-    cut_release,
-    find_release,
-    fold,
-    lower,
-    normal,
-    without_prefix,
 )
 from haas_media.reasons import Reason
 
@@ -65,7 +57,7 @@ def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
     text = path if isinstance(path, str) else path.as_posix()
     if len(text) > LONGEST_PATH:
         return Unidentified(text, Reason("name-too-long"))
-    *folders, name = _parts(normal(text))
+    *folders, name = _parts(titles.normal(text))
     if any(len(part) > LONGEST_NAME for part in (*folders, name)):
         return Unidentified(text, Reason("name-too-long"))
     stem = "" if is_whole_disc(name) else without_copy_mark(split_extension(name)[0])
@@ -143,13 +135,13 @@ def _worded_part(stem: str, title: str) -> int | None:
     """Read `Title - Part 2` as a part where the title, as the folder has it, ends before that."""
     worded = rules.WORDED_PART.search(stem)
     before = worded and (film_of(stem[: worded.start()]).title or "")
-    return int(worded[1]) if worded and fold(before or "") == fold(title) else None
+    return int(worded[1]) if worded and titles.fold(before or "") == titles.fold(title) else None
 
 
 def _is_episode(stem: str) -> bool:
     """Tell whether a name in a library of films is an episode's, or a season's, all the same."""
     pack = rules.PACK_IN_FILMS.search(stem)
-    release = find_release(stem) if pack else None
+    release = titles.find_release(stem) if pack else None
     if pack and release and release.start() < pack.start():
         # Part of the name of whoever made the release.
         pack = None
@@ -165,7 +157,7 @@ def _film_of_file(stem: str) -> Film | None:
         return film
     if (
         is_junk(stem)
-        or rules.RELEASE.fullmatch(lower(stem))
+        or rules.RELEASE.fullmatch(titles.lower(stem))
         or (film.title and is_junk(film.title))
     ):
         return None if film.part is None else Film(None, part=film.part)
@@ -184,7 +176,7 @@ def _film_ofs(folders: list[str], stem: str) -> Film | None:
     for folder in reversed(folders):
         if is_disc(folder) or is_generic(folder):
             continue
-        if is_count(folder) and fold(folder) != fold(stem):
+        if is_count(folder) and titles.fold(folder) != titles.fold(stem):
             continue
         if is_count(stem) and not folder.isdecimal() and season_of(folder):
             # A number in a season's folder is an episode, whatever the library holds.
@@ -211,12 +203,12 @@ def _choose(file: Film | None, folder: Film | None) -> Film | None:
     if folder.year is None:
         return _with_details(folder, file) if _abbreviates(file, folder) else file
     same = file.year == folder.year
-    if folder.title and fold(f"{file.year}{file.title}") == fold(folder.title):
+    if folder.title and titles.fold(f"{file.year}{file.title}") == titles.fold(folder.title):
         # `2001 - Title (1968)/2001 - Title.mkv`: a number of the title, not the year it sorts by.
         return _with_details(folder, file)
     if same and file.title != folder.title:
-        before = fold(str(file.title)).removesuffix(fold(str(folder.title)))
-        if before.isdecimal() or (folder.released and before != fold(str(file.title))):
+        before = titles.fold(str(file.title)).removesuffix(titles.fold(str(folder.title)))
+        if before.isdecimal() or (folder.released and before != titles.fold(str(file.title))):
             # `Title.2010-GRP/grp-title.2010.mkv`, `Title (2010)/09.03.08.Title.(2010).mkv`
             return _with_details(folder, file)
     if file.year is None or (same and (folder.curated and not file.curated)):
@@ -266,7 +258,8 @@ def _episode(
         whole_disc = is_whole_disc(path.rpartition("/")[2])
         return Unidentified(path, Reason("disc-of-episodes" if whole_disc else code))
     identity = _identity(path, show, found, above.season, ids)
-    part = find_part(stem[found.end :]) if found.date else find_file_of_episode(stem[found.end :])
+    of = episode_rules.PART if found.date else episode_rules.EPISODE_PART
+    part = numbers.find_part(stem[found.end :], of)
     return replace(identity, part=part.episodes[0]) if part else identity
 
 
@@ -275,7 +268,7 @@ def _extra_of_show(path: str, extra: tuple[str, list[str], str], ids: dict[str, 
     above = _above(folders)
     named, found = _episode_of_file(folders, rest, above) if rest else (Show(None), None)
     if rest and named.title is None and not found:
-        named = show_of(cut_release(without_prefix(rest)))
+        named = show_of(titles.cut_release(titles.without_prefix(rest)))
     show = _choose_show(above, named)
     identity = _identity(path, show, found or Found(0, 0), above.season, ids)
     return replace(identity, absolute=(), extra=kind)
@@ -321,12 +314,14 @@ def _episode_of_file(folders: list[str], stem: str, above: Above) -> tuple[Show,
     return (guess, found) if guess.title or above.show else (named, None)
 
 
-def _hints_at(file: Show, numbers: Found, show: Show, released: Found) -> bool:
+def _hints_at(file: Show, found: Found, show: Show, released: Found) -> bool:
     """Tell whether the folder of an episode's release has the title that its file only hints at."""
-    same = (numbers.season, numbers.episodes) == (released.season, released.episodes)
-    if not (same and show.title and file.title) or fold(show.title) == fold(file.title):
+    same = (found.season, found.episodes) == (released.season, released.episodes)
+    if not (same and show.title and file.title) or titles.fold(show.title) == titles.fold(
+        file.title
+    ):
         return False
-    return " " not in file.title or fold(file.title).endswith(fold(show.title))
+    return " " not in file.title or titles.fold(file.title).endswith(titles.fold(show.title))
 
 
 def _unless_rubbish(
@@ -390,10 +385,10 @@ def _named_above(folders: list[str], file: Show) -> Show | None:
     """
     if file.title is None or len(folders) < 2:
         return None
-    wanted = fold(file.title)
+    wanted = titles.fold(file.title)
     for folder in reversed(folders):
         show = show_of_folder(folder)
-        if show.title and fold(show.title) == wanted:
+        if show.title and titles.fold(show.title) == wanted:
             return show
     return None
 
@@ -404,13 +399,13 @@ def _sorts_within(folder: str, title: str) -> bool:
     `Show Disc 2` and `Show 201-210` sort the files of `Show`, `Show - The Next Generation` is
     another show.
     """
-    begun, whole = fold(folder), fold(title)
+    begun, whole = titles.fold(folder), titles.fold(title)
     return begun.startswith(whole) and bool(_SORTING_TAIL.fullmatch(begun, len(whole)))
 
 
 def _is_release(stem: str) -> bool:
     """Tell whether a file has the name of a release, which says of itself which show it is of."""
-    return bool(rules.GROUP.match(stem) or (" " not in stem and find_release(stem)))
+    return bool(rules.GROUP.match(stem) or (" " not in stem and titles.find_release(stem)))
 
 
 def _choose_show(above: Above, file: Show, same: Show | None = None, stem: str = "") -> Show:
@@ -420,7 +415,7 @@ def _choose_show(above: Above, file: Show, same: Show | None = None, stem: str =
         same
         and folder
         and (
-            fold(str(same.title)) not in fold(str(folder.title))
+            titles.fold(str(same.title)) not in titles.fold(str(folder.title))
             or _sorts_within(str(folder.title), str(same.title))
         )
     ):
@@ -430,13 +425,13 @@ def _choose_show(above: Above, file: Show, same: Show | None = None, stem: str =
     bare = above.season is None and folder.year is None and " " in str(file.title)
     if (above.released or bare) and file.title is not None:
         # Releases are dropped anywhere: the folder that one lies in need not be its show's.
-        mine, other = fold(folder.title), fold(file.title)
+        mine, other = titles.fold(folder.title), titles.fold(file.title)
         related = mine in other or other in mine
         if not related and (above.released or _is_release(stem)):
             others = (folder.title,) if bare else ()
             return replace(file, other_titles=(*file.other_titles, *others))
     country = folder.country or file.country
-    if file.title and fold(folder.title.partition(" (")[0]) == fold(file.title):
+    if file.title and titles.fold(folder.title.partition(" (")[0]) == titles.fold(file.title):
         # `Show (Catalan)/Show - 03`: what stands in brackets is a note, as the file shows.
         folder = replace(folder, title=folder.title.partition(" (")[0])
     return Show(folder.title, folder.year or file.year, country, folder.other_titles)
