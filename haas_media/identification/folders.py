@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from haas_media.identification import rules
 from haas_media.identification.junk import is_junk
-from haas_media.identification.numbers import find_season
+from haas_media.identification.numbers import find_marked, find_season
 from haas_media.identification.rules import small_number
 
 _EXTRAS = {
@@ -33,7 +33,6 @@ _EXTRAS = {
 
 # `1. Season One`, `The Complete Second Season`
 _NO_TITLE = re.compile(r"[0-9]{1,2}\s*[.)-]|(?:the[ ._]+)?complete[ ._]*", re.IGNORECASE)
-_MAY_BE_CREDITS = re.compile("[nN][cC]|[pP][vV]|less|[cC]lean|[mM]enu").search
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +69,23 @@ def is_disc(folder: str) -> bool:
     return bool(rules.DISC.match(folder))
 
 
-def part_of_folders(folders: list[str]) -> int | None:
+def part_of(folders: list[str]) -> int | None:
     """Return which of several discs the nearest folder is, if it is one."""
     disc = rules.DISC.fullmatch(folders[-1]) if folders else None
     return int(disc["number"]) if disc and disc["number"] and not disc["more"] else None
 
 
-@lru_cache(maxsize=8192)
-def extra_of_folder(folder: str) -> str | None:
-    """Return the kind of extra that lies in a folder of this name."""
-    return _EXTRAS.get(folder.strip(" ._-").replace("_", " ").casefold())
-
-
-def extra_of_stem(stem: str) -> tuple[str, str] | None:
-    """Return the kind of extra that a file's name tells, and the name without what tells it."""
-    suffix = rules.EXTRA_SUFFIX.search(stem)
-    if suffix and suffix.lastgroup:
-        return suffix.lastgroup, stem[: suffix.start()]
-    untitled = rules.CREDITLESS.search(stem) if _MAY_BE_CREDITS(stem) else None
-    if untitled:
-        return untitled.lastgroup or "theme", stem[: untitled.start()]
-    whole = rules.EXTRA_WHOLE.fullmatch(stem)
-    if whole and whole.lastgroup:
-        return ("sample", "") if whole.lastgroup == "lead" else (whole.lastgroup, "")
+def extra_of(folders: list[str], stem: str) -> tuple[str, list[str], str] | None:
+    """Return the kind of extra, and the folders and the name of the title it is an extra of."""
+    for depth in range(len(folders) - 1, -1, -1):
+        kind = _EXTRAS.get(folders[depth].strip(" ._-").replace("_", " ").casefold())
+        # At the library's root it may be a show of this name.
+        if kind and (depth or not (any(map(season_of, folders[1:])) or find_marked(stem))):
+            return kind, folders[:depth], ""
+    for rule in (rules.EXTRA_SUFFIX, rules.CREDITLESS, rules.EXTRA_WHOLE):
+        match = rule.search(stem)
+        if match:
+            return match.lastgroup or "theme", folders, stem[: match.start()]
     return None
 
 

@@ -9,26 +9,13 @@ from typing import TYPE_CHECKING
 from haas_media.identification import episode_rules, numbers, rules, titles
 from haas_media.identification.fallback import guess_episode, guess_film
 from haas_media.identification.films import Film, film_of, without_place
-from haas_media.identification.folders import (
-    extra_of_folder,
-    extra_of_stem,
-    is_disc,
-    is_generic,
-    part_of_folders,
-    season_of,
-)
+from haas_media.identification.folders import extra_of, is_disc, is_generic, part_of, season_of
 from haas_media.identification.identity import Identity, Kind, Unidentified
 from haas_media.identification.ids import ids_in
 from haas_media.identification.junk import is_count, is_junk, is_machine_made, without_copy_mark
 from haas_media.identification.kinds import is_whole_disc, split_extension
 from haas_media.identification.numbers import Found, find_marked
-from haas_media.identification.shows import (
-    Show,
-    episode_of,
-    released_episode,
-    show_of,
-    show_of_folder,
-)
+from haas_media.identification.shows import Show, episode_of, released_in, show_of, show_of_folder
 from haas_media.reasons import Reason
 
 if TYPE_CHECKING:
@@ -61,10 +48,9 @@ def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
     if any(len(part) > LONGEST_NAME for part in (*folders, name)):
         return Unidentified(text, Reason("name-too-long"))
     stem = "" if is_whole_disc(name) else without_copy_mark(split_extension(name)[0])
-    ids = _ids(folders, stem)
-    if kind == "movies":
-        return _film(text, folders, stem, ids)
-    return _episode(text, folders, stem, ids)
+    # Of several ids the file's own or the nearest folder's is right.
+    ids = {of: value for named in (*folders, stem) for of, value in ids_in(named).items()}
+    return (_film if kind == "movies" else _episode)(text, folders, stem, ids)
 
 
 def _parts(path: str) -> list[str]:
@@ -84,40 +70,16 @@ def _parts(path: str) -> list[str]:
     return [part.replace("\0", "/") for part in parts if part and part != "."] or [""]
 
 
-def _ids(folders: list[str], stem: str) -> dict[str, str]:
-    """Merge the tags of all names; that of the file or the nearest folder wins."""
-    ids: dict[str, str] = {}
-    for name in (*folders, stem):
-        ids.update(ids_in(name))
-    return ids
-
-
-def _extra(folders: list[str], stem: str) -> tuple[str, list[str], str] | None:
-    """Return the kind of extra, and the folders and the name of the title it is an extra of."""
-    for depth in range(len(folders) - 1, -1, -1):
-        kind = extra_of_folder(folders[depth])
-        if kind and (depth or _sorts_extras(folders, stem)):
-            return kind, folders[:depth], ""
-    told = extra_of_stem(stem)
-    return (told[0], folders, told[1]) if told else None
-
-
-def _sorts_extras(folders: list[str], stem: str) -> bool:
-    """Tell whether a folder of extras at the library's root is that, not a show of this name."""
-    return not any(season_of(folder) for folder in folders[1:]) and find_marked(stem) is None
-
-
 def _film(path: str, folders: list[str], stem: str, ids: dict[str, str]) -> Identity | Unidentified:
-    extra = _extra(folders, stem)
+    extra = extra_of(folders, stem)
     if extra:
         kind, folders, rest = extra
-        owner = _choose(_film_of_file(rest) if rest else None, _film_ofs(folders, rest))
-        title, year = (owner.title, owner.year) if owner else (None, None)
-        return Identity(path, title, year, ids=ids, extra=kind)
+        owner = _choose(_film_of_file(rest), _film_ofs(folders, rest))
+        return Identity(path, owner.title, owner.year, ids=ids, extra=kind)
     if _is_episode(stem):
         return _episode(path, folders, stem, ids)
     film = _choose(_film_of_file(stem), _film_ofs(folders, stem))
-    if film is None or film.title is None:
+    if film.title is None:
         return Identity(path, ids=ids) if ids else Unidentified(path, Reason("name-says-nothing"))
     return Identity(
         path,
@@ -126,7 +88,7 @@ def _film(path: str, folders: list[str], stem: str, ids: dict[str, str]) -> Iden
         ids=ids,
         edition=film.edition,
         version=film.version,
-        part=film.part or part_of_folders(folders) or _worded_part(stem, film.title),
+        part=film.part or part_of(folders) or _worded_part(stem, film.title),
         other_titles=film.other_titles,
     )
 
@@ -140,18 +102,16 @@ def _worded_part(stem: str, title: str) -> int | None:
 
 def _is_episode(stem: str) -> bool:
     """Tell whether a name in a library of films is an episode's, or a season's, all the same."""
-    pack = rules.PACK_IN_FILMS.search(stem)
-    release = titles.find_release(stem) if pack else None
-    if pack and release and release.start() < pack.start():
-        # Part of the name of whoever made the release.
-        pack = None
-    return bool(find_marked(stem) or pack or rules.FANSUB_EPISODE.match(stem))
+    if find_marked(stem) or rules.FANSUB_EPISODE.match(stem):
+        return True
+    # Behind release talk it is part of the name of whoever made the release.
+    return bool(rules.PACK_IN_FILMS.search(titles.cut_release(stem)))
 
 
-def _film_of_file(stem: str) -> Film | None:
-    """Read the file's own name; None when it says nothing."""
+def _film_of_file(stem: str) -> Film:
+    """Read the file's own name; without title when it says nothing."""
     if is_count(stem):
-        return None
+        return Film(None)
     film = film_of(stem)
     if film.certain and film.title is not None:
         return film
@@ -160,7 +120,7 @@ def _film_of_file(stem: str) -> Film | None:
         or rules.RELEASE.fullmatch(titles.lower(stem))
         or (film.title and is_junk(film.title))
     ):
-        return None if film.part is None else Film(None, part=film.part)
+        return Film(None, part=film.part)
     if film.title is not None and not _BRACKET.search(film.title):
         return film
     guess = guess_film(stem)
@@ -190,30 +150,36 @@ def _film_ofs(folders: list[str], stem: str) -> Film | None:
     return plain
 
 
-def _choose(file: Film | None, folder: Film | None) -> Film | None:
+def _choose(file: Film, folder: Film | None) -> Film:
     """Choose between what file and folder say: a year decides, then the file's own title."""
-    if file is None or file.title is None:
-        if folder is None or folder.collection:
-            return None
-        return folder if file is None else _with_details(folder, file)
-    if folder and folder.collection:
-        return _in_collection(file)
-    if folder is None:
+    if folder is None or (folder.collection and file.title is None):
         return file
+    if folder.collection:
+        return _in_collection(file)
+    if not _says_more(folder, file):
+        return file
+    edition, version = file.edition or folder.edition, file.version or folder.version
+    return replace(folder, edition=edition, version=version, part=file.part or folder.part)
+
+
+def _says_more(folder: Film, file: Film) -> bool:
+    if file.title is None:
+        return True
     if folder.year is None:
-        return _with_details(folder, file) if _abbreviates(file, folder) else file
+        # `Title.1080p-GRP/grp-ttl.mkv`
+        return folder.released and file.year is None and " " not in file.title
     same = file.year == folder.year
-    if folder.title and titles.fold(f"{file.year}{file.title}") == titles.fold(folder.title):
+    own, whole = titles.fold(file.title), titles.fold(folder.title or "")
+    before = own.removesuffix(whole)
+    renamed = before.isdecimal() or (folder.released and before != own)
+    return (
+        file.year is None
         # `2001 - Title (1968)/2001 - Title.mkv`: a number of the title, not the year it sorts by.
-        return _with_details(folder, file)
-    if same and file.title != folder.title:
-        before = titles.fold(str(file.title)).removesuffix(titles.fold(str(folder.title)))
-        if before.isdecimal() or (folder.released and before != titles.fold(str(file.title))):
-            # `Title.2010-GRP/grp-title.2010.mkv`, `Title (2010)/09.03.08.Title.(2010).mkv`
-            return _with_details(folder, file)
-    if file.year is None or (same and (folder.curated and not file.curated)):
-        return _with_details(folder, file)
-    return file
+        or f"{file.year}{own}" == whole
+        # `Title.2010-GRP/grp-title.2010.mkv`, `Title (2010)/09.03.08.Title.(2010).mkv`
+        or (same and file.title != folder.title and renamed)
+        or (same and folder.curated and not file.curated)
+    )
 
 
 def _in_collection(film: Film) -> Film:
@@ -225,26 +191,10 @@ def _in_collection(film: Film) -> Film:
     return replace(film, title=title)
 
 
-def _abbreviates(file: Film, folder: Film) -> bool:
-    """Tell whether a release's folder has the title that its file only hints at (`grp-ttl`)."""
-    return folder.released and file.year is None and bool(file.title) and " " not in str(file.title)
-
-
-def _with_details(film: Film, details: Film) -> Film:
-    return Film(
-        film.title,
-        film.year,
-        details.edition or film.edition,
-        details.version or film.version,
-        details.part or film.part,
-        other_titles=film.other_titles,
-    )
-
-
 def _episode(
     path: str, folders: list[str], stem: str, ids: dict[str, str]
 ) -> Identity | Unidentified:
-    extra = _extra(folders, stem)
+    extra = extra_of(folders, stem)
     if extra:
         return _extra_of_show(path, extra, ids)
     above = _above(folders)
@@ -297,7 +247,7 @@ def _identity(
 
 def _episode_of_file(folders: list[str], stem: str, above: Above) -> tuple[Show, Found | None]:
     """Read the file's name, then its folder's (a release in a folder of its own), then guess."""
-    release = released_episode(folders[-1]) if above.released else None
+    release = released_in(folders[-1]) if above.released else None
     if release and find_marked(stem) is None:
         return release
     if is_machine_made(stem):
@@ -355,7 +305,7 @@ def _above(folders: list[str]) -> Above:
     for depth, folder in reversed(list(enumerate(folders))):
         if is_disc(folder):
             continue
-        if released_episode(folder):
+        if released_in(folder):
             released = True
             continue
         found = season_of(folder) if season is None else None

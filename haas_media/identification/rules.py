@@ -196,11 +196,9 @@ EXTRA_SUFFIX = rule("what kind of extra a file is, at the end of its name",
     | -(?P<other>other|extra|bonus)
     )s?[ ._-]?[0-9]{0,2}[\])]?$""", "Film‹-trailer2›", "S02E03‹ sample›",
     but=("Film short", "The Sample", "Trailer Park Boys"), flags=_X)
-EXTRA_WHOLE = re.compile(
-    r"(?:(?P<trailer>(?:official[ ._-])?(?:trailer|teaser))|(?P<sample>sample)|(?P<theme>theme))"
-    r"[ ._-]?[0-9]{0,2}|(?P<lead>sample)[-_.].+",
-    _I,
-)
+EXTRA_WHOLE = rule("a name that is only the kind of an extra, or begins with `sample-`",
+    r"^(?:(?P<trailer>(?:official[ ._-])?(?:trailer|teaser))|(?P<sample>sample(?:[-_.].+)?)|(?P<theme>theme))"
+    r"[ ._-]?[0-9]{0,2}$", "‹Official Trailer›", "‹sample-film›", but=("Sample Film",), flags=_I)
 
 # ---- 4. Folders.
 SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a file has for it",

@@ -43,7 +43,7 @@ def show_of_folder(folder: str) -> Show:
 
 
 @lru_cache(maxsize=8192)
-def released_episode(folder: str) -> tuple[Show, Found] | None:
+def released_in(folder: str) -> tuple[Show, Found] | None:
     """Read the folder of one episode's release, whose file often has a name that says nothing."""
     found = numbers.find_marked(folder)
     if found is None and titles.find_release(folder):
