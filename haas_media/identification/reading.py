@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from haas_media.identification import episode_rules, numbers, rules, titles
 from haas_media.identification.fallback import guess_episode, guess_film
-from haas_media.identification.films import Film, film_of, without_place
+from haas_media.identification.films import Film, film_of
 from haas_media.identification.folders import extra_of, is_disc, is_generic, part_of, season_of
 from haas_media.identification.identity import Identity, Kind, Unidentified
 from haas_media.identification.ids import ids_in
@@ -55,8 +55,6 @@ def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
 
 def _parts(path: str) -> list[str]:
     """Split a path at its slashes, but for those that belong to the name of a release."""
-    if "/" not in path:
-        return [path]
     parts = path.split("/")
     if any(
         opening in path and any(part.count(opening) != part.count(closing) for part in parts)
@@ -64,9 +62,7 @@ def _parts(path: str) -> list[str]:
     ):
         # A bracket of one part is closed in another.
         path = rules.SLASH_IN_BRACKETS.sub(lambda match: match[0].replace("/", "\0"), path)
-        parts = path.split("/")
-    if " / " in path:
-        parts = rules.SLASH.split(path)
+    parts = rules.SLASH.split(path)
     return [part.replace("\0", "/") for part in parts if part and part != "."] or [""]
 
 
@@ -184,7 +180,7 @@ def _says_more(folder: Film, file: Film) -> bool:
 
 def _in_collection(film: Film) -> Film:
     """Drop what sorts a film in its collection: `02 - Title`, `1991 Title`."""
-    title = without_place(str(film.title))
+    title = rules.PLACE.sub("", str(film.title))
     year = rules.SORTED_IN_COLLECTION.match(title) if film.year is None else None
     if year:
         return replace(film, title=title[year.end() :], year=int(year[1]))
@@ -202,7 +198,11 @@ def _episode(
     if found and found.date:
         # `Show/2010/Show 2010-05-23`
         above = _above([folder for folder in folders if folder != str(found.date.year)])
-    show = _choose_show(above, named, _named_above(folders, named), stem)
+    # The folder of that title may lie anywhere: between it and the file people sort by what no
+    # pattern tells (`Show/Campaign 2/Show - 2x05`).
+    shows = map(show_of_folder, reversed(folders))
+    same = next((show for show in shows if show.title and show.key == named.key), None)
+    show = _choose_show(above, named, same, stem)
     if found is None:
         code = "no-episode" if show.title or ids else "no-show-no-episode"
         whole_disc = is_whole_disc(path.rpartition("/")[2])
@@ -257,7 +257,11 @@ def _episode_of_file(folders: list[str], stem: str, above: Above) -> tuple[Show,
         # `Show.Name.S01E02.1080p-GRP/grp-sn-s01e02.mkv`
         return release[0], found
     if found:
-        return _unless_rubbish(named, found, stem, above)
+        says_nothing = is_count(stem) or is_junk(stem) or (named.title and is_junk(named.title))
+        if find_marked(stem) or not says_nothing:
+            return named, found
+        # `movie 1`, `1 - Copy`: counted as episodes are only in the folder of a show or a season.
+        return Show(None), found if above.show or above.told else None
     if is_junk(stem) or not 0 < len(_DIGITS.findall(stem)) <= MOST_NUMBERS_TO_GUESS:
         return named, None
     guess, found = guess_episode(stem)
@@ -267,22 +271,9 @@ def _episode_of_file(folders: list[str], stem: str, above: Above) -> tuple[Show,
 def _hints_at(file: Show, found: Found, show: Show, released: Found) -> bool:
     """Tell whether the folder of an episode's release has the title that its file only hints at."""
     same = (found.season, found.episodes) == (released.season, released.episodes)
-    if not (same and show.title and file.title) or titles.fold(show.title) == titles.fold(
-        file.title
-    ):
+    if not (same and show.title and file.title) or show.key == file.key:
         return False
-    return " " not in file.title or titles.fold(file.title).endswith(titles.fold(show.title))
-
-
-def _unless_rubbish(
-    named: Show, found: Found, stem: str, above: Above
-) -> tuple[Show, Found | None]:
-    """Drop what was read of a name such as `movie 1` or `1 - Copy`, whose number counts files."""
-    title = named.title
-    if find_marked(stem) or not (is_count(stem) or is_junk(stem) or (title and is_junk(title))):
-        return named, found
-    # In the folder of a show or a season, files are counted as its episodes are.
-    return Show(None), found if above.show or above.told else None
+    return " " not in file.title or file.key.endswith(show.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +307,7 @@ def _above(folders: list[str]) -> Above:
             show = show_of_folder(folder)
         if show and show.title and ((told and show.title.isdecimal()) or not _sorts(show, folder)):
             over = show_of_folder(folders[depth - 1]) if depth else Show(None)
-            if over.title and _sorts_within(show.title, over.title):
+            if over.title and _sorts_within(show, over):
                 show = replace(over, year=over.year or show.year)
             return Above(show, season, released, told)
     return Above(None, season, released, told)
@@ -328,29 +319,14 @@ def _sorts(show: Show, folder: str) -> bool:
     return is_generic(folder) or (is_generic(str(show.title)) and not letter_of_a_year)
 
 
-def _named_above(folders: list[str], file: Show) -> Show | None:
-    """Return the folder that has the title which the file has, wherever it lies.
-
-    Between it and the file people sort by what no pattern tells (`Show/Campaign 2/Show - 2x05`).
-    """
-    if file.title is None or len(folders) < 2:
-        return None
-    wanted = titles.fold(file.title)
-    for folder in reversed(folders):
-        show = show_of_folder(folder)
-        if show.title and titles.fold(show.title) == wanted:
-            return show
-    return None
-
-
-def _sorts_within(folder: str, title: str) -> bool:
-    """Tell whether a folder, compared to a title, has no more of one than that.
+def _sorts_within(folder: Show, show: Show) -> bool:
+    """Tell whether a folder, compared to a show's title, has no more of one than that.
 
     `Show Disc 2` and `Show 201-210` sort the files of `Show`, `Show - The Next Generation` is
     another show.
     """
-    begun, whole = titles.fold(folder), titles.fold(title)
-    return begun.startswith(whole) and bool(_SORTING_TAIL.fullmatch(begun, len(whole)))
+    rest = folder.key.removeprefix(show.key)
+    return folder.key.startswith(show.key) and bool(_SORTING_TAIL.fullmatch(rest))
 
 
 def _is_release(stem: str) -> bool:
@@ -361,27 +337,19 @@ def _is_release(stem: str) -> bool:
 def _choose_show(above: Above, file: Show, same: Show | None = None, stem: str = "") -> Show:
     """Prefer the folder's title; take from the file what the folder leaves open."""
     folder = above.show
-    if (
-        same
-        and folder
-        and (
-            titles.fold(str(same.title)) not in titles.fold(str(folder.title))
-            or _sorts_within(str(folder.title), str(same.title))
-        )
-    ):
+    if same and folder and (same.key not in folder.key or _sorts_within(folder, same)):
         folder = same
     if folder is None or folder.title is None:
         return file
     bare = above.season is None and folder.year is None and " " in str(file.title)
     if (above.released or bare) and file.title is not None:
         # Releases are dropped anywhere: the folder that one lies in need not be its show's.
-        mine, other = titles.fold(folder.title), titles.fold(file.title)
-        related = mine in other or other in mine
+        related = folder.key in file.key or file.key in folder.key
         if not related and (above.released or _is_release(stem)):
             others = (folder.title,) if bare else ()
             return replace(file, other_titles=(*file.other_titles, *others))
-    country = folder.country or file.country
-    if file.title and titles.fold(folder.title.partition(" (")[0]) == titles.fold(file.title):
-        # `Show (Catalan)/Show - 03`: what stands in brackets is a note, as the file shows.
-        folder = replace(folder, title=folder.title.partition(" (")[0])
-    return Show(folder.title, folder.year or file.year, country, folder.other_titles)
+    # `Show (Catalan)/Show - 03`: what stands in brackets is a note, as the file shows.
+    plain = folder.title.partition(" (")[0]
+    title = plain if file.title and titles.fold(plain) == file.key else folder.title
+    year, country = folder.year or file.year, folder.country or file.country
+    return replace(folder, title=title, year=year, country=country)

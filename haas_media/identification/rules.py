@@ -245,12 +245,9 @@ LEFTOVER = rule("what says how much of a show there is",
     "Show‹ Complete Series›", "Show‹ (miniseries)›", "Show‹ Ep›", but=("Complete Show",), flags=_I)
 
 # ---- 6. Films.
-YEAR_IN_BRACKETS = (
-    rule("the year in brackets", rf"[(\[] *({YEAR}) *[)\]]", "Film ‹(1999)›", but=("Film 1999",)),
-    rule("a year among other words in brackets",
-        rf"[(\[][^()\[\]]*?(?<![0-9])({YEAR})(?![0-9])[^()\[\]]*[)\]]", "Film ‹[BDRip, 1999]›",
-        but=("Film (19990)",)),
-)
+YEAR_IN_BRACKETS = rule("the year in brackets", rf"[(\[] *({YEAR}) *[)\]]", "Film ‹(1999)›", but=("Film 1999",))
+YEAR_AMONG_WORDS = rule("a year among other words in brackets",
+    rf"[(\[][^()\[\]]*?(?<![0-9])({YEAR})(?![0-9])[^()\[\]]*[)\]]", "Film ‹[BDRip, 1999]›", but=("Film (19990)",))
 BARE_YEAR = rule("a year beside a title", rf"(?<![^\W_])({YEAR})(?:г(?:од)?)?(?![^\W_])", "Film.‹1999›.720p",
     but=("Film 19991",))
 YEARS = rule("the years of a collection",
@@ -392,13 +389,14 @@ _NUMBER_WORDS = {
         "i ii iii iv v vi vii viii ix x xi xii",
         "one two three four five six seven eight nine ten eleven twelve",
         "first second third fourth fifth sixth",
+        "a b c d",
     )
     for value, word in enumerate(words.split(), start=1)
 }
 
 
 def small_number(text: str) -> int | None:
-    """Read digits, a roman or Chinese numeral, or an English number word."""
+    """Read digits, a roman or Chinese numeral, an English number word, or a letter that counts."""
     folded = text.casefold()
     if text.isdecimal():
         return int(text)

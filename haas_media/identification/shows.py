@@ -27,6 +27,11 @@ class Show:
     country: str | None = None
     other_titles: tuple[str, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """Return the title's letters and digits, by which shows are compared."""
+        return titles.fold(self.title or "")
+
 
 @lru_cache(maxsize=8192)
 def show_of_folder(folder: str) -> Show:
