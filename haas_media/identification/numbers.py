@@ -246,8 +246,8 @@ def find_chapter(text: str) -> Found | None:
     if match is None:
         return None
     season, first = divmod(int(match["first"]), 100)
-    last_season, last = divmod(int(match["last"] or match["first"]), 100)
-    if not first or last_season != season:
+    last = int(match["last"] or match["first"]) - 100 * season
+    if not 0 < first <= last < 100:
         return None
     found = _of_season(match, season, (first, *_reach(first, last, "-")))
     named = find_season(text[: match.start()])

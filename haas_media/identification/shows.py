@@ -42,9 +42,9 @@ def show_of_folder(folder: str) -> Show:
         # `Show S01-S08 Complete` above the folders of its seasons.
         text = text[: seasons.start]
     text = rules.RANGE_AT_END.sub("", text)
-    return show_of(
-        titles.trim_trailing(titles.cut_release(text)) if titles.find_release(text) else text
-    )
+    if titles.find_release(text):
+        text = titles.trim_trailing(titles.cut_release(text))
+    return show_of(text)
 
 
 @lru_cache(maxsize=8192)
@@ -71,9 +71,10 @@ def show_of(text: str) -> Show:
         if year is None:
             rest, year = titles.split_year(rest)
     title, others = titles.titles_of(rest)
-    code = next(filter(None, country.groups())).upper() if country and title else ""
-    code = {"USA": "US", "U.S.": "US"}.get(code, code)
-    return Show(title, year if title else None, code or None, others)
+    if title is None:
+        return Show(None)
+    code = country[country.lastindex or 0].upper().replace(".", "")[:2] if country else None
+    return Show(title, year, code, others)
 
 
 def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, Found | None]:
@@ -98,31 +99,26 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
     special = numbers.find_special(whole)
     if special:
         before = whole[: special.start].rstrip("[( ")
-        title = (
-            titles.best_title(titles.pieces(before))
-            if titles.is_all_brackets(titles.without_prefix(before))
-            else before
-        )
-        return (show_of(titles.without_prefix(title)) if title else Show(None)), special
+        if titles.is_all_brackets(titles.without_prefix(before)):
+            before = titles.best_title(titles.pieces(before))
+        return show_of(titles.without_prefix(before)), special
     in_folder = show is not None or season is not None
     first = episode_rules.BRACKETED_FIRST.match(whole) if in_folder else None
     if first:
-        return Show(None), Found(first.start(), first.end(), (int(first["first"]),))
+        return Show(None), Found(*first.span(), (int(first["first"]),))
     text = titles.without_prefix(whole)
-    alone = numbers.find_alone(text) if in_folder and titles.is_all_brackets(text) else None
-    if alone:
-        return Show(None), alone
     if titles.is_all_brackets(text):
-        return _in_brackets(text)
+        alone = numbers.find_alone(text) if in_folder else None
+        return (Show(None), alone) if alone else _in_brackets(text)
     fansub = text is not whole
     text = _without_show(text, show)
-    year = rules.YEAR_FIRST.match(text) if show is not None and text is not whole else None
+    year = rules.YEAR_FIRST.match(text) if text is not whole else None
     found = _counted(text, season, in_folder=in_folder, fansub=fansub)
     if found is None:
         return Show(None), None
     if season is not None:
         found = _in_season(found, season)
-    if show is not None and year:
+    if show and year:
         # `Show/Show (2010) - 03`
         return Show(show.title, int(year[1])), found
     return _named(text, found), found
@@ -187,20 +183,19 @@ def _without_show(text: str, show: Show | None) -> str:
 def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) -> Found | None:
     """Find an episode's number by words, then by its place in the name."""
     body = titles.cut_release(text).replace("_", " ")
-    placed = numbers.find_of_season(body, season) if season else None
-    if placed and season is not None and season >= FIRST_SEASON_LIKE_A_YEAR:
+    like_a_year = season is not None and season >= FIRST_SEASON_LIKE_A_YEAR
+    placed = numbers.find_of_season(body, season) if season and like_a_year else None
+    if placed:
         return placed
     worded = numbers.find_worded(text)
     if worded and _is_of_title(body, worded, in_folder=in_folder):
         worded = None
     if worded and worded.episodes:
         return worded
-    scene = numbers.find_scene(text)
-    if scene:
-        return scene
     day = None if worded else numbers.find_date(text, (episode_rules.SHORT_DATE,))
-    if day:
-        return day
+    found = numbers.find_scene(text) or day
+    if found:
+        return found
     body = episode_rules.UNSURE_DAY.sub(lambda day: " " * len(day[0]), body)
     pair = None if worded else _paired(body, in_folder=in_folder)
     if pair and season not in (None, pair.season):
@@ -240,9 +235,8 @@ def _paired(body: str, *, in_folder: bool) -> Found | None:
 
 def _after_season(season: Found, rest: Found | None, body: str) -> Found:
     """Join a season told in words with the number after it: `Show S2 - 07`."""
-    rest = (
-        rest or numbers.find_alone(body[season.end :]) or numbers.find_leading(body[season.end :])
-    )
+    behind = body[season.end :]
+    rest = rest or numbers.find_alone(behind) or numbers.find_leading(behind)
     if rest is None or season.season is None:
         return season
     return replace(season, episodes=rest.episodes, end=season.end + rest.end)
