@@ -26,10 +26,11 @@ def _guess(name: str, kind: Kind) -> dict[str, Any]:
         return {}
 
 
-def _text(value: object) -> str | None:
-    if isinstance(value, list):
-        value = " ".join(map(str, value))
-    return str(value) if value and any(map(str.isalnum, str(value))) else None
+def _title_and_year(guess: dict[str, Any]) -> tuple[str | None, int | None]:
+    title, year = guess.get("title", ""), guess.get("year")
+    text = " ".join(map(str, title)) if isinstance(title, list) else str(title)
+    named = any(map(str.isalnum, text))
+    return text if named else None, year if isinstance(year, int) else None
 
 
 def _numbers(value: object) -> tuple[int, ...]:
@@ -39,17 +40,14 @@ def _numbers(value: object) -> tuple[int, ...]:
 
 def guess_film(name: str) -> Film:
     """Return what guessit takes a name for, in a library of films."""
-    guess = _guess(name, "movies")
-    year = guess.get("year")
-    return Film(_text(guess.get("title")), year if isinstance(year, int) else None)
+    return Film(*_title_and_year(_guess(name, "movies")))
 
 
 def guess_episode(name: str) -> tuple[Show, Found | None]:
     """Return what guessit takes a name for, in a library of shows."""
     guess = _guess(name, "tv")
     seasons, episodes = _numbers(guess.get("season")), _numbers(guess.get("episode"))
-    date, year = guess.get("date"), guess.get("year")
-    show = Show(_text(guess.get("title")), year if isinstance(year, int) else None)
+    date, show = guess.get("date"), Show(*_title_and_year(guess))
     if not _is_sure(name, seasons, episodes, date):
         return show, None
     season = seasons[0] if seasons else None

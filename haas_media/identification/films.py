@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from haas_media.identification import rules, titles
-from haas_media.identification.ids import edition_in, without_tags
+from haas_media.identification.ids import without_tags
 from haas_media.identification.numbers import find_alone
 from haas_media.identification.rules import is_year, small_number
 
@@ -58,7 +58,8 @@ def film_of(name: str) -> Film:
     else:
         film = _released(rest, fansub=rest is not text)
     number = small_number(part[part.lastindex or 0]) if part else None
-    return replace(film, edition=edition_in(name) or film.edition, part=number)
+    tag = rules.EDITION_TAG.search(name)
+    return replace(film, edition=tag[1] if tag else film.edition, part=number)
 
 
 def _years(rule: re.Pattern[str], text: str) -> list[re.Match[str]]:

@@ -6,20 +6,16 @@ import re
 
 from haas_media.identification import rules
 
-# `Copy (2) of 12 - Copy (3)`
-_LONGEST_COUNT = 30
+_MACHINE_MADE = (rules.HASH, rules.MACHINE)
+_SAY_NOTHING = (*_MACHINE_MADE, rules.NUMBERED, rules.UNNAMED_FOLDER, rules.TIMESTAMP)
 
 
 def is_junk(stem: str) -> bool:
     """Tell whether a name without extension says nothing about what the file holds."""
     stem = without_copy(stem).strip(" ._-[](){}")
-    if not stem or not any(map(str.isalnum, stem)):
+    if not any(map(str.isalnum, stem)) or any(rule.fullmatch(stem) for rule in _SAY_NOTHING):
         return True
-    if is_machine_made(stem) or rules.NUMBERED.fullmatch(stem):
-        return True
-    if rules.UNNAMED_FOLDER.fullmatch(stem):
-        return True
-    return stem.isascii() and (is_random(stem) or bool(rules.TIMESTAMP.fullmatch(stem)))
+    return stem.isascii() and is_random(stem)
 
 
 def is_count(stem: str) -> bool:
@@ -28,8 +24,6 @@ def is_count(stem: str) -> bool:
     Longer ones are titles more often (`300`, `1917`); a short one is when a year or a folder of the
     same name says so too.
     """
-    if len(stem) > _LONGEST_COUNT:
-        return False
     return bool(re.fullmatch(r"[0-9]{1,2}", without_copy(stem).strip(" ._-[](){}#")))
 
 
@@ -50,7 +44,7 @@ def without_copy_mark(stem: str) -> str:
 
 def is_machine_made(stem: str) -> bool:
     """Tell whether a name is a hash or was given by a device, so that its numbers count nothing."""
-    return bool(rules.HASH.fullmatch(stem) or rules.MACHINE.fullmatch(stem))
+    return any(rule.fullmatch(stem) for rule in _MACHINE_MADE)
 
 
 def is_random(word: str) -> bool:

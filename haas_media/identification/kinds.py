@@ -19,6 +19,7 @@ _BY_CLASS: dict[FileClass, str] = {
     "image": "avif bmp gif heic ico jpe jpeg jpg jxl png svg tbn tif tiff webp",
     "subtitle": ("ass dfxp idx mpl2 pgs psb rt sami sbv smi srt ssa stl sub sup ttml usf vtt"),
     "nfo": "nfo",
+    "other": "7z bak bup ifo json lnk m3u part rar tmp torrent txt url xml zip",
 }
 _CLASSES: dict[str, FileClass] = {
     extension: kind for kind, extensions in _BY_CLASS.items() for extension in extensions.split()
@@ -27,10 +28,6 @@ _CLASSES: dict[str, FileClass] = {
 _UNPROBED = (".iso", ".img", ".strm")
 # A disc is one title, whatever streams it has.
 _DISCS = frozenset({"bdmv", "video_ts", "hvdvd_ts"})
-_OTHER = """
-    7z bak bup ifo json lnk m3u part rar tmp torrent txt url xml zip
-"""
-_OTHER_EXTENSIONS = frozenset(_OTHER.split())
 
 
 def classify(name: str) -> FileClass:
@@ -66,5 +63,4 @@ def split_extension(name: str) -> tuple[str, str]:
     """
     stem, dot, extension = name.rpartition(".")
     extension = extension.lower()
-    known = extension in _CLASSES or extension in _OTHER_EXTENSIONS
-    return (stem, extension) if dot and known else (name, "")
+    return (stem, extension) if dot and extension in _CLASSES else (name, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
     text = path if isinstance(path, str) else path.as_posix()
     if len(text) > LONGEST_PATH:
         return Unidentified(text, Reason("name-too-long"))
-    *folders, name = _parts(titles.normal(text))
+    # Accents are composed, so that names from every file system compare alike.
+    *folders, name = _parts(unicodedata.normalize("NFC", text))
     if any(len(part) > LONGEST_NAME for part in (*folders, name)):
         return Unidentified(text, Reason("name-too-long"))
     stem = "" if is_whole_disc(name) else without_copy_mark(split_extension(name)[0])

@@ -61,7 +61,7 @@ def show_of(text: str) -> Show:
     """Read the stretch of a name that stands before its numbers."""
     text, year = titles.split_year(text.rstrip(" /([{") or text)
     if "[" in text and not rules.COUNTRY.search(text):
-        text = titles.without_trailing_groups(text)
+        text = rules.TRAILING_GROUPS.sub("", text)
     rest = rules.LEFTOVER.sub("", text)
     if year is None:
         rest, year = titles.split_year(rest)

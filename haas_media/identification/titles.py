@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from haas_media.identification import rules
 from haas_media.identification.junk import is_junk
@@ -50,11 +49,6 @@ def without_leading_release(text: str) -> str:
     return text[leading.end() :] if leading else text
 
 
-def normal(text: str) -> str:
-    """Compose accents (NFC), so that names from every file system compare alike."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
 def fold(text: str) -> str:
     """Return letters and digits only, in one case, for comparing titles."""
     return _FOLD.sub("", text.casefold())
@@ -62,9 +56,7 @@ def fold(text: str) -> str:
 
 def spaced(text: str) -> str:
     """Turn separators that stand for spaces (dots, underscores) into spaces."""
-    text = text.strip()
-    if "_" in text:
-        text = text.replace("_", " ")
+    text = text.strip().replace("_", " ")
     if "." not in text:
         if text.count("-") > 2 and " " not in text and not any(map(str.isdecimal, text)):
             text = text.replace("-", " ")
@@ -206,11 +198,6 @@ def best_title(names: list[str]) -> str:
     return (latin or names or [""])[-1]
 
 
-def without_trailing_groups(text: str) -> str:
-    """Drop what stands in square brackets at the end of a title."""
-    return rules.TRAILING_GROUPS.sub("", text) or text
-
-
 def without_alternative(text: str) -> str:
     """Drop what stands in parentheses at the end of a film's title: another title, or a person.
 
@@ -229,8 +216,6 @@ def without_alternative(text: str) -> str:
 
 def titles_of(text: str) -> tuple[str | None, tuple[str, ...]]:
     """Return the title in a name, and others of it: `A AKA B`, `A (aka B)`, `A / B`."""
-    if "/" not in text and "ka" not in (small := text.lower()) and "k.a" not in small:
-        return title_of(text), ()
     first, *more = rules.TWO_TITLES.split(text)
     named = [name for name in (first, *more) if any(map(str.isalnum, name))] or [text]
     title = title_of(named[0])
@@ -241,11 +226,10 @@ def titles_of(text: str) -> tuple[str | None, tuple[str, ...]]:
 
 def title_of(text: str) -> str | None:
     """Make a title of a stretch of a name; None when no letter or digit is in it."""
-    if not text.isascii() or " / " in text:
-        text = _preferred_script(text)
+    text = _preferred_script(text)
     if "[" in text or "(" in text or "{" in text or "【" in text:
         text = _drop_open_bracket(rules.TITLE_BRACKETS.sub(_drop_release_brackets, text))
-        text = without_trailing_groups(text)
+        text = rules.TRAILING_GROUPS.sub("", text)
     text = spaced(text).strip(_EDGE_JUNK + _OPENING).rstrip("])}】 ") if text else text
     for opening, closing in ("()", "[]"):
         if text.count(opening) > text.count(closing):
