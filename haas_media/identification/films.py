@@ -50,16 +50,15 @@ def film_of(name: str) -> Film:
     if leading and alone and is_year(year):
         text = f"{text[leading.end() :]} ({year})"
     bracketed = _years(rules.YEAR_IN_BRACKETS, text) or _years(rules.YEAR_AMONG_WORDS, text)
-    rest = titles.without_leading_release(titles.without_prefix(text))
     if bracketed:
         film = _with_bracketed_year(text, bracketed[-1])
-    elif titles.is_all_brackets(rest):
-        film = _in_brackets(rest)
     else:
-        film = _released(rest, fansub=rest is not text)
-    number = small_number(part[part.lastindex or 0]) if part else None
+        rest = titles.without_leading_release(titles.without_prefix(text))
+        in_brackets = titles.is_all_brackets(rest)
+        film = _in_brackets(rest) if in_brackets else _released(rest, fansub=rest is not text)
     tag = rules.EDITION_TAG.search(name)
-    return replace(film, edition=tag[1] if tag else film.edition, part=number)
+    film = replace(film, edition=tag[1]) if tag else film
+    return replace(film, part=small_number(part[part.lastindex or 0])) if part else film
 
 
 def _years(rule: re.Pattern[str], text: str) -> list[re.Match[str]]:

@@ -6,14 +6,13 @@ import re
 
 from haas_media.identification import rules
 
-_MACHINE_MADE = (rules.HASH, rules.MACHINE)
-_SAY_NOTHING = (*_MACHINE_MADE, rules.NUMBERED, rules.UNNAMED_FOLDER, rules.TIMESTAMP)
-
 
 def is_junk(stem: str) -> bool:
     """Tell whether a name without extension says nothing about what the file holds."""
     stem = without_copy(stem).strip(" ._-[](){}")
-    if not any(map(str.isalnum, stem)) or any(rule.fullmatch(stem) for rule in _SAY_NOTHING):
+    if not any(map(str.isalnum, stem)) or rules.UNNAMED.fullmatch(stem):
+        return True
+    if rules.MACHINE.fullmatch(stem) or rules.TIMESTAMP.fullmatch(stem):
         return True
     return stem.isascii() and is_random(stem)
 
@@ -40,11 +39,6 @@ def without_copy_mark(stem: str) -> str:
     if "op" not in stem and "OP" not in stem:
         return stem
     return rules.COPY_AT_END.sub("", rules.COPY_OF.sub("", stem)) or stem
-
-
-def is_machine_made(stem: str) -> bool:
-    """Tell whether a name is a hash or was given by a device, so that its numbers count nothing."""
-    return any(rule.fullmatch(stem) for rule in _MACHINE_MADE)
 
 
 def is_random(word: str) -> bool:

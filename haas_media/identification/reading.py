@@ -13,7 +13,7 @@ from haas_media.identification.films import Film, film_of
 from haas_media.identification.folders import extra_of, is_disc, is_generic, part_of, season_of
 from haas_media.identification.identity import Identity, Kind, Unidentified
 from haas_media.identification.ids import ids_in
-from haas_media.identification.junk import is_count, is_junk, is_machine_made, without_copy_mark
+from haas_media.identification.junk import is_count, is_junk, without_copy_mark
 from haas_media.identification.kinds import is_whole_disc, split_extension
 from haas_media.identification.numbers import Found, find_marked
 from haas_media.identification.shows import Show, episode_of, released_in, show_of, show_of_folder
@@ -103,7 +103,8 @@ def _is_episode(stem: str) -> bool:
     if find_marked(stem) or rules.FANSUB_EPISODE.match(stem):
         return True
     # Behind release talk it is part of the name of whoever made the release.
-    return bool(rules.PACK_IN_FILMS.search(titles.cut_release(stem)))
+    pack = rules.PACK_IN_FILMS
+    return bool(pack.search(stem) and pack.search(titles.cut_release(stem)))
 
 
 def _film_of_file(stem: str) -> Film:
@@ -252,7 +253,7 @@ def _episode_of_file(folders: list[str], stem: str, above: Above) -> tuple[Show,
     release = released_in(folders[-1]) if above.released else None
     if release and find_marked(stem) is None:
         return release
-    if is_machine_made(stem):
+    if rules.MACHINE.fullmatch(stem):
         return Show(None), None
     named, found = episode_of(stem, above.show, above.season)
     if found and release and _hints_at(named, found, *release):

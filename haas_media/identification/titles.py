@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from haas_media.identification import rules
 from haas_media.identification.junk import is_junk
@@ -49,6 +50,7 @@ def without_leading_release(text: str) -> str:
     return text[leading.end() :] if leading else text
 
 
+@lru_cache(maxsize=8192)
 def fold(text: str) -> str:
     """Return letters and digits only, in one case, for comparing titles."""
     return _FOLD.sub("", text.casefold())
@@ -216,6 +218,8 @@ def without_alternative(text: str) -> str:
 
 def titles_of(text: str) -> tuple[str | None, tuple[str, ...]]:
     """Return the title in a name, and others of it: `A AKA B`, `A (aka B)`, `A / B`."""
+    if "/" not in text and "ka" not in (small := text.lower()) and "k.a" not in small:
+        return title_of(text), ()
     first, *more = rules.TWO_TITLES.split(text)
     named = [name for name in (first, *more) if any(map(str.isalnum, name))] or [text]
     title = title_of(named[0])
