@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from haas_media.identification import rules, titles
-from haas_media.identification.ids import without_tags
 from haas_media.identification.numbers import find_alone
 from haas_media.identification.rules import is_year, small_number
 
@@ -37,7 +36,7 @@ def film_of(name: str) -> Film:
 
     Kept for a while: a folder is met once for each file in it, most often with the same name.
     """
-    text = without_tags(titles.without_checksums(name))
+    text = rules.ANY_TAG.sub("", rules.CHECKSUM.sub("", name))
     may_be_part = any(word in text.lower() for word in ("cd", "dvd", "dis", "part", "pt"))
     part = rules.FILM_PART.search(text) if may_be_part else None
     if part and part.start() == 0 and part.end() < len(text):

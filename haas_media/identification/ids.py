@@ -24,8 +24,3 @@ def ids_in(name: str) -> dict[str, str]:
     if bare:
         ids.setdefault("imdb", bare[1])
     return ids
-
-
-def without_tags(name: str) -> str:
-    """Return a name without its tags."""
-    return rules.ANY_TAG.sub("", name) if "{" in name or "[" in name or "(" in name else name

@@ -47,11 +47,9 @@ def find_marked(text: str) -> Found | None:
     """
     small = lower(text)
     crossed = "x" in small or "х" in small or "×" in small
-    for rule in rules.MARKED if crossed else rules.MARKED[:1]:
-        match = rule.search(small)
-        if match:
-            break
-    else:
+    marked = rules.MARKED if crossed else rules.MARKED[:1]
+    match = next(filter(None, (rule.search(small) for rule in marked)), None)
+    if match is None:
         return None
     season, first = int(match["season"]), int(match["episode"])
     if match.groupdict().get("half"):
@@ -140,9 +138,7 @@ def find_date(text: str, written: tuple[re.Pattern[str], ...] = rules.DATES) -> 
 def find_worded(text: str) -> Found | None:
     """Find numbers told in words: `Season 1 Episode 2`, `2. Staffel`, `Серия 11`, `3of6`."""
     small = lower(text)
-    both = rules.SEASON_THEN_EPISODE.search(small)
-    if both is None and "ep" in small:
-        both = rules.SEASON_DOT_EPISODE.search(small)
+    both = rules.SEASON_THEN_EPISODE.search(small) or rules.SEASON_DOT_EPISODE.search(small)
     if both:
         return _of_season(both, int(both["season"]), (int(both["episode"]),))
     season, episode = find_season(text), rules.EPISODE.search(small)
@@ -219,12 +215,12 @@ def _episode_numbers(match: re.Match[str]) -> tuple[int, ...]:
     held = rules.HELD.match(match.string, match.start())
     if held:
         return tuple(range(1, int(held["held"]) + 1))
-    first = match["number"] or match["e"] or match["before"] or match["cjk"]
     if match["half"] or match["ehalf"]:
         # An episode 7.5 is a recap between two episodes, which no database numbers so.
         return ()
     listed = match["list"] or match["elist"] or match["hlist"] or ""
-    return _spread(int(first or match["hash"] or match["of"]), listed)
+    first = next(filter(None, match.group("number", "e", "before", "cjk", "hash", "of")))
+    return _spread(int(first), listed)
 
 
 _LINKED = re.compile(r"([^0-9]*?)(?:s|ep?)?([0-9]+)", re.IGNORECASE)
@@ -236,7 +232,7 @@ def _spread(first: int, rest: str) -> tuple[int, ...]:
     for link, digits in _LINKED.findall(rest):
         words = re.split(r"[\s._]+", link.casefold())
         ranged = any(word in rules.TO_WORDS for word in words) or re.search(r"[-–~:]", link)
-        numbers += _reach(numbers[-1], int(digits), "-" if ranged else None) or []
+        numbers += _reach(numbers[-1], int(digits), "-" if ranged else None)
     return tuple(sorted(set(numbers)))
 
 
@@ -289,9 +285,8 @@ def find_pair(text: str, rule_set: tuple[re.Pattern[str], ...]) -> Found | None:
 def find_special(text: str) -> Found | None:
     """Find the number of a special: `Show - SP01`, `Show - OVA - 02`."""
     match = rules.SPECIAL.search(lower(text))
-    if match is None:
-        return None
-    return _of_season(match, 0, () if match["half"] else (int(match["number"]),))
+    numbers = () if match is None or match["half"] else (int(match["number"]),)
+    return _of_season(match, 0, numbers) if match else None
 
 
 def find_part(text: str, rule: re.Pattern[str] = rules.PART) -> Found | None:
@@ -349,10 +344,8 @@ def is_leading_certain(text: str) -> bool:
     `02 Title` and `102 - Title` count; `12 Monkeys` may be a title.
     """
     match = rules.LEADING.match(text)
-    if match is None:
-        return False
-    gap = match["gap"]
-    return match["first"].startswith("0") or ". " in gap or ("-" in gap and len(gap) > 1)
+    first, gap = match.group("first", "gap") if match else ("", "")
+    return first.startswith("0") or ". " in gap or ("-" in gap and len(gap) > 1)
 
 
 def find_of_season(text: str, season: int) -> Found | None:
@@ -386,11 +379,7 @@ def find_after_title(text: str) -> Found | None:
 
 def find_inside(text: str) -> Found | None:
     """Find the one number of two or more digits between words: `Title 03 name`."""
-    candidates = [
-        found
-        for match in rules.INNER.finditer(text)
-        if len(match["first"]) > 1
-        and (found := _numbered(match)) is not None
-        and any(map(str.isalpha, text[: match.start()]))
-    ]
-    return candidates[0] if len(candidates) == 1 else None
+    inner = (match for match in rules.INNER.finditer(text) if len(match["first"]) > 1)
+    behind_words = (match for match in inner if any(map(str.isalpha, text[: match.start()])))
+    found = list(filter(None, map(_numbered, behind_words)))
+    return found[0] if len(found) == 1 else None

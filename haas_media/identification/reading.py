@@ -43,11 +43,9 @@ def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
         What the name was taken for, or `Unidentified` with the reason. Never raises for a name.
     """
     text = path if isinstance(path, str) else path.as_posix()
-    if len(text) > LONGEST_PATH:
-        return Unidentified(text, Reason("name-too-long"))
     # Accents are composed, so that names from every file system compare alike.
-    *folders, name = _parts(unicodedata.normalize("NFC", text))
-    if any(len(part) > LONGEST_NAME for part in (*folders, name)):
+    *folders, name = _parts(unicodedata.normalize("NFC", text[:LONGEST_PATH]))
+    if len(text) > LONGEST_PATH or any(len(part) > LONGEST_NAME for part in (*folders, name)):
         return Unidentified(text, Reason("name-too-long"))
     stem = "" if is_whole_disc(name) else without_copy_mark(split_extension(name)[0])
     # Of several ids the file's own or the nearest folder's is right.
@@ -332,11 +330,6 @@ def _sorts_within(folder: Show, show: Show) -> bool:
     return folder.key.startswith(show.key) and bool(_SORTING_TAIL.fullmatch(rest))
 
 
-def _is_release(stem: str) -> bool:
-    """Tell whether a file has the name of a release, which says of itself which show it is of."""
-    return bool(rules.GROUP.match(stem) or (" " not in stem and titles.find_release(stem)))
-
-
 def _choose_show(above: Above, file: Show, same: Show | None = None, stem: str = "") -> Show:
     """Prefer the folder's title; take from the file what the folder leaves open."""
     folder = above.show
@@ -348,7 +341,8 @@ def _choose_show(above: Above, file: Show, same: Show | None = None, stem: str =
     if (above.released or bare) and file.title is not None:
         # Releases are dropped anywhere: the folder that one lies in need not be its show's.
         related = folder.key in file.key or file.key in folder.key
-        if not related and (above.released or _is_release(stem)):
+        release = rules.GROUP.match(stem) or (" " not in stem and titles.find_release(stem))
+        if not related and (above.released or release):
             others = (folder.title,) if bare else ()
             return replace(file, other_titles=(*file.other_titles, *others))
     # `Show (Catalan)/Show - 03`: what stands in brackets is a note, as the file shows.

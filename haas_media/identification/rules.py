@@ -92,7 +92,7 @@ EDITION_TAG = rule("the edition, as Plex has it", r"\{\s*edition[-= ]\s*([^{}]+?
 ANY_TAG = re.compile(
     rf"\s*(?:{TAG.pattern}|{EDITION_TAG.pattern}|[\[({{]\s*{BARE_IMDB.pattern}\s*[\])}}])", _I
 )
-CHECKSUM = rule("eight hexadecimal digits in brackets", r"[\s._-]*[\[(][0-9A-Fa-f]{8}[\])]",
+CHECKSUM = rule("checksums of anime releases: eight hexadecimal digits in brackets", r"[\s._-]*[\[(][0-9A-Fa-f]{8}[\])]",
     "Show - 03‹ [ABCD1234]›", but=("Show [ABCDEFGH]",))
 SLASH = rule("the end of a folder; between spaces it joins two titles", r"(?<! )/|/(?! )", "Show‹/›03",
     but=("Title / Titel",))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from haas_media.identification import episode_rules, numbers, rules, titles
-from haas_media.identification.ids import without_tags
 from haas_media.identification.numbers import Found
 from haas_media.identification.rules import is_year
 
@@ -36,7 +35,7 @@ class Show:
 @lru_cache(maxsize=8192)
 def show_of_folder(folder: str) -> Show:
     """Read a show folder: `Show (2010)`, `Show (US)`, `[Group] Show [1080p]`."""
-    text = titles.without_prefix(without_tags(folder))
+    text = titles.without_prefix(rules.ANY_TAG.sub("", folder))
     seasons = numbers.find_worded(text) if _SEVERAL.search(text) else None
     if seasons and len(seasons.seasons) > 1 and seasons.start > 0:
         # `Show S01-S08 Complete` above the folders of its seasons.
@@ -83,7 +82,7 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
     `show` and `season` are what the folders say, when they say it: a number alone only counts
     in the folder of a show.
     """
-    text = _without_recorded(without_tags(stem))
+    text = _without_recorded(rules.ANY_TAG.sub("", stem))
     text = episode_rules.COUNT_OF_BATCH.sub("", text) if "[" in text else text
     found = numbers.find_marked(text) or _dated(text)
     if found:
@@ -92,7 +91,7 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
             # `2010.05.23.Show.720p`: sorted by date, with the show after it.
             named = show_of(titles.cut_release(text[found.end :]))
         return named, found
-    whole = episode_rules.SECOND_COPY.sub("", titles.without_checksums(text))
+    whole = episode_rules.SECOND_COPY.sub("", rules.CHECKSUM.sub("", text))
     pair = numbers.find_pair(whole, (episode_rules.BRACKET_PAIR,)) or numbers.find_chapter(whole)
     if pair:
         return _named(whole, pair), pair
@@ -206,7 +205,12 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
         return pair or alone
     rest = numbers.find_after_title(body[worded.end :] if worded else body)
     if worded:
-        return _after_season(worded, rest, body)
+        # `Show S2 - 07`
+        behind = body[worded.end :]
+        rest = rest or numbers.find_alone(behind) or numbers.find_leading(behind)
+        if rest is None or worded.season is None:
+            return worded
+        return replace(worded, episodes=rest.episodes, end=worded.end + rest.end)
     leading = numbers.find_leading(body)
     if leading and (in_folder or numbers.is_leading_certain(body)):
         return numbers.find_last_dashed(body) or leading
@@ -231,15 +235,6 @@ def _paired(body: str, *, in_folder: bool) -> Found | None:
         return crossed
     pair = numbers.find_pair(body, episode_rules.PAIRS)
     return None if pair and pair.start == 0 and numbers.find_last_dashed(body) else pair
-
-
-def _after_season(season: Found, rest: Found | None, body: str) -> Found:
-    """Join a season told in words with the number after it: `Show S2 - 07`."""
-    behind = body[season.end :]
-    rest = rest or numbers.find_alone(behind) or numbers.find_leading(behind)
-    if rest is None or season.season is None:
-        return season
-    return replace(season, episodes=rest.episodes, end=season.end + rest.end)
 
 
 def _in_season(found: Found, season: int) -> Found:

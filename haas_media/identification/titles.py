@@ -99,11 +99,6 @@ def pieces(text: str) -> list[str]:
     ]
 
 
-def without_checksums(text: str) -> str:
-    """Drop the checksums (eight hexadecimal digits in brackets) of anime releases."""
-    return rules.CHECKSUM.sub("", text) if "[" in text or "(" in text else text
-
-
 def title_release(text: str, *, dated: bool = False) -> re.Match[str] | None:
     """Find the first word of release talk that a title can stand before.
 
