@@ -50,9 +50,8 @@ def guess_episode(name: str) -> tuple[Show, Found | None]:
     date, show = guess.get("date"), Show(*_title_and_year(guess))
     if not _is_sure(name, seasons, episodes, date):
         return show, None
-    season = seasons[0] if seasons else None
     day = date if isinstance(date, datetime.date) else None
-    return show, Found(0, 0, episodes, season, seasons, day)
+    return show, Found(0, 0, episodes, seasons[0] if seasons else None, seasons, day)
 
 
 def _is_sure(name: str, seasons: tuple[int, ...], episodes: tuple[int, ...], date: object) -> bool:

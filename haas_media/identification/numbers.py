@@ -16,7 +16,6 @@ MOST_EPISODES_IN_A_FILE = 200
 """A longer range is two numbers that have nothing to do with each other."""
 MOST_SPACED = 30
 """What stands apart, `S01E01 - E12`, covers no more than a season."""
-_FEW_EPISODES = 4
 _WORD = re.compile(r"[^\W\d_]{2}")
 
 
@@ -275,7 +274,7 @@ def find_pair(text: str, rule_set: tuple[re.Pattern[str], ...]) -> Found | None:
         match = rule.search(text)
         if match:
             season, episode = int(match["season"]), int(match["episode"])
-            if rule is rules.PAIRS[-1] and episode - season < _FEW_EPISODES:
+            if rule is rules.PAIRS[-1] and episode - season < 4:
                 continue
             episodes, end, _ = _more(text, match.end("episode"), season, episode)
             return _of_season(match, season, episodes, max(end, match.end()))

@@ -352,7 +352,6 @@ def is_year(value: int) -> bool:
     return FIRST_YEAR <= value <= LAST_YEAR
 
 
-CHINESE = "一二三四五六七八九十"
 _NUMBER_WORDS = {
     word: value
     for words in (
@@ -360,6 +359,7 @@ _NUMBER_WORDS = {
         "one two three four five six seven eight nine ten eleven twelve",
         "first second third fourth fifth sixth",
         "a b c d",
+        "一 二 三 四 五 六 七 八 九 十",
     )
     for value, word in enumerate(words.split(), start=1)
 }
@@ -367,7 +367,4 @@ _NUMBER_WORDS = {
 
 def small_number(text: str) -> int | None:
     """Read digits, a roman or Chinese numeral, an English number word, or a letter that counts."""
-    folded = text.casefold()
-    if text.isdecimal():
-        return int(text)
-    return CHINESE.index(folded) + 1 if folded in CHINESE else _NUMBER_WORDS.get(folded)
+    return int(text) if text.isdecimal() else _NUMBER_WORDS.get(text.casefold())

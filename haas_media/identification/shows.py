@@ -62,13 +62,11 @@ def show_of(text: str) -> Show:
     if "[" in text and not rules.COUNTRY.search(text):
         text = rules.TRAILING_GROUPS.sub("", text)
     rest = rules.LEFTOVER.sub("", text)
-    if year is None:
-        rest, year = titles.split_year(rest)
+    rest, year = (rest, year) if year else titles.split_year(rest)
     country = rules.COUNTRY.search(rest)
     if country and not rest.isupper():
         rest = rules.LEFTOVER.sub("", rest[: country.start()])
-        if year is None:
-            rest, year = titles.split_year(rest)
+        rest, year = (rest, year) if year else titles.split_year(rest)
     title, others = titles.titles_of(rest)
     if title is None:
         return Show(None)
