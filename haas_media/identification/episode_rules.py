@@ -116,7 +116,8 @@ SEASON_THEN_EPISODE = rule("both numbers before their words",
     rf"{START}(?P<season>[0-9]{{1,2}})[ ._-]*(?:{SEASON_WORD})[ ._-]+"
     rf"(?P<episode>[0-9]{{1,4}})[ ._-]*(?:{EPISODE_WORD}){END}(?![ ._]*[0-9]{{1,3}}{END})",
     "шоу ‹2 сезон 3 серия›", but=("show season 2 episode 3",))
-ORDINAL_SEASON = rule("the season's number before its word", rf"""{START}(?:
+ORDINAL_SEASON = rule("the season's number before its word",
+    rf"""{START}(?:
     (?P<number>[0-9]{{1,2}})[ ]?(?:st|nd|rd|th|[aªº°^]|-?(?:й|я|го|ый|ий))
       (?:[ ]a[ ](?P<last>[0-9]{{1,2}})ª)?[ ._-]*(?:{SEASON_WORD})
     |(?P<word>first|second|third|fourth|fifth|sixth)[ ._-]season
@@ -140,7 +141,8 @@ EPISODE_OF_SEASON = rule("an episode right behind a season's number",
 SEASON_PACK = re.compile(
     r"(?<![^\W_])(?:complete|seasons|int[eé]grale?|pack|box ?set|extras)(?![^\W_])", _I
 )
-EPISODE = rule("an episode's word and number, E and number, or `3 of 6`", rf"""(?:
+EPISODE = rule("an episode's word and number, E and number, or `3 of 6`",
+    rf"""(?:
     {START}(?:{EPISODE_WORD})[ ._:№\#-]{{0,3}}
       (?P<number>{_UPTO5})(?P<half>\.[0-9](?![0-9]))?{_TAIL}{_LIST}
       (?:[ ._]?of[ ._]?[0-9]{{1,3}})?
@@ -151,8 +153,9 @@ EPISODE = rule("an episode's word and number, E and number, or `3 of 6`", rf"""(
     |(?:第[ ]?|제?[ ]?(?=[0-9]{{1,4}}[ ]?[화회]))(?P<cjk>[0-9]{{1,4}})[ ]?[話话集回화회]
     |\#(?P<hash>[0-9]{{1,4}}){_TAIL}(?P<hlist>(?:[-–~][0-9]{{1,4}}{END})?)
     |{START}(?:cd|part|pt)?[ ._]?(?P<of>[0-9]{{1,3}})[ ._]?(?:of|iz|из|von)[ ._]?[0-9]{{1,3}}
-    ){END}""", "show ‹episode 3›", "show ‹afl. 5 en 6›", "шоу ‹11 серия›", "番組 ‹第03話›",
-    "show ‹e01-e03›", "show ‹3of6›", but=("show epic 3", "show e3"), flags=_X)
+    ){END}""", "show ‹episode 3›",
+    "show ‹afl. 5 en 6›", "шоу ‹11 серия›", "番組 ‹第03話›", "show ‹e01-e03›", "show ‹3of6›",
+    but=("show epic 3", "show e3"), flags=_X)
 HELD = rule("how many of a season's episodes a release has so far",
     rf"{START}(?:серии|серий|серії)[ ._:]{{0,3}}(?P<held>[0-9]{{1,2}})[ ](?:из|з)[ ][0-9]{{1,3}}{END}", "сезон 5 ‹серии: 5 из 20›",
     but=("серия 5 из 20", "серии 1-5 из 20"))
@@ -208,4 +211,5 @@ COUNT_OF_BATCH = rule("the episodes of the batch that a file came with, beside t
     r"(?<=[\]_ ])[\[(](?:ep?s?[ ._]?)?[0-9]{1,4}[-–~][0-9]{1,4}(?:[ ]batch)?[\])]"
     r"(?=[ _]?\[?[^\W\d_]|[_ ]?\[[0-9]{1,4}\]|[_ ]-[_ ][0-9])"
     r"|^\[[0-9]{1,4}[-–~][0-9]{1,4}\](?=[ _]?[^\W\d_])", "[Wide Pace]‹[8-11]› Lime Town 01",
-    "[Group][Show]‹[01-24]›[05]", but=("[Group] Show [01-12]",), flags=_I)
+    "[Group][Show]‹[01-24]›[05]",
+    but=("[Group] Show [01-12]",), flags=_I)

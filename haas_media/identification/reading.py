@@ -107,16 +107,11 @@ def _is_episode(stem: str) -> bool:
 
 def _film_of_file(stem: str) -> Film:
     """Read the file's own name; without title when it says nothing."""
-    if is_count(stem):
-        return Film(None)
     film = film_of(stem)
     if film.certain and film.title is not None:
         return film
-    if (
-        is_junk(stem)
-        or rules.RELEASE.fullmatch(titles.lower(stem))
-        or (film.title and is_junk(film.title))
-    ):
+    nothing = is_count(stem) or is_junk(stem) or rules.RELEASE.fullmatch(titles.lower(stem))
+    if nothing or (film.title and is_junk(film.title)):
         return Film(None, part=film.part)
     if film.title is not None and not _BRACKET.search(film.title):
         return film
@@ -131,9 +126,8 @@ def _film_ofs(folders: list[str], stem: str) -> Film | None:
     """
     plain: Film | None = None
     for folder in reversed(folders):
-        if is_disc(folder) or is_generic(folder):
-            continue
-        if is_count(folder) and titles.fold(folder) != titles.fold(stem):
+        counts = is_count(folder) and titles.fold(folder) != titles.fold(stem)
+        if counts or is_disc(folder) or is_generic(folder):
             continue
         if is_count(stem) and not folder.isdecimal() and season_of(folder):
             # A number in a season's folder is an episode, whatever the library holds.
@@ -160,6 +154,7 @@ def _choose(file: Film, folder: Film | None) -> Film:
 
 
 def _says_more(folder: Film, file: Film) -> bool:
+    """Tell whether a folder has the title that its file only hints at."""
     if file.title is None:
         return True
     if folder.year is None:

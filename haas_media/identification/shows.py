@@ -10,7 +10,6 @@ from haas_media.identification import episode_rules, numbers, rules, titles
 from haas_media.identification.numbers import Found
 from haas_media.identification.rules import is_year
 
-_SEVERAL = re.compile(r"[0-9]\s?(?:[-–~:&+,/]|to|and|à|bis|по)")
 _A_YEAR = re.compile(rules.YEAR)
 
 FIRST_SEASON_LIKE_A_YEAR = 19
@@ -36,7 +35,7 @@ class Show:
 def show_of_folder(folder: str) -> Show:
     """Read a show folder: `Show (2010)`, `Show (US)`, `[Group] Show [1080p]`."""
     text = titles.without_prefix(rules.ANY_TAG.sub("", folder))
-    seasons = numbers.find_worded(text) if _SEVERAL.search(text) else None
+    seasons = numbers.find_worded(text)
     if seasons and len(seasons.seasons) > 1 and seasons.start > 0:
         # `Show S01-S08 Complete` above the folders of its seasons.
         text = text[: seasons.start]
