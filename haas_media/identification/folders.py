@@ -31,6 +31,7 @@ _EXTRAS = {
 }
 
 
+_MAY_BE_CREDITS = re.compile("nc|pv|less|clean|menu", re.IGNORECASE).search
 # `1. Season One`, `The Complete Second Season`
 _NO_TITLE = re.compile(r"[0-9]{1,2}\s*[.)-]|(?:the[ ._]+)?complete[ ._]*", re.IGNORECASE)
 
@@ -82,7 +83,8 @@ def extra_of(folders: list[str], stem: str) -> tuple[str, list[str], str] | None
         # At the library's root it may be a show of this name.
         if kind and (depth or not (any(map(season_of, folders[1:])) or find_marked(stem))):
             return kind, folders[:depth], ""
-    for rule in (rules.EXTRA_SUFFIX, rules.CREDITLESS, rules.EXTRA_WHOLE):
+    untitled = (rules.CREDITLESS,) if _MAY_BE_CREDITS(stem) else ()
+    for rule in (rules.EXTRA_SUFFIX, *untitled, rules.EXTRA_WHOLE):
         match = rule.search(stem)
         if match:
             return match.lastgroup or "theme", folders, stem[: match.start()]

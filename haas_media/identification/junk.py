@@ -36,6 +36,8 @@ def without_copy(stem: str) -> str:
 
 def without_copy_mark(stem: str) -> str:
     """Drop `Copy of ` from before a name that tells something, and ` - Copy` from behind it."""
+    if "op" not in stem and "OP" not in stem:
+        return stem
     return rules.COPY_AT_END.sub("", rules.COPY_OF.sub("", stem)) or stem
 
 

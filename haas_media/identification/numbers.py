@@ -211,12 +211,12 @@ def _is_episode(text: str, season: re.Match[str], number: re.Match[str]) -> bool
 
 
 def _episode_numbers(match: re.Match[str]) -> tuple[int, ...]:
-    held = rules.HELD.match(match.string, match.start())
-    if held:
-        return tuple(range(1, int(held["held"]) + 1))
     if match["half"] or match["ehalf"]:
         # An episode 7.5 is a recap between two episodes, which no database numbers so.
         return ()
+    held = rules.HELD.match(match.string, match.start())
+    if held:
+        return tuple(range(1, int(held["held"]) + 1))
     listed = match["list"] or match["elist"] or match["hlist"] or ""
     first = next(filter(None, match.group("number", "e", "before", "cjk", "hash", "of")))
     return _spread(int(first), listed)
@@ -242,7 +242,7 @@ def find_chapter(text: str) -> Found | None:
         return None
     season, first = divmod(int(match["first"]), 100)
     last = int(match["last"] or match["first"]) - 100 * season
-    if not 0 < first <= last < 100:
+    if not (first and 0 <= last < 100):
         return None
     found = _of_season(match, season, (first, *_reach(first, last, "-")))
     named = find_season(text[: match.start()])
@@ -262,10 +262,11 @@ def find_scene(text: str) -> Found | None:
     while len(numbers) > 1 and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         start += len(str(numbers.pop(0))) + 1
     season, first = divmod(numbers[0], 100)
-    if len(numbers) == 1 and (joined or is_year(numbers[0])):
+    no_pair = len(numbers) == 1 and (joined or is_year(numbers[0]))
+    if no_pair or not first or numbers[-1] // 100 != season:
         return None
-    episodes = tuple(range(first, first + len(numbers)))
-    return Found(start - 1, match.end(), episodes, season, (season,)) if first else None
+    episodes = tuple(number % 100 for number in numbers)
+    return Found(start - 1, match.end(), episodes, season, (season,))
 
 
 def find_pair(text: str, rule_set: tuple[re.Pattern[str], ...]) -> Found | None:

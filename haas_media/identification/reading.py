@@ -62,7 +62,7 @@ def _parts(path: str) -> list[str]:
     ):
         # A bracket of one part is closed in another.
         path = rules.SLASH_IN_BRACKETS.sub(lambda match: match[0].replace("/", "\0"), path)
-    parts = rules.SLASH.split(path)
+    parts = rules.SLASH.split(path) if " / " in path else path.split("/")
     return [part.replace("\0", "/") for part in parts if part and part != "."] or [""]
 
 

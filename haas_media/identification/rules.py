@@ -164,9 +164,8 @@ STEREOSCOPIC = re.compile(r"[ ._-]+3D[ ._-]*$")
 
 # ---- 3. Extras beside a title.
 CREDITLESS = rule("credits without text",
-    r"(?:[\s._]+-[\s._]+(?P<trailer>pv)"
-    r"|[\s._]+-[\s._]+(?P<other>menu)(?=[ ._]?[0-9]{0,2}[ ._]*[\[(])"
-    r"|[\s._\[(-]+nc(?:op|ed)|[\s._\[(-]+(?:creditless|clean|textless)[ ._-]?(?:op(?:ening)?|ed|ending)s?)"
+    r"(?:[\s._]+-[\s._]+(?:(?P<trailer>pv)|(?P<other>menu)(?=[ ._]?[0-9]{0,2}[ ._]*[\[(]))"
+    r"|[\s._\[(-]+(?:nc(?:op|ed)|(?:creditless|clean|textless)[ ._-]?(?:op(?:ening)?|ed|ending)s?))"
     r"(?:[\s._-]*(?:ep)?[0-9]{1,2}[a-d]?(?:v[0-9])?)?(?![^\W_]).*$", "[Grp] Show‹ - NCOP1 [BD]›",
     "Show‹ - PV2›", "Show‹ - Creditless Ending 2›", but=("Show - Clean Slate",), flags=_I)
 EXTRA_SUFFIX = rule("what kind of extra a file is, at the end of its name", r"""(?:

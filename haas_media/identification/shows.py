@@ -10,6 +10,7 @@ from haas_media.identification import episode_rules, numbers, rules, titles
 from haas_media.identification.numbers import Found
 from haas_media.identification.rules import is_year
 
+_SEVERAL = re.compile(r"[0-9]\s?(?:[-–~:&+,/]|to|and|à|bis|по)")
 _A_YEAR = re.compile(rules.YEAR)
 
 FIRST_SEASON_LIKE_A_YEAR = 19
@@ -35,7 +36,7 @@ class Show:
 def show_of_folder(folder: str) -> Show:
     """Read a show folder: `Show (2010)`, `Show (US)`, `[Group] Show [1080p]`."""
     text = titles.without_prefix(rules.ANY_TAG.sub("", folder))
-    seasons = numbers.find_worded(text)
+    seasons = numbers.find_worded(text) if _SEVERAL.search(text) else None
     if seasons and len(seasons.seasons) > 1 and seasons.start > 0:
         # `Show S01-S08 Complete` above the folders of its seasons.
         text = text[: seasons.start]
@@ -189,8 +190,7 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
     if worded and worded.episodes:
         return worded
     day = None if worded else numbers.find_date(text, (episode_rules.SHORT_DATE,))
-    found = numbers.find_scene(text) or day
-    if found:
+    if found := numbers.find_scene(text) or day:
         return found
     body = episode_rules.UNSURE_DAY.sub(lambda day: " " * len(day[0]), body)
     pair = None if worded else _paired(body, in_folder=in_folder)
