@@ -29,8 +29,7 @@ def _guess(name: str, kind: Kind) -> dict[str, Any]:
 def _title_and_year(guess: dict[str, Any]) -> tuple[str | None, int | None]:
     title, year = guess.get("title", ""), guess.get("year")
     text = " ".join(map(str, title)) if isinstance(title, list) else str(title)
-    named = any(map(str.isalnum, text))
-    return text if named else None, year if isinstance(year, int) else None
+    return text if any(map(str.isalnum, text)) else None, year if isinstance(year, int) else None
 
 
 def _numbers(value: object) -> tuple[int, ...]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from haas_media.identification import rules
 
 
+@lru_cache(maxsize=64)
 def is_junk(stem: str) -> bool:
     """Tell whether a name without extension says nothing about what the file holds."""
     stem = without_copy(stem).strip(" ._-[](){}")
-    if not any(map(str.isalnum, stem)) or rules.UNNAMED.fullmatch(stem):
-        return True
-    if rules.MACHINE.fullmatch(stem) or rules.TIMESTAMP.fullmatch(stem):
+    known = rules.MACHINE.fullmatch(stem) or rules.UNNAMED.fullmatch(stem)
+    if known or not any(map(str.isalnum, stem)):
         return True
     return stem.isascii() and is_random(stem)
 

@@ -134,6 +134,7 @@ def find_date(text: str, written: tuple[re.Pattern[str], ...] = rules.DATES) -> 
     return None
 
 
+@lru_cache(maxsize=64)
 def find_worded(text: str) -> Found | None:
     """Find numbers told in words: `Season 1 Episode 2`, `2. Staffel`, `Серия 11`, `3of6`."""
     small = lower(text)

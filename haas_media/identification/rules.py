@@ -90,7 +90,7 @@ BARE_IMDB = rule("IMDb's id needs no mark", r"(?<![A-Za-z0-9])(tt[0-9]{7,9})(?![
 EDITION_TAG = rule("the edition, as Plex has it", r"\{\s*edition[-= ]\s*([^{}]+?)\s*\}",
     "Film (2000) ‹{edition-Final Cut}›", but=("Film {Final Cut}",), flags=_I)
 ANY_TAG = re.compile(
-    rf"\s*(?:{TAG.pattern}|{EDITION_TAG.pattern}|[\[({{]\s*{BARE_IMDB.pattern}\s*[\])}}])", _I
+    rf"\s*(?=[\[({{])(?:{TAG.pattern}|{EDITION_TAG.pattern}|[\[({{]\s*{BARE_IMDB.pattern}\s*[\])}}])", _I
 )
 CHECKSUM = rule("checksums of anime releases: eight hexadecimal digits in brackets", r"[\s._-]*[\[(][0-9A-Fa-f]{8}[\])]",
     "Show - 03‹ [ABCD1234]›", but=("Show [ABCDEFGH]",))
@@ -287,7 +287,8 @@ MACHINE = rule("a hash, or what discs, cameras, phones and recorders number", r"
     | (?:whatsapp|signal)[ -].* | screen[ -]?(?:recording|capture|cast)?[ ].*[0-9].*
     | [0-9]{5,}
     )""", "‹IMG_1234›", "‹a8f5f167f44f4964›", but=("Title 12", "deadbeef"), flags=_I | _X)
-UNNAMED = rule("a plain word with a number, what systems call a folder until somebody names it, or cameras",
+UNNAMED = rule("what systems and cameras call a folder until somebody names it, a plain word with a number, or"
+    " when a recording began, to the minute; a recorder keeps it in the folder of its show",
     r"""(?:
     (?:(?:new|untitled)[ ]folder|neuer[ ]ordner|nouveau[ ]dossier|dossier[ ]sans[ ]titre
       |nueva[ ]carpeta|carpeta[ ]sin[ ]t[ií]tulo|nuova[ ]cartella|cartella[ ]senza[ ]titolo
@@ -305,11 +306,9 @@ UNNAMED = rule("a plain word with a number, what systems call a folder until som
       |media|sample|video[ _-]?playback|(?:my|home|family)[ _-]?(?:movie|video|film))
       [ _.-]?[0-9]*
     | new[ ](?:folder|project|video).*
-    )""", "‹video1›", "‹title_t00›", "‹New folder (2)›", but=("Nasty", "Folder"), flags=_I | _X)
-TIMESTAMP = rule("when a recording began, to the minute; a recorder keeps it in the folder of its show",
-    r"(?:19|20)[0-9]{2}([._-]?)[01][0-9]\1[0-3][0-9](?:[ ._T-]|[ ]at[ ]){1,3}"
-    r"[0-2][0-9][.:_h-]?[0-5][0-9](?:[.:_m-]?[0-5][0-9])?s?", "‹20230714_183012›", but=("2023-07-14",),
-    flags=_I)
+    | (?:19|20)[0-9]{2}([._-]?)[01][0-9]\1[0-3][0-9](?:[ ._T-]|[ ]at[ ]){1,3}
+      [0-2][0-9][.:_h-]?[0-5][0-9](?:[.:_m-]?[0-5][0-9])?s?
+    )""", "‹video1›", "‹20230714_183012›", "‹New folder (2)›", but=("Nasty", "Folder"), flags=_I | _X)
 COPY_OF = re.compile(r"^(?:copy(?:[ ]\([0-9]{1,2}\))?[ ]of|kopie[ ]von)[ ]", _I)
 COPY_AT_END = re.compile(r"(?<=[^\s]) - (?:copy|kopie)(?: ?\([0-9]{1,2}\))?$", _I)
 COPY = rule("what a second copy of a file is called", rf"""{COPY_OF.pattern}

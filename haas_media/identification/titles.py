@@ -27,6 +27,7 @@ def lower(text: str) -> str:
     return "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
 
 
+@lru_cache(maxsize=64)
 def find_release(text: str, start: int = 0) -> re.Match[str] | None:
     """Find the first word, from `start` on, that no title ends with; use the match's span only."""
     return rules.RELEASE.search(lower(text), start)
@@ -94,9 +95,8 @@ def _has_title(rest: str) -> bool:
 
 def pieces(text: str) -> list[str]:
     """Return what stands in each pair of brackets and between them, in order."""
-    return [
-        piece for piece in map(str.strip, re.split(r"[\[\]【】★]", text)) if piece.strip(_EDGE_JUNK)
-    ]
+    found = map(str.strip, re.split(r"[\[\]【】★]", text))
+    return [piece for piece in found if piece.strip(_EDGE_JUNK)]
 
 
 def title_release(text: str, *, dated: bool = False) -> re.Match[str] | None:
