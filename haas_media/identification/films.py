@@ -36,7 +36,8 @@ def film_of(name: str) -> Film:
 
     Kept for a while: a folder is met once for each file in it, most often with the same name.
     """
-    text = rules.ANY_TAG.sub("", rules.CHECKSUM.sub("", name))
+    plain = "(" not in name and "[" not in name and "{" not in name
+    text = name if plain else rules.ANY_TAG.sub("", rules.CHECKSUM.sub("", name))
     may_be_part = any(word in text.lower() for word in ("cd", "dvd", "dis", "part", "pt"))
     part = rules.FILM_PART.search(text) if may_be_part else None
     if part and part.start() == 0 and part.end() < len(text):

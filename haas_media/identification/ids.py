@@ -20,7 +20,6 @@ def ids_in(name: str) -> dict[str, str]:
             ids[key] = f"tt{digits:0>7}"
         elif value.isdecimal() and 0 < int(digits) <= LARGEST_ID:
             ids[key] = str(int(digits))
-    bare = rules.BARE_IMDB.search(name)
-    if bare:
+    if bare := rules.BARE_IMDB.search(name):
         ids.setdefault("imdb", bare[1])
     return ids
