@@ -61,7 +61,7 @@ DATES = (
         r"(?P<day>0[1-9]|[12][0-9]|3[01])(?![0-9])", "Show ‹2010-05-23›", "Show ‹20100523›",
         but=("Show 2010-13-23",)),
     rule("in Chinese and Japanese", rf"(?<![0-9]){_OF}年(?P<month>[01]?[0-9])月(?P<day>[0-3]?[0-9])日",
-        "番組 ‹2015年7月22日›"),
+        "番組 ‹2015年7月22日›", but=("番組 2015年7月",)),
     rule("day, month, year; month first where the day cannot be a month",
         rf"(?<![0-9A-Za-z])(?<![0-9][.])(?P<day>[0-3]?[0-9])(?P<sep>[-._ /])(?P<month>[0-3]?[0-9])(?P=sep)"
         rf"{_OF}{END}", "Show ‹22.7.2015›", but=("v1.14.3.2012",)),
