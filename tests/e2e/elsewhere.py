@@ -210,6 +210,7 @@ class Elsewhere:
                     timeout=120,
                     what=f"the end of {left}, told by the next process there",
                 )
+            self.api.wait_for_end(self.runs["cut off"])  # said after its spans
             process.send_signal(signal.SIGINT)
             process.wait(60)
 
