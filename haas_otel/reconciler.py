@@ -214,9 +214,10 @@ class Pass:
                     answer = self._act(evidence, record.run, record.learnt)
                     done = isinstance(answer, End | AlreadyEnded)
                     settled = settled and done
-                    if done and self._leaves_hooks(record, record.run, evidence):
-                        process.leave_hooks(record)
-                        done = False
+                    if done and self._owes_hooks(record, evidence):
+                        process.leave_hooks(record)  # first: whatever comes now, the span is told
+                        is_late = abs(self._now() - evidence.last_sign) >= _DAY
+                        done = self._call_hooks(record.run) or is_late
                 if done:
                     process.close(record)
         return found
@@ -239,17 +240,16 @@ class Pass:
             ),
         )
 
-    def _leaves_hooks(self, record: Record, run: Run, evidence: Evidence) -> bool:
-        """Call the hooks of a run that was cancelled, and say whether that is left to another.
+    @staticmethod
+    def _owes_hooks(record: Record, evidence: Evidence) -> bool:
+        """Say whether the hooks of a run are to be called: it has some, and was cancelled.
 
-        The span of such a run may have been ended by a process that did not know the task, or died
-        before it had called them.
+        Its span may have been ended by a process that did not know the task, or died before it had
+        called them.
         """
         flow = evidence.flow
         was_cancelled = flow is not None and flow.how == "Cancelled" and not evidence.reported
-        if not (record.hooks and was_cancelled) or evidence.spoken_for:
-            return False
-        return not self._call_hooks(run) and abs(self._now() - evidence.last_sign) < _DAY
+        return record.hooks and was_cancelled and not evidence.spoken_for
 
     def _call_hooks(self, run: Run) -> bool:
         """Call the cancellation hooks of a task, and say whether this process knows it."""
