@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 from opentelemetry import trace
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.states import Completed, Failed, Running
 from prefect.types._datetime import now
@@ -42,6 +43,10 @@ def make(number):
 
 
 def held():
+    trace.get_tracer_provider().force_flush(60_000)
+    for each in gc.get_objects():
+        if isinstance(each, BatchLogRecordProcessor):
+            each.force_flush(60_000)
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
@@ -52,10 +57,8 @@ def main():
     tracemalloc.start()
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(make, range(count // 2)))
-        trace.get_tracer_provider().force_flush(60_000)
         half = held()
         list(threads.map(make, range(count // 2, count)))
-        trace.get_tracer_provider().force_flush(60_000)
         whole = held()
     objects = [o for o in gc.get_objects() if isinstance(o, hooks.LiveSpan)]
     print(json.dumps({"live": len(hooks.live), "held": len(objects), "grown": whole - half}))

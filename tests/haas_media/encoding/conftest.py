@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import shutil
 import struct
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import imageio_ffmpeg
@@ -17,7 +18,6 @@ from haas_media.encoding import EncodeReport, EncodeRequest, EncodingError, enco
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 OLD = b"the file that was there before"
@@ -119,12 +119,27 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with the programs of this machine's PATH but ffmpeg and ffprobe."""
+    folder = tmp_path_factory.mktemp("programs")
+    found = {
+        program.name: program.absolute()
+        for place in reversed(os.get_exec_path())
+        if Path(place).is_dir()
+        for program in Path(place).iterdir()
+        if program.name not in ("ffmpeg", "ffprobe")
+    }
+    for name, program in found.items():
+        (folder / name).symlink_to(program)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _no_other_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_other_ffmpeg(monkeypatch: pytest.MonkeyPatch, programs: Path) -> None:
     """Hold every test to the wheel's ffmpeg, whatever this machine has on its PATH."""
     monkeypatch.delenv("HAAS_FFMPEG", raising=False)
-    if shutil.which("ffmpeg"):
-        monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("PATH", str(programs))
 
 
 def make_program(path: Path, body: str) -> str:
