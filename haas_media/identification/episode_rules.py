@@ -88,6 +88,8 @@ SCENE = rule("broadcast releases: `117`, `101.102` and `10708` right before wher
     r"^[\w'&.-]*?[^\W\d_][\w'&.-]*?[._](?P<numbers>[1-9][0-9]{2,5}(?P<more>[._-][1-9][0-9]{2,3})*)[._]"
     r"(?:(?:720p|1080[pi]|ws|internal|proper|repack|real)[._])*(?:[hp]dtv|dsr(?:ip)?|tvrip|(?(more)(?:dvd|web|bd)rip|(?!)))(?![^\W_])",
     "‹show.name.117.hdtv›-lol", "‹the.bureau.101.102.hdtv›", "‹the_bureau.101.102.dvdrip›", but=("show.name.117.title.hdtv", "Show_Name_679_[720p]"), flags=_I)
+SCENE_PAIR = rule("several of them that follow each other, wherever they stand",
+    r"(?<=[ ._])(?P<numbers>[1-9][0-9]{2}(?P<more>\.[1-9][0-9]{2})+)(?=[ ._]|$)", "Show.Name.‹311.312›", but=("Show 311",))
 BRACKET_PAIR = rule("season and episode in brackets of their own",
     r"\[(?P<season>[0-9]{1,2})\.(?P<episode>[0-9]{2,3})(?:\]|(?=-[0-9]{2,3}\]))", "Show ‹[5.134]›", but=("Show [5.1]",))
 PAIRS = (

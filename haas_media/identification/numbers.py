@@ -252,7 +252,7 @@ def find_chapter(text: str) -> Found | None:
 
 def find_scene(text: str) -> Found | None:
     """Find season and episode as broadcast releases write them: `117`, `101.102`, `10708`."""
-    match = rules.SCENE.match(text)
+    match = rules.SCENE.match(text) or rules.SCENE_PAIR.search(text)
     if match is None:
         return None
     start, told = match.start("numbers"), match["numbers"]
@@ -263,8 +263,8 @@ def find_scene(text: str) -> Found | None:
     while len(numbers) > 1 and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         start += len(str(numbers.pop(0))) + 1
     season, first = divmod(numbers[0], 100)
-    no_pair = len(numbers) == 1 and (joined or is_year(numbers[0]))
-    if no_pair or not first or numbers[-1] // 100 != season:
+    apart = joined or match.re is rules.SCENE_PAIR or is_year(numbers[0])
+    if (apart and len(numbers) == 1) or not first or numbers[-1] // 100 != season:
         return None
     episodes = tuple(number % 100 for number in numbers)
     return Found(start - 1, match.end(), episodes, season, (season,))
