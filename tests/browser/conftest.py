@@ -20,6 +20,7 @@ from deployments.demo import make_long_film
 from deployments.stack import Stack
 from haas_media.encoding import find_ffmpeg
 from tests.deployments.conftest import clean_environment
+from tests.e2e.prefect_processes import servers_go_first
 from tests.parts import require
 from tests.receiver import Receiver
 
@@ -89,6 +90,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, films: Path) -> Iterator[Sta
         stage = Stage(stack, receiver, films)
         make_long_film(ffmpeg, stage.film)
         stack.start_server()
+        servers_go_first()
         stack.create_work_pool()
         stack.start_worker("media-worker")
         stack.deploy()

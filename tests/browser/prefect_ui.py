@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 STANDS_STILL = "document.getAnimations().every((each) => !(each instanceof CSSTransition))"
 
 
-def _becomes(what: Locator, state: Literal["hidden", "visible"]) -> bool:
-    """Say whether something is shown, or hidden, within some seconds."""
+def _becomes(what: Locator, state: Literal["hidden", "visible"], timeout: float = 5_000) -> bool:
+    """Say whether something is shown, or hidden, within some seconds (``timeout`` in ms)."""
     from playwright.sync_api import TimeoutError as NotInTime
 
     try:
-        what.wait_for(state=state, timeout=5_000)
+        what.wait_for(state=state, timeout=timeout)
     except NotInTime:
         return False
     return True
@@ -82,12 +82,12 @@ class PrefectUi:
 
         def taken() -> bool:
             self.fill(title, value)
-            if _becomes(refusal, "hidden"):
+            if _becomes(refusal, "hidden", timeout=20_000):
                 return True
             self.fill(title, value[:1])
             return False
 
-        wait_until(taken, timeout=90, what=f"{title} to be taken")
+        wait_until(taken, timeout=180, what=f"{title} to be taken")
 
     def choose(self, title: str, value: str) -> None:
         self.page.get_by_role("button", name=f"Select {title}").click()
@@ -99,8 +99,17 @@ class PrefectUi:
     # Runs
 
     def open_new_run(self) -> UUID:
-        """Open the run that was just submitted, from the notice or the list; return its id."""
-        self.page.locator("a[href*='/runs/flow-run/']").first.click()
+        """Open the run that was just submitted, from the notice or the list; return its id.
+
+        A server that is busy writing refuses one, or a late answer brings back what was said of a
+        field, and the form stays: a person submits it again.
+        """
+        link = self.page.locator("a[href*='/runs/flow-run/']").first
+        submit = self.page.get_by_role("button", name="Submit")
+        while not _becomes(link, "visible", timeout=30_000):
+            assert submit.is_visible(), "there is neither a run nor its form"
+            submit.click()
+        link.click()
         self.page.wait_for_url("**/runs/flow-run/**")
         return UUID(re.split(r"[/?]", self.page.url.partition("/flow-run/")[2])[0])
 

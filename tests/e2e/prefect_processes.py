@@ -53,15 +53,18 @@ def start(
         )
 
 
-def go_first(pid: int) -> None:
-    """Let a process be kept waiting for a processor by no other, where this user may say so.
+def servers_go_first() -> None:
+    """Let the Prefect servers of this process wait for no processor, where this user may say so.
 
-    On SQLite, Prefect's server refuses what reads before it writes while another writes. On a busy
-    machine that is most of it, until a client has asked six times and gives up.
+    On SQLite, a server refuses what reads before it writes while another writes. On a busy machine
+    that is most of it, until a client has asked six times and gives up.
     """
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, -15)
-        Path(f"/proc/{pid}/autogroup").write_text("-15")  # a session of its own goes by this one
+    for child in psutil.Process().children():
+        with suppress(OSError, psutil.Error):
+            if "server" in child.cmdline():
+                child.nice(-15)
+                # A session of its own goes by this one.
+                Path(f"/proc/{child.pid}/autogroup").write_text("-15")
 
 
 @dataclass
@@ -124,7 +127,7 @@ class PrefectProcesses:
             ["server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
             self.environment,
         )
-        go_first(self.server.pid)
+        servers_go_first()
         wait_until(self.answers, timeout=240, interval=0.3, what="the Prefect server")
 
     def answers(self) -> bool:
