@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -15,23 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-PR_SET_PDEATHSIG = 1  # from linux/prctl.h
-
-
-def _load_libc() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-# Loaded here because nothing may be imported between fork and exec.
-_LIBC = _load_libc()
-
-
-def _before_exec() -> None:
-    # A shell that puts us in the background ignores SIGINT for us, and a child would inherit
-    # that; a Prefect worker then ignores SIGTERM too, which it turns into a SIGINT.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    if _LIBC is not None:
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+# What a child does before it becomes its command. Not between fork and exec: there, handlers of
+# libraries run that have threads in the parent, as gRPC has, and may abort it.
+_BEGIN = """
+import ctypes, os, pwd, signal, sys
+parent, begun, user, *command = sys.argv[1:]
+os.set_inheritable(int(begun), False)
+# A shell that puts us in the background ignores SIGINT for us, and a child would inherit that; a
+# Prefect worker then ignores SIGTERM too, which it turns into a SIGINT.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+if user:
+    os.setuid(pwd.getpwnam(user).pw_uid)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG of linux/prctl.h
+if os.getppid() == int(parent):
+    os.execvp(command[0], command)
+"""
 
 
 class Child:
@@ -60,19 +58,23 @@ class Child:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
+        begun, told = os.pipe()
+        beginning = [sys.executable, "-ISc", _BEGIN, f"{os.getpid()}", f"{told}", user or ""]
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(
-                argv,
+                [*beginning, *argv],
+                pass_fds=[told],
                 env=environment,
                 cwd=cwd,
-                user=user,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_before_exec,
             )
+        os.close(told)
+        with open(begun, "rb") as begins:  # noqa: PTH123 - a descriptor
+            begins.read()  # until its command has taken over, and heeds signals
 
     @property
     def pid(self) -> int:
