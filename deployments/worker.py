@@ -47,6 +47,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ANSWER_SECONDS = 5.0  # that a server is given to say how a run is; it is stopped all the same
 STOP_SECONDS = 40.0  # Prefect kills a run that does not obey after 30
 AGAIN_SECONDS = 10.0
+SERVER_SECONDS = 5.0  # until a server that did not answer at the start is asked again
 ALIVE_TURNS = 3  # of these: as often as a worker's sign of life, which makes no event
 EVERY = 0.2
 SEND = """
@@ -182,8 +183,8 @@ def start(name: str | None, pool: str, *, limit: int | None, drain: float) -> No
     """
     if not PREFECT_API_URL.value():
         raise WorkerError("No server is set: let PREFECT_API_URL lead to one.")
-    with get_client(sync_client=True) as client:
-        kind = create_work_pool(client, pool)
+    while (kind := _type_of(pool)) is None:
+        time.sleep(SERVER_SECONDS)
     if kind != "process":
         raise WorkerError(
             f"The work pool {pool} is of type {kind}, and this worker is for processes: "
@@ -196,6 +197,24 @@ def start(name: str | None, pool: str, *, limit: int | None, drain: float) -> No
         asyncio.run(_serve(worker, drain))
     finally:
         end()
+
+
+def _type_of(pool: str) -> str | None:
+    """Return the type of a work pool, made if need be; None while the server does not answer.
+
+    A machine that comes up may have its worker before its server, or a server that goes down again.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            return create_work_pool(client, pool)
+    except httpx.HTTPError as error:
+        if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
+            raise
+        LOGGER.warning(
+            "%s does not answer (%s). Start it, or correct PREFECT_API_URL. Asked again in %d s.",
+            *(PREFECT_API_URL.value(), error, SERVER_SECONDS),
+        )
+    return None
 
 
 async def execute() -> None:

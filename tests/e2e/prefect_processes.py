@@ -114,7 +114,7 @@ class PrefectProcesses:
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": (
                 f"sqlite+aiosqlite:///{self.home / 'prefect.db'}"
             ),
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",  # each writes, see servers_go_first
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "NO_COLOR": "1",
             **self.extra,

@@ -98,6 +98,14 @@ class Chaos:
         start = self.prefect.start_our_worker if pool == "one" else self.prefect.start_worker
         start(self.worker_of(pool), pool, environment={"HAAS_OTEL_DIR": str(self.disk_of(pool))})
 
+    def supervise(self) -> None:
+        """Start a worker again that has ended by itself, as a machine's init does."""
+        with self.lock:
+            for pool in self.disks:
+                if self.prefect.workers[self.worker_of(pool)].poll() is not None:
+                    self.prefect.workers.pop(self.worker_of(pool))
+                    self.start_worker(pool)
+
     def worker_of(self, pool: str) -> str:
         return f"{pool}-{self.births[pool]}"
 
@@ -322,6 +330,7 @@ def _wreak(chaos: Chaos) -> None:
 def _let_it_settle(chaos: Chaos) -> None:
 
     def all_ended() -> bool:
+        chaos.supervise()
         for run in chaos.repetitions() - set(chaos.runs):
             chaos.runs[run] = Plan(len(chaos.runs), "nothing", 0, "one")
         left = [run for run in set(chaos.runs) - chaos.never_began if not chaos.has_ended(run)]

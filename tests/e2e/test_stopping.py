@@ -21,6 +21,7 @@ from flows import again
 from tests.e2e.delivery import PROJECT
 from tests.e2e.prefect_processes import OURS, PREFECT, start
 from tests.e2e.site import FILE, SECOND, Site
+from tests.faulty_port import FaultyPort
 from tests.waits import wait_until
 from tests.warm import warm
 
@@ -321,3 +322,19 @@ def test_a_task_worker_that_is_stopped_ends_its_runs(
         wait_until(lambda run=run: place.api.client.read_task_run(run).state.is_crashed())
         unwound = (place.folder / f"{name} {each}.unwound").exists()
         assert unwound == (each != "waits_in_a_call")
+
+
+def test_a_worker_that_is_there_before_its_server_waits_for_it(place: Site) -> None:
+    door = FaultyPort(place.prefect.port, 0)
+    try:
+        door.set_mode("refuse")
+        place.api.make_pool("early")
+        address = {"PREFECT_API_URL": f"http://127.0.0.1:{door.port}/api"}
+        environment = place.machine("early", **address)
+        place.prefect.start_our_worker("early", "early", environment=environment)
+        asked = lambda: place.prefect.log("early").count("does not answer")  # noqa: E731
+        wait_until(lambda: asked() > 1, what="the word that it asks again")
+        door.set_mode("pass")
+        started(place, "early")
+    finally:
+        door.stop()
