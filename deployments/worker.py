@@ -212,7 +212,9 @@ def _type_of(pool: str) -> str | None:
             raise
         LOGGER.warning(
             "%s does not answer (%s). Start it, or correct PREFECT_API_URL. Asked again in %d s.",
-            *(PREFECT_API_URL.value(), error, SERVER_SECONDS),
+            PREFECT_API_URL.value(),
+            error,
+            SERVER_SECONDS,
         )
     return None
 
