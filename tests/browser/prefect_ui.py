@@ -77,18 +77,6 @@ class PrefectUi:
             field.get_by_role("tab", name=kind, exact=True).click()
         field.locator("textarea, input").fill(value)
 
-    def correct(self, title: str, value: str, refusal: Locator) -> None:
-        """Fill a field anew until what was said of it is gone: a late answer brings it back."""
-
-        def taken() -> bool:
-            self.fill(title, value)
-            if _becomes(refusal, "hidden", timeout=20_000):
-                return True
-            self.fill(title, value[:1])
-            return False
-
-        wait_until(taken, timeout=180, what=f"{title} to be taken")
-
     def choose(self, title: str, value: str) -> None:
         self.page.get_by_role("button", name=f"Select {title}").click()
         self.page.get_by_role("option", name=value, exact=True).click()
