@@ -15,6 +15,7 @@ from haas_media.providers.records import (
     PersonRecord,
     SeasonRecord,
     ShowRecord,
+    UnusableRecord,
 )
 from haas_media.providers.tmdb.credits import (
     episode_credits,
@@ -189,6 +190,13 @@ def parse_found(fields: Fields, kind: Literal["movie", "tv"]) -> int | None:
 
 
 def parse_changes(fields: Fields) -> tuple[frozenset[int], int]:
-    """Return the ids of one page of a change list, and the number of pages."""
+    """Return the ids of one page of a change list, and the number of pages.
+
+    Raises:
+        UnusableRecord: it is no such page, which is not to say that nothing has changed.
+    """
+    pages = integer(fields, "total_pages")
+    if pages is None or not isinstance(fields.get("results"), list):
+        raise UnusableRecord("TMDb's list of changes has no usable 'results' and 'total_pages'")
     ids = (integer(item, "id", least=1) for item in objects(fields, "results"))
-    return frozenset(i for i in ids if i is not None), integer(fields, "total_pages") or 0
+    return frozenset(i for i in ids if i is not None), pages

@@ -265,6 +265,20 @@ def test_a_list_of_changes_that_is_refused_leaves_everything_to_be_read(
         assert "The list of changes cannot be had" in report.to_markdown()
 
 
+@pytest.mark.parametrize(
+    "odd", [{}, {"results": None, "total_pages": 1}, {"results": [], "total_pages": None}]
+)
+def test_what_is_no_list_of_changes_leaves_everything_to_be_read(
+    librarian: Librarian, tmdb: FakeTmdb, monkeypatch: pytest.MonkeyPatch, odd: Any
+) -> None:
+    """Else all would pass for current, and what has changed would never be read."""
+    tmdb.catalogue.update("movie", 1, title="New")
+    monkeypatch.setattr(tmdb, "_changes", lambda *_: (200, odd))
+    report = librarian.refresh(tv_shows=False, people=False)
+    assert librarian.one(Movie, tmdb_id=1).title == "New"
+    assert "list of changes cannot be had, so everything was read" in report.to_markdown()
+
+
 def test_titles_nobody_has_read_or_long_ago_are_read_whatever_the_lists_say(
     librarian: Librarian, tmdb: FakeTmdb
 ) -> None:
