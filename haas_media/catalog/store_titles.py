@@ -88,7 +88,9 @@ def store_show(
         "year": record.first_air_date.year if record.first_air_date else None,
     }
     values["match_key"] = match_key(record.title, values["year"])
-    show_id = _store_title(session, Show, record.tmdb_id, values, replaces)
+    # A show that names no season is one with a gap there: none is taken off the record either.
+    keep = () if record.season_numbers else ("season_numbers",)
+    show_id = _store_title(session, Show, record.tmdb_id, values, replaces, keep=keep)
     _store_people(session, [*record.credits, *_episode_credits(seasons)])
     _renew_credits(session, record, show_id=show_id)
     for season in sorted(seasons, key=lambda season: season.number):
@@ -140,12 +142,14 @@ def _store_title(
     tmdb_id: int,
     values: dict[str, Any],
     replaces: int | None,
+    *,
+    keep: Collection[str] = (),
 ) -> int:
     """Insert or update the title and hold its row until the transaction ends."""
     if replaces is not None:
         _adopt(session, model, tmdb_id, replaces)
     row = {"tmdb_id": tmdb_id, "added_at": dt.datetime.now(dt.UTC), **values}
-    ids = upsert(session, table_of(model), [row], ["tmdb_id"], keep=["added_at"])
+    ids = upsert(session, table_of(model), [row], ["tmdb_id"], keep=["added_at", *keep])
     return ids[(tmdb_id,)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -19,6 +19,8 @@ from haas_media.providers.records import Gone, MovieRecord, ProviderUnreachable,
 from haas_media.wording import counted, counted_people
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sqlalchemy.orm import Session
 
     from haas_media.catalog.opening import Catalog
@@ -147,22 +149,35 @@ def _read(
         progress.report("title", 1.0, movie.title)
         return movie, []
     show = provider.show(tmdb_id)
-    seasons = []
-    for done, number in enumerate(show.season_numbers, 1):
+
+    def on_season(done: int, number: int) -> None:
         share = done / (len(show.season_numbers) + 1)
         progress.report("title", share, f"{show.title}, season {number}")
-        season = read_season(provider, tmdb_id, number)
-        if season is not None:
-            seasons.append(season)
-    return show, seasons
+
+    return read_seasons(provider, show, show.season_numbers, on_season=on_season)
 
 
-def read_season(provider: Provider, tmdb_id: int, number: int) -> SeasonRecord | None:
-    """Read a season; None when the show names it but TMDb has it no more."""
-    try:
-        return provider.season(tmdb_id, number)
-    except Gone:
-        return None
+def read_seasons(
+    provider: Provider,
+    show: ShowRecord,
+    numbers: Sequence[int],
+    *,
+    on_season: Callable[[int, int], None] = lambda _done, _number: None,
+) -> tuple[ShowRecord, list[SeasonRecord]]:
+    """Read seasons of a show.
+
+    One that the show names and TMDb does not have, not yet or not any more, is left out, and the
+    show that is returned does not name it: else a refresh would not know it as new.
+    """
+    seasons, missing = [], set()
+    for done, number in enumerate(numbers, 1):
+        on_season(done, number)
+        try:
+            seasons.append(provider.season(show.tmdb_id, number))
+        except Gone:
+            missing.add(number)
+    named = tuple(number for number in show.season_numbers if number not in missing)
+    return replace(show, season_numbers=named), seasons
 
 
 def _store(

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from haas_media.catalog.models import Movie, Season, Show
 from haas_media.catalog.store_titles import store_movie, store_show
 from haas_media.library import TitleKind, named
-from haas_media.library.add import read_season
+from haas_media.library.add import read_seasons
 from haas_media.library.people import PeopleReport, fetch_people, fetch_people_of_titles
 from haas_media.library.refresh_plan import make_plan, mark_current
 from haas_media.markdown import Report, escaped, markdown_list
@@ -146,9 +146,10 @@ class _Known:
 
     def seasons_to_read(self, show: ShowRecord) -> list[int]:
         """Return those that the catalog has, and new ones if it has every old one."""
-        wanted = self.seasons & set(show.season_numbers)
+        named = set(show.season_numbers) or self.listed
+        wanted = self.seasons & named
         if self.listed and self.listed <= self.seasons:
-            wanted |= set(show.season_numbers) - self.listed
+            wanted |= named - self.listed
         return sorted(wanted)
 
 
@@ -290,8 +291,7 @@ class _Refresh:
             return self._provider.movie(tmdb_id), []
         show = self._provider.show(tmdb_id)
         wanted = known[tmdb_id].seasons_to_read(show) if tmdb_id in known else []
-        seasons = [read_season(self._provider, tmdb_id, number) for number in wanted]
-        return show, [season for season in seasons if season is not None]
+        return read_seasons(self._provider, show, wanted)
 
     def _settle(self, kind: TitleKind, tmdb_id: int, error: Exception) -> None:
         """Note that TMDb did answer, though not with a title; the unreachable stay as they are."""

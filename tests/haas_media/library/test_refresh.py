@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from haas_media.catalog import open_catalog
-from haas_media.catalog.models import Movie, Person, Season, Show
+from haas_media.catalog.models import Episode, Movie, Person, Season, Show
 from haas_media.library.add import add_to_library
 from haas_media.providers.records import ProviderRefused, ProviderUnreachable
 from tests.databases import on_both_databases
@@ -308,6 +308,31 @@ def test_a_new_season_is_read_of_a_show_that_is_there_as_a_whole(
     librarian.refresh(movies=False, people=False)
     assert librarian.seasons(11) == [1, 2, 3]
     assert librarian.seasons(12) == [1]
+
+
+def test_a_new_season_that_comes_later_than_its_name_is_read_then(
+    librarian: Librarian, tmdb: FakeTmdb
+) -> None:
+    tmdb.catalogue.add_show(11, "Show 11", seasons={1: ["A"], 2: ["B"], 3: ["C"]})
+    tmdb.catalogue.list_changes("tv", [11], today())
+    third = tmdb.catalogue.seasons.pop((11, 3))
+    librarian.refresh(movies=False, people=False)
+    assert librarian.seasons(11) == [1, 2]
+    tmdb.catalogue.seasons[11, 3] = third
+    librarian.refresh(movies=False, people=False)
+    assert librarian.seasons(11) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("gap", [None, "?", [None]])
+@on_both_databases
+def test_a_gap_for_the_seasons_leaves_those_on_record(
+    librarian: Librarian, tmdb: FakeTmdb, gap: Any
+) -> None:
+    tmdb.catalogue.update("tv", 11, seasons=gap)
+    tmdb.catalogue.seasons[11, 1]["episodes"][0]["name"] = "Renamed"
+    librarian.refresh(movies=False, people=False)
+    assert librarian.one(Show, tmdb_id=11).season_numbers == [1, 2]
+    assert librarian.one(Episode, title="Renamed").number == 1
 
 
 def test_details_of_new_people_are_read(librarian: Librarian, tmdb: FakeTmdb) -> None:
