@@ -72,6 +72,9 @@ def read_answer(answer: Answer, path: str) -> Mapping[str, Any]:
             raise TryAgain("what answers is not TMDb (404 without its message): see HAAS_TMDB_URL")
         if (fields or {}).get("status_code", 34) in _NOT_FOUND:
             raise Gone(f"TMDb has no {path.lstrip('/')} (any more)")
+    if 300 <= answer.status < 400:
+        # A page to log in at, or an address that is another one by now: TMDb itself redirects none.
+        raise TryAgain(f"what answers is not TMDb ({answer.status}): see HAAS_TMDB_URL")
     if not 200 <= answer.status < 300:
         raise UnusableRecord(f"TMDb answers {answer.status}{_message(fields)} to {path}")
     if fields is None:
