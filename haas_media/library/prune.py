@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class PruneError(Exception):
-    """What is to be given up is not out of reach. The text is a sentence."""
+    """What is asked for cannot be meant. The text is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def prune(
         on_wait: called with what is waited for.
 
     Raises:
-        PruneError: one of these is not out of reach.
+        PruneError: one of these is not out of reach, or no library is in the settings.
     """
     with catalog.reading() as session:
         if dry_run:
@@ -116,6 +116,11 @@ def _prune(
 ) -> PruneReport:
     kept = {library.title for library in libraries} | {str(library.path) for library in libraries}
     rows = session.scalars(select(Library).order_by(Library.title)).all()
+    if rows and not libraries:
+        raise PruneError(
+            "The settings name no library, so that everything would have to go. Let HAAS_CONFIG or "
+            "HAAS_LIBRARIES name those that are scanned."
+        )
     left = [row for row in rows if row.title not in kept and row.path not in kept]
     away = _out_of_reach(session, [row for row in rows if row not in left])
     if unknown := set(gone_for_good) - away.keys():
@@ -152,7 +157,8 @@ def _prune(
         session.execute(delete(Folder).where(places))
         session.execute(delete(Library).where(Library.id.in_([row.id for row in left])))
         for model, title_id, _ in titles:
-            session.execute(delete(model).where(model.id == title_id))
+            # Unless it was added meanwhile.
+            session.execute(delete(model).where(model.id == title_id, ~model.requested))
     return report
 
 
@@ -166,7 +172,8 @@ def _out_of_reach(session: Session, rows: Iterable[Library]) -> dict[str, Column
     for mount in session.scalars(mounts.order_by(Folder.mount)):
         if mount and not is_mounted(mount):
             on_it = select(Folder.id).where(Folder.mount == mount)
-            found[mount] = MediaFile.folder_id.in_(on_it)
+            # A file that was not there has no folder: of which disk it was is not known.
+            found[mount] = MediaFile.folder_id.is_not(None) & MediaFile.folder_id.in_(on_it)
     return found
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from haas_media.catalog.models import Folder, MediaFile, Movie
 from haas_media.catalog.models import Library as Row
-from haas_media.catalog.models import MediaFile, Movie
 from haas_media.library.add import add_to_library
 from haas_media.library.prune import PruneError, prune
 from haas_media.scan import scan
@@ -115,6 +116,28 @@ def test_an_offline_library_goes_only_when_it_is_named(shelves: Shelves) -> None
     shelves.scan()
     with shelves.catalog.reading() as session:
         assert all(row.online for row in session.query(Row))
+
+
+def test_a_disk_that_is_given_up_takes_no_title_of_a_file_that_a_scan_waits_for(
+    shelves: Shelves,
+) -> None:
+    with shelves.catalog.session() as session:
+        heat, ran = session.query(MediaFile).order_by(MediaFile.path)
+        heat.missing_since, heat.folder_id = dt.datetime.now(dt.UTC), None
+        session.query(Folder).filter_by(id=ran.folder_id).update({"mount": "/mnt/sold"})
+    report = shelves.prune(dry_run=False, gone_for_good=["/mnt/sold"])
+    assert report.titles == ("Ran (1985)",)
+    assert shelves.holds()[1:] == (["Heat (1995).mkv"], ["Heat", "Inception"])
+
+
+def test_without_any_library_in_the_settings_nothing_is_pruned(shelves: Shelves) -> None:
+    """A worker or a shell that lacks the settings of the others."""
+    before = shelves.holds()
+    shelves.libraries.clear()
+    for dry_run in (True, False):
+        with pytest.raises(PruneError, match="The settings name no library"):
+            shelves.prune(dry_run=dry_run)
+    assert shelves.holds() == before
 
 
 def test_the_file_of_a_removed_title_goes_once_it_is_not_there(
