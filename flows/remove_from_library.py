@@ -69,6 +69,12 @@ def queue_cleanup(person_ids: Sequence[int]) -> None:
             CLEANUP,
             counted(len(person_ids), "person stays", "people stay"),
         )
+    except Exception as error:  # noqa: BLE001 - the title is removed, whatever becomes of this
+        logger().warning(
+            "The cleanup of %s cannot be queued, and the nightly one does its work: %s",
+            counted_people(len(person_ids)),
+            error,
+        )
     else:
         assert isinstance(run, FlowRun)  # noqa: S101 - a coroutine only in async callers
         logger().info("Queued the cleanup of %s: run %s", counted_people(len(person_ids)), run.name)
