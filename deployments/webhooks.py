@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hmac
 import ipaddress
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.watch import Notice
 from haas_media.scan.scope import Places
-from haas_media.wording import counted
+from haas_media.wording import clean_text, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -199,8 +198,8 @@ def _app(settings: Settings, password: str | None, notices: SimpleQueue[Notice])
         _, outside = places.share(paths)
         if outside:
             return PlainTextResponse(
-                f"{outside[0]} is in no library here. If its disk is seen elsewhere there, say "
-                "where with HAAS_WATCH_PATH_MAPPINGS.\n",
+                f"{clean_text(outside[0])} is in no library here. If its disk is seen elsewhere "
+                "there, say where with HAAS_WATCH_PATH_MAPPINGS.\n",
                 422,
             )
         for path in paths:
@@ -217,7 +216,7 @@ def _knows(header: str, password: str) -> bool:
     else:
         try:
             given = base64.b64decode(value, validate=True).partition(b":")[2]
-        except binascii.Error:
+        except ValueError:  # no base64, or not even ASCII
             return False
     return hmac.compare_digest(given, password.encode())
 

@@ -121,11 +121,11 @@ def settings(tmp_path: Path) -> Settings:
 class Webhooks:
     def __init__(self, settings: Settings) -> None:
         self._notices = SimpleQueue[Notice]()
-        self._address = listen(settings, "127.0.0.1:0", self._notices)
+        self.address = listen(settings, "127.0.0.1:0", self._notices)
 
     def post(self, content: bytes, password: str = "open sesame", **headers: str) -> httpx.Response:
         auth = ("sonarr", password)
-        return httpx.post(f"{self._address}sonarr", content=content, auth=auth, headers=headers)
+        return httpx.post(f"{self.address}sonarr", content=content, auth=auth, headers=headers)
 
     def taken(self) -> list[Notice]:
         found = []
@@ -163,6 +163,7 @@ REFUSED = {
     b'{"eventType": "Download"}': (400, "names no file and no folder"),
     b'{"paths": ["/tv/../etc/passwd"]}': (422, "is in no library here"),
     b'{"paths": ["/tv/a", "relative"]}': (422, "relative is in no library here"),
+    b'{"paths": ["/a\\ud83d"]}': (422, "/a\ufffd is in no library here"),
     b'{"paths": ["' + b"x" * 1_000_000 + b'"]}': (413, "larger than 1000000 bytes"),
 }
 
@@ -174,6 +175,8 @@ def test_everything_else_is_refused_in_a_sentence(webhooks: Webhooks) -> None:
     }
     assert said == {body: (status, True) for body, (status, _) in REFUSED.items()}
     assert webhooks.post(b'{"paths": []}', password="sesame").status_code == 401
+    odd = httpx.post(webhooks.address, headers=[(b"Authorization", b"Basic \xfc")])
+    assert odd.status_code == 401
     assert webhooks.taken() == []
 
 
