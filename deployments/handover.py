@@ -52,7 +52,7 @@ class Handover:
         if self._file.exists():
             self._load()
         self._died: dict[str, int] = {}
-        self._kept = ""
+        self._kept, self._unwritten = "", False
         self._since = self._asked = 0.0
         self._pause = ASK_SECONDS
 
@@ -75,7 +75,7 @@ class Handover:
         return time.monotonic() - self._since if self._waiting else 0.0
 
     def remember(self, resting: Iterable[str]) -> None:
-        """Keep everything on disk, with what is not yet whole."""
+        """Keep everything on disk, with what is not yet whole; a disk may be full."""
         self._resting = list(resting)
         text = json.dumps(
             {"waiting": self._waiting, "resting": self._resting, "sent": self._sent},
@@ -83,6 +83,16 @@ class Handover:
         )
         if text == self._kept:
             return
+        try:
+            self._write(text)
+        except OSError as error:
+            if not self._unwritten:
+                log.warning("%s cannot be written, see to its disk: %s", self._file, error)
+            self._unwritten = True
+        else:
+            self._kept, self._unwritten = text, False
+
+    def _write(self, text: str) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         new = self._file.with_suffix(".new")
         with new.open("w") as file:
@@ -90,7 +100,6 @@ class Handover:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._file)
-        self._kept = text
 
     def step(self) -> None:
         """See what became of what was sent, and send what waits; a server may be away."""

@@ -10,8 +10,9 @@ import pytest
 import watchfiles
 
 from deployments import watch as watching
+from deployments.handover import Handover
 from deployments.watch import Notice
-from haas_media.settings import Library
+from haas_media.settings import Library, Settings
 from tests.waits import wait_until
 
 if TYPE_CHECKING:
@@ -71,3 +72,16 @@ def test_a_disk_that_is_away_is_waited_for(
     (films / "Heat (1995).mkv").touch()
     wait_until(lambda: see() == str(films))  # looked at as a whole
     assert caplog.text.count("cannot be watched") == 1
+
+
+def test_what_cannot_be_kept_on_disk_is_said_once_and_kept_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    handover = Handover(Settings(data_dir=tmp_path))
+    (tmp_path / "watch.new").mkdir()  # as good as a full disk
+    for _ in range(2):
+        handover.remember(["/films/Heat (1995).mkv"])
+    assert caplog.text.count("cannot be written") == 1
+    (tmp_path / "watch.new").rmdir()
+    handover.remember(["/films/Heat (1995).mkv"])
+    assert "Heat" in (tmp_path / "watch.json").read_text()
