@@ -122,7 +122,7 @@ def print_prunable(
 
     Raises:
         CatalogError: the catalog cannot be opened.
-        PruneError: something of ``gone_for_good`` is not out of reach, or there is no library.
+        PruneError: something of ``gone_for_good`` is not out of reach.
     """
     from rich.markdown import Markdown
 

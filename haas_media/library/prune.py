@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class PruneError(Exception):
-    """What is asked for cannot be meant. The text is a sentence."""
+    """What is to be given up is not out of reach. The text is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def prune(
         on_wait: called with what is waited for.
 
     Raises:
-        PruneError: one of these is not out of reach, or no library is in the settings.
+        PruneError: one of these is not out of reach.
     """
     with catalog.reading() as session:
         if dry_run:
@@ -116,11 +116,6 @@ def _prune(
 ) -> PruneReport:
     kept = {library.title for library in libraries} | {str(library.path) for library in libraries}
     rows = session.scalars(select(Library).order_by(Library.title)).all()
-    if rows and not libraries:
-        raise PruneError(
-            "The settings name no library, so that everything would have to go. Let HAAS_CONFIG or "
-            "HAAS_LIBRARIES name those that are scanned."
-        )
     left = [row for row in rows if row.title not in kept and row.path not in kept]
     away = _out_of_reach(session, [row for row in rows if row not in left])
     if unknown := set(gone_for_good) - away.keys():

@@ -233,8 +233,6 @@ def test_pruning_reports_and_removes_only_with_yes(haas: Command, tmp_path: Path
     from haas_media.catalog import open_catalog
     from haas_media.catalog.models import Library, Movie
 
-    films = [{"title": "Films", "kind": "movies", "path": str(tmp_path)}]
-    haas.environment["HAAS_LIBRARIES"] = json.dumps(films)
     url = f"sqlite:///{tmp_path}/data/catalog.sqlite3"
     with open_catalog(url) as catalog, catalog.session() as session:
         session.add(Library(title="Gone", kind="movies", path="/gone"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
 
 
 def test_pruning_only_reports_unless_it_is_told_to_remove(flows: Flows) -> None:
-    others = [{"title": "Films", "kind": "movies", "path": "/films"}]
-    flows.environment["HAAS_LIBRARIES"] = json.dumps(others)
     url = f"sqlite:///{Path(flows.environment['HAAS_DATA_DIR'], 'catalog.sqlite3')}"
     with open_catalog(url) as catalog:
         with catalog.session() as session:

@@ -130,16 +130,6 @@ def test_a_disk_that_is_given_up_takes_no_title_of_a_file_that_a_scan_waits_for(
     assert shelves.holds()[1:] == (["Heat (1995).mkv"], ["Heat", "Inception"])
 
 
-def test_without_any_library_in_the_settings_nothing_is_pruned(shelves: Shelves) -> None:
-    """A worker or a shell that lacks the settings of the others."""
-    before = shelves.holds()
-    shelves.libraries.clear()
-    for dry_run in (True, False):
-        with pytest.raises(PruneError, match="The settings name no library"):
-            shelves.prune(dry_run=dry_run)
-    assert shelves.holds() == before
-
-
 def test_the_file_of_a_removed_title_goes_once_it_is_not_there(
     shelves: Shelves, librarian: Librarian
 ) -> None:
