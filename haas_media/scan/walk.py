@@ -265,12 +265,15 @@ class _Walker:
                             videos.append(_seen(name, stat))
                         else:
                             nfos.append(_seen(name, stat))
-                    elif kind != "other":
-                        sidecars.append(name)
-                    elif entry.is_symlink():
-                        reach.dangles(prefix + name)
+                    else:
+                        if kind != "other":
+                            sidecars.append(name)
+                        if entry.is_symlink():  # to a folder, whatever its name looks like
+                            reach.dangles(prefix + name)
                 except OSError as error:
                     reach.fail(prefix + name, error)
+                    if classify(name) == "nfo" and not _is_deleted(entry, error):
+                        nfos.append((name, 0, 0, 0, 0))  # so that it is missed when it is read
         below = inherited
         if videos or nfos or path in self._known:
             below = self._note(folder, videos, nfos, sidecars, inside)
@@ -375,6 +378,11 @@ def _disc_stat(folder: str) -> os.stat_result | None:
         return None
     itself = os.stat(folder)  # noqa: PTH116 - its result is what is returned
     return os.stat_result([*itself[:6], size, *itself[7:10]], {"st_mtime_ns": newest})
+
+
+def _is_deleted(entry: os.DirEntry[str], error: OSError) -> bool:
+    """Tell whether a file that cannot be looked at went away meanwhile; a link's target may not."""
+    return isinstance(error, FileNotFoundError) and not entry.is_symlink()
 
 
 def _fail(error: OSError) -> None:

@@ -484,6 +484,27 @@ def test_an_nfo_file_that_may_not_be_read_is_read_once_it_may(house: House) -> N
         assert films(house.scan()).parsed == 0
 
 
+@pytest.mark.parametrize("nfo", ["movie.nfo", "a.nfo"])
+def test_an_nfo_file_that_is_a_link_to_a_disk_that_is_away_is_still_believed(
+    house: House, nfo: str
+) -> None:
+    disk = house.films.root.with_name("disk")
+    disk.mkdir()
+    (disk / nfo).write_text("<movie><title>Ran</title><year>1985</year></movie>")
+    house.films.put("x/a.mkv")
+    (house.films.root / "x" / nfo).symlink_to(disk / nfo)
+    house.scan()
+    assert house.titles() == {"x/a.mkv": "Ran (1985)"}
+    disk.rename(disk.with_name("away"))
+    for _ in range(2):
+        report = films(house.scan())
+        assert house.titles() == {"x/a.mkv": "Ran (1985)"}
+        assert [problem.path for problem in report.problems] == ["x/a.mkv"]
+    (house.films.root / "x" / nfo).unlink()
+    house.scan()
+    assert house.titles() != {"x/a.mkv": "Ran (1985)"}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
 def test_a_file_that_may_not_be_read_is_identified_and_reported(house: House) -> None:
     house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
