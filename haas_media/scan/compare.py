@@ -107,6 +107,7 @@ def compare(
         parent = file.path.rpartition("/")[0]
         if scope.has(parent):
             by_folder[parent].append(file)
+    reach.find_disks(*_of_disks(known, walk, by_folder))
     kept = set()
     for listing in sorted(walk.changed, key=lambda listing: listing.path):
         folder, beside, videos = known.get(listing.path), _beside(listing), listing.videos
@@ -132,6 +133,23 @@ def compare(
                 kept.add(file.folder_id)
     result.gone_folders = sorted(unseen - kept)
     return result
+
+
+def _of_disks(
+    known: Mapping[str, KnownFolder], walk: Walk, files: Mapping[str, Sequence[KnownFile]]
+) -> tuple[Counter[str], Counter[str]]:
+    """Count files by where their disk was mounted: those that are there, and all on record."""
+    seen: Counter[str] = Counter()
+    on_record: Counter[str] = Counter()
+    for folder in known.values():
+        if folder.mount:
+            on_record[folder.mount] += folder.files
+    for listing in walk.changed if on_record else ():
+        if (mount := known[listing.path].mount if listing.path in known else None) is not None:
+            there = {video[0] for video in listing.videos}
+            loaded = files.get(listing.path, ())
+            seen[mount] += sum(file.path.rpartition("/")[2] in there for file in loaded)
+    return seen, on_record
 
 
 class _Beside(NamedTuple):

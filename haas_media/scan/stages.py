@@ -176,7 +176,9 @@ def compare_with_catalog(state: ScanState) -> None:
         each.reach.check_disks(each.known)
         _compare(state, each)
         if each.row.path == str(each.library.path):
-            each.reach.check_mount(each.row.mount, len(each.compared.gone))
+            # A part of it does not tell whether most is there.
+            looked_for = each.on_record if each.scope.whole else 0
+            each.reach.check_mount(each.row.mount, len(each.compared.gone), looked_for)
         if each.reach.offline is not None:
             each.compared = Comparison()
         elif each.row.other_kind:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from haas_media.catalog.dialects import to_stored_path
 from haas_media.identification.kinds import classify, is_whole_disc
-from haas_media.mounts import mount_of, mounts, nearest_mount
+from haas_media.mounts import is_mounted, mount_of, mounts, nearest_mount
 from haas_media.scan.offline import Problem
 from haas_media.scan.scope import FOLDER_NFO
 
@@ -167,6 +167,7 @@ class _Walker:
         self._kinds: dict[str, str] = {}
         self._device = 0
         self._mounts = frozenset(mounts())
+        self._mounted: dict[str, bool] = {}
         self._mount = nearest_mount(self._real_root, self._mounts)
         self._visited = 0
 
@@ -308,6 +309,11 @@ class _Walker:
     def _is_known(self, link: str) -> bool:
         return link in self._known or any(path.startswith(f"{link}/") for path in self._known)
 
+    def _is_mounted(self, place: str) -> bool:
+        if place not in self._mounted:
+            self._mounted[place] = is_mounted(place)
+        return self._mounted[place]
+
     def _note(
         self,
         folder: _Folder,
@@ -344,6 +350,7 @@ class _Walker:
             and known.files == len(videos)
             and not (self._recheck or known.recheck or known.mount == "")
             and elsewhere == (known.mount is not None)
+            and (known.mount is None or self._is_mounted(known.mount))
         )
         if same_videos and known and known.signature == signature:
             result.unchanged += len(videos)

@@ -274,16 +274,48 @@ def test_a_library_that_was_copied_off_its_disk_is_online_and_loses_what_is_dele
 ) -> None:
     films_kept = house.films.root.with_name("copy")
     with mounted(house.films.root) as disk:
-        house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
+        house.films.put("Heat (1995).mkv", "Ran (1985).mkv", "Up (2009).mkv")
         house.scan()
         before = house.titles()
         shutil.copytree(disk, films_kept)
         subprocess.run(["umount", str(disk)], check=True)
         shutil.copytree(films_kept, disk, dirs_exist_ok=True)
-        assert films(house.scan()).online
-        assert house.titles() == before
+        house.films.remove("Up (2009).mkv")  # before a scan has seen the copy
+        report = films(house.scan())
+        assert (report.online, report.removed) == (True, 1)
+        assert house.titles().items() < before.items()
         house.films.remove("Ran (1985).mkv")
         assert films(house.scan()).removed == 1
+
+
+@pytest.mark.parametrize("behind_a_link", [True, False])
+def test_a_disk_below_the_root_that_was_copied_off_loses_what_is_deleted(
+    house: House, tmp_path: Path, behind_a_link: bool
+) -> None:
+    """It is mounted elsewhere, or not needed, by now."""
+    place, copy = house.films.root / "More", tmp_path / "copy"
+    house.films.put("Heat (1995).mkv")
+    if behind_a_link:
+        place.symlink_to(tmp_path / "a")
+    with mounted(tmp_path / "a" if behind_a_link else place) as disk:
+        house.films.put("More/Ran (1985).mkv", "More/Jaws (1975).mkv")
+        house.films.put("More/a/Alien (1979).mkv", "More/a/Up (2009).mkv")
+        house.scan()
+        shutil.copytree(disk, copy)
+        subprocess.run(["umount", str(disk)], check=True)
+        if behind_a_link:
+            place.unlink()
+        with mounted(tmp_path / "b" if behind_a_link else copy.with_name("unused")) as other:
+            if behind_a_link:
+                place.symlink_to(other)
+            shutil.copytree(copy, place, dirs_exist_ok=True)
+            house.films.remove("More/Ran (1985).mkv")  # before a scan has seen the copy
+            report = films(house.scan())
+            assert (report.removed, report.problems) == (1, ())
+            house.films.remove("More/a")
+            report = films(house.scan())
+            assert (report.removed, report.problems) == (2, ())
+            assert set(house.files()) == {"Heat (1995).mkv", "More/Jaws (1975).mkv"}
 
 
 def test_a_root_on_another_disk_than_before_is_not_taken_for_offline(house: House) -> None:
