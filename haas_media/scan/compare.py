@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -47,8 +47,9 @@ Why = Literal["new", "changed", "moved", "again", "refresh", "beside"]
 class FileChange:
     """A file that is to be written, and why; ``known`` is what is on record of it.
 
-    ``found`` is what it is taken for now; none leaves that as it is. ``recheck`` says that the next
-    scan is to look at it again.
+    ``found`` is what it is taken for now; none leaves that as it is, but for what ``copy`` says: of
+    which edition, version and part of its title it is a copy. ``recheck`` says that the next scan
+    is to look at it again.
     """
 
     path: str
@@ -59,6 +60,7 @@ class FileChange:
     sidecars: list[dict[str, Any]] = field(default_factory=list)
     nfo_signature: str = ""
     found: Identification | None = None
+    copy: Identification | None = None
     recheck: bool = False
 
 
@@ -355,6 +357,19 @@ def says_otherwise(
     )
 
 
+def as_other_copy(before: Identification, found: Identification) -> Identification | None:
+    """Return what a file is that stays with its title, if its name says another copy than it did.
+
+    Args:
+        before: what it was taken for.
+        found: what its path says now.
+    """
+    if found.reason or found.extra or before.extra:
+        return None
+    copy = replace(before, edition=found.edition, version=found.version, part=found.part)
+    return None if copy == before else copy
+
+
 def _as_named(named: Identity) -> Identification:
     return Identification(
         title=named.title,
@@ -374,7 +389,8 @@ def _other_ids(before: Identification, found: Identification) -> bool:
 
 
 def _numbers(what: Identification) -> tuple[object, ...]:
-    return what.season, what.episodes, what.date, what.absolute
+    of_date = what.part if what.date else None  # which of several episodes
+    return what.season, what.episodes, what.date, of_date, what.absolute
 
 
 def _other_title(before: Identification, found: Identification) -> bool:

@@ -66,6 +66,40 @@ def test_an_episode_whose_number_is_corrected_is_that_episode(house: House) -> N
     assert house.titles() == {"Dark/Dark S01E02.mkv": "Dark S01E02"}
 
 
+@pytest.mark.parametrize("refresh", [False, True])
+def test_a_copy_whose_name_is_corrected_is_that_copy_of_the_same_title(
+    house: House, refresh: bool
+) -> None:
+    """Also where an NFO file that was left behind told what it is."""
+    house.films.put("x/Heat (1995) - 1080p.mkv", "Ran (1985)/Ran (1985) cd1.mkv")
+    nfo = "<movie><title>Stalker</title><year>1979</year></movie>"
+    house.films.put("x/Heat (1995) - 1080p.nfo", text=nfo)
+    house.scan()
+    house.films.move("x/Heat (1995) - 1080p.mkv", "x/Heat (1995) - 2160p {edition-Uncut}.mkv")
+    house.films.move("Ran (1985)/Ran (1985) cd1.mkv", "Ran (1985)/Ran (1985) cd2.mkv")
+    assert moved(house.scan(refresh_existing=refresh)) == (2, 0, 0, 0)
+    assert sorted(house.titles().values()) == ["Ran (1985)", "Stalker (1979)"]
+    with house.catalog.reading() as session:
+        copies = {(file.edition, file.version, file.part) for file in session.query(MediaFile)}
+    assert copies == {("Uncut", "2160p", None), (None, None, 2)}
+
+
+def test_of_two_episodes_of_a_date_the_corrected_name_says_which(
+    house: House, tmdb: FakeTmdb
+) -> None:
+    tmdb.catalogue.add_show(9, "News", "2010-01-01", seasons={1: ["Morning", "Evening"]})
+    for episode in tmdb.catalogue.seasons[9, 1]["episodes"]:
+        episode["air_date"] = "2010-05-23"
+    old, new = (f"News/News 2010-05-23 part {number}.mkv" for number in (1, 2))
+    house.shows.put(old)
+    with connected(tmdb.url) as client:
+        house.scan(provider=client)
+        assert house.titles() == {old: "News (2010) S01E01"}
+        house.shows.move(old, new)
+        house.scan(provider=client)
+    assert house.titles() == {new: "News (2010) S01E02"}
+
+
 @on_both_databases
 def test_a_whole_folder_that_is_renamed_moves_every_file(house: House) -> None:
     house.shows.put(*(f"Dark/Season 1/Dark S01E{number:02d}.mkv" for number in range(1, 11)))
