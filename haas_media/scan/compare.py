@@ -9,22 +9,21 @@ or it has other files *beside* it.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import Text, cast, select
 
 from haas_media.catalog.dialects import chunked
-from haas_media.catalog.models import Library, MediaFile, match_key
+from haas_media.catalog.models import Folder, Library, MediaFile, match_key
 from haas_media.identification import Identity
 from haas_media.identification.files import Identification, identify_name
 from haas_media.identification.sidecars import folded, sidecars_of, stem_of
-from haas_media.mounts import mount_of
+from haas_media.mounts import is_mounted, mount_of
 from haas_media.scan.library_rows import KnownFile, KnownFolder, load_files
-from haas_media.scan.walk import Entry, Walk, digest
+from haas_media.scan.offline import is_deleted
+from haas_media.scan.walk import Entry, Walk, digest, is_bare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -250,11 +249,15 @@ def _files_with_others(
 
 
 class _Lender(NamedTuple):
-    """A library that is not scanned now: where it is, and whether the settings still have it."""
+    """A library that is not scanned now: where it is, and whether the settings still have it.
+
+    ``disks`` are those below its root, by the ids of the folders that are on them.
+    """
 
     path: str
     mount: str | None
     is_set: bool
+    disks: Mapping[int, str]
 
 
 class Moves:
@@ -284,7 +287,9 @@ class Moves:
         others = select(Library).where(Library.id.not_in(list(scanned)))
         titles = set(titles)
         for library in session.scalars(others):
-            lender = _Lender(library.path, library.mount, library.title in titles)
+            on_disks = (Folder.library_id == library.id) & Folder.mount.is_not(None)
+            disks = {row.id: row.mount for row in session.scalars(select(Folder).where(on_disks))}
+            lender = _Lender(library.path, library.mount, library.title in titles, disks)
             self._lenders[library.id] = lender
             kind: Any = library.kind
             for chunk in chunked(sizes):
@@ -316,8 +321,10 @@ class Moves:
         lender = None if file.id in self._ids else self._lenders.get(file.library_id)
         if lender is None or not lender.is_set:
             return True
-        healthy = os.path.isdir(lender.path) and lender.mount in (None, mount_of(lender.path))  # noqa: PTH112
-        return healthy and not os.path.lexists(Path(lender.path, file.path))
+        disk = lender.disks.get(file.folder_id) if file.folder_id else None
+        if lender.mount not in (None, mount_of(lender.path)) or is_bare(lender.path):
+            return False
+        return (disk is None or is_mounted(disk)) and is_deleted(lender.path, file.path)
 
     def left(self, library_id: int) -> list[KnownFile]:
         """Return the files that are really gone from a library that is scanned."""

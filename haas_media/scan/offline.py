@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
@@ -213,6 +214,22 @@ class Reach:
         held = [file for file in gone if file.dismissed or (not again if file.missing else many)]
         kept = {file.id for file in held}
         return [file for file in gone if file.id not in kept], held
+
+
+def is_deleted(root: str, path: str) -> bool:
+    """Tell whether a path below a root that is there is gone, and not only out of reach."""
+    full = root
+    for name in path.split("/"):
+        full = f"{full}/{name}"
+        try:
+            leads_nowhere = stat.S_ISLNK(os.lstat(full).st_mode) and not os.path.exists(full)  # noqa: PTH110
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        if leads_nowhere:
+            return False
+    return False
 
 
 def is_most(seen: int, on_record: int) -> bool:

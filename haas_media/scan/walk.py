@@ -362,6 +362,21 @@ class _Walker:
         return below
 
 
+def is_bare(root: str) -> bool:
+    """Tell whether a library has no video and no folder in its root, or cannot be read."""
+    try:
+        with os.scandir(root) as entries:
+            shown = [entry for entry in entries if entry.name[0] != "."]
+            return not any(
+                entry.name.lower() not in _SYSTEM_FOLDERS
+                if entry.is_dir()
+                else classify(entry.name) == "video"
+                for entry in shown
+            )
+    except OSError:
+        return True
+
+
 def _disc_stat(folder: str) -> os.stat_result | None:
     """Return what a disc's folder is as a file: the size of all its streams, the newest's time.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from haas_media.catalog.models import MediaFile, Movie
 from haas_media.settings import Library
 from tests.databases import on_both_databases
 from tests.haas_media.scan.scanning import connected
+from tests.haas_media.scan.shelf import mounted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -248,6 +251,36 @@ def test_a_library_that_is_offline_lends_nothing_to_one_that_is_scanned_alone(
     (away / HEAT).rename(other / "Heat (1995).mkv")
     assert moved(house.scan(library="More")) == (0, 1, 0, 1)
     assert len(house.files()) == 2
+
+
+@pytest.mark.parametrize(
+    ("away", "alone"),
+    [("root", True), ("link", True), ("disk", True), ("link", False), ("disk", False)],
+)
+def test_what_is_out_of_reach_lends_nothing_to_a_copy(
+    house: House, away: str, alone: bool
+) -> None:
+    """Of a library that is not scanned, or of a part of this one that is not."""
+    other = with_more_films(house)
+    house.films.put(HEAT)
+    place = house.films.root if away == "root" else house.films.root / "More"
+    if away == "link":
+        (house.films.root.with_name("disk")).mkdir()
+        place.symlink_to(house.films.root.with_name("disk"))
+    with mounted(place) if away == "disk" else nullcontext():
+        house.films.put("More/Ran (1985).mkv")
+        house.scan()
+        before = house.files()
+        copy = (other if alone else house.films.root / "Copies") / "Ran (1985).mkv"
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy2(house.films.root / "More/Ran (1985).mkv", copy)
+    if away != "disk":
+        place.resolve().rename(house.films.root.with_name("away"))
+    if away == "root":
+        place.mkdir()
+    house.scan(library="More") if alone else house.scan(paths=[str(copy)])
+    assert before.items() <= house.files().items()
+    assert len(house.files()) == len(before) + 1
 
 
 @pytest.mark.parametrize("inner", [True, False])

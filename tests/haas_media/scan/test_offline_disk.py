@@ -17,10 +17,10 @@ import pytest
 
 from haas_media.catalog.models import Library
 from haas_media.library.prune import prune
-from haas_media.mounts import is_mounted
 from haas_media.scan import offline
 from haas_media.scan import walk as walking
 from tests.databases import on_both_databases
+from tests.haas_media.scan.shelf import mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -408,21 +408,6 @@ class Counting(dict[str, None]):
         for key in super().__iter__():
             self.asked += 1
             yield key
-
-
-@contextmanager
-def mounted(folder: Path, source: Path | None = None) -> Iterator[Path]:
-    """Mount a disk of its own on a folder, or another folder of the same disk."""
-    folder.mkdir(exist_ok=True)
-    what = ["-t", "tmpfs", "tmpfs"] if source is None else ["--bind", str(source)]
-    mount = subprocess.run(["mount", *what, str(folder)], capture_output=True)
-    if mount.returncode:
-        pytest.skip(f"no disk can be mounted here: {mount.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        if is_mounted(str(folder)):
-            subprocess.run(["umount", str(folder)], check=True)
 
 
 @contextmanager
