@@ -89,8 +89,9 @@ class Reach:
             gone: how many files on record are not there.
             on_record: how many files were looked for.
         """
-        copied = is_most(on_record - gone, on_record) or not gone
-        if mount and not copied and mount != self.mount and PurePath(mount).is_relative_to(self.mount):
+        if not gone or is_most(on_record - gone, on_record):
+            return
+        if mount and mount != self.mount and PurePath(mount).is_relative_to(self.mount):
             self.offline = _NOT_MOUNTED.format(mount)
 
     @property

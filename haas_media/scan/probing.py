@@ -42,7 +42,9 @@ def _probe_library(state: ScanState, each: LibraryState) -> None:
             )
             .order_by(MediaFile.path)
         ).all()
-    todo: list[tuple[Any, ...]] = [tuple(row) for row in rows if not each.reach.is_away(row.path)]
+    held = set(each.held)
+    there = (row for row in rows if row.id not in held and not each.reach.is_away(row.path))
+    todo: list[tuple[Any, ...]] = [tuple(row) for row in there]
     root = each.library.path
     results: list[dict[str, Any]] = []
 

@@ -257,9 +257,7 @@ def test_a_library_that_is_offline_lends_nothing_to_one_that_is_scanned_alone(
     ("away", "alone"),
     [("root", True), ("link", True), ("disk", True), ("link", False), ("disk", False)],
 )
-def test_what_is_out_of_reach_lends_nothing_to_a_copy(
-    house: House, away: str, alone: bool
-) -> None:
+def test_what_is_out_of_reach_lends_nothing_to_a_copy(house: House, away: str, alone: bool) -> None:
     """Of a library that is not scanned, or of a part of this one that is not."""
     other = with_more_films(house)
     house.films.put(HEAT)
