@@ -5,6 +5,7 @@ Peers have lost whole libraries this way (jellyfin #1714, #4123, #7973).
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 import pytest
 
 from haas_media.catalog.models import Library
@@ -477,6 +479,39 @@ def test_a_file_that_may_not_be_read_is_probed_once_it_may(house: House) -> None
     heat = house.files()["Heat (1995).mkv"]
     assert heat["streams"]
     assert heat["probe_error"] is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ESTALE, "Stale file handle"), av.error.ExitError(1, "Immediate exit requested")],
+)
+def test_a_file_whose_disk_fails_while_it_is_probed_is_probed_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    house.films.put("Heat (1995).mkv")
+    monkeypatch.setattr("haas_media.probe.streams.open_input", fail)
+    assert films(house.scan()).problems[0].path == "Heat (1995).mkv"
+    monkeypatch.undo()
+    report = films(house.scan())
+    assert (report.probed, report.problems) == (1, ())
+
+
+def test_a_damaged_file_is_probed_again_on_request_alone(house: House) -> None:
+    """One that was still written, at its full size, may be whole by then with the same time."""
+    whole = house.films.clip.read_bytes()
+    house.films.put("Heat (1995).mkv", text=whole[:200] + bytes(len(whole) - 200))
+    file = house.films.root / "Heat (1995).mkv"
+    time = file.stat().st_mtime_ns
+    house.scan()
+    assert films(house.scan()).probed == 0
+    house.films.put("Heat (1995).mkv")
+    os.utime(file, ns=(time, time))
+    assert films(house.scan(refresh_existing=True)).probed == 1
+    assert house.files()["Heat (1995).mkv"]["probe_error"] is None
+    assert films(house.scan(refresh_existing=True)).probed == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
