@@ -288,7 +288,8 @@ class Moves:
         titles = set(titles)
         for library in session.scalars(others):
             on_disks = (Folder.library_id == library.id) & Folder.mount.is_not(None)
-            disks = {row.id: row.mount for row in session.scalars(select(Folder).where(on_disks))}
+            folders = select(Folder.id, Folder.mount).where(on_disks)
+            disks = {row.id: row.mount or "" for row in session.execute(folders)}
             lender = _Lender(library.path, library.mount, library.title in titles, disks)
             self._lenders[library.id] = lender
             kind: Any = library.kind
