@@ -15,7 +15,7 @@ says so. Each function returns the values of a transition, for an UPDATE or INSE
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from haas_media.catalog.models import MediaFile
 from haas_media.reasons import Reason
@@ -30,6 +30,14 @@ REMOVED = "removed-on-request"
 Values = dict[str, Any]
 
 
+class Copy(TypedDict):
+    """Which copy of its title a file is: the cut, the copy of that, the file of several."""
+
+    edition: str | None
+    version: str | None
+    part: int | None
+
+
 def identified(
     *,
     identity: Mapping[str, Any],
@@ -37,10 +45,8 @@ def identified(
     show_id: int | None = None,
     reason: Reason | None = None,
     extra: str | None = None,
-    edition: str | None = None,
-    version: str | None = None,
-    part: int | None = None,
     waits: bool = False,
+    **copy: Unpack[Copy],
 ) -> Values:
     """Return what a file becomes that was identified by its name and NFO files.
 
@@ -50,10 +56,8 @@ def identified(
         show_id: its title, if it is known and a show.
         reason: why it could not be identified.
         extra: what kind of extra it is.
-        edition: which cut of its title.
-        version: which copy of that.
-        part: which of the files that make this copy.
         waits: whether a provider has still to be asked for its title.
+        copy: which of the copies of its title it is.
     """
     state = "unmatched" if reason else "extra" if extra else "pending" if waits else "matched"
     return {
@@ -63,11 +67,14 @@ def identified(
         "extra_kind": extra,
         "movie_id": movie_id,
         "show_id": show_id,
-        "edition": edition,
-        "version": version,
-        "part": part,
         "identity": identity,
+        **copy,
     }
+
+
+def other_copy(*, identity: Mapping[str, Any], **copy: Unpack[Copy]) -> Values:
+    """Return what a file becomes that stays with its title, as another copy of it."""
+    return {"identity": identity, **copy}
 
 
 def joined(title_id: int, kind: str) -> Values:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,14 @@ if TYPE_CHECKING:
 
 # Seconds until a device that does not answer is given up.
 _TIMEOUT = 60.0
+# What systems say of a disk or server that went away, or of a file that did.
+_OF_DISKS = frozenset(
+    {
+        *(errno.ENOENT, errno.EACCES, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
+        *(errno.ENXIO, errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    }
+)
+_AN_END = 1024 * 1024  # bytes
 _UNKNOWN = "unknown"
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 # Of a stream, in a catalog.
@@ -28,7 +38,7 @@ class ProbeError(Exception):
 
 
 class Unreadable(ProbeError):
-    """The file cannot be opened now; that says nothing of what it holds."""
+    """The file cannot be read now; that says nothing of what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,7 @@ def probe(path: Path) -> Probe:
         path: a local file; its name is only ever a name, never an address.
 
     Raises:
-        Unreadable: it cannot be opened: the right to, or its disk, is missing.
+        Unreadable: it cannot be opened or read: the right to, or its disk, is missing.
         ProbeError: it is empty, or is no media.
     """
     try:
@@ -129,10 +139,33 @@ def _probe(path: Path) -> Probe:
             found = read(container, path)
     except Exception as error:  # noqa: BLE001 - one odd file must not fail the scan of all
         why = getattr(error, "strerror", None) or str(error)
+        if _is_of_disk(error, path):
+            raise Unreadable(f"The file cannot be read: {why}.") from None
         raise ProbeError(f"The file cannot be read as media: {why}.") from None
     if not found.streams:
         raise ProbeError("The file holds no streams.")
     return found
+
+
+def _is_of_disk(error: Exception, path: Path) -> bool:
+    """Tell whether the disk failed, or did not answer in time, whatever the file holds."""
+    import av
+
+    if isinstance(error, OSError) and error.errno == errno.EIO:
+        return not _ends_can_be_read(path)  # ffmpeg says so of files that are cut short, too
+    of_disk = isinstance(error, OSError) and error.errno in _OF_DISKS
+    return of_disk or isinstance(error, av.error.ExitError)
+
+
+def _ends_can_be_read(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.read(_AN_END)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _AN_END))
+            file.read(_AN_END)
+    except OSError:
+        return False
+    return True
 
 
 def read(container: InputContainer, path: Path) -> Probe:

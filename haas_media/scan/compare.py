@@ -9,22 +9,21 @@ or it has other files *beside* it.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import Text, cast, select
 
 from haas_media.catalog.dialects import chunked
-from haas_media.catalog.models import Library, MediaFile, match_key
+from haas_media.catalog.models import Folder, Library, MediaFile, match_key
 from haas_media.identification import Identity
 from haas_media.identification.files import Identification, identify_name
 from haas_media.identification.sidecars import folded, sidecars_of, stem_of
-from haas_media.mounts import mount_of
+from haas_media.mounts import is_mounted, mount_of
 from haas_media.scan.library_rows import KnownFile, KnownFolder, load_files
-from haas_media.scan.walk import Entry, Walk, digest
+from haas_media.scan.offline import is_deleted
+from haas_media.scan.walk import Entry, Walk, digest, is_bare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,8 +46,9 @@ Why = Literal["new", "changed", "moved", "again", "refresh", "beside"]
 class FileChange:
     """A file that is to be written, and why; ``known`` is what is on record of it.
 
-    ``found`` is what it is taken for now; none leaves that as it is. ``recheck`` says that the next
-    scan is to look at it again.
+    ``found`` is what it is taken for now; none leaves that as it is, but for what ``copy`` says: of
+    which edition, version and part of its title it is a copy. ``recheck`` says that the next scan
+    is to look at it again.
     """
 
     path: str
@@ -59,6 +59,7 @@ class FileChange:
     sidecars: list[dict[str, Any]] = field(default_factory=list)
     nfo_signature: str = ""
     found: Identification | None = None
+    copy: Identification | None = None
     recheck: bool = False
 
 
@@ -107,6 +108,7 @@ def compare(
         parent = file.path.rpartition("/")[0]
         if scope.has(parent):
             by_folder[parent].append(file)
+    reach.find_disks(*_of_disks(known, walk, by_folder))
     kept = set()
     for listing in sorted(walk.changed, key=lambda listing: listing.path):
         folder, beside, videos = known.get(listing.path), _beside(listing), listing.videos
@@ -132,6 +134,23 @@ def compare(
                 kept.add(file.folder_id)
     result.gone_folders = sorted(unseen - kept)
     return result
+
+
+def _of_disks(
+    known: Mapping[str, KnownFolder], walk: Walk, files: Mapping[str, Sequence[KnownFile]]
+) -> tuple[Counter[str], Counter[str]]:
+    """Count files by where their disk was mounted: those that are there, and all on record."""
+    seen: Counter[str] = Counter()
+    on_record: Counter[str] = Counter()
+    for folder in known.values():
+        if folder.mount:
+            on_record[folder.mount] += folder.files
+    for listing in walk.changed if on_record else ():
+        if (mount := known[listing.path].mount if listing.path in known else None) is not None:
+            there = {video[0] for video in listing.videos}
+            loaded = files.get(listing.path, ())
+            seen[mount] += sum(file.path.rpartition("/")[2] in there for file in loaded)
+    return seen, on_record
 
 
 class _Beside(NamedTuple):
@@ -230,11 +249,15 @@ def _files_with_others(
 
 
 class _Lender(NamedTuple):
-    """A library that is not scanned now: where it is, and whether the settings still have it."""
+    """A library that is not scanned now: where it is, and whether the settings still have it.
+
+    ``disks`` are those below its root, by the ids of the folders that are on them.
+    """
 
     path: str
     mount: str | None
     is_set: bool
+    disks: Mapping[int, str]
 
 
 class Moves:
@@ -264,7 +287,10 @@ class Moves:
         others = select(Library).where(Library.id.not_in(list(scanned)))
         titles = set(titles)
         for library in session.scalars(others):
-            lender = _Lender(library.path, library.mount, library.title in titles)
+            on_disks = (Folder.library_id == library.id) & Folder.mount.is_not(None)
+            folders = select(Folder.id, Folder.mount).where(on_disks)
+            disks = {row.id: row.mount or "" for row in session.execute(folders)}
+            lender = _Lender(library.path, library.mount, library.title in titles, disks)
             self._lenders[library.id] = lender
             kind: Any = library.kind
             for chunk in chunked(sizes):
@@ -296,8 +322,10 @@ class Moves:
         lender = None if file.id in self._ids else self._lenders.get(file.library_id)
         if lender is None or not lender.is_set:
             return True
-        healthy = os.path.isdir(lender.path) and lender.mount in (None, mount_of(lender.path))  # noqa: PTH112
-        return healthy and not os.path.lexists(Path(lender.path, file.path))
+        disk = lender.disks.get(file.folder_id) if file.folder_id else None
+        if lender.mount not in (None, mount_of(lender.path)) or is_bare(lender.path):
+            return False
+        return (disk is None or is_mounted(disk)) and is_deleted(lender.path, file.path)
 
     def left(self, library_id: int) -> list[KnownFile]:
         """Return the files that are really gone from a library that is scanned."""
@@ -337,6 +365,19 @@ def says_otherwise(
     )
 
 
+def as_other_copy(before: Identification, found: Identification) -> Identification | None:
+    """Return what a file is that stays with its title, if its name says another copy than it did.
+
+    Args:
+        before: what it was taken for.
+        found: what its path says now.
+    """
+    if found.reason or found.extra or before.extra:
+        return None
+    copy = replace(before, edition=found.edition, version=found.version, part=found.part)
+    return None if copy == before else copy
+
+
 def _as_named(named: Identity) -> Identification:
     return Identification(
         title=named.title,
@@ -356,7 +397,8 @@ def _other_ids(before: Identification, found: Identification) -> bool:
 
 
 def _numbers(what: Identification) -> tuple[object, ...]:
-    return what.season, what.episodes, what.date, what.absolute
+    of_date = what.part if what.date else None  # which of several episodes
+    return what.season, what.episodes, what.date, of_date, what.absolute
 
 
 def _other_title(before: Identification, found: Identification) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haas_media.identification.files import Identification, Identifier
-from haas_media.scan.compare import FileChange, says_otherwise
+from haas_media.scan.compare import FileChange, as_other_copy, says_otherwise
 from haas_media.scan.library_rows import load_identities
 from haas_media.scan.offline import Problem
 from haas_media.scan.store import Batch, write_batch
@@ -77,6 +77,8 @@ def _identify_folder(
             or says_otherwise(known, before[known.id], what, each.library.kind)
         ):
             change.found = what
+        else:
+            change.copy = as_other_copy(before[known.id], what)
 
 
 def _add(

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 class Registered:
     """A library's row before a scan.
 
-    ``scanned``: a scan of all of it has been there. ``other_kind``: what is on record is of another
-    kind.
+    ``last_scanned``: when a scan of all of it has ended. ``other_kind``: what is on record is of
+    another kind.
     """
 
     id: int
     path: str
     mount: str | None
-    scanned: bool
+    last_scanned: dt.datetime | None
     other_kind: bool
 
 
@@ -109,9 +109,8 @@ def register(
             row = Library(title=library.title, kind=library.kind, path=str(library.path))
             session.add(row)
             session.flush()
-        scanned = row.last_scanned is not None
         other_kind = row.kind != library.kind
-        found.append(Registered(row.id, row.path, row.mount, scanned, other_kind))
+        found.append(Registered(row.id, row.path, row.mount, row.last_scanned, other_kind))
     return found
 
 
@@ -201,7 +200,22 @@ def mark(
 def mark_missing(session: Session, file_ids: Sequence[int]) -> None:
     """Keep files on record that were not there; the next scan decides what became of them."""
     missing = {"missing_since": dt.datetime.now(dt.UTC), "folder_id": None}
-    session.execute(update(MediaFile).where(MediaFile.id.in_(file_ids)).values(**missing))
+    were_there = MediaFile.id.in_(file_ids) & MediaFile.missing_since.is_(None)
+    session.execute(update(MediaFile).where(were_there).values(**missing))
+
+
+def missing_since(session: Session, library_id: int, moment: dt.datetime) -> set[int]:
+    """Return the ids of files that a scan which ended after this moment did not find."""
+    missing = (MediaFile.library_id == library_id) & (MediaFile.missing_since >= moment)
+    return set(session.scalars(select(MediaFile.id).where(missing)))
+
+
+def count_added(session: Session, library_id: int, since: dt.datetime | None) -> int:
+    """Count the files of a library that were put on record after this moment, or ever."""
+    added = MediaFile.library_id == library_id
+    if since is not None:
+        added &= MediaFile.added_at > since
+    return session.scalar(select(func.count()).where(added)) or 0
 
 
 def delete_files(session: Session, file_ids: Sequence[int]) -> None:

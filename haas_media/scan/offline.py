@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,6 +49,7 @@ class Reach:
         self.problems: list[Problem] = []
         # Paths that nothing in or below is taken for gone of, with the disk or link that is away.
         self._away: dict[str, Problem | None] = {}
+        self._away_disks: dict[str, list[str]] = {}
         self._kept: Counter[Problem] = Counter()
         self._before: os.stat_result | None = None
 
@@ -79,14 +81,17 @@ class Reach:
             files = counted(on_record, "file is", "files are")
             self.offline = f"its folder is empty, but {files} on record"
 
-    def check_mount(self, mount: str | None, gone: int) -> None:
-        """Notice a root whose disk is away, and which is not a whole copy of what it was.
+    def check_mount(self, mount: str | None, gone: int, on_record: int) -> None:
+        """Notice a root whose disk is away, and which does not hold most of what it did.
 
         Args:
             mount: where the disk was mounted when it was last seen.
             gone: how many files on record are not there.
+            on_record: how many files were looked for.
         """
-        if mount and gone and mount != self.mount and PurePath(mount).is_relative_to(self.mount):
+        if not gone or is_most(on_record - gone, on_record):
+            return
+        if mount and mount != self.mount and PurePath(mount).is_relative_to(self.mount):
             self.offline = _NOT_MOUNTED.format(mount)
 
     @property
@@ -127,10 +132,22 @@ class Reach:
             if mount not in away:
                 nowhere = not folder.mount and mount in (self.mount, "/")
                 gone = nowhere or not is_mounted(mount)
-                problem = Problem(self._below(mount, path), _NOT_MOUNTED.format(mount))
-                away[mount] = problem if gone else None
-            if away[mount]:
-                self._away.setdefault(path, away[mount])
+                of_mount = Problem(self._below(mount, path), _NOT_MOUNTED.format(mount))
+                away[mount] = of_mount if gone else None
+            problem = away[mount]
+            if problem and self._away.setdefault(path, problem) is problem:
+                self._away_disks.setdefault(mount, []).append(path)
+
+    def find_disks(self, seen: Mapping[str, int], on_record: Mapping[str, int]) -> None:
+        """Notice disks whose files are there without them: copied off, or mounted elsewhere now.
+
+        Args:
+            seen: by the place where a disk was mounted, how many of its files are there.
+            on_record: how many there were.
+        """
+        for mount in [each for each in self._away_disks if is_most(seen[each], on_record[each])]:
+            for path in self._away_disks.pop(mount):
+                del self._away[path]
 
     def _where_left(self, path: str, points: frozenset[str]) -> str:
         """Return where the disk is mounted that the nearest folder which is there is on."""
@@ -198,6 +215,27 @@ class Reach:
         held = [file for file in gone if file.dismissed or (not again if file.missing else many)]
         kept = {file.id for file in held}
         return [file for file in gone if file.id not in kept], held
+
+
+def is_deleted(root: str, path: str) -> bool:
+    """Tell whether a path below a root that is there is gone, and not only out of reach."""
+    full = root
+    for name in path.split("/"):
+        full = f"{full}/{name}"
+        try:
+            leads_nowhere = stat.S_ISLNK(os.lstat(full).st_mode) and not os.path.exists(full)  # noqa: PTH110
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        if leads_nowhere:
+            return False
+    return False
+
+
+def is_most(seen: int, on_record: int) -> bool:
+    """Tell whether what is there is most of what was: the rest of it may be gone."""
+    return seen > _PART * on_record
 
 
 def _reason(error: OSError) -> str:

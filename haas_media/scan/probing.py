@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import false, or_, select
 
 from haas_media.catalog.dialects import table_of, update_many
 from haas_media.catalog.models import MediaFile
@@ -32,17 +32,21 @@ def probe_files(state: ScanState) -> None:
 
 
 def _probe_library(state: ScanState, each: LibraryState) -> None:
+    # A file that was still written may look as it did when it is whole.
+    again = MediaFile.probe_error.is_not(None) if state.refresh_existing else false()
     with state.catalog.reading() as session:
         rows = session.execute(
             select(MediaFile.id, MediaFile.path, MediaFile.size, MediaFile.mtime_ns)
             .where(
                 MediaFile.library_id == each.row.id,
-                MediaFile.probed_at.is_(None),
+                or_(MediaFile.probed_at.is_(None), again),
                 MediaFile.missing_since.is_(None),
             )
             .order_by(MediaFile.path)
         ).all()
-    todo: list[tuple[Any, ...]] = [tuple(row) for row in rows if not each.reach.is_away(row.path)]
+    held = set(each.held)
+    there = (row for row in rows if row.id not in held and not each.reach.is_away(row.path))
+    todo: list[tuple[Any, ...]] = [tuple(row) for row in there]
     root = each.library.path
     results: list[dict[str, Any]] = []
 

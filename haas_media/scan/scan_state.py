@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,17 +25,23 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class LibraryState:
-    """One library during a scan: each stage adds what it has found."""
+    """One library during a scan: each stage adds what it has found.
+
+    ``last_scanned``: when a scan of all of it had ended, before this one waited for others.
+    ``held`` are the ids of files that are not there, and that the next scan decides about.
+    """
 
     library: Library
     row: Registered
     scope: Scope
+    last_scanned: dt.datetime | None = None
     on_record: int = 0
     known: Mapping[str, KnownFolder] = field(default_factory=dict)
     reach: Reach = field(init=False)
     walked: Walk = field(default_factory=Walk)
     compared: Comparison = field(default_factory=Comparison)
     gone: list[KnownFile] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
 
@@ -44,7 +51,10 @@ class LibraryState:
 
 @dataclass(slots=True)
 class ScanState:
-    """One scan: ``libraries`` are those that it is about, ``notes`` sentences for the report."""
+    """One scan: ``libraries`` are those that it is about, ``notes`` sentences for the report.
+
+    ``begun`` is before it waited for other scans.
+    """
 
     settings: Settings
     catalog: Catalog
@@ -55,6 +65,7 @@ class ScanState:
     looked_up: int = 0
     notes: list[str] = field(default_factory=list)
     people: int = 0
+    begun: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     @property
     def online(self) -> list[LibraryState]:

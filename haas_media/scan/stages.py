@@ -28,10 +28,12 @@ from haas_media.wording import shown_path
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from sqlalchemy.orm import Session
+
     from haas_media.catalog.opening import Catalog
     from haas_media.progress import OnProgress
     from haas_media.providers.records import Provider
-    from haas_media.scan.library_rows import Registered
+    from haas_media.scan.library_rows import KnownFile, Registered
     from haas_media.settings import Library, Settings
 
 # Where each phase begins and ends; the files' part ends at 0.7.
@@ -89,13 +91,19 @@ def scan(
     register = partial(library_rows.register, libraries=libraries, all_set=settings.libraries)
     rows = catalog.write(register)
     titles = {row.id: library.title for row, library in zip(rows, libraries, strict=True)}
+    last_scanned = {row.id: row.last_scanned for row in rows}
     with scanning(
         catalog, titles, holder or f"process {os.getpid()}", partial(progress.report, "waiting", 0)
     ):
         # Once more: another scan may have written while this one waited for it.
         rows = catalog.write(register)
         state.libraries = [
-            LibraryState(each, row, _scope(each, row, shared.get(each.title)))
+            LibraryState(
+                each,
+                row,
+                _scope(each, row, shared.get(each.title)),
+                last_scanned=last_scanned.get(row.id),
+            )
             for each, row in zip(libraries, rows, strict=True)
         ]
         for stage in (
@@ -124,7 +132,7 @@ def scan(
 
 def _scope(library: Library, row: Registered, paths: Mapping[str, str] | None) -> Scope:
     # A library that is not yet on record as it is set has to be seen as a whole.
-    as_set = row.scanned and row.path == str(library.path) and not row.other_kind
+    as_set = row.last_scanned and row.path == str(library.path) and not row.other_kind
     return Scope(str(library.path), paths.values() if paths and as_set else None)
 
 
@@ -176,7 +184,9 @@ def compare_with_catalog(state: ScanState) -> None:
         each.reach.check_disks(each.known)
         _compare(state, each)
         if each.row.path == str(each.library.path):
-            each.reach.check_mount(each.row.mount, len(each.compared.gone))
+            # A part of it does not tell whether most is there.
+            looked_for = each.on_record if each.scope.whole else 0
+            each.reach.check_mount(each.row.mount, len(each.compared.gone), looked_for)
         if each.reach.offline is not None:
             each.compared = Comparison()
         elif each.row.other_kind:
@@ -233,14 +243,33 @@ def find_moves(state: ScanState) -> None:
 def remove_what_is_gone(state: ScanState) -> None:
     """Take off the record what is surely gone; folders go with their files."""
     for each in state.online:
-        gone, held = each.reach.hold_back(each.gone, each.on_record, again=each.scope.whole)
-        for chunk in chunked([file.id for file in held if not file.missing]):
-            state.catalog.write(partial(library_rows.mark_missing, file_ids=chunk))
+        gone, on_record = _gone_before(state, each)
+        gone, held = each.reach.hold_back(gone, on_record, again=each.scope.whole)
+        each.held = [file.id for file in held if not file.missing]
         for chunk in chunked([file.id for file in gone]):
             state.catalog.write(partial(library_rows.delete_files, file_ids=chunk))
-        for chunk in chunked(each.compared.gone_folders):
-            state.catalog.write(partial(library_rows.delete_folders, folder_ids=chunk))
+        _delete_folders(state, each)
         state.count(each, "removed", len(gone))
+
+
+def _gone_before(state: ScanState, each: LibraryState) -> tuple[list[KnownFile], int]:
+    """Return what is gone and how many files there were, as the last scan that ended left it.
+
+    One that was cut off, or that this one had to wait for, has seen no more than this one does.
+    """
+    if not each.gone:
+        return [], 0
+    with state.catalog.reading() as session:
+        others = library_rows.missing_since(session, each.row.id, state.begun)
+        on_record = library_rows.count_present(session, each.row.id) + len(others)
+        on_record -= library_rows.count_added(session, each.row.id, each.last_scanned)
+    gone = [file._replace(missing=False) if file.id in others else file for file in each.gone]
+    return gone, on_record
+
+
+def _delete_folders(state: ScanState, each: LibraryState) -> None:
+    for chunk in chunked(each.compared.gone_folders):
+        state.catalog.write(partial(library_rows.delete_folders, folder_ids=chunk))
 
 
 def join_extras(state: ScanState) -> None:
@@ -265,11 +294,19 @@ def read_people(state: ScanState) -> None:
 
 def _report(state: ScanState, each: LibraryState) -> LibraryReport:
     offline = each.reach.offline
-    if each.scope.whole:
-        mark = partial(
-            library_rows.mark, library_id=each.row.id, library=each.library, offline=offline
-        )
-        state.catalog.write(partial(mark, mount=each.reach.mount))
+    mark = partial(library_rows.mark, library_id=each.row.id, library=each.library)
+    mount = each.reach.mount
+
+    def end(session: Session) -> None:
+        # Not before: of a scan that is cut off it is not known what the next one finds again.
+        for chunk in chunked(each.held):
+            library_rows.mark_missing(session, chunk)
+        if each.scope.whole:
+            mark(session, offline=offline, mount=mount)
+
+    state.catalog.write(end)
+    if each.held:
+        _delete_folders(state, each)
     with state.catalog.reading() as session:
         states = library_rows.count_states(session, each.row.id)
         unmatched = library_rows.list_unmatched(session, each.row.id)

@@ -143,6 +143,8 @@ def _values(
         }
     if change.found:
         values |= _identified(change.found, kind, title, ask_provider)
+    elif change.copy:
+        values |= file_state.other_copy(identity=change.copy.to_json(), **_copy(change.copy))
     return values | {"recheck": change.recheck}
 
 
@@ -156,11 +158,14 @@ def _identified(
         show_id=title.id if title and kind == "tv" else None,
         reason=found.reason,
         extra=found.extra,
-        edition=found.edition,
-        version=found.version,
-        part=None if found.date else found.part,
         waits=waits,
+        **_copy(found),
     )
+
+
+def _copy(found: Identification) -> file_state.Copy:
+    part = None if found.date else found.part  # of several episodes on a date it says which
+    return {"edition": found.edition, "version": found.version, "part": part}
 
 
 def _write_files(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from haas_media.catalog.dialects import to_stored_path
 from haas_media.identification.kinds import classify, is_whole_disc
-from haas_media.mounts import mount_of, mounts, nearest_mount
+from haas_media.mounts import is_mounted, mount_of, mounts, nearest_mount
 from haas_media.scan.offline import Problem
 from haas_media.scan.scope import FOLDER_NFO
 
@@ -167,6 +167,7 @@ class _Walker:
         self._kinds: dict[str, str] = {}
         self._device = 0
         self._mounts = frozenset(mounts())
+        self._mounted: dict[str, bool] = {}
         self._mount = nearest_mount(self._real_root, self._mounts)
         self._visited = 0
 
@@ -265,12 +266,15 @@ class _Walker:
                             videos.append(_seen(name, stat))
                         else:
                             nfos.append(_seen(name, stat))
-                    elif kind != "other":
-                        sidecars.append(name)
-                    elif entry.is_symlink():
-                        reach.dangles(prefix + name)
+                    else:
+                        if kind != "other":
+                            sidecars.append(name)
+                        if entry.is_symlink():  # to a folder, whatever its name looks like
+                            reach.dangles(prefix + name)
                 except OSError as error:
                     reach.fail(prefix + name, error)
+                    if classify(name) == "nfo" and not _is_deleted(entry, error):
+                        nfos.append((name, 0, 0, 0, 0))  # so that it is missed when it is read
         below = inherited
         if videos or nfos or path in self._known:
             below = self._note(folder, videos, nfos, sidecars, inside)
@@ -304,6 +308,11 @@ class _Walker:
 
     def _is_known(self, link: str) -> bool:
         return link in self._known or any(path.startswith(f"{link}/") for path in self._known)
+
+    def _is_mounted(self, place: str) -> bool:
+        if place not in self._mounted:
+            self._mounted[place] = is_mounted(place)
+        return self._mounted[place]
 
     def _note(
         self,
@@ -341,6 +350,7 @@ class _Walker:
             and known.files == len(videos)
             and not (self._recheck or known.recheck or known.mount == "")
             and elsewhere == (known.mount is not None)
+            and (known.mount is None or self._is_mounted(known.mount))
         )
         if same_videos and known and known.signature == signature:
             result.unchanged += len(videos)
@@ -350,6 +360,21 @@ class _Walker:
             Listing(path, videos, nfos, sidecars, signature, below, same_videos, mount)
         )
         return below
+
+
+def is_bare(root: str) -> bool:
+    """Tell whether a library has no video and no folder in its root, or cannot be read."""
+    try:
+        with os.scandir(root) as entries:
+            shown = [entry for entry in entries if entry.name[0] != "."]
+            return not any(
+                entry.name.lower() not in _SYSTEM_FOLDERS
+                if entry.is_dir()
+                else classify(entry.name) == "video"
+                for entry in shown
+            )
+    except OSError:
+        return True
 
 
 def _disc_stat(folder: str) -> os.stat_result | None:
@@ -375,6 +400,11 @@ def _disc_stat(folder: str) -> os.stat_result | None:
         return None
     itself = os.stat(folder)  # noqa: PTH116 - its result is what is returned
     return os.stat_result([*itself[:6], size, *itself[7:10]], {"st_mtime_ns": newest})
+
+
+def _is_deleted(entry: os.DirEntry[str], error: OSError) -> bool:
+    """Tell whether a file that cannot be looked at went away meanwhile; a link's target may not."""
+    return isinstance(error, FileNotFoundError) and not entry.is_symlink()
 
 
 def _fail(error: OSError) -> None:

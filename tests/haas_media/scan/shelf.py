@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sqlalchemy import select
 
 from haas_media.catalog.models import Episode, MediaFile, Movie, Season, Show, media_file_episodes
+from haas_media.mounts import is_mounted
 from haas_media.scan import ScanReport, scan
 from haas_media.settings import Library, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from haas_media.catalog.opening import Catalog
@@ -132,3 +136,18 @@ def make_settings(base: Path) -> Settings:
         ),
         data_dir=base / "data",
     )
+
+
+@contextmanager
+def mounted(folder: Path, source: Path | None = None) -> Iterator[Path]:
+    """Mount a disk of its own on a folder, or another folder of the same disk."""
+    folder.mkdir(exist_ok=True)
+    what = ["-t", "tmpfs", "tmpfs"] if source is None else ["--bind", str(source)]
+    mount = subprocess.run(["mount", *what, str(folder)], capture_output=True)
+    if mount.returncode:
+        pytest.skip(f"no disk can be mounted here: {mount.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        if is_mounted(str(folder)):
+            subprocess.run(["umount", str(folder)], check=True)

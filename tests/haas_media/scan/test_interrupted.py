@@ -6,6 +6,7 @@ import datetime as dt
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,6 +58,37 @@ def test_interrupted_in_any_phase_the_next_scan_carries_on(
         assert (again.counts()["parsed"], again.counts()["probed"], again.requests) == (0, 0, 0)
     assert len(interrupted["people"]) == 2
     assert {person[-1] for person in interrupted["people"]} == {"0"}
+
+
+@pytest.mark.parametrize("phase", ["identifying", "probing"])
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_a_large_part_that_is_gone_is_held_back_by_the_scan_that_ends(
+    house: House, tmdb: FakeTmdb, phase: str, cut_off: bool
+) -> None:
+    """Neither one that was cut off counts as the first, nor one that this one waited for."""
+    house.films.put(*(f"Film {number} (1999).mkv" for number in range(12)))
+    house.scan()
+    before = set(house.files())
+    for number in range(6):
+        house.films.remove(f"Film {number} (1999).mkv")
+    house.films.put(*(f"Other {number} (1999).mkv" for number in range(12)))
+    second = threading.Thread(target=house.scan)
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == phase and cut_off:
+            raise Terminated
+        if progress.phase == phase and not second.ident:
+            second.start()
+
+    with TmdbClient(KEY, tmdb.url, requests_per_second=500) as client:
+        with pytest.raises(Terminated) if cut_off else nullcontext():
+            house.scan(provider=client, on_progress=stop)
+        if cut_off:
+            assert house.scan(provider=client).counts()["removed"] == 0
+        else:
+            second.join()
+        assert before < set(house.files())
+        assert house.scan(provider=client).counts()["removed"] == 6
 
 
 @on_both_databases

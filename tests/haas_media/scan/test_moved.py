@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from haas_media.catalog.models import MediaFile, Movie
 from haas_media.settings import Library
 from tests.databases import on_both_databases
 from tests.haas_media.scan.scanning import connected
+from tests.haas_media.scan.shelf import mounted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +67,40 @@ def test_an_episode_whose_number_is_corrected_is_that_episode(house: House) -> N
     house.shows.move("Dark/Dark S01E01.mkv", "Dark/Dark S01E02.mkv")
     assert house.scan().counts()["moved"] == 1
     assert house.titles() == {"Dark/Dark S01E02.mkv": "Dark S01E02"}
+
+
+@pytest.mark.parametrize("refresh", [False, True])
+def test_a_copy_whose_name_is_corrected_is_that_copy_of_the_same_title(
+    house: House, refresh: bool
+) -> None:
+    """Also where an NFO file that was left behind told what it is."""
+    house.films.put("x/Heat (1995) - 1080p.mkv", "Ran (1985)/Ran (1985) cd1.mkv")
+    nfo = "<movie><title>Stalker</title><year>1979</year></movie>"
+    house.films.put("x/Heat (1995) - 1080p.nfo", text=nfo)
+    house.scan()
+    house.films.move("x/Heat (1995) - 1080p.mkv", "x/Heat (1995) - 2160p {edition-Uncut}.mkv")
+    house.films.move("Ran (1985)/Ran (1985) cd1.mkv", "Ran (1985)/Ran (1985) cd2.mkv")
+    assert moved(house.scan(refresh_existing=refresh)) == (2, 0, 0, 0)
+    assert sorted(house.titles().values()) == ["Ran (1985)", "Stalker (1979)"]
+    with house.catalog.reading() as session:
+        copies = {(file.edition, file.version, file.part) for file in session.query(MediaFile)}
+    assert copies == {("Uncut", "2160p", None), (None, None, 2)}
+
+
+def test_of_two_episodes_of_a_date_the_corrected_name_says_which(
+    house: House, tmdb: FakeTmdb
+) -> None:
+    tmdb.catalogue.add_show(9, "News", "2010-01-01", seasons={1: ["Morning", "Evening"]})
+    for episode in tmdb.catalogue.seasons[9, 1]["episodes"]:
+        episode["air_date"] = "2010-05-23"
+    old, new = (f"News/News 2010-05-23 part {number}.mkv" for number in (1, 2))
+    house.shows.put(old)
+    with connected(tmdb.url) as client:
+        house.scan(provider=client)
+        assert house.titles() == {old: "News (2010) S01E01"}
+        house.shows.move(old, new)
+        house.scan(provider=client)
+    assert house.titles() == {new: "News (2010) S01E02"}
 
 
 @on_both_databases
@@ -214,6 +251,34 @@ def test_a_library_that_is_offline_lends_nothing_to_one_that_is_scanned_alone(
     (away / HEAT).rename(other / "Heat (1995).mkv")
     assert moved(house.scan(library="More")) == (0, 1, 0, 1)
     assert len(house.files()) == 2
+
+
+@pytest.mark.parametrize(
+    ("away", "alone"),
+    [("root", True), ("link", True), ("disk", True), ("link", False), ("disk", False)],
+)
+def test_what_is_out_of_reach_lends_nothing_to_a_copy(house: House, away: str, alone: bool) -> None:
+    """Of a library that is not scanned, or of a part of this one that is not."""
+    other = with_more_films(house)
+    house.films.put(HEAT)
+    place = house.films.root if away == "root" else house.films.root / "More"
+    if away == "link":
+        (house.films.root.with_name("disk")).mkdir()
+        place.symlink_to(house.films.root.with_name("disk"))
+    with mounted(place) if away == "disk" else nullcontext():
+        house.films.put("More/Ran (1985).mkv")
+        house.scan()
+        before = house.files()
+        copy = (other if alone else house.films.root / "Copies") / "Ran (1985).mkv"
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy2(house.films.root / "More/Ran (1985).mkv", copy)
+    if away != "disk":
+        place.resolve().rename(house.films.root.with_name("away"))
+    if away == "root":
+        place.mkdir()
+    house.scan(library="More") if alone else house.scan(paths=[str(copy)])
+    assert before.items() <= house.files().items()
+    assert len(house.files()) == len(before) + 1
 
 
 @pytest.mark.parametrize("inner", [True, False])

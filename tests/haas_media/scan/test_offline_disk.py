@@ -5,6 +5,7 @@ Peers have lost whole libraries this way (jellyfin #1714, #4123, #7973).
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,14 +14,15 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 import pytest
 
 from haas_media.catalog.models import Library
 from haas_media.library.prune import prune
-from haas_media.mounts import is_mounted
 from haas_media.scan import offline
 from haas_media.scan import walk as walking
 from tests.databases import on_both_databases
+from tests.haas_media.scan.shelf import mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -274,16 +276,48 @@ def test_a_library_that_was_copied_off_its_disk_is_online_and_loses_what_is_dele
 ) -> None:
     films_kept = house.films.root.with_name("copy")
     with mounted(house.films.root) as disk:
-        house.films.put("Heat (1995).mkv", "Ran (1985).mkv")
+        house.films.put("Heat (1995).mkv", "Ran (1985).mkv", "Up (2009).mkv")
         house.scan()
         before = house.titles()
         shutil.copytree(disk, films_kept)
         subprocess.run(["umount", str(disk)], check=True)
         shutil.copytree(films_kept, disk, dirs_exist_ok=True)
-        assert films(house.scan()).online
-        assert house.titles() == before
+        house.films.remove("Up (2009).mkv")  # before a scan has seen the copy
+        report = films(house.scan())
+        assert (report.online, report.removed) == (True, 1)
+        assert house.titles().items() < before.items()
         house.films.remove("Ran (1985).mkv")
         assert films(house.scan()).removed == 1
+
+
+@pytest.mark.parametrize("behind_a_link", [True, False])
+def test_a_disk_below_the_root_that_was_copied_off_loses_what_is_deleted(
+    house: House, tmp_path: Path, behind_a_link: bool
+) -> None:
+    """It is mounted elsewhere, or not needed, by now."""
+    place, copy = house.films.root / "More", tmp_path / "copy"
+    house.films.put("Heat (1995).mkv")
+    if behind_a_link:
+        place.symlink_to(tmp_path / "a")
+    with mounted(tmp_path / "a" if behind_a_link else place) as disk:
+        house.films.put("More/Ran (1985).mkv", "More/Jaws (1975).mkv")
+        house.films.put("More/a/Alien (1979).mkv", "More/a/Up (2009).mkv")
+        house.scan()
+        shutil.copytree(disk, copy)
+        subprocess.run(["umount", str(disk)], check=True)
+        if behind_a_link:
+            place.unlink()
+        with mounted(tmp_path / "b" if behind_a_link else copy.with_name("unused")) as other:
+            if behind_a_link:
+                place.symlink_to(other)
+            shutil.copytree(copy, place, dirs_exist_ok=True)
+            house.films.remove("More/Ran (1985).mkv")  # before a scan has seen the copy
+            report = films(house.scan())
+            assert (report.removed, report.problems) == (1, ())
+            house.films.remove("More/a")
+            report = films(house.scan())
+            assert (report.removed, report.problems) == (2, ())
+            assert set(house.files()) == {"Heat (1995).mkv", "More/Jaws (1975).mkv"}
 
 
 def test_a_root_on_another_disk_than_before_is_not_taken_for_offline(house: House) -> None:
@@ -379,21 +413,6 @@ class Counting(dict[str, None]):
 
 
 @contextmanager
-def mounted(folder: Path, source: Path | None = None) -> Iterator[Path]:
-    """Mount a disk of its own on a folder, or another folder of the same disk."""
-    folder.mkdir(exist_ok=True)
-    what = ["-t", "tmpfs", "tmpfs"] if source is None else ["--bind", str(source)]
-    mount = subprocess.run(["mount", *what, str(folder)], capture_output=True)
-    if mount.returncode:
-        pytest.skip(f"no disk can be mounted here: {mount.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        if is_mounted(str(folder)):
-            subprocess.run(["umount", str(folder)], check=True)
-
-
-@contextmanager
 def as_nobody(house: House) -> Iterator[None]:
     """Become somebody who owns the libraries and the catalog, and may read little else."""
     base = house.films.root.parent
@@ -462,6 +481,39 @@ def test_a_file_that_may_not_be_read_is_probed_once_it_may(house: House) -> None
     assert heat["probe_error"] is None
 
 
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ESTALE, "Stale file handle"), av.error.ExitError(1, "Immediate exit requested")],
+)
+def test_a_file_whose_disk_fails_while_it_is_probed_is_probed_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    house.films.put("Heat (1995).mkv")
+    monkeypatch.setattr("haas_media.probe.streams.open_input", fail)
+    assert films(house.scan()).problems[0].path == "Heat (1995).mkv"
+    monkeypatch.undo()
+    report = films(house.scan())
+    assert (report.probed, report.problems) == (1, ())
+
+
+def test_a_damaged_file_is_probed_again_on_request_alone(house: House) -> None:
+    """One that was still written, at its full size, may be whole by then with the same time."""
+    whole = house.films.clip.read_bytes()
+    house.films.put("Heat (1995).mkv", text=whole[:200] + bytes(len(whole) - 200))
+    file = house.films.root / "Heat (1995).mkv"
+    time = file.stat().st_mtime_ns
+    house.scan()
+    assert films(house.scan()).probed == 0
+    house.films.put("Heat (1995).mkv")
+    os.utime(file, ns=(time, time))
+    assert films(house.scan(refresh_existing=True)).probed == 1
+    assert house.files()["Heat (1995).mkv"]["probe_error"] is None
+    assert films(house.scan(refresh_existing=True)).probed == 0
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
 def test_an_nfo_file_that_may_not_be_read_is_read_once_it_may(house: House) -> None:
     for path in ("b/y.mkv", "a/x.mkv"):
@@ -482,6 +534,27 @@ def test_an_nfo_file_that_may_not_be_read_is_read_once_it_may(house: House) -> N
         house.scan()
         assert house.titles() == {"a/x.mkv": "Heat", "b/y.mkv": "Ran"}
         assert films(house.scan()).parsed == 0
+
+
+@pytest.mark.parametrize("nfo", ["movie.nfo", "a.nfo"])
+def test_an_nfo_file_that_is_a_link_to_a_disk_that_is_away_is_still_believed(
+    house: House, nfo: str
+) -> None:
+    disk = house.films.root.with_name("disk")
+    disk.mkdir()
+    (disk / nfo).write_text("<movie><title>Ran</title><year>1985</year></movie>")
+    house.films.put("x/a.mkv")
+    (house.films.root / "x" / nfo).symlink_to(disk / nfo)
+    house.scan()
+    assert house.titles() == {"x/a.mkv": "Ran (1985)"}
+    disk.rename(disk.with_name("away"))
+    for _ in range(2):
+        report = films(house.scan())
+        assert house.titles() == {"x/a.mkv": "Ran (1985)"}
+        assert [problem.path for problem in report.problems] == ["x/a.mkv"]
+    (house.films.root / "x" / nfo).unlink()
+    house.scan()
+    assert house.titles() != {"x/a.mkv": "Ran (1985)"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
