@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from sqlalchemy import Text, cast, select
 
 from haas_media.catalog.dialects import chunked
+from haas_media.catalog.library_rows import KnownFile, KnownFolder, load_files
 from haas_media.catalog.models import Library, MediaFile, match_key
 from haas_media.identification import Identity
 from haas_media.identification.files import Identification, identify_name
 from haas_media.identification.sidecars import folded, sidecars_of, stem_of
 from haas_media.mounts import mount_of
-from haas_media.scan.library_rows import KnownFile, KnownFolder, load_files
 from haas_media.scan.walk import Entry, Walk, digest
 
 if TYPE_CHECKING:

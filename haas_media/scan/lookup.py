@@ -33,6 +33,7 @@ from haas_media.catalog.store_titles import (
     store_seasons,
     store_show,
 )
+from haas_media.catalog.title_rows import alias_keys
 from haas_media.identification.files import Identification
 from haas_media.pool import map_unordered
 from haas_media.providers.records import (
@@ -43,16 +44,15 @@ from haas_media.providers.records import (
     ShowRecord,
     UnusableRecord,
 )
-from haas_media.reasons import Reason
-from haas_media.scan.store import drop_bare_titles
-from haas_media.scan.title_requests import (
+from haas_media.providers.title_requests import (
     ShowRequest,
     ShowResult,
     TitleRequest,
     request_movie,
     request_show,
 )
-from haas_media.scan.title_rows import alias_keys
+from haas_media.reasons import Reason
+from haas_media.scan.store import drop_bare_titles
 from haas_media.wording import counted
 
 if TYPE_CHECKING:

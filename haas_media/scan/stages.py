@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from haas_media.catalog import library_rows
 from haas_media.catalog.dialects import chunked
 from haas_media.catalog.locks import scanning
 from haas_media.library.people import fetch_people_of_titles
 from haas_media.progress import PhasedProgress
-from haas_media.scan import library_rows
 from haas_media.scan.compare import Comparison, Moves, compare
 from haas_media.scan.identify import identify
 from haas_media.scan.lookup import look_up
@@ -28,10 +28,10 @@ from haas_media.wording import shown_path
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from haas_media.catalog.library_rows import Registered
     from haas_media.catalog.opening import Catalog
     from haas_media.progress import OnProgress
     from haas_media.providers.records import Provider
-    from haas_media.scan.library_rows import Registered
     from haas_media.settings import Library, Settings
 
 # Where each phase begins and ends; the files' part ends at 0.7.
@@ -284,6 +284,10 @@ def _report(state: ScanState, each: LibraryState) -> LibraryReport:
         unmatched=states["unmatched"],
         pending=states["pending"],
         extras=states["extra"],
-        unmatched_files=unmatched,
-        problems=tuple(FileReason(shown_path(path), reason) for path, reason in problems),
+        unmatched_files=_reasons(unmatched),
+        problems=_reasons(problems),
     )
+
+
+def _reasons(files: Iterable[tuple[str, str]]) -> tuple[FileReason, ...]:
+    return tuple(FileReason(shown_path(path), reason) for path, reason in files)

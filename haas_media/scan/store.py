@@ -21,9 +21,9 @@ from haas_media.catalog.models import (
     title_model,
 )
 from haas_media.catalog.store_titles import link_episodes
+from haas_media.catalog.title_rows import TitleRow, Titles
 from haas_media.identification.files import Identification
 from haas_media.identification.kinds import can_be_probed
-from haas_media.scan.title_rows import TitleRow, Titles
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -16,7 +16,7 @@ from haas_media.scan.scope import FOLDER_NFO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from haas_media.scan.library_rows import KnownFolder
+    from haas_media.catalog.library_rows import KnownFolder
     from haas_media.scan.offline import Reach
     from haas_media.scan.scope import Scope
     from haas_media.settings import Kind, Library

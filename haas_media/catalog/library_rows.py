@@ -13,8 +13,6 @@ from haas_media.catalog.dialects import chunked, from_stored_path, table_of
 from haas_media.catalog.file_state import REMOVED, is_dismissed, waits_again
 from haas_media.catalog.models import Folder, Library, MediaFile
 from haas_media.identification.files import Identification
-from haas_media.scan.scan_report import FileReason
-from haas_media.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -228,7 +226,7 @@ def count_states(session: Session, library_id: int) -> Counter[str]:
     )
 
 
-def list_unmatched(session: Session, library_id: int) -> tuple[FileReason, ...]:
+def list_unmatched(session: Session, library_id: int) -> list[tuple[str, str]]:
     """List the files that could not be matched, with reasons as sentences, by their paths."""
     rows = session.execute(
         select(MediaFile.path, MediaFile.unmatched_reason).where(
@@ -237,7 +235,4 @@ def list_unmatched(session: Session, library_id: int) -> tuple[FileReason, ...]:
             ~(MediaFile.missing_since.is_not(None) & is_dismissed()),
         )
     )
-    return tuple(
-        FileReason(shown_path(path), reason or "")
-        for path, reason in sorted(rows, key=lambda row: str(row[0]))
-    )
+    return sorted((path, str(reason or "")) for path, reason in rows)
