@@ -22,7 +22,7 @@ from haas_media.providers.records import Gone, UnusableRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy.orm import InstrumentedAttribute, Session
+    from sqlalchemy.orm import Session
 
     from haas_media.catalog.opening import Catalog
     from haas_media.providers.records import Provider
@@ -113,27 +113,15 @@ def _requests_for_all(session: Session, kind: RefreshKind, titles: int) -> int:
 
 def mark_current(session: Session, kind: RefreshKind, ids: Sequence[int], now: dt.datetime) -> None:
     """Note that these records are current as of a time."""
-    if kind == "person":
-        _mark(session, Person, Person.id, ids, {"details_fetched_at": now})
-    elif kind == "movie":
-        _mark(session, Movie, Movie.tmdb_id, ids, {"looked_up_at": now})
-    else:
-        _mark(session, Show, Show.tmdb_id, ids, {"looked_up_at": now})
-
-
-def _mark(
-    session: Session,
-    model: Any,
-    key: InstrumentedAttribute[Any],
-    ids: Sequence[int],
-    values: dict[str, dt.datetime],
-) -> None:
+    model: Any = {"movie": Movie, "tv": Show, "person": Person}[kind]
+    key = model.id if kind == "person" else model.tmdb_id
+    column = "details_fetched_at" if kind == "person" else "looked_up_at"
     # Taken in the order in which every writer takes them.
     rows = select(model.id).where(key.in_(ids)).order_by(model.id).with_for_update()
     held = session.scalars(rows).all()
     session.execute(
         update(model)
         .where(model.id.in_(held))
-        .values(**values)
+        .values({column: now})
         .execution_options(synchronize_session=False)
     )

@@ -142,25 +142,10 @@ def _values(
             "probe_error": None,
         }
     if change.found:
-        values |= _identified(change.found, kind, title, ask_provider)
+        waits = ask_provider and title is not None and (kind == "tv" or not title.settled)
+        title_id = title.id if title else None
+        values |= file_state.identified(change.found, kind, title_id, waits=waits)
     return values | {"recheck": change.recheck}
-
-
-def _identified(
-    found: Identification, kind: Kind, title: TitleRow | None, ask_provider: bool
-) -> dict[str, Any]:
-    waits = ask_provider and title is not None and (kind == "tv" or not title.settled)
-    return file_state.identified(
-        identity=found.to_json(),
-        movie_id=title.id if title and kind == "movies" else None,
-        show_id=title.id if title and kind == "tv" else None,
-        reason=found.reason,
-        extra=found.extra,
-        edition=found.edition,
-        version=found.version,
-        part=None if found.date else found.part,
-        waits=waits,
-    )
 
 
 def _write_files(
