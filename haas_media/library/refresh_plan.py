@@ -40,7 +40,6 @@ _IDS_PER_QUERY = 5000
 class Plan:
     """What is to be read of one kind: ``wanted`` are TMDb ids; ``note`` says why it is so many."""
 
-    kind: RefreshKind
     known: int
     wanted: tuple[int, ...]
     note: str = ""
@@ -74,22 +73,22 @@ def make_plan(
     trusted = (now - _OLDEST, now + _OVERLAP)
     listed = {i for i, since in current_since.items() if since and trusted[0] < since < trusted[1]}
     if not changed_only or not listed:
-        return Plan(kind, len(everything), everything)
+        return Plan(len(everything), everything)
     oldest = min(since for i, since in current_since.items() if since and i in listed)
     start, end = (oldest - _OVERLAP).date(), (now + _OVERLAP).date()
     try:
         changed = provider.changes(kind, start, end, most_pages=cost)
     except (Gone, UnusableRecord) as refused:
         note = f"The list of changes cannot be had, so everything was read ({refused})"
-        return Plan(kind, len(everything), everything, note)
+        return Plan(len(everything), everything, note)
     if changed is None:
         note = f"The list of changes since {oldest:%Y-%m-%d} is longer than reading everything"
-        return Plan(kind, len(everything), everything, note)
+        return Plan(len(everything), everything, note)
     unchanged = sorted(listed - changed)
     for chunk in chunked(unchanged, _IDS_PER_QUERY):
         catalog.write(partial(mark_current, kind=kind, ids=chunk, now=now))
     wanted = tuple(sorted(current_since.keys() - set(unchanged)))
-    return Plan(kind, len(everything), wanted)
+    return Plan(len(everything), wanted)
 
 
 def _current_since(session: Session, kind: RefreshKind) -> dict[int, dt.datetime | None]:

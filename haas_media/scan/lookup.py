@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -149,13 +148,13 @@ def _requests(
         for row in rows:
             if row.looked_up_at and not (row.tmdb_id and (refresh or model is Show)):
                 write(partial(_match, model=model, title_id=row.id))
-            elif model is Show:
+                continue
+            about = _request(row, refresh) | {"other_titles": others.get(row.id, ())}
+            if model is Show:
                 with state.catalog.reading() as session:
-                    show = _show_request(session, row, refresh)
-                yield replace(show, other_titles=others.get(row.id, ()))
+                    yield _show_request(session, row, refresh, about)
             else:
-                movie = TitleRequest(**_request(row, refresh))
-                yield replace(movie, other_titles=others.get(row.id, ()))
+                yield TitleRequest(**about)
 
 
 def _other_titles(
@@ -191,7 +190,7 @@ def _request(row: Movie | Show, refresh: bool) -> dict[str, Any]:
     }
 
 
-def _show_request(session: Session, row: Show, refresh: bool) -> ShowRequest:
+def _show_request(session: Session, row: Show, refresh: bool, about: dict[str, Any]) -> ShowRequest:
     # All files if the show is asked for the first time: numbers may be counted anew.
     states = ["pending"] if row.looked_up_at is not None else ["pending", "matched"]
     files = session.execute(
@@ -214,7 +213,7 @@ def _show_request(session: Session, row: Show, refresh: bool) -> ShowRequest:
     ):
         known[season].add(number)
     return ShowRequest(
-        **_request(row, refresh),
+        **about,
         files={file_id: Identification.from_json(kept or {}) for file_id, kept in files},
         known={} if refresh else {number: frozenset(found) for number, found in known.items()},
         season_numbers=tuple(row.season_numbers),

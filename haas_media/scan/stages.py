@@ -22,7 +22,7 @@ from haas_media.scan.scan_report import DONE, FileReason, LibraryReport, ScanRep
 from haas_media.scan.scan_state import LibraryState, ScanState
 from haas_media.scan.scope import Places, Scope
 from haas_media.scan.store import join_extras_to_titles
-from haas_media.scan.walk import walk
+from haas_media.scan.walk import Walker
 from haas_media.wording import shown_path
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def walk_libraries(state: ScanState) -> None:
             total = len(state.libraries)
             state.progress.report("walking", (state.libraries.index(each) + share) / total, path)
 
-        each.walked = walk(
+        each.walked = Walker(
             each.reach,
             each.known,
             each.scope,
@@ -163,7 +163,7 @@ def walk_libraries(state: ScanState) -> None:
             others=[other for other in state.settings.libraries if other != each.library],
             recheck=state.refresh_existing or each.row.other_kind,
             on_folder=report,
-        )
+        ).run()
         report("", each.walked.found)
         if each.scope.whole or each.walked.is_bare:
             each.reach.check_root(each.walked.found, each.on_record)

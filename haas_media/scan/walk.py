@@ -113,17 +113,8 @@ class _Folder(NamedTuple):
     mount: str
 
 
-def walk(
-    reach: Reach,
-    known: Mapping[str, KnownFolder],
-    scope: Scope,
-    *,
-    kind: Kind,
-    others: Iterable[Library] = (),
-    recheck: bool = False,
-    on_folder: Callable[[str, int], None] | None = None,
-) -> Walk:
-    """Walk a library and compare each folder with what the catalog has.
+class Walker:
+    """Walks a library and compares each folder with what the catalog has.
 
     Symbolic links to folders are followed after all else, the one that leads to the most first: not
     into the library itself, nor into another one, nor twice. So it does not matter in which order a
@@ -137,19 +128,17 @@ def walk(
         recheck: list every folder, whether it has changed or not.
         on_folder: called now and then with the folder at hand and the number of files found.
     """
-    return _Walker(reach, known, scope, kind, others, recheck, on_folder).run()
 
-
-class _Walker:
     def __init__(
         self,
         reach: Reach,
         known: Mapping[str, KnownFolder],
         scope: Scope,
+        *,
         kind: Kind,
         others: Iterable[Library],
         recheck: bool,
-        on_folder: Callable[[str, int], None] | None,
+        on_folder: Callable[[str, int], None],
     ) -> None:
         self._reach = reach
         self._root = reach.root
@@ -171,6 +160,7 @@ class _Walker:
         self._visited = 0
 
     def run(self) -> Walk:
+        """Walk; return what was found."""
         root = self._reach.enter()
         if root is None:
             return self._result
@@ -194,7 +184,7 @@ class _Walker:
             except OSError as error:
                 self._reach.fail(folder.path, error)
             self._visited += 1
-            if self._on_folder and self._visited % _REPORT_EVERY == 0:
+            if self._visited % _REPORT_EVERY == 0:
                 self._on_folder(folder.path, self._result.found)
 
     def _next_link(self) -> _Folder | None:
