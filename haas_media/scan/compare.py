@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.scan.offline import Reach
-    from haas_media.scan.scope import Scope
-    from haas_media.scan.walk import Found, Listing
+    from haas_media.scan.walk import Found, Listing, Scope
     from haas_media.settings import Kind
 
 # A folder of more videos is not compared file by file where nothing but what is beside some of them

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from haas_media.progress import PhasedProgress
     from haas_media.providers.records import Provider
     from haas_media.scan.offline import Problem
-    from haas_media.scan.scope import Scope
+    from haas_media.scan.walk import Scope
     from haas_media.settings import Library, Settings
 
 

@@ -13,6 +13,7 @@ from haas_media.catalog import library_rows
 from haas_media.catalog.dialects import chunked
 from haas_media.catalog.locks import scanning
 from haas_media.library.people import fetch_people_of_titles
+from haas_media.places import Places
 from haas_media.progress import PhasedProgress
 from haas_media.scan.compare import Comparison, Moves, compare
 from haas_media.scan.identify import identify
@@ -20,9 +21,8 @@ from haas_media.scan.lookup import look_up
 from haas_media.scan.probing import probe_files
 from haas_media.scan.scan_report import DONE, FileReason, LibraryReport, ScanReport
 from haas_media.scan.scan_state import LibraryState, ScanState
-from haas_media.scan.scope import Places, Scope
 from haas_media.scan.store import join_extras_to_titles
-from haas_media.scan.walk import Walker
+from haas_media.scan.walk import Scope, Walker
 from haas_media.wording import shown_path
 
 if TYPE_CHECKING:
