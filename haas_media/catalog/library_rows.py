@@ -17,6 +17,7 @@ from haas_media.identification.files import Identification
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
     from haas_media.settings import Library as LibrarySettings
@@ -127,6 +128,16 @@ def _rename(session: Session, rows: Sequence[Library], of_title: Mapping[str, Li
     for row in rows:
         row.title = renamed.get(row.id, row.title)
     session.flush()
+
+
+def hold(session: Session, library_ids: Iterable[int] | Select[int]) -> None:
+    """Take the rows of libraries until the transaction ends.
+
+    Whoever changes files and titles, a scan or a removal, does so first, in one order, so that no
+    two wait in a circle.
+    """
+    chosen = select(Library.id).where(Library.id.in_(library_ids))
+    session.execute(chosen.order_by(Library.id).with_for_update())
 
 
 def known_folders(session: Session, library_id: int) -> dict[str, KnownFolder]:

@@ -154,16 +154,15 @@ class Titles:
         model: Any = self._model
         tvdb_id = model.tvdb_id if model is Show else null()
         ids = (model.id, model.tmdb_id, model.imdb_id, tvdb_id)
-        return select(*first, *ids, model.match_key, model.source, model.looked_up_at)
+        settled = model.looked_up_at.is_not(None)
+        return select(*first, *ids, model.match_key, model.source, settled)
 
     def _row(self, values: Sequence[Any]) -> TitleRow:
-        row_id, tmdb_id, imdb_id, tvdb_id, key, source, looked_up_at = values
-        if row_id not in self._loaded:
-            settled = looked_up_at is not None
-            row = TitleRow(row_id, tmdb_id, imdb_id, tvdb_id, key, source, settled)
-            self._loaded[row_id] = row
+        row = TitleRow(*values)
+        if row.id not in self._loaded:
+            self._loaded[row.id] = row
             self._note(row)
-        return self._loaded[row_id]
+        return self._loaded[row.id]
 
     def _find(self, want: _Wanted) -> TitleRow | None:
         if want.tmdb_id and ("tmdb_id", want.tmdb_id) in self._index:

@@ -15,9 +15,9 @@ from sqlalchemy import delete, exists, or_, select, update
 
 from haas_media.catalog import file_state
 from haas_media.catalog.dialects import chunked
+from haas_media.catalog.library_rows import hold
 from haas_media.catalog.models import (
     Episode,
-    Library,
     MediaFile,
     Movie,
     Season,
@@ -109,14 +109,10 @@ def look_up(state: ScanState) -> None:
 
 
 def _write(catalog: Catalog, libraries: list[int], work: Callable[[Session], object]) -> None:
-    """Do work in a transaction that holds the rows of the libraries first.
-
-    A scan's batches and a removal take them first, too, so that no two wait in a circle.
-    """
-    ids = select(Library.id).where(Library.id.in_(libraries)).order_by(Library.id)
+    """Do work in a transaction that holds the rows of the libraries first."""
 
     def held(session: Session) -> None:
-        session.execute(ids.with_for_update())
+        hold(session, libraries)
         work(session)
 
     catalog.write(held)

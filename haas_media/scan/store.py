@@ -11,10 +11,10 @@ from sqlalchemy import delete, exists, select
 
 from haas_media.catalog import file_state
 from haas_media.catalog.dialects import insert_many, next_ids, table_of, update_many, upsert
+from haas_media.catalog.library_rows import hold
 from haas_media.catalog.models import (
     Episode,
     Folder,
-    Library,
     MediaFile,
     Season,
     title_column,
@@ -59,7 +59,7 @@ def write_batch(
     Args:
         ask_provider: whether titles that no provider knows yet are to wait for one.
     """
-    session.execute(select(Library.id).where(Library.id == library_id).with_for_update())
+    hold(session, [library_id])
     model = title_model(kind)
     titles = Titles(session, model)
     named = {
