@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from flows.events import CHANGED, SCAN, emit, fold
-from haas_media.scan.scope import Places
+from haas_media.places import Places
 from haas_media.wording import counted, shown_path
 
 if TYPE_CHECKING:

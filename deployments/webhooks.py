@@ -13,7 +13,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from deployments.watch import Notice
-from haas_media.scan.scope import Places
+from haas_media.places import Places
 from haas_media.wording import clean_text, counted
 
 if TYPE_CHECKING:

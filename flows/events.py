@@ -68,7 +68,7 @@ def tell_written(path: str, libraries: Iterable[Library]) -> None:
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectException
 
-    from haas_media.scan.scope import Places
+    from haas_media.places import Places
     from haas_otel import ids
 
     place = Places(libraries).find(path)

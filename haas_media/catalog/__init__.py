@@ -1,7 +1,8 @@
 """The catalog: what the libraries hold, on SQLite or PostgreSQL.
 
 Importing this package is cheap; SQLAlchemy is loaded when a catalog is opened. The tables are in
-``models``; ``store_titles`` stores what a provider tells.
+``models``; ``library_rows`` has the rows of libraries, folders and files, ``title_rows`` those of
+titles as files name them; ``store_titles`` stores what a provider tells.
 """
 
 from __future__ import annotations

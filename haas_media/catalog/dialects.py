@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import ARRAY, DateTime, Text, TypeDecorator, bindparam, func, select, update
@@ -222,6 +223,12 @@ def _is_sqlite(session: Session) -> bool:
 def chunked(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
     """Cut a sequence into pieces of that size at the most."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def columns_of(record: Any, table: Table) -> dict[str, Any]:
+    """Return the fields of a dataclass for which a table has columns of the same names."""
+    names = (field.name for field in fields(record) if field.name in table.c)
+    return {name: getattr(record, name) for name in names}
 
 
 def table_of(model: Any) -> Table:

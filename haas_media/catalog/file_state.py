@@ -15,69 +15,55 @@ says so. Each function returns the values of a transition, for an UPDATE or INSE
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any
 
 from haas_media.catalog.models import MediaFile
 from haas_media.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sqlalchemy import ColumnElement
+
+    from haas_media.identification.files import Identification
 
 REMOVED = "removed-on-request"
 
 Values = dict[str, Any]
 
 
-class Copy(TypedDict):
-    """Which copy of its title a file is: the cut, the copy of that, the file of several."""
-
-    edition: str | None
-    version: str | None
-    part: int | None
-
-
-def identified(
-    *,
-    identity: Mapping[str, Any],
-    movie_id: int | None = None,
-    show_id: int | None = None,
-    reason: Reason | None = None,
-    extra: str | None = None,
-    waits: bool = False,
-    **copy: Unpack[Copy],
-) -> Values:
+def identified(found: Identification, kind: str, title_id: int | None, *, waits: bool) -> Values:
     """Return what a file becomes that was identified by its name and NFO files.
 
     Args:
-        identity: what they said.
-        movie_id: its title, if it is known and a movie.
-        show_id: its title, if it is known and a show.
-        reason: why it could not be identified.
-        extra: what kind of extra it is.
+        found: what they said.
+        kind: its library's.
+        title_id: its title, if that is known.
         waits: whether a provider has still to be asked for its title.
-        copy: which of the copies of its title it is.
     """
-    state = "unmatched" if reason else "extra" if extra else "pending" if waits else "matched"
+    state = "pending" if waits else "matched"
     return {
-        **_because(reason),
-        "state": state,
+        **_because(found.reason),
+        "state": "unmatched" if found.reason else "extra" if found.extra else state,
         "recheck": False,
-        "extra_kind": extra,
-        "movie_id": movie_id,
-        "show_id": show_id,
-        "identity": identity,
-        **copy,
+        "extra_kind": found.extra,
+        "movie_id": None,
+        "show_id": None,
+        **joined(title_id, kind),
+        **other_copy(found),
     }
 
 
-def other_copy(*, identity: Mapping[str, Any], **copy: Unpack[Copy]) -> Values:
+def other_copy(found: Identification) -> Values:
     """Return what a file becomes that stays with its title, as another copy of it."""
-    return {"identity": identity, **copy}
+    return {
+        "edition": found.edition,
+        "version": found.version,
+        # Of what has a date, the place among the episodes of that day: no part of a copy.
+        "part": None if found.date else found.part,
+        "identity": found.to_json(),
+    }
 
 
-def joined(title_id: int, kind: str) -> Values:
+def joined(title_id: int | None, kind: str) -> Values:
     """Return what an extra becomes whose title is known now; ``kind`` is its library's."""
     return {"movie_id" if kind == "movies" else "show_id": title_id}
 

@@ -123,16 +123,16 @@ class _Title:
     added_at: Mapped[dt.datetime] = mapped_column(default=lambda: dt.datetime.now(dt.UTC))
 
 
+def _partial_index(name: str, column: str, where: str, *, unique: bool = False) -> Index:
+    condition = text(where)
+    return Index(name, column, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
 def _title_indices(table: str) -> tuple[Index, ...]:
+    offline = f"uq_{table}_match_key_offline"
     return (
         Index(f"ix_{table}_match_key", "match_key"),
-        Index(
-            f"uq_{table}_match_key_offline",
-            "match_key",
-            unique=True,
-            sqlite_where=text("tmdb_id IS NULL"),
-            postgresql_where=text("tmdb_id IS NULL"),
-        ),
+        _partial_index(offline, "match_key", "tmdb_id IS NULL", unique=True),
     )
 
 
@@ -193,20 +193,8 @@ class TitleAlias(Base):
             " OR (movie_id IS NOT NULL AND show_id IS NULL)",
             name="ck_title_aliases_one_title",
         ),
-        Index(
-            "uq_title_aliases_movie_key",
-            "key",
-            unique=True,
-            sqlite_where=text("movie_id IS NOT NULL"),
-            postgresql_where=text("movie_id IS NOT NULL"),
-        ),
-        Index(
-            "uq_title_aliases_show_key",
-            "key",
-            unique=True,
-            sqlite_where=text("show_id IS NOT NULL"),
-            postgresql_where=text("show_id IS NOT NULL"),
-        ),
+        _partial_index("uq_title_aliases_movie_key", "key", "movie_id IS NOT NULL", unique=True),
+        _partial_index("uq_title_aliases_show_key", "key", "show_id IS NOT NULL", unique=True),
     )
 
 
@@ -419,18 +407,8 @@ class MediaFile(Base):
         UniqueConstraint("library_id", "path", name="uq_media_files_path"),
         # Rows are wide; what every scan asks of all of them is answered from these alone.
         Index("ix_media_files_state", "library_id", "state"),
-        Index(
-            "ix_media_files_unprobed",
-            "library_id",
-            sqlite_where=text("probed_at IS NULL"),
-            postgresql_where=text("probed_at IS NULL"),
-        ),
-        Index(
-            "ix_media_files_missing",
-            "library_id",
-            sqlite_where=text("missing_since IS NOT NULL"),
-            postgresql_where=text("missing_since IS NOT NULL"),
-        ),
+        _partial_index("ix_media_files_unprobed", "library_id", "probed_at IS NULL"),
+        _partial_index("ix_media_files_missing", "library_id", "missing_since IS NOT NULL"),
         CheckConstraint(
             "state IN ('matched', 'unmatched', 'pending', 'extra')", name="ck_media_files_state"
         ),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, exists, select, update
 
-from haas_media.catalog.dialects import insert, insert_many, table_of, upsert
+from haas_media.catalog.dialects import columns_of, insert, insert_many, table_of, upsert
 from haas_media.catalog.models import (
     Credit,
     Episode,
@@ -53,13 +53,7 @@ def store_movie(session: Session, record: MovieRecord, *, replaces: int | None =
         replaces: the id of a movie without ``tmdb_id`` that turned out to be this one; its row
             becomes this movie's, or its files move to this movie if it is known already.
     """
-    values = _title_values(record) | {
-        "release_date": record.release_date,
-        "runtime": record.runtime,
-        "year": record.release_date.year if record.release_date else None,
-    }
-    values["match_key"] = match_key(record.title, values["year"])
-    movie_id = _store_title(session, Movie, record.tmdb_id, values, replaces)
+    movie_id = _store_title(session, Movie, record, record.release_date, replaces)
     _store_people(session, record.credits)
     _renew_credits(session, record, movie_id=movie_id)
     return session.get_one(Movie, movie_id, populate_existing=True)
@@ -81,16 +75,9 @@ def store_show(
         seasons: what it tells of the seasons that are wanted.
         replaces: the id of a show without ``tmdb_id`` that turned out to be this one.
     """
-    values = _title_values(record) | {
-        "first_air_date": record.first_air_date,
-        "tvdb_id": record.tvdb_id,
-        "season_numbers": list(record.season_numbers),
-        "year": record.first_air_date.year if record.first_air_date else None,
-    }
-    values["match_key"] = match_key(record.title, values["year"])
     # A show that names no season is one with a gap there: none is taken off the record either.
     keep = () if record.season_numbers else ("season_numbers",)
-    show_id = _store_title(session, Show, record.tmdb_id, values, replaces, keep=keep)
+    show_id = _store_title(session, Show, record, record.first_air_date, replaces, keep=keep)
     _store_people(session, [*record.credits, *_episode_credits(seasons)])
     _renew_credits(session, record, show_id=show_id)
     for season in sorted(seasons, key=lambda season: season.number):
@@ -117,40 +104,32 @@ def _episode_credits(seasons: Sequence[SeasonRecord]) -> list[CreditRecord]:
     ]
 
 
-def _title_values(record: MovieRecord | ShowRecord) -> dict[str, Any]:
-    now = dt.datetime.now(dt.UTC)
-    return {
-        "imdb_id": record.imdb_id,
-        "title": record.title,
-        "original_title": record.original_title,
-        "overview": record.overview,
-        "poster_path": record.poster_path,
-        "genres": list(record.genres),
-        "popularity": record.popularity,
-        "vote_average": record.vote_average,
-        "source": "tmdb",
-        "looked_up_at": now,
-        "details_fetched_at": now,
-        # The credits may have changed, so the scan looks at the people again.
-        "people_fetched_at": None,
-    }
-
-
 def _store_title(
     session: Session,
     model: TitleModel,
-    tmdb_id: int,
-    values: dict[str, Any],
+    record: MovieRecord | ShowRecord,
+    first_shown: dt.date | None,
     replaces: int | None,
     *,
     keep: Collection[str] = (),
 ) -> int:
     """Insert or update the title and hold its row until the transaction ends."""
     if replaces is not None:
-        _adopt(session, model, tmdb_id, replaces)
-    row = {"tmdb_id": tmdb_id, "added_at": dt.datetime.now(dt.UTC), **values}
+        _adopt(session, model, record.tmdb_id, replaces)
+    now = dt.datetime.now(dt.UTC)
+    year = first_shown.year if first_shown else None
+    row = columns_of(record, table_of(model)) | {
+        "year": year,
+        "match_key": match_key(record.title, year),
+        "source": "tmdb",
+        "looked_up_at": now,
+        "details_fetched_at": now,
+        # The credits may have changed, so the scan looks at the people again.
+        "people_fetched_at": None,
+        "added_at": now,
+    }
     ids = upsert(session, table_of(model), [row], ["tmdb_id"], keep=["added_at", *keep])
-    return ids[(tmdb_id,)]
+    return ids[(record.tmdb_id,)]
 
 
 def _adopt(session: Session, model: TitleModel, tmdb_id: int, replaces: int) -> None:
@@ -240,15 +219,8 @@ def _ensure(
 
 
 def _store_season(session: Session, show_id: int, record: SeasonRecord) -> None:
-    row = {
-        "show_id": show_id,
-        "number": record.number,
-        "title": record.title,
-        "air_date": record.air_date,
-        "overview": record.overview,
-        "poster_path": record.poster_path,
-        "details_fetched_at": dt.datetime.now(dt.UTC),
-    }
+    now = dt.datetime.now(dt.UTC)
+    row = columns_of(record, table_of(Season)) | {"show_id": show_id, "details_fetched_at": now}
     ids = upsert(session, table_of(Season), [row], ["show_id", "number"])
     season_id = ids[show_id, record.number]
     if record.has_episodes:
@@ -285,18 +257,13 @@ def _drop_unknown_episodes(session: Session, season_id: int, known: set[int]) ->
 def _upsert_episodes(
     session: Session, season_id: int, records: Sequence[EpisodeRecord]
 ) -> dict[int, int]:
+    table = table_of(Episode)
+    numbered = {record.number: record for record in records}
     rows = [
-        {
-            "season_id": season_id,
-            "number": number,
-            "title": record.title,
-            "air_date": record.air_date,
-            "overview": record.overview,
-            "runtime": record.runtime,
-        }
-        for number, record in sorted({record.number: record for record in records}.items())
+        columns_of(record, table) | {"season_id": season_id}
+        for _, record in sorted(numbered.items())
     ]
-    ids = upsert(session, table_of(Episode), rows, ["season_id", "number"])
+    ids = upsert(session, table, rows, ["season_id", "number"])
     return {number: episode_id for (_, number), episode_id in ids.items()}
 
 
@@ -335,8 +302,6 @@ def _insert_credits(
     session: Session,
     credits: Iterable[tuple[CreditRecord, Mapping[str, int]]],  # noqa: A002
 ) -> None:
-    columns = ("person_id", "kind", "character", "order", "job", "department", "weight")
-    rows = [
-        {**{name: getattr(credit, name) for name in columns}, **title} for credit, title in credits
-    ]
-    insert_many(session, table_of(Credit), rows)
+    table = table_of(Credit)
+    rows = [{**columns_of(credit, table), **title} for credit, title in credits]
+    insert_many(session, table, rows)

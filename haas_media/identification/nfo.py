@@ -11,7 +11,7 @@ import codecs
 import datetime as dt
 import html
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from haas_media.identification.ids import LARGEST_ID
@@ -121,7 +121,7 @@ def parse_nfo(data: bytes) -> tuple[Nfo, ...]:
     address = _bare(around)
     if address and found and (found[0].kind == address[0].kind or address[0].kind is None):
         # The elements of the XML are what a person sees; the address only adds to them.
-        found[0] = _with_ids(found[0], address[0].ids)
+        found[0] = replace(found[0], ids={**address[0].ids, **found[0].ids})
     return tuple(found)
 
 
@@ -225,12 +225,6 @@ def _bare(text: str) -> tuple[Nfo, ...]:
             _put(ids, source, match[1])
             kind = kind or told
     return (Nfo(kind, ids=ids),) if ids else ()
-
-
-def _with_ids(nfo: Nfo, ids: dict[str, str]) -> Nfo:
-    from dataclasses import replace
-
-    return replace(nfo, ids={**ids, **nfo.ids})
 
 
 def _read(root: Element) -> Nfo:

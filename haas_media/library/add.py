@@ -114,13 +114,13 @@ def add_to_library(
             f"{away}. Nothing was added. If no further attempt follows, add it again once TMDb "
             "answers."
         ) from away
-    new, title_id = catalog.write(lambda session: _store(session, record, seasons))
+    new, title = catalog.write(lambda session: _store(session, record, seasons))
     files = release_files(catalog, kind, tmdb_id)
     people = fetch_people_of_titles(
         catalog,
         provider,
-        [title_id] if kind == "movie" else [],
-        [title_id] if kind == "tv" else [],
+        [title.id] if kind == "movie" else [],
+        [title.id] if kind == "tv" else [],
         on_progress=lambda done: progress.report("people", done.fraction, done.current),
     )
     progress.finish()
@@ -129,7 +129,7 @@ def add_to_library(
         kind=kind,
         tmdb_id=tmdb_id,
         title=record.title,
-        year=_year(record),
+        year=title.year,
         new=new,
         seasons=len(seasons),
         episodes=sum(len(season.episodes) for season in seasons),
@@ -182,7 +182,7 @@ def read_seasons(
 
 def _store(
     session: Session, record: MovieRecord | ShowRecord, seasons: list[SeasonRecord]
-) -> tuple[bool, int]:
+) -> tuple[bool, Movie | Show]:
     """Return whether the title is new, and its row; it is marked as one that somebody wants."""
     model = Movie if isinstance(record, MovieRecord) else Show
     known = session.scalar(select(model.id).where(model.tmdb_id == record.tmdb_id))
@@ -192,9 +192,4 @@ def _store(
     else:
         title = store_show(session, record, seasons)
     title.requested = True
-    return known is None, title.id
-
-
-def _year(record: MovieRecord | ShowRecord) -> int | None:
-    day = record.release_date if isinstance(record, MovieRecord) else record.first_air_date
-    return day.year if day else None
+    return known is None, title

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, select, update
 
-from haas_media.catalog.dialects import chunked, table_of, update_many
+from haas_media.catalog.dialects import chunked, columns_of, table_of, update_many
 from haas_media.catalog.models import Credit, Movie, Person, Show
 from haas_media.pool import map_unordered
 from haas_media.progress import OnProgress, Progress
@@ -227,18 +227,7 @@ def store_people(
     session.execute(held)
     table = table_of(Person)
     rows = [
-        {
-            "id": record.person_id,
-            "name": record.name,
-            "biography": record.biography,
-            "birthday": record.birthday,
-            "deathday": record.deathday,
-            "place_of_birth": record.place_of_birth,
-            "imdb_id": record.imdb_id,
-            "profile_path": record.profile_path,
-            "known_for": record.known_for,
-            "details_fetched_at": now,
-        }
+        {"id": record.person_id, **columns_of(record, table), "details_fetched_at": now}
         for record in records
     ]
     update_many(session, table, rows)

@@ -31,7 +31,7 @@ from haas_media.providers.records import (
 from haas_media.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -218,11 +218,8 @@ class _Refresh:
         """Refresh movies or shows."""
         plan = self._plan(kind)
         known = self._known(kind)
-        problems: dict[type, list[Problem]] = {
-            Gone: [],
-            UnusableRecord: [],
-            ProviderUnreachable: [],
-        }
+        problems: dict[type, list[Problem]]
+        problems = {Gone: [], UnusableRecord: [], ProviderUnreachable: []}
         refreshed = 0
         read = partial(self._read, kind, known)
         for done, (tmdb_id, result) in enumerate(map_unordered(read, plan.wanted, _THREADS), 1):
@@ -237,16 +234,7 @@ class _Refresh:
             else:
                 raise result
             self.progress.report(NAMES[kind], done / len(plan.wanted), name)
-        return KindReport(
-            kind=kind,
-            known=plan.known,
-            unchanged=plan.unchanged,
-            refreshed=refreshed,
-            gone=tuple(problems[Gone]),
-            unusable=tuple(problems[UnusableRecord]),
-            unreachable=tuple(problems[ProviderUnreachable]),
-            note=plan.note,
-        )
+        return _report(kind, plan, refreshed, problems.values())
 
     def people(self) -> KindReport:
         """Refresh people, then read those who are new to titles."""
@@ -257,16 +245,12 @@ class _Refresh:
         self.people_added = fetch_people_of_titles(
             self._catalog, self._provider, on_progress=self._report_people(0.5, 1.0)
         )
-        return KindReport(
-            kind="person",
-            known=plan.known,
-            unchanged=plan.unchanged,
-            refreshed=report.fetched,
-            gone=_people(report.gone, "TMDb has no such person any more"),
-            unusable=_people(report.unusable, "TMDb's record has no name"),
-            unreachable=_people(report.unreachable, "TMDb did not answer"),
-            note=plan.note,
+        failed = (
+            _people(report.gone, "TMDb has no such person any more"),
+            _people(report.unusable, "TMDb's record has no name"),
+            _people(report.unreachable, "TMDb did not answer"),
         )
+        return _report("person", plan, report.fetched, failed)
 
     def _report_people(self, begin: float, end: float) -> OnProgress:
         return lambda done: self.progress.report(
@@ -331,5 +315,15 @@ def _known_shows(session: Session) -> dict[int, _Known]:
     }
 
 
-def _people(ids: tuple[int, ...], reason: str) -> tuple[Problem, ...]:
-    return tuple(Problem(f"person {person_id}", reason) for person_id in ids)
+def _people(ids: Iterable[int], reason: str) -> list[Problem]:
+    return [Problem(f"person {person_id}", reason) for person_id in ids]
+
+
+def _report(
+    kind: RefreshKind, plan: Plan, refreshed: int, failed: Iterable[Iterable[Problem]]
+) -> KindReport:
+    """Say what became of a plan; ``failed`` are those gone, unusable and unreachable."""
+    gone, unusable, unreachable = map(tuple, failed)
+    return KindReport(
+        kind, plan.known, plan.unchanged, refreshed, gone, unusable, unreachable, plan.note
+    )

@@ -22,7 +22,7 @@ from haas_media.providers.records import Gone, UnusableRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy.orm import InstrumentedAttribute, Session
+    from sqlalchemy.orm import Session
 
     from haas_media.catalog.opening import Catalog
     from haas_media.providers.records import Provider
@@ -40,7 +40,6 @@ _IDS_PER_QUERY = 5000
 class Plan:
     """What is to be read of one kind: ``wanted`` are TMDb ids; ``note`` says why it is so many."""
 
-    kind: RefreshKind
     known: int
     wanted: tuple[int, ...]
     note: str = ""
@@ -74,22 +73,22 @@ def make_plan(
     trusted = (now - _OLDEST, now + _OVERLAP)
     listed = {i for i, since in current_since.items() if since and trusted[0] < since < trusted[1]}
     if not changed_only or not listed:
-        return Plan(kind, len(everything), everything)
+        return Plan(len(everything), everything)
     oldest = min(since for i, since in current_since.items() if since and i in listed)
     start, end = (oldest - _OVERLAP).date(), (now + _OVERLAP).date()
     try:
         changed = provider.changes(kind, start, end, most_pages=cost)
     except (Gone, UnusableRecord) as refused:
         note = f"The list of changes cannot be had, so everything was read ({refused})"
-        return Plan(kind, len(everything), everything, note)
+        return Plan(len(everything), everything, note)
     if changed is None:
         note = f"The list of changes since {oldest:%Y-%m-%d} is longer than reading everything"
-        return Plan(kind, len(everything), everything, note)
+        return Plan(len(everything), everything, note)
     unchanged = sorted(listed - changed)
     for chunk in chunked(unchanged, _IDS_PER_QUERY):
         catalog.write(partial(mark_current, kind=kind, ids=chunk, now=now))
     wanted = tuple(sorted(current_since.keys() - set(unchanged)))
-    return Plan(kind, len(everything), wanted)
+    return Plan(len(everything), wanted)
 
 
 def _current_since(session: Session, kind: RefreshKind) -> dict[int, dt.datetime | None]:
@@ -113,27 +112,15 @@ def _requests_for_all(session: Session, kind: RefreshKind, titles: int) -> int:
 
 def mark_current(session: Session, kind: RefreshKind, ids: Sequence[int], now: dt.datetime) -> None:
     """Note that these records are current as of a time."""
-    if kind == "person":
-        _mark(session, Person, Person.id, ids, {"details_fetched_at": now})
-    elif kind == "movie":
-        _mark(session, Movie, Movie.tmdb_id, ids, {"looked_up_at": now})
-    else:
-        _mark(session, Show, Show.tmdb_id, ids, {"looked_up_at": now})
-
-
-def _mark(
-    session: Session,
-    model: Any,
-    key: InstrumentedAttribute[Any],
-    ids: Sequence[int],
-    values: dict[str, dt.datetime],
-) -> None:
+    model: Any = {"movie": Movie, "tv": Show, "person": Person}[kind]
+    key = model.id if kind == "person" else model.tmdb_id
+    column = "details_fetched_at" if kind == "person" else "looked_up_at"
     # Taken in the order in which every writer takes them.
     rows = select(model.id).where(key.in_(ids)).order_by(model.id).with_for_update()
     held = session.scalars(rows).all()
     session.execute(
         update(model)
         .where(model.id.in_(held))
-        .values(**values)
+        .values({column: now})
         .execution_options(synchronize_session=False)
     )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, select, update
 
 from haas_media.catalog import file_state
+from haas_media.catalog.library_rows import hold
 from haas_media.catalog.models import (
     Credit,
     Episode,
     Folder,
-    Library,
     MediaFile,
     Movie,
     Season,
@@ -84,7 +84,7 @@ def remove_from_library(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> Remo
 
 def _remove(session: Session, kind: TitleKind, tmdb_id: int) -> RemoveReport:
     model = Movie if kind == "movie" else Show
-    _hold_libraries(session, _belongs_to(kind, tmdb_id))
+    hold(session, select(MediaFile.library_id).where(_belongs_to(kind, tmdb_id)))
     # Held, so that whoever stores this title at this moment takes turns with us.
     found = session.execute(
         select(model.id, model.title, model.year).where(model.tmdb_id == tmdb_id).with_for_update()
@@ -128,14 +128,6 @@ def _count(session: Session, model: Any, condition: ColumnElement[bool]) -> int:
     return session.scalar(select(func.count()).select_from(model).where(condition)) or 0
 
 
-def _hold_libraries(session: Session, of_files: ColumnElement[bool]) -> None:
-    """Take the rows of these files' libraries, as a scan does, so that no two wait in a circle."""
-    libraries = select(MediaFile.library_id).where(of_files)
-    session.execute(
-        select(Library.id).where(Library.id.in_(libraries)).order_by(Library.id).with_for_update()
-    )
-
-
 def _belongs_to(kind: TitleKind, tmdb_id: int) -> ColumnElement[bool]:
     """Return the condition that a file belongs to a title."""
     title = MediaFile.movie if kind == "movie" else MediaFile.show
@@ -158,7 +150,7 @@ def release_files(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> int:
     removed = file_state.is_dismissed(named(kind, tmdb_id))
 
     def work(session: Session) -> int:
-        _hold_libraries(session, removed)
+        hold(session, select(MediaFile.library_id).where(removed))
         folders = select(MediaFile.folder_id).where(removed)
         session.execute(update(Folder).where(Folder.id.in_(folders)).values(recheck=True))
         waiting = session.execute(

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from sqlalchemy import Text, cast, select
 
 from haas_media.catalog.dialects import chunked
+from haas_media.catalog.library_rows import KnownFile, KnownFolder, load_files
 from haas_media.catalog.models import Folder, Library, MediaFile, match_key
 from haas_media.identification import Identity
 from haas_media.identification.files import Identification, identify_name
 from haas_media.identification.sidecars import folded, sidecars_of, stem_of
 from haas_media.mounts import is_mounted, mount_of
-from haas_media.scan.library_rows import KnownFile, KnownFolder, load_files
 from haas_media.scan.offline import is_deleted
 from haas_media.scan.walk import Entry, Walk, digest, is_bare
 
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.scan.offline import Reach
-    from haas_media.scan.scope import Scope
-    from haas_media.scan.walk import Found, Listing
+    from haas_media.scan.walk import Found, Listing, Scope
     from haas_media.settings import Kind
 
 # A folder of more videos is not compared file by file where nothing but what is beside some of them

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from haas_media.catalog.library_rows import load_identities
 from haas_media.identification.files import Identification, Identifier
 from haas_media.scan.compare import FileChange, as_other_copy, says_otherwise
-from haas_media.scan.library_rows import load_identities
 from haas_media.scan.offline import Problem
 from haas_media.scan.store import Batch, write_batch
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,9 @@ from sqlalchemy import delete, exists, or_, select, update
 
 from haas_media.catalog import file_state
 from haas_media.catalog.dialects import chunked
+from haas_media.catalog.library_rows import hold
 from haas_media.catalog.models import (
     Episode,
-    Library,
     MediaFile,
     Movie,
     Season,
@@ -33,6 +32,7 @@ from haas_media.catalog.store_titles import (
     store_seasons,
     store_show,
 )
+from haas_media.catalog.title_rows import alias_keys
 from haas_media.identification.files import Identification
 from haas_media.pool import map_unordered
 from haas_media.providers.records import (
@@ -43,16 +43,15 @@ from haas_media.providers.records import (
     ShowRecord,
     UnusableRecord,
 )
-from haas_media.reasons import Reason
-from haas_media.scan.store import drop_bare_titles
-from haas_media.scan.title_requests import (
+from haas_media.providers.title_requests import (
     ShowRequest,
     ShowResult,
     TitleRequest,
     request_movie,
     request_show,
 )
-from haas_media.scan.title_rows import alias_keys
+from haas_media.reasons import Reason
+from haas_media.scan.store import drop_bare_titles
 from haas_media.wording import counted
 
 if TYPE_CHECKING:
@@ -110,14 +109,10 @@ def look_up(state: ScanState) -> None:
 
 
 def _write(catalog: Catalog, libraries: list[int], work: Callable[[Session], object]) -> None:
-    """Do work in a transaction that holds the rows of the libraries first.
-
-    A scan's batches and a removal take them first, too, so that no two wait in a circle.
-    """
-    ids = select(Library.id).where(Library.id.in_(libraries)).order_by(Library.id)
+    """Do work in a transaction that holds the rows of the libraries first."""
 
     def held(session: Session) -> None:
-        session.execute(ids.with_for_update())
+        hold(session, libraries)
         work(session)
 
     catalog.write(held)
@@ -149,13 +144,13 @@ def _requests(
         for row in rows:
             if row.looked_up_at and not (row.tmdb_id and (refresh or model is Show)):
                 write(partial(_match, model=model, title_id=row.id))
-            elif model is Show:
+                continue
+            about = _request(row, refresh) | {"other_titles": others.get(row.id, ())}
+            if model is Show:
                 with state.catalog.reading() as session:
-                    show = _show_request(session, row, refresh)
-                yield replace(show, other_titles=others.get(row.id, ()))
+                    yield _show_request(session, row, refresh, about)
             else:
-                movie = TitleRequest(**_request(row, refresh))
-                yield replace(movie, other_titles=others.get(row.id, ()))
+                yield TitleRequest(**about)
 
 
 def _other_titles(
@@ -191,7 +186,7 @@ def _request(row: Movie | Show, refresh: bool) -> dict[str, Any]:
     }
 
 
-def _show_request(session: Session, row: Show, refresh: bool) -> ShowRequest:
+def _show_request(session: Session, row: Show, refresh: bool, about: dict[str, Any]) -> ShowRequest:
     # All files if the show is asked for the first time: numbers may be counted anew.
     states = ["pending"] if row.looked_up_at is not None else ["pending", "matched"]
     files = session.execute(
@@ -214,7 +209,7 @@ def _show_request(session: Session, row: Show, refresh: bool) -> ShowRequest:
     ):
         known[season].add(number)
     return ShowRequest(
-        **_request(row, refresh),
+        **about,
         files={file_id: Identification.from_json(kept or {}) for file_id, kept in files},
         known={} if refresh else {number: frozenset(found) for number, found in known.items()},
         season_numbers=tuple(row.season_numbers),

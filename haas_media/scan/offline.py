@@ -22,7 +22,7 @@ from haas_media.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from haas_media.scan.library_rows import KnownFile, KnownFolder
+    from haas_media.catalog.library_rows import KnownFile, KnownFolder
 
 # More files than this, and this part of a library, are not taken for gone at the first sight.
 _FEW, _PART = 5, 0.5

@@ -14,12 +14,12 @@ from haas_media.scan.walk import Walk
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from haas_media.catalog.library_rows import KnownFile, KnownFolder, Registered
     from haas_media.catalog.opening import Catalog
     from haas_media.progress import PhasedProgress
     from haas_media.providers.records import Provider
-    from haas_media.scan.library_rows import KnownFile, KnownFolder, Registered
     from haas_media.scan.offline import Problem
-    from haas_media.scan.scope import Scope
+    from haas_media.scan.walk import Scope
     from haas_media.settings import Library, Settings
 
 

@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from haas_media.catalog import library_rows
 from haas_media.catalog.dialects import chunked
 from haas_media.catalog.locks import scanning
 from haas_media.library.people import fetch_people_of_titles
+from haas_media.places import Places
 from haas_media.progress import PhasedProgress
-from haas_media.scan import library_rows
 from haas_media.scan.compare import Comparison, Moves, compare
 from haas_media.scan.identify import identify
 from haas_media.scan.lookup import look_up
 from haas_media.scan.probing import probe_files
 from haas_media.scan.scan_report import DONE, FileReason, LibraryReport, ScanReport
 from haas_media.scan.scan_state import LibraryState, ScanState
-from haas_media.scan.scope import Places, Scope
 from haas_media.scan.store import join_extras_to_titles
-from haas_media.scan.walk import walk
+from haas_media.scan.walk import Scope, Walker
 from haas_media.wording import shown_path
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from haas_media.catalog.library_rows import KnownFile, Registered
     from haas_media.catalog.opening import Catalog
     from haas_media.progress import OnProgress
     from haas_media.providers.records import Provider
-    from haas_media.scan.library_rows import KnownFile, Registered
     from haas_media.settings import Library, Settings
 
 # Where each phase begins and ends; the files' part ends at 0.7.
@@ -163,7 +163,7 @@ def walk_libraries(state: ScanState) -> None:
             total = len(state.libraries)
             state.progress.report("walking", (state.libraries.index(each) + share) / total, path)
 
-        each.walked = walk(
+        each.walked = Walker(
             each.reach,
             each.known,
             each.scope,
@@ -171,7 +171,7 @@ def walk_libraries(state: ScanState) -> None:
             others=[other for other in state.settings.libraries if other != each.library],
             recheck=state.refresh_existing or each.row.other_kind,
             on_folder=report,
-        )
+        ).run()
         report("", each.walked.found)
         if each.scope.whole or each.walked.is_bare:
             each.reach.check_root(each.walked.found, each.on_record)
@@ -321,6 +321,10 @@ def _report(state: ScanState, each: LibraryState) -> LibraryReport:
         unmatched=states["unmatched"],
         pending=states["pending"],
         extras=states["extra"],
-        unmatched_files=unmatched,
-        problems=tuple(FileReason(shown_path(path), reason) for path, reason in problems),
+        unmatched_files=_reasons(unmatched),
+        problems=_reasons(problems),
     )
+
+
+def _reasons(files: Iterable[tuple[str, str]]) -> tuple[FileReason, ...]:
+    return tuple(FileReason(shown_path(path), reason) for path, reason in files)

@@ -11,19 +11,19 @@ from sqlalchemy import delete, exists, select
 
 from haas_media.catalog import file_state
 from haas_media.catalog.dialects import insert_many, next_ids, table_of, update_many, upsert
+from haas_media.catalog.library_rows import hold
 from haas_media.catalog.models import (
     Episode,
     Folder,
-    Library,
     MediaFile,
     Season,
     title_column,
     title_model,
 )
 from haas_media.catalog.store_titles import link_episodes
+from haas_media.catalog.title_rows import TitleRow, Titles
 from haas_media.identification.files import Identification
 from haas_media.identification.kinds import can_be_probed
-from haas_media.scan.title_rows import TitleRow, Titles
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -59,7 +59,7 @@ def write_batch(
     Args:
         ask_provider: whether titles that no provider knows yet are to wait for one.
     """
-    session.execute(select(Library.id).where(Library.id == library_id).with_for_update())
+    hold(session, [library_id])
     model = title_model(kind)
     titles = Titles(session, model)
     named = {
@@ -142,30 +142,12 @@ def _values(
             "probe_error": None,
         }
     if change.found:
-        values |= _identified(change.found, kind, title, ask_provider)
+        waits = ask_provider and title is not None and (kind == "tv" or not title.settled)
+        title_id = title.id if title else None
+        values |= file_state.identified(change.found, kind, title_id, waits=waits)
     elif change.copy:
-        values |= file_state.other_copy(identity=change.copy.to_json(), **_copy(change.copy))
+        values |= file_state.other_copy(change.copy)
     return values | {"recheck": change.recheck}
-
-
-def _identified(
-    found: Identification, kind: Kind, title: TitleRow | None, ask_provider: bool
-) -> dict[str, Any]:
-    waits = ask_provider and title is not None and (kind == "tv" or not title.settled)
-    return file_state.identified(
-        identity=found.to_json(),
-        movie_id=title.id if title and kind == "movies" else None,
-        show_id=title.id if title and kind == "tv" else None,
-        reason=found.reason,
-        extra=found.extra,
-        waits=waits,
-        **_copy(found),
-    )
-
-
-def _copy(found: Identification) -> file_state.Copy:
-    part = None if found.date else found.part  # of several episodes on a date it says which
-    return {"edition": found.edition, "version": found.version, "part": part}
 
 
 def _write_files(

@@ -1,4 +1,4 @@
-"""Walking a library once, cheaply, and comparing each folder with what the catalog has of it."""
+"""Walking a library, or a part of it, once and cheaply; comparing each folder with the catalog."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from haas_media.catalog.dialects import to_stored_path
 from haas_media.identification.kinds import classify, is_whole_disc
 from haas_media.mounts import is_mounted, mount_of, mounts, nearest_mount
 from haas_media.scan.offline import Problem
-from haas_media.scan.scope import FOLDER_NFO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from haas_media.scan.library_rows import KnownFolder
+    from haas_media.catalog.library_rows import KnownFolder
     from haas_media.scan.offline import Reach
-    from haas_media.scan.scope import Scope
     from haas_media.settings import Kind, Library
 
 # What NAS systems, Windows and Unix put beside media. Folders whose name begins with a dot are
@@ -45,9 +43,71 @@ _TYPE, _REGULAR = 0o170000, 0o100000
 # What a column holds. Broken clocks and file systems give times that are further away.
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
 
+# What bears on the folders below: a show's seasons, a film's discs.
+FOLDER_NFO: dict[Kind, str] = {"movies": "movie.nfo", "tv": "tvshow.nfo"}
+
 # A file's name, size in bytes, time, inode and device.
 _Seen = tuple[str, int, int, int, int]
 Found = list[_Seen]
+
+
+class Scope:
+    """A part of a library: some folders alone, others with all below them.
+
+    A file stands for its folder, as what is in a disc does for the one that the disc lies in; an
+    NFO file that bears on the folders below for all of these, and what is not there for itself and
+    the nearest folder that is.
+
+    Args:
+        root: the library's root.
+        paths: relative to it; none for the whole library.
+    """
+
+    def __init__(self, root: str, paths: Iterable[str] | None = None) -> None:
+        self.whole = paths is None
+        self._trees: set[str] = set()
+        self._folders: set[str] = set()
+        for path in paths or ():
+            self._add(root, path)
+        places = self._trees | self._folders
+        self._above = {above for place in places for above in _above(place)}
+
+    def _add(self, root: str, path: str) -> None:
+        full = f"{root}/{path}"
+        names = path.split("/")
+        disc = next((n for n, name in enumerate(names) if is_whole_disc(name)), None)
+        if disc is not None:  # is one file of the folder that it lies in
+            self._folders.add("/".join(names[:disc]))
+        if os.path.isdir(full):  # noqa: PTH112 - undecodable names are fine
+            self._trees.add(path)
+            return
+        folder, _, name = path.rpartition("/")
+        if not os.path.lexists(full):
+            self._trees.add(path)
+        if name.lower() in FOLDER_NFO.values():
+            self._trees.add(folder)
+        elif os.path.isdir(f"{root}/{folder}"):  # noqa: PTH112
+            self._folders.add(folder)
+        elif folder:
+            self._add(root, folder)
+
+    def has(self, folder: str) -> bool:
+        """Tell whether a folder is looked into."""
+        return self.whole or folder in self._folders or self.has_tree(folder)
+
+    def has_tree(self, folder: str) -> bool:
+        """Tell whether a folder is looked into with all below it."""
+        return self.whole or folder in self._trees or any(a in self._trees for a in _above(folder))
+
+    def leads_to(self, folder: str) -> bool:
+        """Tell whether a folder has something of this part in or below it."""
+        return folder in self._above or self.has(folder)
+
+
+def _above(path: str) -> Iterable[str]:
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 class Entry(NamedTuple):
@@ -113,17 +173,8 @@ class _Folder(NamedTuple):
     mount: str
 
 
-def walk(
-    reach: Reach,
-    known: Mapping[str, KnownFolder],
-    scope: Scope,
-    *,
-    kind: Kind,
-    others: Iterable[Library] = (),
-    recheck: bool = False,
-    on_folder: Callable[[str, int], None] | None = None,
-) -> Walk:
-    """Walk a library and compare each folder with what the catalog has.
+class Walker:
+    """Walks a library and compares each folder with what the catalog has.
 
     Symbolic links to folders are followed after all else, the one that leads to the most first: not
     into the library itself, nor into another one, nor twice. So it does not matter in which order a
@@ -137,19 +188,17 @@ def walk(
         recheck: list every folder, whether it has changed or not.
         on_folder: called now and then with the folder at hand and the number of files found.
     """
-    return _Walker(reach, known, scope, kind, others, recheck, on_folder).run()
 
-
-class _Walker:
     def __init__(
         self,
         reach: Reach,
         known: Mapping[str, KnownFolder],
         scope: Scope,
+        *,
         kind: Kind,
         others: Iterable[Library],
         recheck: bool,
-        on_folder: Callable[[str, int], None] | None,
+        on_folder: Callable[[str, int], None],
     ) -> None:
         self._reach = reach
         self._root = reach.root
@@ -172,6 +221,7 @@ class _Walker:
         self._visited = 0
 
     def run(self) -> Walk:
+        """Walk; return what was found."""
         root = self._reach.enter()
         if root is None:
             return self._result
@@ -195,7 +245,7 @@ class _Walker:
             except OSError as error:
                 self._reach.fail(folder.path, error)
             self._visited += 1
-            if self._on_folder and self._visited % _REPORT_EVERY == 0:
+            if self._visited % _REPORT_EVERY == 0:
                 self._on_folder(folder.path, self._result.found)
 
     def _next_link(self) -> _Folder | None:

@@ -63,9 +63,9 @@ def date(fields: Mapping[str, Any], key: str) -> dt.date | None:
         return None
 
 
-def external_id(fields: Mapping[str, Any], key: str, prefix: str) -> str | None:
+def imdb_id(fields: Mapping[str, Any], prefix: str) -> str | None:
     """Return an IMDb id (``tt0133093``, ``nm0000206``)."""
-    value = text(fields, key)
+    value = text(fields, "imdb_id")
     return value if value and re.fullmatch(rf"{prefix}\d{{1,12}}", value) else None
 
 

@@ -25,7 +25,7 @@ from haas_media.providers.tmdb.credits import (
 )
 from haas_media.providers.tmdb.fields import (
     date,
-    external_id,
+    imdb_id,
     integer,
     names,
     nested,
@@ -61,8 +61,7 @@ def parse_movie(fields: Fields, tmdb_id: int) -> MovieRecord:
         original_title=text(fields, "original_title"),
         release_date=date(fields, "release_date"),
         runtime=integer(fields, "runtime", least=1),
-        imdb_id=external_id(fields, "imdb_id", "tt")
-        or external_id(nested(fields, "external_ids"), "imdb_id", "tt"),
+        imdb_id=imdb_id(fields, "tt") or imdb_id(nested(fields, "external_ids"), "tt"),
         credits=movie_credits(fields),
         **_of_any_title(fields),
     )
@@ -93,7 +92,7 @@ def parse_show(fields: Fields, tmdb_id: int) -> ShowRecord:
         title=required_title(fields, what, "name", "original_name"),
         original_title=text(fields, "original_name"),
         first_air_date=date(fields, "first_air_date"),
-        imdb_id=external_id(external, "imdb_id", "tt"),
+        imdb_id=imdb_id(external, "tt"),
         tvdb_id=integer(external, "tvdb_id", least=1),
         season_numbers=_season_numbers(fields),
         credits=show_credits(fields),
@@ -164,7 +163,7 @@ def parse_person(fields: Fields, person_id: int) -> PersonRecord:
         birthday=date(fields, "birthday"),
         deathday=date(fields, "deathday"),
         place_of_birth=text(fields, "place_of_birth"),
-        imdb_id=external_id(fields, "imdb_id", "nm"),
+        imdb_id=imdb_id(fields, "nm"),
         profile_path=text(fields, "profile_path"),
         known_for=text(fields, "known_for_department"),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from haas_media.providers.records import Match, NoMatch
-from haas_media.providers.tmdb.fields import date, integer, number, objects, text
+from haas_media.providers.tmdb.fields import date, integer, nested, number, objects, text
 from haas_media.providers.tmdb.likeness import likeness
 from haas_media.reasons import Reason
 
@@ -110,15 +110,9 @@ def _score(kind: str, title: str, year: int | None, result: _Result) -> float:
 
 def other_titles(answer: Mapping[str, Any]) -> set[str]:
     """Return a title's alternative titles and its translations, as far as they are appended."""
-    alternative, translations = answer.get("alternative_titles"), answer.get("translations")
-    titles = alternative if isinstance(alternative, dict) else {}
-    others = [*objects(titles, "titles"), *objects(titles, "results")]
-    if isinstance(translations, dict):
-        others += [
-            item["data"]
-            for item in objects(translations, "translations")
-            if isinstance(item.get("data"), dict)
-        ]
+    alternative, translations = nested(answer, "alternative_titles"), nested(answer, "translations")
+    others = [*objects(alternative, "titles"), *objects(alternative, "results")]
+    others += [nested(item, "data") for item in objects(translations, "translations")]
     named = (text(item, key) for item in others for key in ("title", "name"))
     return {name for name in named if name}
 

@@ -14,6 +14,7 @@ from sqlalchemy import null, or_, select, update
 
 from haas_media.catalog.dialects import chunked, table_of, upsert
 from haas_media.catalog.models import Movie, Show, TitleAlias, match_key
+from haas_media.identification.nfo import Nfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
     from haas_media.catalog.models import TitleModel
     from haas_media.identification.files import Identification
-    from haas_media.identification.nfo import Nfo
 
 Key = TypeVar("Key")
 _CHUNK = 200
+_IDS = ("tmdb_id", "imdb_id", "tvdb_id")
 
 
 @dataclass(slots=True)
@@ -153,16 +154,15 @@ class Titles:
         model: Any = self._model
         tvdb_id = model.tvdb_id if model is Show else null()
         ids = (model.id, model.tmdb_id, model.imdb_id, tvdb_id)
-        return select(*first, *ids, model.match_key, model.source, model.looked_up_at)
+        settled = model.looked_up_at.is_not(None)
+        return select(*first, *ids, model.match_key, model.source, settled)
 
     def _row(self, values: Sequence[Any]) -> TitleRow:
-        row_id, tmdb_id, imdb_id, tvdb_id, key, source, looked_up_at = values
-        if row_id not in self._loaded:
-            settled = looked_up_at is not None
-            row = TitleRow(row_id, tmdb_id, imdb_id, tvdb_id, key, source, settled)
-            self._loaded[row_id] = row
+        row = TitleRow(*values)
+        if row.id not in self._loaded:
+            self._loaded[row.id] = row
             self._note(row)
-        return self._loaded[row_id]
+        return self._loaded[row.id]
 
     def _find(self, want: _Wanted) -> TitleRow | None:
         if want.tmdb_id and ("tmdb_id", want.tmdb_id) in self._index:
@@ -183,7 +183,7 @@ class Titles:
         return next((row for row in named if row.tmdb_id), named[0] if named else None)
 
     def _note(self, row: TitleRow) -> None:
-        for name in ("tmdb_id", "imdb_id", "tvdb_id", "match_key"):
+        for name in (*_IDS, "match_key"):
             value = getattr(row, name)
             if value is not None and row not in self._index.setdefault((name, value), []):
                 self._index[name, value].append(row)
@@ -202,7 +202,7 @@ class Titles:
     def _learn(self, row: TitleRow, want: _Wanted, details: Nfo | None) -> None:
         """Add what is new: ids that the title did not have, and what an NFO file tells."""
         values: dict[str, Any] = {}
-        for name in ("tmdb_id", "imdb_id", "tvdb_id"):
+        for name in _IDS:
             if getattr(row, name) is None and getattr(want, name) is not None:
                 values[name] = getattr(want, name)
                 setattr(row, name, values[name])
@@ -271,25 +271,15 @@ def alias_keys(imdb_id: str | None, tvdb_id: int | None) -> list[str]:
 
 def _compatible(row: TitleRow, want: _Wanted) -> bool:
     """Tell whether no id speaks against the two being one."""
-    return all(
-        have is None or wanted is None or have == wanted
-        for have, wanted in (
-            (row.tmdb_id, want.tmdb_id),
-            (row.imdb_id, want.imdb_id),
-            (row.tvdb_id, want.tvdb_id),
-        )
-    )
+    both = ((getattr(row, name), getattr(want, name)) for name in _IDS)
+    return all(have is None or wanted is None or have == wanted for have, wanted in both)
 
 
 def _nfo_columns(details: Nfo | None, model: TitleModel) -> dict[str, Any]:
     """Turn what an NFO file tells of a title into columns; the same ones for every title."""
-    values: dict[str, Any] = {
-        "original_title": details.original_title if details else None,
-        "overview": details.overview if details else None,
-        "genres": list(details.genres) if details else [],
-        "vote_average": details.vote_average if details else None,
-    }
-    date = details.date if details else None
+    nfo = details or Nfo(None)
+    names = ("original_title", "overview", "genres", "vote_average")
+    values = {name: getattr(nfo, name) for name in names}
     if model is Movie:
-        return values | {"release_date": date, "runtime": details.runtime if details else None}
-    return values | {"first_air_date": date}
+        return values | {"release_date": nfo.date, "runtime": nfo.runtime}
+    return values | {"first_air_date": nfo.date}

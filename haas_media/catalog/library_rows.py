@@ -13,12 +13,11 @@ from haas_media.catalog.dialects import chunked, from_stored_path, table_of
 from haas_media.catalog.file_state import REMOVED, is_dismissed, waits_again
 from haas_media.catalog.models import Folder, Library, MediaFile
 from haas_media.identification.files import Identification
-from haas_media.scan.scan_report import FileReason
-from haas_media.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
     from haas_media.settings import Library as LibrarySettings
@@ -128,6 +127,16 @@ def _rename(session: Session, rows: Sequence[Library], of_title: Mapping[str, Li
     for row in rows:
         row.title = renamed.get(row.id, row.title)
     session.flush()
+
+
+def hold(session: Session, library_ids: Iterable[int] | Select[int]) -> None:
+    """Take the rows of libraries until the transaction ends.
+
+    Whoever changes files and titles, a scan or a removal, does so first, in one order, so that no
+    two wait in a circle.
+    """
+    chosen = select(Library.id).where(Library.id.in_(library_ids))
+    session.execute(chosen.order_by(Library.id).with_for_update())
 
 
 def known_folders(session: Session, library_id: int) -> dict[str, KnownFolder]:
@@ -242,7 +251,7 @@ def count_states(session: Session, library_id: int) -> Counter[str]:
     )
 
 
-def list_unmatched(session: Session, library_id: int) -> tuple[FileReason, ...]:
+def list_unmatched(session: Session, library_id: int) -> list[tuple[str, str]]:
     """List the files that could not be matched, with reasons as sentences, by their paths."""
     rows = session.execute(
         select(MediaFile.path, MediaFile.unmatched_reason).where(
@@ -251,7 +260,4 @@ def list_unmatched(session: Session, library_id: int) -> tuple[FileReason, ...]:
             ~(MediaFile.missing_since.is_not(None) & is_dismissed()),
         )
     )
-    return tuple(
-        FileReason(shown_path(path), reason or "")
-        for path, reason in sorted(rows, key=lambda row: str(row[0]))
-    )
+    return sorted((path, str(reason or "")) for path, reason in rows)
