@@ -385,6 +385,13 @@ TURNS = st.sampled_from(
         "slow 0, end 0, kill 0",
         "away, wait 20m, back, sweep B",
         "away, finish 0, wait 2m, back",
+        "take A, begin-taken A",
+        "take A, begin-taken A, task 1",
+        "take A, begin-taken A, task 1, kill 1, wait 2m",
+        "take A, begin-taken A, task 1, stop 1, wait 2m, notice 1",
+        "take A, wait 2m, kill-worker A",
+        "stop 1, let-go 1, wait 2m",
+        "stop 1, kill-worker A",
     ]
 )
 EVENTS = st.one_of(
@@ -395,7 +402,9 @@ EVENTS = st.one_of(
     _events("wait", st.sampled_from(["20m", "2m", "30s"])),
     _events("pass sweep off on", NAMES),
     _events("freeze thaw slow nested", NUMBERS),
-    _events("raise finish fail obey enforce kill-late notice", NUMBERS),
+    _events("raise finish fail obey enforce kill-late notice let-go", NUMBERS),
+    _events("take begin-taken kill-worker", NAMES),
+    _events("stop", NUMBERS, st.sampled_from(["", "obeys"])),
     _events(" ".join(STATES), NUMBERS),
     _events("retry", NUMBERS, NAMES),
     _events("away lose kill-pass", STEPS),
