@@ -387,9 +387,9 @@ TURNS = st.sampled_from(
         "away, finish 0, wait 2m, back",
         "take A, begin-taken A",
         "take A, begin-taken A, task 1",
-        "take A, begin-taken A, task 1, kill 1, wait 2m",
+        "take A, begin-taken A, nested 1, task 1, kill 1, wait 2m",
         "take A, begin-taken A, task 1, stop 1, wait 2m, notice 1",
-        "take A, wait 2m, kill-worker A",
+        "take A, wait 20m, sweep A",
         "stop 1, let-go 1, wait 2m",
         "stop 1, kill-worker A",
     ]
@@ -442,6 +442,13 @@ STORIES = [
     "start A, task 0, crashed 0, kill 0, retry 0 A, task 1, cancel 1, enforce 1",
     # A cancelled flow run was set Crashed.
     "start A unheard, cancel 0, task 0, off A, crashed 0",
+    # A worker that lives had it in hand: without a process, after its death, and when the server
+    # was slow.
+    "take A, wait 20m, sweep A",
+    "take A, begin-taken A, nested 0, task 0, kill 0, wait 2m, notice 0",
+    "take A, begin-taken A, task 0, stop 0, wait 2m, notice 0",
+    # It died with one that had no process yet.
+    "take A, wait 20m, kill-worker A, wait 20m, sweep A",
 ]
 
 

@@ -49,6 +49,7 @@ MINUTE = 60 * SECOND
 STEP = 30 * SECOND  # heartbeats
 ROUNDS = 12
 LOOKBACK = timedelta(days=7)
+TAGS = ["ours"]
 STATES: dict[str, Callable[..., State[Any]]] = {
     "cancel": Cancelling,
     "cancelled": Cancelled,
@@ -454,7 +455,7 @@ class World:
         def both() -> None:
             look = self._look(machine)
             look.settle_machine()
-            look.settle_gone(LOOKBACK)
+            look.settle_gone(LOOKBACK, TAGS)
 
         self._try(machine, both)
 
@@ -785,7 +786,7 @@ class World:
         return UUID(int=0x0190 << 112 | 7 << 76 | 2 << 62 | self._ids)
 
     def _make_flow_run(self) -> UUID:
-        flow_run = FlowRun(id=self._id(), flow_id=_FLOW, name="run")
+        flow_run = FlowRun(id=self._id(), flow_id=_FLOW, name="run", tags=TAGS)
         self.client.flow_runs[flow_run.id] = flow_run
         return flow_run.id
 
