@@ -447,6 +447,11 @@ STORIES = [
     "take A, wait 20m, sweep A",
     "take A, begin-taken A, nested 0, task 0, kill 0, wait 2m, notice 0",
     "take A, begin-taken A, task 0, stop 0, wait 2m, notice 0",
+    # The system stopped it, and the server heard that only: in this attempt, or in one before.
+    "take A, begin-taken A, task 0, stop 0, let-go 0, wait 2m",
+    "take A, begin-taken A, task 0, stop 0, notice 0, retry 0 A, kill-worker A, wait 2m",
+    "take A, begin-taken A, task 0, stop 0, notice 0, retry 0 A, begin-taken A, task 1, kill 1, "
+    "kill-worker A, wait 2m",
     # It died with one that had no process yet.
     "take A, wait 20m, kill-worker A, wait 20m, sweep A",
 ]

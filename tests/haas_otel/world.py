@@ -84,7 +84,7 @@ class Client:
         self.events: dict[tuple[UUID, str], int] = {}
         self.heard: dict[UUID, int] = defaultdict(int)  # when it had a sign of a flow run
         self.fault: tuple[str, int] | None = None
-        self.stopping: Callable[[UUID], None] = lambda _: None
+        self.stopping: Callable[[UUID, State[Any]], None] = lambda _, __: None
 
     def put(self, flow_run_id: UUID, state: State[Any]) -> None:
         """Put a flow run into a state."""
@@ -165,7 +165,7 @@ class Client:
     def set_flow_run_state(self, flow_run_id: UUID, state: State[Any], *, force: bool) -> Any:
         with self._request():
             now = self.flow_runs[flow_run_id].state
-            self.stopping(flow_run_id)
+            self.stopping(flow_run_id, state)
             if accepted := force or not (now and now.is_final()):
                 self.put(flow_run_id, state)
             status = "ACCEPT" if accepted else "REJECT"
@@ -223,6 +223,7 @@ class Worked:
     frozen: bool = False
     slow: bool = False
     stopped: bool = False  # by its worker, for the system
+    labelled: bool = False  # its flow run is, with that
     flow_run_ids: list[UUID] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     records: dict[str, bytes] = field(default_factory=dict)
@@ -710,6 +711,9 @@ class World:
         if not is_open or flow_run.run_count != process.attempt:
             return
         process.stopped = True
+        if not self.client.away:
+            process.labelled = True
+            flow_run.labels.update(records.stopped_by("The worker", flow_run))
         for task in [task for task in process.tasks if task.open]:
             if obeys and process.running and self._may_tell(process):
                 self._told_by_itself(task, "Cancelled")
@@ -864,13 +868,25 @@ class World:
             (task,) = [task for task in self.tasks if task.run.task_run_id == run.task_run_id]
             in_hand = machine is task.process.machine and self._is_in_hand(task.process)
             assert hook or not in_hand, "its worker has it in hand"
+            if self._is_stopped(task.process.root) and "Cancelled" in task.statuses:
+                assert ending.status == "Cancelled", "the system stopped it"
             self._hear(task, machine, ending, own=False)
             self.client.pass_on(after=True)
 
         return end
 
-    def _stopping(self, flow_run_id: UUID) -> None:
+    def _is_stopped(self, root: UUID) -> bool:
+        """Whether the system has stopped a flow run that goes on, and the server has the label."""
+        flow_run, mine = self.client.flow_runs[root], [p for p in self.processes if p.root == root]
+        labelled = [process.attempt for process in mine if process.labelled]
+        goes_on = flow_run.state is not None and flow_run.state.is_running()
+        return goes_on and flow_run.run_count in labelled
+
+    def _stopping(self, flow_run_id: UUID, state: State[Any]) -> None:
         """Who reconciles sets a flow run Crashed or Cancelled, or tries to."""
+        now = self.client.flow_runs[flow_run_id].state
+        is_wanted = self._is_stopped(flow_run_id) or (now and now.is_cancelling())
+        assert state.is_cancelled() == bool(is_wanted), "as if nobody had, or had not, wanted it"
         silent = self.now - self.client.heard[flow_run_id] >= decision.silence() - MINUTE
         attempt = self.client.flow_runs[flow_run_id].run_count
         for process in self.processes:
