@@ -300,7 +300,9 @@ EVIDENCE = st.builds(
     ended_there=st.booleans(),
     flow=FLOW_ENDS,
     heartbeat=MOMENTS | st.just(0),
+    may_be_unheard=st.booleans(),
     suspected=st.none() | st.builds(Suspicion, MOMENTS, MOMENTS, MOMENTS | st.just(0)),
+    silence=st.just(SILENCE),  # else its type gives any now and then
 )
 
 
