@@ -94,7 +94,8 @@ class Execution(FlowRunExecutorContext):
                 if found.state and (found.state.is_final() or found.state.is_cancelling()):
                     return  # it has ended, or somebody wants it ended
                 if by_system:
-                    await self.client.update_flow_run_labels(found.id, {records.STOPPED: who})
+                    labels = records.stopped_by(who, found)
+                    await self.client.update_flow_run_labels(found.id, labels)
         except Exception:  # noqa: BLE001 - a server that is away: the run hears of it all the same
             logging.getLogger(__name__).warning("The server does not say how %s is.", found.name)
         if by_system:

@@ -38,7 +38,7 @@ def _was_cut_off(run: FlowRun) -> bool:
     if run.state is None or run.deployment_id is None or {OF, BY} & set(run.labels):
         return False
     # A server that was slow has not taken the label; the state came later, and says it, too.
-    is_stopped = records.STOPPED in run.labels or by_message(run.state.message) == "system"
+    is_stopped = records.stopped_with(run) is not None or by_message(run.state.message) == "system"
     return is_stopped or str(run.state.message).startswith(DIED)
 
 

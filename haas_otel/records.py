@@ -36,6 +36,7 @@ BEFORE = "prefect.attempt_before"  # among these: the task run whose span this o
 # Of a flow run: the first, with the id of a task run, holds the machine that ends its span.
 _SETTLED = "haas_otel.settled."
 STOPPED = "haas_otel.stopped"  # what was stopped by the system, and it with that
+STOPPED_IN = "haas_otel.stopped.attempt"  # in which of its attempts
 COUNTED = "haas_otel.never_began"  # it ended without having begun, for this reason; counted
 SUSPECTED = "haas_otel.suspected"  # when it was found silent, and its last signs then
 
@@ -245,6 +246,28 @@ def write_learnt(labels: MutableMapping[str, Any], learnt: Learnt) -> None:
             attributes.pop()
         else:
             retries.pop(0)
+
+
+def _attempt_of(flow_run: FlowRun) -> int:
+    """Return which attempt of a flow run goes on or is to begin; of an ended one, the last."""
+    # Prefect counts one when it enters Running.
+    state = flow_run.state
+    return flow_run.run_count + bool(state and (state.is_scheduled() or state.is_pending()))
+
+
+def stopped_by(who: str, flow_run: FlowRun) -> dict[str, Any]:
+    """Return the labels of a flow run that ``who`` stops because the system does."""
+    return {STOPPED: who, STOPPED_IN: _attempt_of(flow_run)}
+
+
+def stopped_with(flow_run: FlowRun) -> str | None:
+    """Return what the system stopped, and this attempt of a flow run with it; None if it did not.
+
+    Earlier versions did not say in which attempt: that is known of a first one only.
+    """
+    who = flow_run.labels.get(STOPPED)
+    is_this = _attempt_of(flow_run) <= int(flow_run.labels.get(STOPPED_IN, 1))
+    return str(who) if who is not None and is_this else None
 
 
 def is_spoken_for(flow_run: FlowRun | None, task_run_id: UUID, machine: str | None) -> bool:

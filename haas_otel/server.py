@@ -68,7 +68,7 @@ class Server:
 
         One that was paused goes on in the same attempt. What somebody has set by hand before
         counts, too: the process may begin a task run after that. ``told`` is a state that the
-        server may not have yet.
+        server may not have yet. Where there is none, a label may say that the system stopped it.
         """
         end: FlowEnd | None = None
         for state in sorted([*self.states(flow_run_id), *filter(None, [told])], key=_moment):
@@ -87,6 +87,8 @@ class Server:
                     how, by = end.how, "system" if end.by == "system" else by
                 message = None if waits else state.message
                 end = FlowEnd(cast("Any", how), at, message, state.is_final() or waits, by=by)
+        if end is None and (run := self.flow_run(flow_run_id)) and records.stopped_with(run):
+            end = FlowEnd("Cancelled", since, final=False, by="system")
         return end
 
     def flow_name(self, flow_run: FlowRun) -> str:
@@ -168,7 +170,11 @@ class Server:
         Return whether the server took it.
         """
         cancelling = bool(flow_run.state and flow_run.state.is_cancelling())
-        new: State[Any] = Cancelled(message=reason) if cancelling else Crashed(message=reason)
+        # Whoever was to say that may have had no answer in time, and is gone.
+        if who := records.stopped_with(flow_run):
+            reason = f"{who} was stopped by the system. {reason}"
+        state = Cancelled if cancelling or who else Crashed
+        new: State[Any] = state(message=reason)
         result = self._client.set_flow_run_state(flow_run.id, new, force=cancelling)
         return result.status.value == "ACCEPT"
 
@@ -235,7 +241,7 @@ def who_cancelled(flow_run_id: UUID | None) -> By:
 
     def by_label(server: Server) -> By:
         flow_run = server.flow_run(flow_run_id)
-        return "system" if flow_run is None or records.STOPPED in flow_run.labels else "user"
+        return "system" if flow_run is None or records.stopped_with(flow_run) else "user"
 
     by: By | None = within_bound(by_label, late="user")
     return by or "system"

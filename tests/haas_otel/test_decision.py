@@ -300,7 +300,9 @@ EVIDENCE = st.builds(
     ended_there=st.booleans(),
     flow=FLOW_ENDS,
     heartbeat=MOMENTS | st.just(0),
+    may_be_unheard=st.booleans(),
     suspected=st.none() | st.builds(Suspicion, MOMENTS, MOMENTS, MOMENTS | st.just(0)),
+    silence=st.just(SILENCE),  # else its type gives any now and then
 )
 
 
@@ -385,6 +387,13 @@ TURNS = st.sampled_from(
         "slow 0, end 0, kill 0",
         "away, wait 20m, back, sweep B",
         "away, finish 0, wait 2m, back",
+        "take A, begin-taken A",
+        "take A, begin-taken A, task 1",
+        "take A, begin-taken A, nested 1, task 1, kill 1, wait 2m",
+        "take A, begin-taken A, task 1, stop 1, wait 2m, notice 1",
+        "take A, wait 20m, sweep A",
+        "stop 1, let-go 1, wait 2m",
+        "stop 1, kill-worker A",
     ]
 )
 EVENTS = st.one_of(
@@ -395,7 +404,9 @@ EVENTS = st.one_of(
     _events("wait", st.sampled_from(["20m", "2m", "30s"])),
     _events("pass sweep off on", NAMES),
     _events("freeze thaw slow nested", NUMBERS),
-    _events("raise finish fail obey enforce kill-late notice", NUMBERS),
+    _events("raise finish fail obey enforce kill-late notice let-go", NUMBERS),
+    _events("take begin-taken kill-worker", NAMES),
+    _events("stop", NUMBERS, st.sampled_from(["", "obeys"])),
     _events(" ".join(STATES), NUMBERS),
     _events("retry", NUMBERS, NAMES),
     _events("away lose kill-pass", STEPS),
@@ -433,6 +444,18 @@ STORIES = [
     "start A, task 0, crashed 0, kill 0, retry 0 A, task 1, cancel 1, enforce 1",
     # A cancelled flow run was set Crashed.
     "start A unheard, cancel 0, task 0, off A, crashed 0",
+    # A worker that lives had it in hand: without a process, after its death, and when the server
+    # was slow.
+    "take A, wait 20m, sweep A",
+    "take A, begin-taken A, nested 0, task 0, kill 0, wait 2m, notice 0",
+    "take A, begin-taken A, task 0, stop 0, wait 2m, notice 0",
+    # The system stopped it, and the server heard that only: in this attempt, or in one before.
+    "take A, begin-taken A, task 0, stop 0, let-go 0, wait 2m",
+    "take A, begin-taken A, task 0, stop 0, notice 0, retry 0 A, kill-worker A, wait 2m",
+    "take A, begin-taken A, task 0, stop 0, notice 0, retry 0 A, begin-taken A, task 1, kill 1, "
+    "kill-worker A, wait 2m",
+    # It died with one that had no process yet.
+    "take A, wait 20m, kill-worker A, wait 20m, sweep A",
 ]
 
 

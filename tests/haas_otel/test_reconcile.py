@@ -206,6 +206,33 @@ def test_what_a_living_worker_has_in_hand_is_left_to_it(
     assert [s.attributes["task.status"] for s in ended(other)] == ["Failed"]
 
 
+@pytest.mark.usefixtures("folder")
+def test_what_the_system_stopped_is_cancelled_though_the_server_did_not_hear_of_it(
+    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch
+) -> None:
+    """It had no answer to the state for as long as the worker waited, but took the label before."""
+    monkeypatch.setattr(decision, "GRACE", 0)
+    runs = {how: kill("alone") for how in ("stopped", "by an earlier version", "retried since")}
+    for how, run in runs.items():
+        labels = records.stopped_by("The worker w", run)
+        if how == "by an earlier version":
+            del labels[records.STOPPED_IN]
+        if how == "retried since":
+            labels[records.STOPPED_IN] -= 1
+        client.update_flow_run_labels(run.id, labels)
+    haas_otel.reconcile()
+    ends = {}
+    for how, run in runs.items():
+        state = client.read_flow_run(run.id).state
+        (one,) = [s for s in told.task_spans if s.context.trace_id == run.id.int]
+        by = one.attributes["prefect.ended_by"]
+        ends[how] = state.type.value, one.attributes["task.status"], by
+        stopped = "The worker w was stopped by the system. The run's process died: its last sign"
+        assert str(state.message).startswith(stopped) == (how != "retried since")
+    cancelled, crashed = ("CANCELLED", "Cancelled", "system"), ("CRASHED", "Failed", "crash")
+    assert list(ends.values()) == [cancelled, cancelled, crashed]
+
+
 @pytest.mark.parametrize("state", [Cancelling(), Pending(), Running()])
 def test_a_flow_run_that_no_process_goes_on_with_frees_its_slot(
     told: Told, client: Client, disk: SharedDisk, folder: Path, state: Any

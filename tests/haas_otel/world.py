@@ -49,6 +49,7 @@ MINUTE = 60 * SECOND
 STEP = 30 * SECOND  # heartbeats
 ROUNDS = 12
 LOOKBACK = timedelta(days=7)
+TAGS = ["ours"]
 STATES: dict[str, Callable[..., State[Any]]] = {
     "cancel": Cancelling,
     "cancelled": Cancelled,
@@ -83,7 +84,7 @@ class Client:
         self.events: dict[tuple[UUID, str], int] = {}
         self.heard: dict[UUID, int] = defaultdict(int)  # when it had a sign of a flow run
         self.fault: tuple[str, int] | None = None
-        self.stopping: Callable[[UUID], None] = lambda _: None
+        self.stopping: Callable[[UUID, State[Any]], None] = lambda _, __: None
 
     def put(self, flow_run_id: UUID, state: State[Any]) -> None:
         """Put a flow run into a state."""
@@ -164,7 +165,7 @@ class Client:
     def set_flow_run_state(self, flow_run_id: UUID, state: State[Any], *, force: bool) -> Any:
         with self._request():
             now = self.flow_runs[flow_run_id].state
-            self.stopping(flow_run_id)
+            self.stopping(flow_run_id, state)
             if accepted := force or not (now and now.is_final()):
                 self.put(flow_run_id, state)
             status = "ACCEPT" if accepted else "REJECT"
@@ -211,7 +212,7 @@ class Task:
 
 @dataclass(eq=False)
 class Worked:
-    """A process that runs a flow run."""
+    """A process that runs a flow run; or a worker, whose records are of those it has in hand."""
 
     machine: Machine
     root: UUID
@@ -221,6 +222,8 @@ class Worked:
     alive: bool = True
     frozen: bool = False
     slow: bool = False
+    stopped: bool = False  # by its worker, for the system
+    labelled: bool = False  # its flow run is, with that
     flow_run_ids: list[UUID] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     records: dict[str, bytes] = field(default_factory=dict)
@@ -243,7 +246,9 @@ class Machine:
         self.up = True
         self.killed = False  # the process of the pass that goes on
         self.behind = 0  # its clock, in ns
-        self.processes: list[Worked] = []
+        self.processes: list[Worked] = []  # with workers
+        self.worker: Worked | None = None  # that lives
+        self.taken: list[tuple[UUID, bool]] = []  # by workers, and without a process yet
         self.spans: set[tuple[int, int]] = set()
 
     def has(self, trace_id: int, span_id: int) -> bool:
@@ -303,9 +308,13 @@ class World:
             self._on("B")
         for machine in self.machines.values():
             machine.behind = 0
+        for name in self.machines:
+            self._begin_taken(name)
         for number, process in enumerate(self.processes):
             process.frozen = False
             self._finish(str(number))
+            if self._is_in_hand(process):
+                self._notice(str(number))
         # Without heartbeats only somebody who ends a flow run can say that its machine is gone.
         for process in self.processes:
             state = self.client.flow_runs[process.root].state
@@ -329,9 +338,14 @@ class World:
         self._check()
 
     def _check(self) -> None:
+        for machine in self.machines.values():
+            left = [process for process in machine.processes if process.records]
+            assert not (machine.up and left), "a start record is left"
+            for root, _ in machine.taken if machine.up and self.clocks_right else ():
+                state = self.client.flow_runs[root].state
+                assert state is None or not state.is_pending(), "a flow run that was taken is left"
         for process in self.processes:
             state = self.client.flow_runs[process.root].state
-            assert not (process.machine.up and process.records), "a start record is left"
             newest = process.attempt == self.client.flow_runs[process.root].run_count
             known = any(t.run.task_run_id in self.client.runs_of_tasks for t in process.tasks)
             if newest and self.clocks_right and (process.machine.up or known):
@@ -372,7 +386,7 @@ class World:
 
     def _advance(self, ns: int) -> None:
         self.now += ns
-        for process in self.processes:
+        for process in [each for machine in self.machines.values() for each in machine.processes]:
             at = self.clock(process.machine)
             if process.running and abs(at - process.stamp) >= decision.STAMP:
                 process.stamp = at
@@ -428,7 +442,7 @@ class World:
         marked = [task for task in self.tasks if self._spoken_for_by(task) == name]
         if not machine.up or not all(map(self._is_known, told)) or not all(t.told for t in marked):
             return
-        machine.up = False
+        machine.up, machine.worker = False, None
         for process in machine.processes:
             self._die(process)
 
@@ -442,15 +456,16 @@ class World:
         def both() -> None:
             look = self._look(machine)
             look.settle_machine()
-            look.settle_gone(LOOKBACK)
+            look.settle_gone(LOOKBACK, TAGS)
 
         self._try(machine, both)
 
-    def _look(self, machine: Machine) -> Pass:
+    def _look(self, machine: Machine, hook: UUID | None = None) -> Pass:
+        self.looking = machine
         return Pass(
             self.server,
             machine,  # type: ignore[arg-type]
-            end=self._ends(machine),
+            end=self._ends(machine, hook),
             now=lambda: self.clock(machine),
         )
 
@@ -460,10 +475,12 @@ class World:
         self._wait("70s")
         self._pass(name)
 
-    def _tend(self, machine: Machine, root_id: UUID | None = None) -> None:
+    def _tend(
+        self, machine: Machine, root_id: UUID | None = None, told: State[Any] | None = None
+    ) -> None:
         """Settle what died here: as a worker does now and then, or as a hook."""
-        state = self.client.flow_runs[root_id].state if root_id else None
-        self._try(machine, lambda: self._look(machine).settle_machine(root_id, state))
+        state = told or (self.client.flow_runs[root_id].state if root_id else None)
+        self._try(machine, lambda: self._look(machine, root_id).settle_machine(root_id, state))
 
     def _try(self, machine: Machine, work: Callable[[], None]) -> None:
         if not machine.up:
@@ -488,6 +505,47 @@ class World:
         self.client.put(root, Pending())
         self._begin(machine, root, heartbeats != "unheard")
 
+    def _take(self, name: str) -> None:
+        """A worker takes a flow run, and has it in hand until it has said how that ended."""
+        machine = self.machines[name]
+        if machine.up and not self.client.away and len(self.processes) < 4:
+            self._hold(machine, self._make_flow_run(), heartbeats=True)
+
+    def _hold(self, machine: Machine, root: UUID, heartbeats: bool) -> None:
+        if machine.worker is None:
+            machine.worker = Worked(machine, root, 0, False, self.clock(machine))
+            machine.processes.append(machine.worker)
+        record = records.of_flow(root, self.clock(machine))
+        machine.worker.records[records.HELD(root)] = dump(record)
+        self.client.put(root, Pending())
+        machine.taken.append((root, heartbeats))
+
+    def _begin_taken(self, name: str) -> None:
+        """What a worker has taken gets its process, if it is still to have one."""
+        machine = self.machines[name]
+        if machine.worker is None or self.client.away:
+            return
+        for root, heartbeats in machine.taken:
+            held = records.HELD(root) in machine.worker.records
+            state = self.client.flow_runs[root].state
+            if held and state and state.is_pending():
+                self._begin(machine, root, heartbeats)
+            elif held:
+                del machine.worker.records[records.HELD(root)]
+        machine.taken.clear()
+
+    def _let_go(self, number: str) -> None:
+        """A worker is done with a run that has ended, though the server did not hear how."""
+        process = self._process(number)
+        if process and not process.alive and (worker := process.machine.worker):
+            worker.records.pop(records.HELD(process.root), None)
+
+    def _kill_worker(self, name: str) -> None:
+        machine = self.machines[name]
+        if machine.worker is not None:
+            self._die(machine.worker)
+            machine.worker = None
+
     def _retry(self, number: str, name: str) -> None:
         """Run a flow run again, in a new process."""
         process, machine = self._process(number), self.machines[name]
@@ -498,6 +556,9 @@ class World:
             return
         self.client.put(process.root, AwaitingRetry())
         self._advance(SECOND)
+        if machine.worker is not None:
+            self._hold(machine, process.root, process.heartbeats)
+            return
         self.client.put(process.root, Pending())
         self._begin(machine, process.root, process.heartbeats)
 
@@ -640,6 +701,27 @@ class World:
             self._die(process)
             self._stopped(process)
 
+    def _stop(self, number: str, obeys: str = "") -> None:
+        """The system stops a worker, and it a run: the server is too slow to hear of it yet."""
+        process = self._process(number)
+        if process is None or not process.alive or not self._is_in_hand(process):
+            return
+        flow_run = self.client.flow_runs[process.root]
+        is_open = flow_run.state and (flow_run.state.is_running() or flow_run.state.is_pending())
+        if not is_open or flow_run.run_count != process.attempt:
+            return
+        process.stopped = True
+        if not self.client.away:
+            process.labelled = True
+            flow_run.labels.update(records.stopped_by("The worker", flow_run))
+        for task in [task for task in process.tasks if task.open]:
+            if obeys and process.running and self._may_tell(process):
+                self._told_by_itself(task, "Cancelled")
+            else:  # nobody may be left to say it
+                self._over(task, {"Cancelled", "Failed"})
+        self._report(process, lost=True)
+        self._die(process)
+
     def _stopped(self, process: Worked) -> None:
         """The runner says that a flow run is cancelled, and runs its hooks."""
         if not self.client.away and self._is_being_cancelled(process):
@@ -670,10 +752,16 @@ class World:
         process = self._process(number)
         if process is None or process.alive or self.client.away or not process.machine.up:
             return
+        told: State[Any] = Crashed(message="killed")
+        if process.stopped:  # its hooks are called before the server hears of it
+            told = Cancelled(message="The worker was stopped by the system.")
+            told.timestamp = moment(self.clock(process.machine))
+            self._tend(process.machine, process.root, told)
         flow_run = self.client.flow_runs[process.root]
         if flow_run.state and flow_run.state.is_running() and flow_run.run_count == process.attempt:
-            self.client.put(process.root, Crashed(message="killed"))
+            self.client.put(process.root, told)
         self._tend(process.machine, process.root)
+        self._let_go(number)
 
     def _freeze(self, number: str) -> None:
         process = self._process(number)
@@ -702,7 +790,7 @@ class World:
         return UUID(int=0x0190 << 112 | 7 << 76 | 2 << 62 | self._ids)
 
     def _make_flow_run(self) -> UUID:
-        flow_run = FlowRun(id=self._id(), flow_id=_FLOW, name="run")
+        flow_run = FlowRun(id=self._id(), flow_id=_FLOW, name="run", tags=TAGS)
         self.client.flow_runs[flow_run.id] = flow_run
         return flow_run.id
 
@@ -725,6 +813,10 @@ class World:
         if arrives or lost:
             process.reports.clear()
         return arrives
+
+    def _is_in_hand(self, process: Worked) -> bool:
+        worker = process.machine.worker
+        return worker is not None and records.HELD(process.root) in worker.records
 
     def _is_being_cancelled(self, process: Worked) -> bool:
         flow_run = self.client.flow_runs[process.root]
@@ -770,22 +862,41 @@ class World:
                 cancelled |= state.is_cancelling() or state.is_cancelled()
         return cancelled
 
-    def _ends(self, machine: Machine) -> Callable[[Run, Any, Ending], None]:
+    def _ends(self, machine: Machine, hook: UUID | None) -> Callable[[Run, Any, Ending], None]:
         def end(run: Run, _: Any, ending: Ending) -> None:
             self.client.pass_on()
             (task,) = [task for task in self.tasks if task.run.task_run_id == run.task_run_id]
+            in_hand = machine is task.process.machine and self._is_in_hand(task.process)
+            assert hook or not in_hand, "its worker has it in hand"
+            if self._is_stopped(task.process.root) and "Cancelled" in task.statuses:
+                assert ending.status == "Cancelled", "the system stopped it"
             self._hear(task, machine, ending, own=False)
             self.client.pass_on(after=True)
 
         return end
 
-    def _stopping(self, flow_run_id: UUID) -> None:
+    def _is_stopped(self, root: UUID) -> bool:
+        """Whether the system has stopped a flow run that goes on, and the server has the label."""
+        flow_run, mine = self.client.flow_runs[root], [p for p in self.processes if p.root == root]
+        labelled = [process.attempt for process in mine if process.labelled]
+        goes_on = flow_run.state is not None and flow_run.state.is_running()
+        return goes_on and flow_run.run_count in labelled
+
+    def _stopping(self, flow_run_id: UUID, state: State[Any]) -> None:
         """Who reconciles sets a flow run Crashed or Cancelled, or tries to."""
+        now = self.client.flow_runs[flow_run_id].state
+        is_wanted = self._is_stopped(flow_run_id) or (now and now.is_cancelling())
+        assert state.is_cancelled() == bool(is_wanted), "as if nobody had, or had not, wanted it"
         silent = self.now - self.client.heard[flow_run_id] >= decision.silence() - MINUTE
         attempt = self.client.flow_runs[flow_run_id].run_count
         for process in self.processes:
             goes_on = process.alive and process.attempt == attempt
             assert silent or process.root != flow_run_id or not goes_on, "its process lives"
+        for machine in self.machines.values():
+            key, worker = records.HELD(flow_run_id), machine.worker
+            in_hand = worker is not None and key in worker.records
+            far_away = silent and machine is not self.looking
+            assert far_away or not in_hand, "its worker has it in hand"
 
     def _hear(self, task: Task, machine: Machine, ending: Ending, *, own: bool) -> None:
         """A span is ended on a machine: the one place where it is judged."""
