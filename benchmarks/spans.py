@@ -180,6 +180,7 @@ def _bare(provider: TracerProvider) -> Iterator[Any]:
         ended = time.time_ns()
         span.set_attribute("task.status", "Completed")
         span.set_attribute("task.duration_ms", (ended - started) / 1e6)
+        span.set_attribute("prefect.ended_by", "self")
         span.set_status(Status(StatusCode.OK))
         span.add_event("task.completed", timestamp=ended)
         span.end(ended)
@@ -211,16 +212,15 @@ def _ours(tracer: Any, disk: Any = None) -> Iterator[Any]:
     while True:
         task_run, flow_run = _records()
         running, completed = Running(), Completed()
-        yield None
+        # What a process sets once: that is no part of a span.
         span._tracer = tracer
         records.disk = lambda: disk
+        yield None
         span.introduce(
             task_run, flow_run, task_type="MetadataScanTask", task_name="Metadata library scan"
         )
         hooks.haas_otel_on_running(None, task_run, running)  # type: ignore[arg-type]
         yield hooks.live[task_run.id].span
-        span._tracer = tracer
-        records.disk = lambda: disk
         hooks.haas_otel_on_end(None, task_run, completed)  # type: ignore[arg-type]
         yield None
 
