@@ -17,6 +17,7 @@ _NOT_FOUND = {6, 34, 37}
 _MESSAGE = {"status_code", "status_message", "success"}
 _REFUSED = {401, 403}
 _AGAIN = {408, 420, 425, 429}
+_NOT_TMDB = "what answers is not TMDb ({} without its message): see HAAS_TMDB_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +62,17 @@ def read_answer(answer: Answer, path: str) -> Mapping[str, Any]:
     fields = _decode(answer)
     if answer.status in _REFUSED:
         if answer.status == 403 and fields is None:
-            raise TryAgain("what answers is not TMDb (403 without its message): see HAAS_TMDB_URL")
+            raise TryAgain(_NOT_TMDB.format(403))
         raise ProviderRefused(
             f"TMDb refuses the token ({answer.status}{_message(fields)}). Set HAAS_TMDB_TOKEN to "
             "the API Read Access Token or the API Key of your account "
             "(https://www.themoviedb.org/settings/api)"
         )
-    if answer.status == 404:
-        if not _may_be_tmdbs(answer, fields):
-            raise TryAgain("what answers is not TMDb (404 without its message): see HAAS_TMDB_URL")
-        if (fields or {}).get("status_code", 34) in _NOT_FOUND:
-            raise Gone(f"TMDb has no {path.lstrip('/')} (any more)")
-    if 300 <= answer.status < 400:
-        # A page to log in at, or an address that is another one by now: TMDb itself redirects none.
-        raise TryAgain(f"what answers is not TMDb ({answer.status}): see HAAS_TMDB_URL")
     if not 200 <= answer.status < 300:
+        if not _may_be_tmdbs(answer, fields):
+            raise TryAgain(_NOT_TMDB.format(answer.status))
+        if answer.status == 404 and (fields or {}).get("status_code", 34) in _NOT_FOUND:
+            raise Gone(f"TMDb has no {path.lstrip('/')} (any more)")
         raise UnusableRecord(f"TMDb answers {answer.status}{_message(fields)} to {path}")
     if fields is None:
         raise TryAgain("its answer is not complete JSON")
@@ -83,7 +80,9 @@ def read_answer(answer: Answer, path: str) -> Mapping[str, Any]:
 
 
 def _may_be_tmdbs(answer: Answer, fields: Mapping[str, Any] | None) -> bool:
-    """Say whether nothing shows that a 404 is another server's, as a page or other words do."""
+    """Say whether nothing shows that it is another server's, as a page or other words do."""
+    if 300 <= answer.status < 400:  # to a page to log in at, or to where an API is by now
+        return False
     if fields:
         return not _MESSAGE.isdisjoint(fields)
     return fields is not None or not answer.body.strip()
