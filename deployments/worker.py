@@ -257,7 +257,7 @@ async def _serve(worker: Worker, drain: float) -> None:
     for number in SIGNALS:
         _on_signal(number, lambda number=number: receive(number))
     working = asyncio.create_task(worker.start())
-    house = asyncio.create_task(_keep_house(worker))
+    house = asyncio.gather(_keep_house(worker), _send_from_before())
     stop = asyncio.create_task(first.wait())
     await asyncio.wait([working, stop], return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
@@ -275,7 +275,6 @@ def _on_signal(number: int, call: Any) -> None:
 
 
 async def _keep_house(worker: Worker) -> None:
-    await _send_from_before()
     for turn in count():
         if turn % ALIVE_TURNS == 0:
             worker.tell_alive()

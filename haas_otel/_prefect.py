@@ -68,13 +68,14 @@ def label_created(client: PrefectClient, labels: dict[str, str]) -> None:
     way to create one with labels: so its HTTP client adds them on the way.
     """
     http = client._client
-    post = http.post
+    post = getattr(http.post, "_haas_otel", http.post)  # a client may create several
 
     async def labelled(url: Any, *args: Any, json: Any = None, **options: Any) -> Any:
         if url == "/task_runs/":
             json = {**json, "labels": {**json.get("labels", {}), **labels}}
         return await post(url, *args, json=json, **options)
 
+    labelled._haas_otel = post  # type: ignore[attr-defined]
     http.post = labelled  # type: ignore[method-assign]
 
 
@@ -106,6 +107,9 @@ def note_latest(flow_run: FlowRun | None, span: Span) -> None:
 
 class _CallerLabels(dict[str, Any]):
     latest: Span | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)  # a copy, in another process perhaps, is a plain dict
 
     def get(self, key: str, default: Any = None) -> Any:
         if key != ids.TRACEPARENT:

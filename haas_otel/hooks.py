@@ -302,8 +302,11 @@ def _end_left(flow_run_id: UUID | None) -> Later | None:
         if running.task_run.flow_run_id != flow_run_id or state is None:
             continue
         if state.is_final() or running.task.isgenerator:
+            # Of a generator nobody wants more from now on.
+            unfinished = span.Ending("Completed", time.time_ns())
+            ending = span.ending_of(state) if state.is_final() else unfinished
             # Its last state has left without a word of this.
-            later.append(_end(running, span.ending_of(state), no_hook=True, no_state=True))
+            later.append(_end(running, ending, no_hook=True, no_state=True))
     return _all(later)
 
 
@@ -339,15 +342,16 @@ def _end(
     asks = in_flow and (is_long or asks_who)
     if not asks:
         _act(running, decision.Evidence(now=ending.at, own=ending))
+    later: list[Later | None] = []
     if no_hook:
         # Leaves with the state that follows: whoever reads the run knows that its span is ended.
         running.task_run.labels[records.ENDED] = ending.status
-        if ending.status == "Cancelled":
-            reconciler.call_cancellation_hooks(running.task, running.task_run)
+        if ending.status == "Cancelled" and reconciler.cancellation_hooks(running.task):
+            later.append(reconciler.call_cancellation_hooks(running.task, running.task_run))
     marks = no_state and in_flow
-    if not (asks or marks):
-        return None
-    return _ask(running, ending if asks else None, is_long=is_long, marks=marks)
+    if asks or marks:
+        later.append(_ask(running, ending if asks else None, is_long=is_long, marks=marks))
+    return _all(later)
 
 
 async def _ask(

@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from anyio import CancelScope
 from opentelemetry import trace
 from prefect.logging.loggers import task_run_logger
 from prefect.states import Cancelled
@@ -147,7 +148,7 @@ def cancellation_hooks(task: Task[..., Any]) -> Collection[Callable[..., Any]]:
     return getattr(task, "on_cancellation_hooks", ())
 
 
-def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> None:
+async def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> None:
     """Call the task's ``on_cancellation`` hooks as Prefect calls its own: logged, never raising."""
     state: State[Any] = Cancelled(message=span.CANCELLED_MESSAGE)
     logger = task_run_logger(task_run=task_run, task=task)
@@ -157,7 +158,8 @@ def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> None:
         try:
             result = hook(task, task_run, state)
             if inspect.iscoroutine(result):
-                run_coro_as_sync(result)
+                with CancelScope(shield=True):  # what is interrupted may be this loop's
+                    await result
         except Exception:
             logger.exception("An error was encountered while running hook %r", name)
         else:
@@ -256,7 +258,7 @@ class Pass:
         task = _tasks.get(run.task_key)
         if task is not None and (task_run := self._asked.task_run(run.task_run_id)):
             with _calling:
-                call_cancellation_hooks(task, task_run)
+                run_coro_as_sync(call_cancellation_hooks(task, task_run))
         return task is not None
 
     def _stop_left(self, process: Process, record: Record, living: set[str], *, held: bool) -> bool:

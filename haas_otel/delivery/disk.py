@@ -61,9 +61,9 @@ class SharedDisk:
         if self._pid != os.getpid():
             if self._pid:  # in a forked child, where nobody gives the parent's lock back
                 self._lock = threading.Lock()
-            self._pid = os.getpid()
-            with suppress(RuntimeError):  # the interpreter is ending
+            with suppress(RuntimeError):  # the interpreter is ending, or there are too many threads
                 threading.Thread(target=self._stamp, name="haas-otel-stamp", daemon=True).start()
+                self._pid = os.getpid()
 
     def end(self, key: str) -> None:
         """Note that a run has ended, and that its span, if it has one, is written."""

@@ -49,6 +49,8 @@ _KINDS = {
     Kind.UNREACHABLE: "UNAUTHENTICATED PERMISSION_DENIED UNIMPLEMENTED 401 403 404 405 501",
 }
 _BY_CODE = {code: kind for kind, codes in _KINDS.items() for code in codes.split()}
+# ... and those of a collector, or of what is before it, that has too much to do or is not there.
+_OVERLOADED = frozenset(("UNAVAILABLE", "502", "503", "504"))
 # The codes of a backend that is without a signal.
 _WITHOUT = frozenset(("UNIMPLEMENTED", "404", "405"))
 
@@ -64,6 +66,11 @@ class Answer(NamedTuple):
     code: str = ""
     wait: float = 0.0
     rejected: int = 0
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error that what was sent may have made, as no overload is."""
+        return self.kind is Kind.FAILED and self.code not in _OVERLOADED
 
 
 TAKEN = Answer(Kind.TAKEN)

@@ -93,8 +93,8 @@ class Journal:
         """Keep the start record of a run, as JSON on one line. Never raises."""
         line = b">%b\t%b\n" % (key.encode(), record)
         with self._lock:
-            if self._write(line):
-                self._starts[key] = line
+            self._write(line)
+            self._starts[key] = line
 
     def end(self, key: str) -> None:
         """Note that a run has ended, unless its span has said so. Never raises."""
@@ -143,6 +143,11 @@ class Journal:
     def close(self) -> None:
         """Give the segments up: they are for whoever comes next."""
         with self._lock:
+            if self.memory is not None:
+                with contextlib.suppress(OSError):  # there may be room by now
+                    size = os.fstat(self._memory).st_size
+                    self._create(self._new_path(), os.pread(self._memory, size, 0))
+                    self.memory = None
             while self._held:
                 path, descriptor = self._held.popitem()
                 if self.names is None and not self._starts:
@@ -164,9 +169,10 @@ class Journal:
             if os.write(self._latest, line) == len(line):
                 self._written += len(line)
                 return True
-            self._written = _SEGMENT_BYTES  # what is there of it is closed with the segment
         except OSError as error:
             reason = error
+        # The next one, when there is room, begins with the runs that go on, and ends all others.
+        self._written = _SEGMENT_BYTES
         if not self._warned:
             self._warned = True
             _logger.warning("spans are kept in memory only: %s: %s", self._directory, reason)
@@ -174,10 +180,9 @@ class Journal:
 
     def _begin_segment(self) -> None:
         """Go on in a new segment, which begins with the runs that go on."""
-        name = f"{time.time_ns():016x}-{secrets.token_hex(6)}{SUFFIX}"
         names = b"" if self.names is None else b"!%b\n" % self.names
         before, paths = self._latest, self.paths
-        self._create(self._directory / FOLDER / name, b"".join((names, *self._starts.values())))
+        self._create(self._new_path(), b"".join((names, *self._starts.values())))
         self._written = 0
         if self.names is None:
             for each in paths:
@@ -185,6 +190,10 @@ class Journal:
                 os.close(self._held.pop(each))
         elif paths:
             os.write(before, b"\n<\n")
+
+    def _new_path(self) -> Path:
+        name = f"{time.time_ns():016x}-{secrets.token_hex(6)}{SUFFIX}"
+        return self._directory / FOLDER / name
 
     def _create(self, path: Path, content: bytes) -> None:
         """Make a segment and hold it. Raises OSError."""
@@ -329,8 +338,9 @@ class Segments:
 
         With ``own`` those of a process, and with ``others`` those of dead ones, too.
         """
-        # Their names begin with the time.
-        found = sorted(self._folder.glob(f"[!.]*{SUFFIX}"))
+        found: list[Path] = []
+        with contextlib.suppress(OSError):  # the folder is another user's: memory is left
+            found = sorted(self._folder.glob(f"[!.]*{SUFFIX}"))  # their names begin with the time
         paths = [path for path in found if path.is_file() and os.access(path, os.R_OK)]
         if memory := self._journal.memory:
             paths.append(memory)
@@ -360,7 +370,11 @@ def locked(path: Path) -> Iterator[bool]:
             free = True
         except BlockingIOError:
             free = False
-        yield free
+        try:
+            yield free
+        finally:
+            if free:  # to close the file is not enough: a child forked meanwhile has it, too
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def read_lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:

@@ -87,15 +87,14 @@ class Sender:
         self.progressed = self._stopped = self._probed = False
         self._in_a_row = 0
         self._reason = ""
-        self._refused: list[tuple[Segment, Item, str, bool]] = []
+        self._refused: list[tuple[Segment, Item, str, Answer]] = []
 
     def wake(self) -> None:
         """Say that there is something to do. Cheap; starts the thread when there is none."""
         if not self._woken:
             with self._lock:
-                self._woken = True
+                self._woken = self._ensure_thread()  # for want of threads the next one asks again
                 self._changed.notify_all()
-                self._ensure_thread()
 
     def ask(self) -> threading.Event:
         """Ask for a whole round; what is returned is set when it is done."""
@@ -289,18 +288,19 @@ class Sender:
         self._reason = answer.reason
         tried = item._replace(tries=item.tries + 1)
         self._queue.settle(segment, self.key, [tried], left=True)
-        hopeless = too_large or answer.kind is Kind.REFUSED
+        if too_large:
+            answer = answer._replace(kind=Kind.REFUSED)
         identifier = f" {span.context.span_id:016x}" if span.context else ""
         name = f"{span.name}{identifier} ({answer.reason or 'refused'})"
-        self._refused.append((segment, tried, name, hopeless))
+        self._refused.append((segment, tried, name, answer))
 
     def _give_up(self) -> bool:
         """Count the refusals of a round, and give up what is hopeless; say if all of it is."""
         given_up = []
-        for segment, item, name, hopeless in self._refused if self.progressed else ():
-            # Others were taken: the fault is its own.
-            refused = item._replace(refused=item.refused + 1)
-            keep = not hopeless and refused.refused < self._limits.most_tries
+        for segment, item, name, answer in self._refused if self.progressed else ():
+            # Others were taken: the fault is its own, unless the collector had too much to do.
+            refused = item._replace(refused=item.refused + answer.is_error)
+            keep = answer.kind is not Kind.REFUSED and refused.refused < self._limits.most_tries
             self._queue.settle(segment, self.key, [refused], left=keep)
             if not keep:
                 given_up.append(name)
@@ -333,7 +333,7 @@ class Sender:
         """Learn whether the collector takes anything, even nothing; say if that may be."""
         answer = self._request(lambda exporter: exporter.probe())
         # Some refuse what is empty: only sending something shows whether they are well.
-        self._probed = answer is UNKNOWN or answer.kind in (Kind.TAKEN, Kind.REFUSED)
+        self._probed = answer.is_error or answer.kind in (Kind.TAKEN, Kind.REFUSED)
         if not self._probed and answer is not _NOT_ASKED:
             self.state.note(answers=answer.kind is Kind.THROTTLED)
             self._back_off(reason or answer.reason)

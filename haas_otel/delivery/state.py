@@ -65,7 +65,7 @@ class ExporterState:
 
     def alone(self) -> AbstractContextManager[bool]:
         """Be the only process that sends what others left, or say that another one is."""
-        if not self._path.exists():
+        if not os.access(self._path, os.F_OK):
             self._write()
         # Else there is no disk, and so nothing that others left.
         readable = os.access(self._path, os.R_OK)

@@ -125,7 +125,7 @@ def test_the_address_may_have_its_version_or_not(tmdb: FakeTmdb) -> None:
 
 def test_redirects_are_not_followed_with_the_token(connect, tmdb: FakeTmdb) -> None:
     tmdb.fail(Fault("status", 302, {"Location": "http://127.0.0.1:9/"}), times=None)
-    with pytest.raises(ProviderUnreachable, match="302 without its message.*HAAS_TMDB_URL"):
+    with pytest.raises(ProviderUnreachable, match=r"302 without its message.*HAAS_TMDB_URL"):
         connect().movie(1)
 
 
