@@ -346,7 +346,7 @@ def _end(
     if no_hook:
         # Leaves with the state that follows: whoever reads the run knows that its span is ended.
         running.task_run.labels[records.ENDED] = ending.status
-        if ending.status == "Cancelled" and reconciler.cancellation_hooks(running.task):
+        if ending.status == "Cancelled":
             later.append(reconciler.call_cancellation_hooks(running.task, running.task_run))
     marks = no_state and in_flow
     if asks or marks:

@@ -28,7 +28,7 @@ from haas_otel import decision, history, records, server, span
 from haas_otel.decision import AlreadyEnded, End, Evidence, NotYet, Suspicion, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Coroutine
     from uuid import UUID
 
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
@@ -42,6 +42,8 @@ _logger = logging.getLogger(__name__)
 _tasks: WeakValueDictionary[str, Task[..., Any]] = WeakValueDictionary()
 # Held while hooks of users are called, which take the time they need.
 _calling = threading.Lock()
+_HOOK_FAILED = "An error was encountered while running hook %r"
+_HOOK_FINISHED = "Hook %r finished running successfully"
 # So long the hooks of a run wait for a process that knows its task.
 _DAY = 86_400 * decision.SECOND
 
@@ -148,8 +150,14 @@ def cancellation_hooks(task: Task[..., Any]) -> Collection[Callable[..., Any]]:
     return getattr(task, "on_cancellation_hooks", ())
 
 
-async def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> None:
-    """Call the task's ``on_cancellation`` hooks as Prefect calls its own: logged, never raising."""
+def call_cancellation_hooks(
+    task: Task[..., Any], task_run: TaskRun
+) -> Coroutine[Any, Any, None] | None:
+    """Call the task's ``on_cancellation`` hooks as Prefect calls its own: logged, never raising.
+
+    Those that are coroutines are left, for who has the loop to wait for.
+    """
+    left: list[tuple[str, Coroutine[Any, Any, Any]]] = []
     state: State[Any] = Cancelled(message=span.CANCELLED_MESSAGE)
     logger = task_run_logger(task_run=task_run, task=task)
     for hook in cancellation_hooks(task):
@@ -157,13 +165,25 @@ async def call_cancellation_hooks(task: Task[..., Any], task_run: TaskRun) -> No
         logger.info("Running hook %r in response to entering state %r", name, state.name)
         try:
             result = hook(task, task_run, state)
-            if inspect.iscoroutine(result):
-                with CancelScope(shield=True):  # what is interrupted may be this loop's
-                    await result
         except Exception:
-            logger.exception("An error was encountered while running hook %r", name)
+            logger.exception(_HOOK_FAILED, name)
         else:
-            logger.info("Hook %r finished running successfully", name)
+            if inspect.iscoroutine(result):
+                left.append((name, result))
+            else:
+                logger.info(_HOOK_FINISHED, name)
+
+    async def await_left() -> None:
+        with CancelScope(shield=True):
+            for name, result in left:
+                try:
+                    await result
+                except Exception:
+                    logger.exception(_HOOK_FAILED, name)
+                else:
+                    logger.info(_HOOK_FINISHED, name)
+
+    return await_left() if left else None
 
 
 class Pass:
@@ -258,7 +278,8 @@ class Pass:
         task = _tasks.get(run.task_key)
         if task is not None and (task_run := self._asked.task_run(run.task_run_id)):
             with _calling:
-                run_coro_as_sync(call_cancellation_hooks(task, task_run))
+                if left := call_cancellation_hooks(task, task_run):
+                    run_coro_as_sync(left)
         return task is not None
 
     def _stop_left(self, process: Process, record: Record, living: set[str], *, held: bool) -> bool:

@@ -69,7 +69,7 @@ class Refusal:
     seconds to try again.
     """
 
-    status: Literal["400", "403", "413", "429", "503", "cut"]
+    status: Literal["400", "403", "413", "429", "500", "503", "cut"]
     wait: int | None = None
 
 
@@ -411,6 +411,7 @@ def _refuse(context: grpc.ServicerContext, refusal: Refusal) -> None:
         "403": grpc.StatusCode.PERMISSION_DENIED,
         "413": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "429": grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "500": grpc.StatusCode.INTERNAL,
         "503": grpc.StatusCode.UNAVAILABLE,
     }[refusal.status]
     if refusal.wait is not None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import gc
+import pickle
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -594,6 +597,46 @@ def test_a_failing_cancellation_hook_is_logged(told: Told, caplog: LogCapture) -
     assert "Hook 'fine' finished running successfully" in text
 
 
+def test_a_cancellation_hook_that_waits_holds_the_loop_of_its_task_up_by_nothing(
+    told: Told,
+) -> None:
+    said: list[str] = []
+
+    @task
+    async def interrupted() -> None:
+        raise asyncio.CancelledError
+
+    @flow
+    async def around() -> None:
+        going_on = asyncio.Event()
+
+        async def hook(task: Any, task_run: Any, state: Any) -> None:
+            asyncio.get_running_loop().call_soon(going_on.set)
+            await asyncio.wait_for(going_on.wait(), 5)  # of this loop, as a client of theirs is
+            said.append(state.name)
+
+        with suppress(asyncio.CancelledError):
+            await interrupted.with_options(on_cancellation=[hook])()
+
+    asyncio.run(around())
+    assert said == ["Cancelled"]
+    assert told.one.attributes["task.status"] == "Cancelled"
+
+
+def test_a_flow_run_can_be_copied_and_sent_elsewhere(told: Told) -> None:
+    @task
+    def first() -> None: ...
+
+    @flow
+    def copies() -> dict[str, Any]:
+        first()
+        run = FlowRunContext.get().flow_run
+        return dict(pickle.loads(pickle.dumps(copy.deepcopy(run))).labels)
+
+    assert copies()
+    assert told.one.attributes["task.status"] == "Completed"
+
+
 @pytest.mark.parametrize(
     ("address", "api", "url"),
     [
@@ -712,11 +755,15 @@ def test_a_generator_that_nobody_exhausts(told: Told, is_async: bool, kept: bool
             found = frames_sync()
             held.append(found)
             assert next(found) == 1
+            time.sleep(0.1)
             if not kept:
                 held.pop().close()
 
         looks_at_one()
+        assert told.one.attributes["task.duration_ms"] >= 100
     assert told.one.attributes["task.status"] == "Completed"
+    held.clear()
+    gc.collect()  # not when the process ends: Prefect would start a server then
 
 
 def test_a_generator_that_is_closed_after_its_flow_run(told: Told) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,6 +165,38 @@ def test_a_full_disk_loses_no_line(small_disk: None, directory: Path, warnings: 
     assert journal.memory is None
 
 
+@pytest.mark.parametrize("small_disk", [64], indirect=True)
+def test_when_a_full_disk_has_room_again_all_that_goes_on_or_waits_is_there(
+    small_disk: None, directory: Path
+) -> None:
+    journal = of_spans(directory)
+    journal.start("early", b"{}")
+    ballast = directory / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 256):
+            pass
+    journal.start("late", b"{}" + b" " * 4096)
+    journal.append(b"y" * 4096, "early")
+    ballast.unlink()
+    journal.append(b"after")
+    assert going_on(directory).keys() == {"late"}
+
+    journal.close()
+    assert sorted(left_by_the_dead(directory)) == ["after", "y" * 4096]
+
+
+def test_a_folder_that_may_not_be_looked_into_has_nothing(directory: Path) -> None:
+    journal = of_spans(directory)
+    journal.append(b"one")
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            os.setuid(65534)
+            os._exit(len(segments.Segments(directory, Journal(directory)).there()))
+        os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_a_line_that_was_torn_is_closed_before_the_next(
     directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
@@ -277,6 +310,22 @@ def test_a_child_that_lives_on_does_not_keep_its_dead_parents_lock(directory: Pa
     for end in (*told, *go):
         os.close(end)
     assert left == ["parent"]
+
+
+def test_a_child_that_lives_on_does_not_keep_what_its_parent_has_let_go(directory: Path) -> None:
+    of_spans(directory).append(b"one")
+    (path,) = files(directory)
+    go = os.pipe()
+    with segments.locked(path) as mine:
+        assert mine
+        child = os.fork()
+        if child == 0:
+            os.read(go[0], 1)
+            os._exit(0)
+    with segments.locked(path) as again:
+        assert again
+    os.write(go[1], b"x")
+    os.waitpid(child, 0)
 
 
 def test_a_journal_without_a_file_forks(directory: Path) -> None:

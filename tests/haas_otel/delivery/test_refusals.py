@@ -248,6 +248,34 @@ def test_a_collector_that_takes_nothing_for_long_without_a_hint_loses_nothing(
     assert waiting(directory) == 0
 
 
+def test_a_collector_that_has_too_much_to_do_loses_nothing_though_it_takes_some(
+    receiver: Receiver, run: Run, directory: Path, warnings: Warnings
+) -> None:
+    impatient = replace(QUICK, most_tries=2)
+    receiver.rule = named("span 0", "span 17", refusal=Refusal("503"))
+    run(*some(20), limits=impatient)
+    for number in range(4):
+        run(*some(1, name=f"run {number}"), limits=impatient)
+    assert waiting(directory) == 2
+
+    receiver.rule = lambda *_: None
+    run(limits=impatient)
+
+    assert len(arrived(receiver)) == 24
+    assert not [line for line in warnings() if "given up" in line]
+
+
+def test_a_collector_that_errs_on_what_is_empty_gets_spans(
+    receiver: Receiver, run: Run, directory: Path, warnings: Warnings
+) -> None:
+    receiver.rule = lambda _, message: None if message.resource_spans else Refusal("500")
+    run(*some(3))
+    run(*some(3, name="later"))
+    assert len(arrived(receiver)) == 6
+    assert waiting(directory) == 0
+    assert warnings() == []
+
+
 def test_what_is_throttled_for_longer_than_there_is_time_is_not_waited_for(
     receiver: Receiver, run: Run, directory: Path, monkeypatch: MonkeyPatch
 ) -> None:
