@@ -48,7 +48,9 @@ _HDR = {16: "PQ", 18: "HLG"}
 _STATISTICS = re.compile(
     r"(?i)^((BPS|NUMBER_OF_BYTES|NUMBER_OF_FRAMES|_STATISTICS_\w+?)(-\w+)?|DURATION-\w+)$"
 )
-_DUMPED = re.compile(r"^ *Stream #0:(?P<index>\d+)[^:]*: (?P<kind>\w+): (?P<codec>\w+)")
+_DUMPED = re.compile(
+    r"^ *Stream #0:(?P<index>\d+)[^:]*: (?P<kind>\w+): (?P<codec>\w+)(.*?\((?P<tag>\w+) / 0x)?"
+)
 _DUMPED_SIDE_DATA = re.compile(r"^      (?P<name>\w[\w ().-]*?)(: |$)")
 _DOLBY_VISION = re.compile(r"DOVI .*profile: (?P<profile>\d+),.* compatibility id: (?P<base>\d+)")
 # Of pictures and packets: what is said elsewhere, and what encoders write for themselves.
@@ -80,6 +82,10 @@ _REPEATED = 0.1
 _ENOUGH_PICTURES = 10
 
 
+# What a muxer writes by itself from a file's chapters, or from the timecode in a stream's tags.
+Anew = Literal["chapters", "timecode"]
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a file looked like at one moment; differs when it was written to or replaced."""
@@ -95,7 +101,8 @@ class MediaFile:
     """What a file is. ``format`` is the demuxer's short name, ``duration`` in seconds.
 
     ``facts`` are those of each stream, by its index. ``unfinished`` says that the file ends in the
-    middle of something, though it does not tell how long it was to be.
+    middle of something, though it does not tell how long it was to be. ``anew`` are the streams in
+    which MP4 keeps what is no stream elsewhere, by index.
     """
 
     path: Path
@@ -105,6 +112,7 @@ class MediaFile:
     identity: Identity
     facts: dict[int, tuple[Fact, ...]] = field(default_factory=dict)
     unfinished: bool = False
+    anew: dict[int, Anew] = field(default_factory=dict)
 
 
 def identify(path: Path) -> Identity:
@@ -132,7 +140,7 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
             looked = False
             for position, each in enumerate(found):
                 stream = each
-                codec, side_data = dumped.get(stream.index, (None, []))
+                codec, _, side_data = dumped.get(stream.index, (None, None, []))
                 if stream.codec == "unknown" and codec is not None:
                     stream = found[position] = replace(stream, codec=codec)
                 raw = container.streams[stream.index]
@@ -149,6 +157,8 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
                         )
                     found[position] = replace(stream, turned=pictures.turned)
                     facts[stream.index] = _merged(facts[stream.index], pictures.facts)
+            tags = {index: tag for index, (_, tag, _) in dumped.items()} if name == "mov" else {}
+            anew = _written_anew(container, found, tags)
     except FFmpegError as error:
         raise EncodingError(
             f"{str(path)!r} is not a media file that can be read: it is damaged, incomplete or of "
@@ -159,7 +169,32 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
     if name in _TEXT_FORMATS:
         _check_encoding(path)
     unfinished = _is_unfinished(path, name, identity.size)
-    return MediaFile(path, name, duration, tuple(found), identity, facts, unfinished)
+    return MediaFile(path, name, duration, tuple(found), identity, facts, unfinished, anew)
+
+
+def _written_anew(
+    container: InputContainer, streams: list[Stream], tags: dict[int, str | None]
+) -> dict[int, Anew]:
+    """Tell which tracks of an MP4 are the file's chapters, which are read as such, or its timecode.
+
+    ``tags`` are the codec tags by index.
+    """
+    anew: dict[int, Anew] = {index: "timecode" for index, tag in tags.items() if tag == "tmcd"}
+    chapters = len(container.chapters())
+    texts = [each for each in streams if tags.get(each.index) == "text" and chapters]
+    titles = [each.index for each in texts if each.codec == "bin_data"]
+    if not titles:
+        # Beside a timecode, older ffmpeg has no track refer to its chapters, which are then taken
+        # for subtitles. Real ones have another tag in MP4, and in QuickTime are not as many.
+        is_mp4 = container.metadata.get("major_brand") != "qt  "
+        titles = [
+            each.index
+            for each in texts
+            if each.codec == "mov_text"
+            and not each.default
+            and (is_mp4 or container.streams[each.index].frames == chapters)
+        ]
+    return anew | dict.fromkeys(titles, "chapters")
 
 
 def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
@@ -313,8 +348,8 @@ def _merged(stream: tuple[Fact, ...], pictures: tuple[Fact, ...]) -> tuple[Fact,
     return (*stream, *(fact for fact in pictures if fact not in stream))
 
 
-def _dump(path: Path, kinds: str) -> dict[int, tuple[str, list[Fact]]]:
-    """Have ffmpeg tell what PyAV does not: the codec and the side data of each stream."""
+def _dump(path: Path, kinds: str) -> dict[int, tuple[str, str | None, list[Fact]]]:
+    """Have ffmpeg tell what PyAV does not: codec, tag and side data of each stream."""
     try:
         argv = [str(companion()), "-hide_banner", "-nostdin", "-f", kinds.split(",")[0]]
         argv += ["-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
@@ -323,12 +358,12 @@ def _dump(path: Path, kinds: str) -> dict[int, tuple[str, list[Fact]]]:
         ).stderr
     except (OSError, subprocess.SubprocessError):
         return {}
-    streams: dict[int, tuple[str, list[Fact]]] = {}
+    streams: dict[int, tuple[str, str | None, list[Fact]]] = {}
     facts: list[Fact] = []
     for line in said.decode(errors="replace").splitlines():
         if stream := _DUMPED.match(line):
             facts = []
-            streams[int(stream["index"])] = (stream["codec"], facts)
+            streams[int(stream["index"])] = (stream["codec"], stream["tag"], facts)
         elif dolby := _DOLBY_VISION.search(line):
             # Without one, as profile 5 has it, what a decoder gives is green and purple.
             facts.append(DolbyVision(int(dolby["profile"]), fallback=dolby["base"] != "0"))

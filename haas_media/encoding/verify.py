@@ -181,7 +181,9 @@ def check_output(path: Path, plan: Plan) -> tuple[MediaFile, list[str]]:
         raise EncodingError(f"The output is not a whole file: {error}") from error
     wanted = [track.codec for track in plan.tracks if track.kind != "attachment"]
     found = [
-        stream.codec for stream in media.streams if stream.kind in {"video", "audio", "subtitle"}
+        stream.codec
+        for stream in media.streams
+        if stream.kind in {"video", "audio", "subtitle"} and stream.index not in media.anew
     ]
     if wanted != found:
         raise EncodingError(
