@@ -13,13 +13,13 @@ Order = Literal["tff", "bff"]
 
 @dataclass(frozen=True, slots=True)
 class Interlaced:
-    """The pictures hold two moments each: top field first, or bottom field first.
+    """The pictures hold two moments each: top field first, bottom field first, or nobody knows.
 
     ``kind`` is ``fields`` for video that was shot so and ``telecine`` for pictures that were put
     together of the fields of others, ``flagged`` for whole pictures that only call themselves so.
     """
 
-    order: Order
+    order: Order | None
     kind: Literal["fields", "telecine", "flagged"] = "fields"
     said: bool = True
 

@@ -76,7 +76,7 @@ def decide(
     """
     if codec in CODEC_NAMES and request.deinterlace == "always":
         known = any(isinstance(fact, Interlaced) for fact in facts)
-        facts = facts if known else (*facts, Interlaced("tff", said=False))
+        facts = facts if known else (*facts, Interlaced(None, said=False))
     return tuple(_fate(fact, stream, request, container, codec) for fact in facts)
 
 
@@ -126,20 +126,21 @@ def _interlaced(
             says = f"{what} stays combed, and no player can tell."
             return Fate(fact, "tried", says, note=f"{what} stays interlaced.")
         note = f"{what} stays interlaced and is coded so."
-        first = (f"setfield={fact.order}",)
+        # Without an order, that of each picture is passed on.
+        first = (f"setfield={fact.order}",) if fact.order else ()
         return Fate(fact, "kept", note=note, filters=first, options=(("flags", "+ilme+ildct"),))
     if request.deinterlace == "auto" and fact.kind == "flagged":
         note = f"{what} calls itself interlaced, but its pictures are whole: they stay as they are."
         return Fate(fact, "converted", note=note, filters=("setfield=prog",))
     if fact.kind == "telecine":
         note = f"{what} was telecined; its pictures were put together again, none left out."
-        matched = f"fieldmatch=order={fact.order}:combmatch=full"
+        matched = f"fieldmatch=order={fact.order or 'auto'}:combmatch=full"
         rest = "bwdif=mode=send_frame:deint=interlaced,setfield=prog"
         return Fate(fact, "converted", note=note, filters=(matched, rest))
     note = (
         f"{what} was deinterlaced: each of its fields became a picture, so that no motion is lost."
     )
-    fields = f"bwdif=mode=send_field:parity={fact.order}:deint=all"
+    fields = f"bwdif=mode=send_field:parity={fact.order or 'auto'}:deint=all"
     return Fate(fact, "converted", note=note, filters=(fields,))
 
 

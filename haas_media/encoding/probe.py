@@ -73,6 +73,8 @@ _DUMP_SECONDS = 60
 # Windows of a film that are looked at for fields, and how many pictures of each.
 _WINDOWS = (0.1, 0.4, 0.6, 0.85)
 _WINDOW_PICTURES = 30
+# FFmpeg's AVFieldOrder: TT, BB, TB, BT.
+_ORDERS: dict[int, Order] = {2: "tff", 3: "bff", 4: "tff", 5: "bff"}
 _HIGHEST_INTERLACED = 1088
 _FASTEST_INTERLACED = 31
 # Shares of the pictures. What calls itself progressive is believed unless every few fields come
@@ -264,15 +266,15 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
         times = [frame.pts for frame in frames]
         if None in times or any(one > other for one, other in itertools.pairwise(times)):
             facts.append(Untimed())
-    order = raw.codec_context.field_order
-    said = order in {2, 3, 4, 5} or any(frame.interlaced_frame for frame in frames)
-    interlaced = _fields(container, raw, said, "bff" if order in {3, 5} else "tff", duration)
+    order = _ORDERS.get(raw.codec_context.field_order)
+    said = order is not None or any(frame.interlaced_frame for frame in frames)
+    interlaced = _fields(container, raw, said, order, duration)
     found.facts = (*facts, *([interlaced] if interlaced else []))
     return found
 
 
 def _fields(
-    container: InputContainer, raw: Any, said: bool, order: Order, duration: float | None
+    container: InputContainer, raw: Any, said: bool, order: Order | None, duration: float | None
 ) -> Interlaced | None:
     """Tell whether pictures are made of fields: by what they say, and by looking at some."""
     context, rate = raw.codec_context, raw.average_rate
@@ -280,11 +282,14 @@ def _fields(
     counted = _count_fields(container, raw, duration) if duration and (said or possible) else {}
     seen = sum(value for name, value in counted.items() if name.startswith("repeated."))
     if seen >= _ENOUGH_PICTURES:
+        tff, bff = counted["multiple.tff"], counted["multiple.bff"]
+        first: Order | None = None if tff == bff else "tff" if tff > bff else "bff"
         if min(counted["repeated.top"], counted["repeated.bottom"]) >= _REPEATED * seen:
-            first: Order = "bff" if counted["multiple.bff"] > counted["multiple.tff"] else "tff"
             return Interlaced(first, "telecine", said)
         if said and counted["multiple.progressive"] >= _NEARLY_ALL * seen:
             return Interlaced(order, "flagged")
+        # DV and MPEG-4 in AVI tell it of no stream, and PyAV of no picture.
+        order = order or first
     return Interlaced(order) if said else None
 
 

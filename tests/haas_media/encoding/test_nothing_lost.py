@@ -41,6 +41,15 @@ INTERLACED = {
     "telecine.mkv": "-f lavfi -i testsrc2=s=320x240:r=24000/1001:d=3"
     f" -vf telecine=pattern=23,setfield=prog {X264}",
 }
+# Which field comes first is told by each picture only.
+BOTTOM_FIRST = {
+    f"bottom.{kind}": "-f lavfi -i testsrc2=s=720x480:r=60000/1001:d=2"
+    f" -vf tinterlace=interleave_bottom,setfield=bff {codec}"
+    for kind, codec in {
+        "dv": "-pix_fmt yuv411p -c:v dvvideo -r 30000/1001",
+        "avi": "-c:v mpeg4 -q:v 3 -flags +ilme+ildct",
+    }.items()
+}
 OTHERS = {
     "late.mkv": f"{PICTURE} -itsoffset 0.6 {TONE} {X264} -c:a aac",
     "late-picture.mkv": f"-itsoffset 1 {PICTURE} {TONE}:d=4 {X264} -c:a aac",
@@ -63,7 +72,7 @@ def sources(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("odd")
     (folder / "film.srt").write_bytes((clips / "film.srt").read_bytes())
     make_clips(folder, {n: a.replace(":d=2:d=", ":d=") for n, a in (HALVES | OTHERS).items()})
-    make_clips(folder, UNTIMED | INTERLACED)
+    make_clips(folder, UNTIMED | INTERLACED | BOTTOM_FIRST)
     for profile, base in ((5, 0), (7, 6), (8, 1)):
         _add_dolby_vision(folder / "dolby.mp4", folder / f"dolby-{profile}.mp4", profile, base)
     return folder
@@ -167,6 +176,16 @@ def test_interlaced_video_is_deinterlaced(
     with av.open(str(report.output)) as container:
         assert abs(sum(1 for _ in container.decode(video=0)) - pictures) <= 2
     assert _combed(report.output) < before - 0.1
+
+
+@pytest.mark.parametrize("name", BOTTOM_FIRST)
+def test_the_bottom_field_first(name: str, sources: Path, studio: Studio) -> None:
+    assert "parity=bff" in " ".join(studio.encode(sources / name).argv)
+    assert "parity=auto" in " ".join(studio.encode(sources / name, deinterlace="always").argv)
+    report = studio.encode(sources / name, deinterlace="never")
+    assert [each for each in probe(report.output).facts[0] if isinstance(each, Interlaced)] == [
+        Interlaced("bff")
+    ]
 
 
 def test_interlaced_video_that_shall_stay_so(sources: Path, studio: Studio) -> None:
