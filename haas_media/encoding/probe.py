@@ -52,6 +52,7 @@ _DUMPED = re.compile(
     r"^ *Stream #0:(?P<index>\d+)[^:]*: (?P<kind>\w+): (?P<codec>\w+)(.*?\((?P<tag>\w+) / 0x)?"
 )
 _DUMPED_SIDE_DATA = re.compile(r"^      (?P<name>\w[\w ().-]*?)(: |$)")
+_GUESSED = b"Estimating duration from bitrate"
 _DOLBY_VISION = re.compile(r"DOVI .*profile: (?P<profile>\d+),.* compatibility id: (?P<base>\d+)")
 # Of pictures and packets: what is said elsewhere, and what encoders write for themselves.
 _UNREMARKABLE = {
@@ -137,7 +138,7 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
             known = read(container, path)
             found, duration = list(known.streams), known.duration
             name = known.container.split(",")[0]
-            dumped = _dump(path, container.format.name)
+            dumped, guessed = _dump(path, container.format.name)
             facts: dict[int, tuple[Fact, ...]] = {}
             looked = False
             for position, each in enumerate(found):
@@ -159,6 +160,9 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
                         )
                     found[position] = replace(stream, turned=pictures.turned)
                     facts[stream.index] = _merged(facts[stream.index], pictures.facts)
+            if guessed:
+                found = _measured(path, found)
+                duration = max((each.ends for each in found if each.ends), default=None)
             tags = {index: tag for index, (_, tag, _) in dumped.items()} if name == "mov" else {}
             anew = _written_anew(container, found, tags)
     except FFmpegError as error:
@@ -353,8 +357,23 @@ def _merged(stream: tuple[Fact, ...], pictures: tuple[Fact, ...]) -> tuple[Fact,
     return (*stream, *(fact for fact in pictures if fact not in stream))
 
 
-def _dump(path: Path, kinds: str) -> dict[int, tuple[str, str | None, list[Fact]]]:
-    """Have ffmpeg tell what PyAV does not: codec, tag and side data of each stream."""
+def _measured(path: Path, streams: list[Stream]) -> list[Stream]:
+    """Read a file that does not tell its length, for the time that its packets take."""
+    from av.error import FFmpegError
+
+    lasting: dict[int, float] = collections.defaultdict(float)
+    # Where it is damaged, ffmpeg will say so.
+    with contextlib.suppress(FFmpegError), open_input(path) as container:
+        for packet in container.demux():
+            lasting[packet.stream_index] += (packet.duration or 0) * float(packet.time_base or 0)
+    return [replace(each, duration=lasting[each.index] or None) for each in streams]
+
+
+def _dump(path: Path, kinds: str) -> tuple[dict[int, tuple[str, str | None, list[Fact]]], bool]:
+    """Have ffmpeg tell what PyAV does not: codec, tag and side data of each stream.
+
+    Also whether the length that it tells is a guess, from the size and what a second takes of it.
+    """
     try:
         argv = [str(companion()), "-hide_banner", "-nostdin", "-f", kinds.split(",")[0]]
         argv += ["-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
@@ -362,7 +381,7 @@ def _dump(path: Path, kinds: str) -> dict[int, tuple[str, str | None, list[Fact]
             argv, capture_output=True, check=False, timeout=_DUMP_SECONDS, env=environment()
         ).stderr
     except (OSError, subprocess.SubprocessError):
-        return {}
+        return {}, False
     streams: dict[int, tuple[str, str | None, list[Fact]]] = {}
     facts: list[Fact] = []
     for line in said.decode(errors="replace").splitlines():
@@ -375,7 +394,7 @@ def _dump(path: Path, kinds: str) -> dict[int, tuple[str, str | None, list[Fact]
         elif (side := _DUMPED_SIDE_DATA.match(line)) and side["name"] not in _UNREMARKABLE:
             name = _SAME.get(side["name"])
             facts += [SideData(name)] if name else []
-    return streams
+    return streams, _GUESSED in said
 
 
 def _is_unfinished(path: Path, name: str, size: int) -> bool:

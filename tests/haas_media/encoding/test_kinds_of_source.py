@@ -165,6 +165,22 @@ def test_hdr_stays_hdr(codec: str, ending: str, studio: Studio) -> None:
         assert {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"} <= kept
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("dub.aac", "-c:a aac"), ("dub.mp3", "-c:a libmp3lame -q:a 2 -write_xing 0")],
+)
+def test_a_bare_dub_is_as_long_as_its_packets(
+    name: str, codec: str, studio: Studio, tmp_path: Path
+) -> None:
+    """It begins in silence, which takes little room: from that alone it would be much longer."""
+    silence = """-f lavfi -i anoisesrc=d=30 -af "volume=0:enable='lt(t,5)'" """
+    make_clips(tmp_path, {name: silence + codec})
+    media = probe(tmp_path / name)
+    assert media.duration == media.streams[0].duration == pytest.approx(30, abs=0.1)
+    report = studio.copy(None, streams=[("film.mkv", 0), (tmp_path / name, 0)])
+    assert report.warnings == ()
+
+
 def test_hdr_in_h264_is_warned_of(studio: Studio) -> None:
     (warning,) = studio.encode("hdr.mkv").warnings
     assert warning.startswith("Video 0 is HDR (PQ) and was tone-mapped to SDR.")
