@@ -70,6 +70,16 @@ class Language:
 
 
 @dataclass(frozen=True, slots=True)
+class Disposition:
+    """What a track is for, by ffmpeg's name for it: ``forced``, ``comment``, ``original``.
+
+    Whether it is played by default is no fact of its own: that depends on the tracks beside it.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """Tags that count what the stream held when somebody wrote them, such as mkvmerge."""
 
@@ -99,6 +109,7 @@ Fact = (
     | Untimed
     | Begins
     | Language
+    | Disposition
     | Statistics
     | Samples
     | SideData

@@ -11,6 +11,7 @@ from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import (
     Alpha,
     Begins,
+    Disposition,
     DolbyVision,
     Fact,
     HighDynamicRange,
@@ -98,6 +99,9 @@ def _fate(
             return Fate(fact, "tried", f"Where {stream.kind} {stream.index} begins has moved.")
         case Language():
             return _language(fact, stream, container)
+        case Disposition():
+            says = f"{stream.kind.capitalize()} {stream.index} is no longer marked as"
+            return Fate(fact, "tried", f"{says} {_words(fact.name)} in {container.name}.")
         case Statistics():
             return Fate(fact, "dropped", metadata=tuple((name, "") for name in fact.tags))
         case Samples():

@@ -16,6 +16,7 @@ from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import (
     Alpha,
     Begins,
+    Disposition,
     DolbyVision,
     Fact,
     HighDynamicRange,
@@ -44,6 +45,8 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # As many pictures as it takes until one is out of order, were they to be.
 _FIRST_PICTURES = 16
 _MOST_REORDERED = 17
+# What MP4 adds to those for the impaired, captions and descriptions, is the same said twice.
+_PURPOSES = ("dub", "original", "comment", "forced", "hearing_impaired", "visual_impaired")
 _HDR = {16: "PQ", 18: "HLG"}
 _STATISTICS = re.compile(
     r"(?i)^((BPS|NUMBER_OF_BYTES|NUMBER_OF_FRAMES|_STATISTICS_\w+?)(-\w+)?|DURATION-\w+)$"
@@ -209,6 +212,8 @@ def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
         yield Begins(stream.begins)
     if stream.language and stream.language != "und":
         yield Language(stream.language)
+    purposes = {purpose.name for purpose in type(raw.disposition) if purpose in raw.disposition}
+    yield from (Disposition(name) for name in _PURPOSES if name in purposes)
     counted = tuple(name for name in raw.metadata if _STATISTICS.match(name))
     if counted:
         yield Statistics(counted)

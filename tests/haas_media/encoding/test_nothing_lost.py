@@ -303,6 +303,56 @@ def test_a_language_that_mp4_has_no_word_for(studio: Studio, clips: Path, tmp_pa
     assert report.warnings == ("MP4 has no word for the language 'x-private' of stream 1.",)
 
 
+@pytest.fixture
+def marked(clips: Path, tmp_path: Path) -> Path:
+    """Give a film with several tracks of a kind, none of which is the default."""
+    make_clips(
+        tmp_path,
+        {
+            "marked.mkv": f"-i {clips / 'film.mkv'} -map 0 -map 0:a -map 0:s -map 0:s -c copy"
+            " -metadata:s:s language=eng -metadata:s:a:1 title=Commentary -disposition:a:0 original"
+            " -disposition:a:1 comment+visual_impaired -disposition:s:0 0 -disposition:s:1 forced"
+            " -disposition:s:2 hearing_impaired"
+        },
+    )
+    return tmp_path / "marked.mkv"
+
+
+def _marks(path: Path) -> list[set[str]]:
+    with av.open(str(path)) as film:
+        kept = [stream.disposition for stream in film.streams if stream.type != "video"]
+    names = ("default", "original", "comment", "forced", "hearing_impaired", "visual_impaired")
+    return [{each.name for each in type(mark) if each in mark} & {*names} for mark in kept]
+
+
+@pytest.mark.parametrize("codec", ["h264", "copy"])
+def test_no_track_becomes_the_default(codec: str, marked: Path, studio: Studio) -> None:
+    report = studio.encode(marked, video_codec=codec)
+    assert report.warnings == ()
+    assert _marks(report.output) == _marks(marked)
+    assert _marks(marked).count(set()) == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "lost"),
+    [
+        ("out.mp4", ["Audio 1 is no longer marked as original in MP4."]),
+        (
+            "out.mov",
+            [
+                "Audio 1 is no longer marked as original in QuickTime.",
+                "Subtitle 4 is no longer marked as forced in QuickTime.",
+            ],
+        ),
+    ],
+)
+def test_what_a_track_is_for(output: str, lost: list[str], marked: Path, studio: Studio) -> None:
+    report = studio.copy(marked, output)
+    assert set(lost) <= set(report.warnings)
+    assert len(report.warnings) == (1 if output == "out.mp4" else 5)
+    assert studio.copy(report.output, "again.mkv").warnings == ()
+
+
 def test_statistics_of_another_file_go(sources: Path, studio: Studio) -> None:
     for codec in ("h264", "copy"):
         with av.open(str(studio.encode(sources / "counted.mkv", video_codec=codec).output)) as film:
