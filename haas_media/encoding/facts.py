@@ -5,7 +5,7 @@ A fact that is added here has to be given a fate in ``losses.py``: mypy refuses 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Order = Literal["tff", "bff"]
@@ -70,6 +70,14 @@ class Language:
 
 
 @dataclass(frozen=True, slots=True)
+class Title:
+    """A track's title. ``renamed`` says that its tag is not ``title``, the only one written."""
+
+    text: str
+    renamed: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Disposition:
     """What a track is for, by ffmpeg's name for it: ``forced``, ``comment``, ``original``.
 
@@ -109,6 +117,7 @@ Fact = (
     | Untimed
     | Begins
     | Language
+    | Title
     | Disposition
     | Statistics
     | Samples

@@ -20,6 +20,7 @@ from haas_media.encoding.facts import (
     Samples,
     SideData,
     Statistics,
+    Title,
     Untimed,
 )
 from haas_media.encoding.request import CODEC_NAMES
@@ -99,6 +100,10 @@ def _fate(
             return Fate(fact, "tried", f"Where {stream.kind} {stream.index} begins has moved.")
         case Language():
             return _language(fact, stream, container)
+        case Title():
+            says = f"{stream.kind.capitalize()} {stream.index} loses its title {fact.text!r}."
+            metadata = (("title", fact.text), ("name", "")) if fact.renamed else ()
+            return Fate(fact, "tried", says, metadata=metadata)
         case Disposition():
             says = f"{stream.kind.capitalize()} {stream.index} is no longer marked as"
             return Fate(fact, "tried", f"{says} {_words(fact.name)} in {container.name}.")

@@ -26,6 +26,7 @@ from haas_media.encoding.facts import (
     Samples,
     SideData,
     Statistics,
+    Title,
     Untimed,
 )
 from haas_media.encoding.ffmpeg import companion, environment
@@ -45,6 +46,12 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # As many pictures as it takes until one is out of order, were they to be.
 _FIRST_PICTURES = 16
 _MOST_REORDERED = 17
+# Containers whose global tags are a film's; others count bytes and name programs in them.
+_TAGGED = {"matroska", "mov", "avi", "ogg"}
+_TECHNICAL = re.compile(
+    r"(encoder|encoding_tool|software|major_brand|minor_version|compatible_brands|creation_time"
+    r"|timecode|duration|bps|number_of_(frames|bytes)|_statistics_\w+)(-\w+)?$"
+)
 # What MP4 adds to those for the impaired, captions and descriptions, is the same said twice.
 _PURPOSES = ("dub", "original", "comment", "forced", "hearing_impaired", "visual_impaired")
 _HDR = {16: "PQ", 18: "HLG"}
@@ -108,7 +115,8 @@ class MediaFile:
 
     ``facts`` are those of each stream, by its index. ``unfinished`` says that the file ends in the
     middle of something, though it does not tell how long it was to be. ``anew`` are the streams in
-    which MP4 keeps what is no stream elsewhere, by index.
+    which MP4 keeps what is no stream elsewhere, by index; ``tags`` the names, in small letters, of
+    what somebody wrote about all of it.
     """
 
     path: Path
@@ -119,6 +127,7 @@ class MediaFile:
     facts: dict[int, tuple[Fact, ...]] = field(default_factory=dict)
     unfinished: bool = False
     anew: dict[int, Anew] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
 
 
 def identify(path: Path) -> Identity:
@@ -166,8 +175,9 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
             if guessed:
                 found = _measured(path, found)
                 duration = max((each.ends for each in found if each.ends), default=None)
-            tags = {index: tag for index, (_, tag, _) in dumped.items()} if name == "mov" else {}
-            anew = _written_anew(container, found, tags)
+            codec_tags = {index: tag for index, (_, tag, _) in dumped.items()}
+            anew = _written_anew(container, found, codec_tags) if name == "mov" else {}
+            tags = _tags(container) if name in _TAGGED else frozenset()
     except FFmpegError as error:
         raise EncodingError(
             f"{str(path)!r} is not a media file that can be read: it is damaged, incomplete or of "
@@ -178,7 +188,7 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
     if name in _TEXT_FORMATS:
         _check_encoding(path)
     unfinished = _is_unfinished(path, name, identity.size)
-    return MediaFile(path, name, duration, tuple(found), identity, facts, unfinished, anew)
+    return MediaFile(path, name, duration, tuple(found), identity, facts, unfinished, anew, tags)
 
 
 def _written_anew(
@@ -212,6 +222,8 @@ def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
         yield Begins(stream.begins)
     if stream.language and stream.language != "und":
         yield Language(stream.language)
+    if stream.title:
+        yield Title(stream.title, renamed="title" not in {key.lower() for key in raw.metadata})
     purposes = {purpose.name for purpose in type(raw.disposition) if purpose in raw.disposition}
     yield from (Disposition(name) for name in _PURPOSES if name in purposes)
     counted = tuple(name for name in raw.metadata if _STATISTICS.match(name))
@@ -227,6 +239,12 @@ def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
         samples = Samples(max(8, stream.bit_depth), _chroma(stream.pixel_format))
         if samples != Samples(8, "4:2:0"):
             yield samples
+
+
+def _tags(container: InputContainer) -> frozenset[str]:
+    """List what somebody wrote about a file, and no program about itself."""
+    names = (name.lower() for name in container.metadata)
+    return frozenset(name for name in names if not _TECHNICAL.match(name))
 
 
 def _chroma(pixels: str) -> Literal["4:2:0", "4:2:2", "4:4:4"]:

@@ -353,6 +353,29 @@ def test_what_a_track_is_for(output: str, lost: list[str], marked: Path, studio:
     assert studio.copy(report.output, "again.mkv").warnings == ()
 
 
+@pytest.mark.parametrize("again", ["again.mp4", "again.mov", "again.mkv"])
+@pytest.mark.parametrize("first", ["first.mp4", "first.mov"])
+def test_the_title_of_a_track(first: str, again: str, marked: Path, studio: Studio) -> None:
+    """MP4's demuxer calls it by a name that no muxer takes for a title."""
+    report = studio.copy(studio.copy(marked, first).output, again)
+    assert not any("loses its title" in said for said in report.warnings)
+    assert [each.title for each in probe(report.output).streams][2] is None
+    (audio,) = (each for each in probe(report.output).streams if each.title)
+    assert (audio.kind, audio.title) == ("audio", "Commentary")
+    with av.open(str(report.output)) as film:
+        tags = film.streams[audio.index].metadata
+    assert ("NAME" in tags, "title" in tags) == (False, again == "again.mkv")
+
+
+def test_tags_that_mp4_has_no_place_for(clips: Path, studio: Studio, tmp_path: Path) -> None:
+    tags = "-metadata IMDB=tt0133093 -metadata DIRECTOR=X -metadata genre=Drama -metadata date=1999"
+    make_clips(tmp_path, {"tagged.mkv": f"-i {clips / 'film.mkv'} -c copy {tags}"})
+    assert studio.copy(tmp_path / "tagged.mkv").warnings == ()
+    report = studio.copy(tmp_path / "tagged.mkv", "out.mp4")
+    assert report.warnings == ("MP4 does not keep the tags 'director', 'imdb'.",)
+    assert studio.copy(report.output, "again.mkv").warnings == ()
+
+
 def test_statistics_of_another_file_go(sources: Path, studio: Studio) -> None:
     for codec in ("h264", "copy"):
         with av.open(str(studio.encode(sources / "counted.mkv", video_codec=codec).output)) as film:
