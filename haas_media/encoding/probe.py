@@ -62,7 +62,7 @@ _DUMPED = re.compile(
     r"^ *Stream #0:(?P<index>\d+)[^:]*: (?P<kind>\w+): (?P<codec>\w+)(.*?\((?P<tag>\w+) / 0x)?"
 )
 _DUMPED_SIDE_DATA = re.compile(r"^      (?P<name>\w[\w ().-]*?)(: |$)")
-_GUESSED = b"Estimating duration from bitrate"
+_GUESSED = re.compile(rb"^\[[^\]]*\] Estimating duration from bitrate", re.MULTILINE)
 _DOLBY_VISION = re.compile(r"DOVI .*profile: (?P<profile>\d+),.* compatibility id: (?P<base>\d+)")
 # Of pictures and packets: what is said elsewhere, and what encoders write for themselves.
 _UNREMARKABLE = {
@@ -417,7 +417,7 @@ def _dump(path: Path, kinds: str) -> tuple[dict[int, tuple[str, str | None, list
         elif (side := _DUMPED_SIDE_DATA.match(line)) and side["name"] not in _UNREMARKABLE:
             name = _SAME.get(side["name"])
             facts += [SideData(name)] if name else []
-    return streams, _GUESSED in said
+    return streams, _GUESSED.search(said) is not None
 
 
 def _is_unfinished(path: Path, name: str, size: int) -> bool:
