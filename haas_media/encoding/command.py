@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from haas_media.encoding.facts import Disposition
 from haas_media.encoding.losses import TONE_MAP
 from haas_media.encoding.plan import COPY
 
@@ -43,6 +44,7 @@ def build_argv(
     argv += ["-map_metadata", f"{plan.main}", "-map_chapters", f"{plan.main}"]
     argv += _video(request, plan, encoder)
     argv += _others(plan)
+    argv += _dispositions(plan)
     for position, track in enumerate(plan.tracks):
         for fate in track.fates:
             for name, value in fate.metadata:
@@ -120,6 +122,20 @@ def _others(plan: Plan) -> list[str]:
             argv += [f"-c:{where}", track.action]
             if kind == "audio" and track.action != COPY:
                 argv += _audio_quality(where, track)
+    return argv
+
+
+def _dispositions(plan: Plan) -> list[str]:
+    """Where none of several tracks is the default, keep ffmpeg from making the first one so."""
+    argv: list[str] = []
+    for kind in ("video", "audio", "subtitle"):
+        tracks = [track for track in plan.tracks if track.kind == kind]
+        if len(tracks) < 2 or any(track.stream.default for track in tracks):
+            continue
+        for position, track in enumerate(tracks):
+            facts = [fate.fact for fate in track.fates]
+            names = [fact.name for fact in facts if isinstance(fact, Disposition)]
+            argv += [f"-disposition:{_LETTERS[kind]}:{position}", "+".join(names) or "0"]
     return argv
 
 

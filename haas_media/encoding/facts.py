@@ -5,7 +5,7 @@ A fact that is added here has to be given a fate in ``losses.py``: mypy refuses 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Order = Literal["tff", "bff"]
@@ -13,13 +13,13 @@ Order = Literal["tff", "bff"]
 
 @dataclass(frozen=True, slots=True)
 class Interlaced:
-    """The pictures hold two moments each: top field first, or bottom field first.
+    """The pictures hold two moments each: top field first, bottom field first, or nobody knows.
 
     ``kind`` is ``fields`` for video that was shot so and ``telecine`` for pictures that were put
     together of the fields of others, ``flagged`` for whole pictures that only call themselves so.
     """
 
-    order: Order
+    order: Order | None
     kind: Literal["fields", "telecine", "flagged"] = "fields"
     said: bool = True
 
@@ -70,6 +70,24 @@ class Language:
 
 
 @dataclass(frozen=True, slots=True)
+class Title:
+    """A track's title. ``renamed`` says that its tag is not ``title``, the only one written."""
+
+    text: str
+    renamed: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Disposition:
+    """What a track is for, by ffmpeg's name for it: ``forced``, ``comment``, ``original``.
+
+    Whether it is played by default is no fact of its own: that depends on the tracks beside it.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """Tags that count what the stream held when somebody wrote them, such as mkvmerge."""
 
@@ -99,6 +117,8 @@ Fact = (
     | Untimed
     | Begins
     | Language
+    | Title
+    | Disposition
     | Statistics
     | Samples
     | SideData

@@ -11,6 +11,7 @@ from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import (
     Alpha,
     Begins,
+    Disposition,
     DolbyVision,
     Fact,
     HighDynamicRange,
@@ -19,6 +20,7 @@ from haas_media.encoding.facts import (
     Samples,
     SideData,
     Statistics,
+    Title,
     Untimed,
 )
 from haas_media.encoding.request import CODEC_NAMES
@@ -76,7 +78,7 @@ def decide(
     """
     if codec in CODEC_NAMES and request.deinterlace == "always":
         known = any(isinstance(fact, Interlaced) for fact in facts)
-        facts = facts if known else (*facts, Interlaced("tff", said=False))
+        facts = facts if known else (*facts, Interlaced(None, said=False))
     return tuple(_fate(fact, stream, request, container, codec) for fact in facts)
 
 
@@ -98,6 +100,13 @@ def _fate(
             return Fate(fact, "tried", f"Where {stream.kind} {stream.index} begins has moved.")
         case Language():
             return _language(fact, stream, container)
+        case Title():
+            says = f"{stream.kind.capitalize()} {stream.index} loses its title {fact.text!r}."
+            metadata = (("title", fact.text), ("name", "")) if fact.renamed else ()
+            return Fate(fact, "tried", says, metadata=metadata)
+        case Disposition():
+            says = f"{stream.kind.capitalize()} {stream.index} is no longer marked as"
+            return Fate(fact, "tried", f"{says} {_words(fact.name)} in {container.name}.")
         case Statistics():
             return Fate(fact, "dropped", metadata=tuple((name, "") for name in fact.tags))
         case Samples():
@@ -126,20 +135,21 @@ def _interlaced(
             says = f"{what} stays combed, and no player can tell."
             return Fate(fact, "tried", says, note=f"{what} stays interlaced.")
         note = f"{what} stays interlaced and is coded so."
-        first = (f"setfield={fact.order}",)
+        # Without an order, that of each picture is passed on.
+        first = (f"setfield={fact.order}",) if fact.order else ()
         return Fate(fact, "kept", note=note, filters=first, options=(("flags", "+ilme+ildct"),))
     if request.deinterlace == "auto" and fact.kind == "flagged":
         note = f"{what} calls itself interlaced, but its pictures are whole: they stay as they are."
         return Fate(fact, "converted", note=note, filters=("setfield=prog",))
     if fact.kind == "telecine":
         note = f"{what} was telecined; its pictures were put together again, none left out."
-        matched = f"fieldmatch=order={fact.order}:combmatch=full"
+        matched = f"fieldmatch=order={fact.order or 'auto'}:combmatch=full"
         rest = "bwdif=mode=send_frame:deint=interlaced,setfield=prog"
         return Fate(fact, "converted", note=note, filters=(matched, rest))
     note = (
         f"{what} was deinterlaced: each of its fields became a picture, so that no motion is lost."
     )
-    fields = f"bwdif=mode=send_field:parity={fact.order}:deint=all"
+    fields = f"bwdif=mode=send_field:parity={fact.order or 'auto'}:deint=all"
     return Fate(fact, "converted", note=note, filters=(fields,))
 
 

@@ -143,6 +143,8 @@ def make_plan(
 def _worth_taking(media: MediaFile, container: Container, warnings: list[str]) -> list[Stream]:
     taken, left = [], []
     for stream in media.streams:
+        if _is_written_anew(media, stream, container):
+            continue
         wanted = stream.kind in {"video", "audio"} and not stream.attached_picture
         if stream.kind == "subtitle":
             wanted = stream.codec in container.subtitles | TEXT_SUBTITLES | BITMAP_SUBTITLES
@@ -152,12 +154,24 @@ def _worth_taking(media: MediaFile, container: Container, warnings: list[str]) -
             left.append(f"{stream.index} (a picture, not video)")
         else:
             codec = "" if stream.codec in {"unknown", "none"} else f" {stream.codec}"
+            codec = " timecode" if stream.index in media.anew else codec
             left.append(f"{stream.index} ({stream.kind}{codec})")
     if left:
         noun = "Stream" if len(left) == 1 else "Streams"
         warnings.append(f"{noun} left out: {', '.join(left)}.")
     # Matroska lists its attachments after everything else.
     return sorted(taken, key=lambda stream: stream.kind == "attachment")
+
+
+def _is_written_anew(media: MediaFile, stream: Stream, container: Container) -> bool:
+    """Tell whether the output has the same without the stream."""
+    match media.anew.get(stream.index):
+        case "chapters":
+            return True
+        case "timecode":
+            return container.is_quicktime
+        case _:
+            return False
 
 
 def _named(request: EncodeRequest, inputs: Sequence[MediaFile]) -> list[tuple[int, Stream]]:

@@ -16,6 +16,7 @@ from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import (
     Alpha,
     Begins,
+    Disposition,
     DolbyVision,
     Fact,
     HighDynamicRange,
@@ -25,6 +26,7 @@ from haas_media.encoding.facts import (
     Samples,
     SideData,
     Statistics,
+    Title,
     Untimed,
 )
 from haas_media.encoding.ffmpeg import companion, environment
@@ -44,12 +46,23 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # As many pictures as it takes until one is out of order, were they to be.
 _FIRST_PICTURES = 16
 _MOST_REORDERED = 17
+# Containers whose global tags are a film's; others count bytes and name programs in them.
+_TAGGED = {"matroska", "mov", "avi", "ogg"}
+_TECHNICAL = re.compile(
+    r"(encoder|encoding_tool|software|major_brand|minor_version|compatible_brands|creation_time"
+    r"|timecode|duration|bps|number_of_(frames|bytes)|_statistics_\w+)(-\w+)?$"
+)
+# What MP4 adds to those for the impaired, captions and descriptions, is the same said twice.
+_PURPOSES = ("dub", "original", "comment", "forced", "hearing_impaired", "visual_impaired")
 _HDR = {16: "PQ", 18: "HLG"}
 _STATISTICS = re.compile(
     r"(?i)^((BPS|NUMBER_OF_BYTES|NUMBER_OF_FRAMES|_STATISTICS_\w+?)(-\w+)?|DURATION-\w+)$"
 )
-_DUMPED = re.compile(r"^ *Stream #0:(?P<index>\d+)[^:]*: (?P<kind>\w+): (?P<codec>\w+)")
+_DUMPED = re.compile(
+    r"^ *Stream #0:(?P<index>\d+)[^:]*: (?P<kind>\w+): (?P<codec>\w+)(.*?\((?P<tag>\w+) / 0x)?"
+)
 _DUMPED_SIDE_DATA = re.compile(r"^      (?P<name>\w[\w ().-]*?)(: |$)")
+_GUESSED = re.compile(rb"^\[[^\]]*\] Estimating duration from bitrate", re.MULTILINE)
 _DOLBY_VISION = re.compile(r"DOVI .*profile: (?P<profile>\d+),.* compatibility id: (?P<base>\d+)")
 # Of pictures and packets: what is said elsewhere, and what encoders write for themselves.
 _UNREMARKABLE = {
@@ -71,6 +84,8 @@ _DUMP_SECONDS = 60
 # Windows of a film that are looked at for fields, and how many pictures of each.
 _WINDOWS = (0.1, 0.4, 0.6, 0.85)
 _WINDOW_PICTURES = 30
+# FFmpeg's AVFieldOrder: TT, BB, TB, BT.
+_ORDERS: dict[int, Order] = {2: "tff", 3: "bff", 4: "tff", 5: "bff"}
 _HIGHEST_INTERLACED = 1088
 _FASTEST_INTERLACED = 31
 # Shares of the pictures. What calls itself progressive is believed unless every few fields come
@@ -78,6 +93,10 @@ _FASTEST_INTERLACED = 31
 _NEARLY_ALL = 0.9
 _REPEATED = 0.1
 _ENOUGH_PICTURES = 10
+
+
+# What a muxer writes by itself from a file's chapters, or from the timecode in a stream's tags.
+Anew = Literal["chapters", "timecode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +114,9 @@ class MediaFile:
     """What a file is. ``format`` is the demuxer's short name, ``duration`` in seconds.
 
     ``facts`` are those of each stream, by its index. ``unfinished`` says that the file ends in the
-    middle of something, though it does not tell how long it was to be.
+    middle of something, though it does not tell how long it was to be. ``anew`` are the streams in
+    which MP4 keeps what is no stream elsewhere, by index; ``tags`` the names, in small letters, of
+    what somebody wrote about all of it.
     """
 
     path: Path
@@ -105,6 +126,8 @@ class MediaFile:
     identity: Identity
     facts: dict[int, tuple[Fact, ...]] = field(default_factory=dict)
     unfinished: bool = False
+    anew: dict[int, Anew] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
 
 
 def identify(path: Path) -> Identity:
@@ -127,12 +150,12 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
             known = read(container, path)
             found, duration = list(known.streams), known.duration
             name = known.container.split(",")[0]
-            dumped = _dump(path, container.format.name)
+            dumped, guessed = _dump(path, container.format.name)
             facts: dict[int, tuple[Fact, ...]] = {}
             looked = False
             for position, each in enumerate(found):
                 stream = each
-                codec, side_data = dumped.get(stream.index, (None, []))
+                codec, _, side_data = dumped.get(stream.index, (None, None, []))
                 if stream.codec == "unknown" and codec is not None:
                     stream = found[position] = replace(stream, codec=codec)
                 raw = container.streams[stream.index]
@@ -149,6 +172,12 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
                         )
                     found[position] = replace(stream, turned=pictures.turned)
                     facts[stream.index] = _merged(facts[stream.index], pictures.facts)
+            if guessed:
+                found = _measured(path, found)
+                duration = max((each.ends for each in found if each.ends), default=None)
+            codec_tags = {index: tag for index, (_, tag, _) in dumped.items()}
+            anew = _written_anew(container, found, codec_tags) if name == "mov" else {}
+            tags = _tags(container) if name in _TAGGED else frozenset()
     except FFmpegError as error:
         raise EncodingError(
             f"{str(path)!r} is not a media file that can be read: it is damaged, incomplete or of "
@@ -159,7 +188,32 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
     if name in _TEXT_FORMATS:
         _check_encoding(path)
     unfinished = _is_unfinished(path, name, identity.size)
-    return MediaFile(path, name, duration, tuple(found), identity, facts, unfinished)
+    return MediaFile(path, name, duration, tuple(found), identity, facts, unfinished, anew, tags)
+
+
+def _written_anew(
+    container: InputContainer, streams: list[Stream], tags: dict[int, str | None]
+) -> dict[int, Anew]:
+    """Tell which tracks of an MP4 are the file's chapters, which are read as such, or its timecode.
+
+    ``tags`` are the codec tags by index.
+    """
+    anew: dict[int, Anew] = {index: "timecode" for index, tag in tags.items() if tag == "tmcd"}
+    chapters = len(container.chapters())
+    texts = [each for each in streams if tags.get(each.index) == "text" and chapters]
+    titles = [each.index for each in texts if each.codec == "bin_data"]
+    if not titles:
+        # Beside a timecode, older ffmpeg has no track refer to its chapters, which are then taken
+        # for subtitles. Real ones have another tag in MP4, and in QuickTime are not as many.
+        is_mp4 = container.metadata.get("major_brand") != "qt  "
+        titles = [
+            each.index
+            for each in texts
+            if each.codec == "mov_text"
+            and not each.default
+            and (is_mp4 or container.streams[each.index].frames == chapters)
+        ]
+    return anew | dict.fromkeys(titles, "chapters")
 
 
 def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
@@ -168,6 +222,10 @@ def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
         yield Begins(stream.begins)
     if stream.language and stream.language != "und":
         yield Language(stream.language)
+    if stream.title:
+        yield Title(stream.title, renamed="title" not in {key.lower() for key in raw.metadata})
+    purposes = {purpose.name for purpose in type(raw.disposition) if purpose in raw.disposition}
+    yield from (Disposition(name) for name in _PURPOSES if name in purposes)
     counted = tuple(name for name in raw.metadata if _STATISTICS.match(name))
     if counted:
         yield Statistics(counted)
@@ -181,6 +239,12 @@ def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
         samples = Samples(max(8, stream.bit_depth), _chroma(stream.pixel_format))
         if samples != Samples(8, "4:2:0"):
             yield samples
+
+
+def _tags(container: InputContainer) -> frozenset[str]:
+    """List what somebody wrote about a file, and no program about itself."""
+    names = (name.lower() for name in container.metadata)
+    return frozenset(name for name in names if not _TECHNICAL.match(name))
 
 
 def _chroma(pixels: str) -> Literal["4:2:0", "4:2:2", "4:4:4"]:
@@ -229,15 +293,15 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
         times = [frame.pts for frame in frames]
         if None in times or any(one > other for one, other in itertools.pairwise(times)):
             facts.append(Untimed())
-    order = raw.codec_context.field_order
-    said = order in {2, 3, 4, 5} or any(frame.interlaced_frame for frame in frames)
-    interlaced = _fields(container, raw, said, "bff" if order in {3, 5} else "tff", duration)
+    order = _ORDERS.get(raw.codec_context.field_order)
+    said = order is not None or any(frame.interlaced_frame for frame in frames)
+    interlaced = _fields(container, raw, said, order, duration)
     found.facts = (*facts, *([interlaced] if interlaced else []))
     return found
 
 
 def _fields(
-    container: InputContainer, raw: Any, said: bool, order: Order, duration: float | None
+    container: InputContainer, raw: Any, said: bool, order: Order | None, duration: float | None
 ) -> Interlaced | None:
     """Tell whether pictures are made of fields: by what they say, and by looking at some."""
     context, rate = raw.codec_context, raw.average_rate
@@ -245,11 +309,14 @@ def _fields(
     counted = _count_fields(container, raw, duration) if duration and (said or possible) else {}
     seen = sum(value for name, value in counted.items() if name.startswith("repeated."))
     if seen >= _ENOUGH_PICTURES:
+        tff, bff = counted["multiple.tff"], counted["multiple.bff"]
+        first: Order | None = None if tff == bff else "tff" if tff > bff else "bff"
         if min(counted["repeated.top"], counted["repeated.bottom"]) >= _REPEATED * seen:
-            first: Order = "bff" if counted["multiple.bff"] > counted["multiple.tff"] else "tff"
             return Interlaced(first, "telecine", said)
         if said and counted["multiple.progressive"] >= _NEARLY_ALL * seen:
             return Interlaced(order, "flagged")
+        # DV and MPEG-4 in AVI tell it of no stream, and PyAV of no picture.
+        order = order or first
     return Interlaced(order) if said else None
 
 
@@ -313,8 +380,23 @@ def _merged(stream: tuple[Fact, ...], pictures: tuple[Fact, ...]) -> tuple[Fact,
     return (*stream, *(fact for fact in pictures if fact not in stream))
 
 
-def _dump(path: Path, kinds: str) -> dict[int, tuple[str, list[Fact]]]:
-    """Have ffmpeg tell what PyAV does not: the codec and the side data of each stream."""
+def _measured(path: Path, streams: list[Stream]) -> list[Stream]:
+    """Read a file that does not tell its length, for the time that its packets take."""
+    from av.error import FFmpegError
+
+    lasting: dict[int, float] = collections.defaultdict(float)
+    # Where it is damaged, ffmpeg will say so.
+    with contextlib.suppress(FFmpegError), open_input(path) as container:
+        for packet in container.demux():
+            lasting[packet.stream_index] += (packet.duration or 0) * float(packet.time_base or 0)
+    return [replace(each, duration=lasting[each.index] or None) for each in streams]
+
+
+def _dump(path: Path, kinds: str) -> tuple[dict[int, tuple[str, str | None, list[Fact]]], bool]:
+    """Have ffmpeg tell what PyAV does not: codec, tag and side data of each stream.
+
+    Also whether the length that it tells is a guess, from the size and what a second takes of it.
+    """
     try:
         argv = [str(companion()), "-hide_banner", "-nostdin", "-f", kinds.split(",")[0]]
         argv += ["-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
@@ -322,20 +404,20 @@ def _dump(path: Path, kinds: str) -> dict[int, tuple[str, list[Fact]]]:
             argv, capture_output=True, check=False, timeout=_DUMP_SECONDS, env=environment()
         ).stderr
     except (OSError, subprocess.SubprocessError):
-        return {}
-    streams: dict[int, tuple[str, list[Fact]]] = {}
+        return {}, False
+    streams: dict[int, tuple[str, str | None, list[Fact]]] = {}
     facts: list[Fact] = []
     for line in said.decode(errors="replace").splitlines():
         if stream := _DUMPED.match(line):
             facts = []
-            streams[int(stream["index"])] = (stream["codec"], facts)
+            streams[int(stream["index"])] = (stream["codec"], stream["tag"], facts)
         elif dolby := _DOLBY_VISION.search(line):
             # Without one, as profile 5 has it, what a decoder gives is green and purple.
             facts.append(DolbyVision(int(dolby["profile"]), fallback=dolby["base"] != "0"))
         elif (side := _DUMPED_SIDE_DATA.match(line)) and side["name"] not in _UNREMARKABLE:
             name = _SAME.get(side["name"])
             facts += [SideData(name)] if name else []
-    return streams
+    return streams, _GUESSED.search(said) is not None
 
 
 def _is_unfinished(path: Path, name: str, size: int) -> bool:

@@ -181,7 +181,9 @@ def check_output(path: Path, plan: Plan) -> tuple[MediaFile, list[str]]:
         raise EncodingError(f"The output is not a whole file: {error}") from error
     wanted = [track.codec for track in plan.tracks if track.kind != "attachment"]
     found = [
-        stream.codec for stream in media.streams if stream.kind in {"video", "audio", "subtitle"}
+        stream.codec
+        for stream in media.streams
+        if stream.kind in {"video", "audio", "subtitle"} and stream.index not in media.anew
     ]
     if wanted != found:
         raise EncodingError(
@@ -190,7 +192,7 @@ def check_output(path: Path, plan: Plan) -> tuple[MediaFile, list[str]]:
         )
     expected = None if plan.duration is None else plan.duration - plan.begins
     _check_length("The output holds", media.duration, expected, plan)
-    warnings = _length_gained(media, plan)
+    warnings = [*_length_gained(media, plan), *_tags_lost(media, plan)]
     lost: list[str] = []
     for track, stream in zip(plan.tracks, media.streams, strict=False):
         if track.kind in {"video", "audio"} and stream.ends is not None:
@@ -309,6 +311,15 @@ def _length_lost(what: str, seconds: float | None, expected: float | None, plan:
         f"The output's {what} ends at {clock(seconds)}, {expected - seconds:.1f} s before the "
         "source says that it does."
     ]
+
+
+def _tags_lost(media: MediaFile, plan: Plan) -> list[str]:
+    """Say which of the film's tags the container has no place for."""
+    names = sorted(plan.inputs[plan.main].tags - media.tags)
+    if not names:
+        return []
+    noun = "tag" if len(names) == 1 else "tags"
+    return [f"{plan.container.name} does not keep the {noun} {', '.join(map(repr, names))}."]
 
 
 def _check_unchanged(media: MediaFile) -> None:

@@ -216,7 +216,8 @@ def _stream(raw: Any, start: float) -> Stream:
         "begins": begins,
         "duration": _duration(raw, start + begins),
         "language": metadata.get("language"),
-        "title": metadata.get("title"),
+        # MP4's demuxer reads as name what its muxer writes of a title.
+        "title": metadata.get("title") or metadata.get("name"),
         "default": bool(raw.disposition & Disposition.default),
         "forced": bool(raw.disposition & Disposition.forced),
         "attached_picture": kind == "video" and is_attached_picture(raw),

@@ -152,7 +152,8 @@ CASES = [
             "streams": [("many.mkv", 3), ("film.mkv", 1), ("many.mkv", 2), ("film.mkv", 2)],
             "output": "out.mkv",
         },
-        f"many.mkv film.mkv 0:3 1:1 0:2 1:2 | {X264} -c:a:0 copy -c:a:1 copy -c:s:0 copy",
+        f"many.mkv film.mkv 0:3 1:1 0:2 1:2 | {X264} -c:a:0 copy -c:a:1 copy -c:s:0 copy"
+        " -disposition:a:0 0 -disposition:a:1 0",
         ["h264 128x96 yuv420p", "aac eng", "aac fra", "subrip deu"],
     ),
     Case(

@@ -9,7 +9,7 @@ import pytest
 
 from haas_media.encoding.facts import HighDynamicRange
 from haas_media.encoding.probe import probe
-from tests.haas_media.encoding.conftest import PICTURE, TONE, X264, make_clips
+from tests.haas_media.encoding.conftest import PICTURE, TONE, X264, make_clips, make_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,26 +165,96 @@ def test_hdr_stays_hdr(codec: str, ending: str, studio: Studio) -> None:
         assert {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"} <= kept
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("dub.aac", "-c:a aac"), ("dub.mp3", "-c:a libmp3lame -q:a 2 -write_xing 0")],
+)
+def test_a_bare_dub_is_as_long_as_its_packets(
+    name: str, codec: str, studio: Studio, tmp_path: Path
+) -> None:
+    """It begins in silence, which takes little room: from that alone it would be much longer."""
+    silence = """-f lavfi -i anoisesrc=d=30 -af "volume=0:enable='lt(t,5)'" """
+    make_clips(tmp_path, {name: silence + codec})
+    media = probe(tmp_path / name)
+    assert media.duration == media.streams[0].duration == pytest.approx(30, abs=0.1)
+    report = studio.copy(None, streams=[("film.mkv", 0), (tmp_path / name, 0)])
+    assert report.warnings == ()
+
+
 def test_hdr_in_h264_is_warned_of(studio: Studio) -> None:
     (warning,) = studio.encode("hdr.mkv").warnings
     assert warning.startswith("Video 0 is HDR (PQ) and was tone-mapped to SDR.")
 
 
-def test_chapters_titles_and_languages_go_along(studio: Studio, tmp_path: Path) -> None:
+@pytest.fixture
+def chapters(studio: Studio, tmp_path: Path) -> str:
+    """Write chapters; give ffmpeg's arguments for the film with them."""
     (tmp_path / "chapters").write_text(
         ";FFMETADATA1\ntitle=The Film\n"
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=One\n"
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n"
     )
-    read = f"-i {studio.clips / 'film.mkv'} -i chapters -map 0 -map_metadata 1 -map_chapters 1"
-    make_clips(tmp_path, {"chapters.mkv": f"{read} -c copy"})
+    return f"-i {studio.clips / 'film.mkv'} -i chapters -map_metadata 1 -map_chapters 1 -c copy"
+
+
+def _chapters(path: Path) -> list[str]:
+    with av.open(str(path)) as container:
+        return [chapter["metadata"]["title"] for chapter in container.chapters()]
+
+
+def test_chapters_titles_and_languages_go_along(
+    chapters: str, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {"chapters.mkv": f"{chapters} -map 0"})
     for ending in ("mkv", "mp4"):
         output = studio.encode(tmp_path / "chapters.mkv", f"out.{ending}").output
         with av.open(str(output)) as container:
             assert container.metadata["title"] == "The Film"
-            titles = [chapter["metadata"]["title"] for chapter in container.chapters()]
-            assert titles == ["One", "Two"]
             assert container.streams.audio[0].language == "eng"
+        assert _chapters(output) == ["One", "Two"]
+
+
+@pytest.mark.parametrize("timecode", ["", "-timecode 01:00:00:00"])
+@pytest.mark.parametrize("ending", ["mp4", "mov"])
+def test_the_tracks_of_chapters_and_timecode_are_none(
+    ending: str, timecode: str, chapters: str, studio: Studio, tmp_path: Path
+) -> None:
+    """The muxer writes them anew; subtitles beside them stay."""
+    source = tmp_path / f"chapters.{ending}"
+    subtitles = "-map 0 -c:s mov_text -metadata:s:s:0 language=eng"
+    make_clips(tmp_path, {source.name: f"{chapters} {subtitles} {timecode}"})
+    for output in ("out.mp4", "out.mov", "out.mkv"):
+        report = studio.copy(source, output)
+        left = "Stream left out: 4 (data timecode)."
+        assert list(report.warnings) == ([left] if timecode and output == "out.mkv" else [])
+        assert [each.kind for each in report.streams] == ["video", "audio", "subtitle"]
+        assert _chapters(report.output) == ["One", "Two"]
+        with av.open(str(report.output)) as container:
+            tags = {key.lower() for key in container.streams.video[0].metadata}
+        assert ("timecode" in tags) == bool(timecode)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov"])
+def test_chapters_that_look_like_subtitles(
+    ending: str, chapters: str, studio: Studio, tmp_path: Path
+) -> None:
+    """As ffmpeg 5 writes them beside a timecode: no track refers to them."""
+    source = tmp_path / f"chapters.{ending}"
+    for name in (source.name, "chapters.mkv"):
+        make_clips(tmp_path, {name: f"{chapters} -map 0:v"})
+    body = (
+        "subprocess.run([ffmpeg, *sys.argv[1:]], check=True)\n"
+        "data = open(target, 'rb').read()\n"
+        "open(target, 'wb').write(data.replace(b'chap', b'free'))"
+    )
+    program = make_program(tmp_path / "refers-to-nothing", body)
+    report = studio.copy(tmp_path / "chapters.mkv", f"out.{ending}", how={"ffmpeg": program})
+    assert report.warnings == ()
+    source.write_bytes(source.read_bytes().replace(b"chap", b"free"))
+    report = studio.copy(source)
+    assert report.warnings == ()
+    assert [each.kind for each in report.streams] == ["video"]
+    assert _chapters(report.output) == ["One", "Two"]
 
 
 def test_what_a_probe_tells(clips: Path) -> None:

@@ -41,6 +41,15 @@ INTERLACED = {
     "telecine.mkv": "-f lavfi -i testsrc2=s=320x240:r=24000/1001:d=3"
     f" -vf telecine=pattern=23,setfield=prog {X264}",
 }
+# Which field comes first is told by each picture only.
+BOTTOM_FIRST = {
+    f"bottom.{kind}": "-f lavfi -i testsrc2=s=720x480:r=60000/1001:d=2"
+    f" -vf tinterlace=interleave_bottom,setfield=bff {codec}"
+    for kind, codec in {
+        "dv": "-pix_fmt yuv411p -c:v dvvideo -r 30000/1001",
+        "avi": "-c:v mpeg4 -q:v 3 -flags +ilme+ildct",
+    }.items()
+}
 OTHERS = {
     "late.mkv": f"{PICTURE} -itsoffset 0.6 {TONE} {X264} -c:a aac",
     "late-picture.mkv": f"-itsoffset 1 {PICTURE} {TONE}:d=4 {X264} -c:a aac",
@@ -63,7 +72,7 @@ def sources(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("odd")
     (folder / "film.srt").write_bytes((clips / "film.srt").read_bytes())
     make_clips(folder, {n: a.replace(":d=2:d=", ":d=") for n, a in (HALVES | OTHERS).items()})
-    make_clips(folder, UNTIMED | INTERLACED)
+    make_clips(folder, UNTIMED | INTERLACED | BOTTOM_FIRST)
     for profile, base in ((5, 0), (7, 6), (8, 1)):
         _add_dolby_vision(folder / "dolby.mp4", folder / f"dolby-{profile}.mp4", profile, base)
     return folder
@@ -167,6 +176,16 @@ def test_interlaced_video_is_deinterlaced(
     with av.open(str(report.output)) as container:
         assert abs(sum(1 for _ in container.decode(video=0)) - pictures) <= 2
     assert _combed(report.output) < before - 0.1
+
+
+@pytest.mark.parametrize("name", BOTTOM_FIRST)
+def test_the_bottom_field_first(name: str, sources: Path, studio: Studio) -> None:
+    assert "parity=bff" in " ".join(studio.encode(sources / name).argv)
+    assert "parity=auto" in " ".join(studio.encode(sources / name, deinterlace="always").argv)
+    report = studio.encode(sources / name, deinterlace="never")
+    assert [each for each in probe(report.output).facts[0] if isinstance(each, Interlaced)] == [
+        Interlaced("bff")
+    ]
 
 
 def test_interlaced_video_that_shall_stay_so(sources: Path, studio: Studio) -> None:
@@ -282,6 +301,79 @@ def test_a_language_that_mp4_has_no_word_for(studio: Studio, clips: Path, tmp_pa
     make_clips(tmp_path, {"film.mkv": arguments})
     report = studio.copy(tmp_path / "film.mkv", "out.mp4")
     assert report.warnings == ("MP4 has no word for the language 'x-private' of stream 1.",)
+
+
+@pytest.fixture
+def marked(clips: Path, tmp_path: Path) -> Path:
+    """Give a film with several tracks of a kind, none of which is the default."""
+    make_clips(
+        tmp_path,
+        {
+            "marked.mkv": f"-i {clips / 'film.mkv'} -map 0 -map 0:a -map 0:s -map 0:s -c copy"
+            " -metadata:s:s language=eng -metadata:s:a:1 title=Commentary -disposition:a:0 original"
+            " -disposition:a:1 comment+visual_impaired -disposition:s:0 0 -disposition:s:1 forced"
+            " -disposition:s:2 hearing_impaired"
+        },
+    )
+    return tmp_path / "marked.mkv"
+
+
+def _marks(path: Path) -> list[set[str]]:
+    with av.open(str(path)) as film:
+        kept = [stream.disposition for stream in film.streams if stream.type != "video"]
+    names = ("default", "original", "comment", "forced", "hearing_impaired", "visual_impaired")
+    return [{each.name for each in type(mark) if each in mark} & {*names} for mark in kept]
+
+
+@pytest.mark.parametrize("codec", ["h264", "copy"])
+def test_no_track_becomes_the_default(codec: str, marked: Path, studio: Studio) -> None:
+    report = studio.encode(marked, video_codec=codec)
+    assert report.warnings == ()
+    assert _marks(report.output) == _marks(marked)
+    assert _marks(marked).count(set()) == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "lost"),
+    [
+        ("out.mp4", ["Audio 1 is no longer marked as original in MP4."]),
+        (
+            "out.mov",
+            [
+                "Audio 1 is no longer marked as original in QuickTime.",
+                "Subtitle 4 is no longer marked as forced in QuickTime.",
+            ],
+        ),
+    ],
+)
+def test_what_a_track_is_for(output: str, lost: list[str], marked: Path, studio: Studio) -> None:
+    report = studio.copy(marked, output)
+    assert set(lost) <= set(report.warnings)
+    assert len(report.warnings) == (1 if output == "out.mp4" else 5)
+    assert studio.copy(report.output, "again.mkv").warnings == ()
+
+
+@pytest.mark.parametrize("again", ["again.mp4", "again.mov", "again.mkv"])
+@pytest.mark.parametrize("first", ["first.mp4", "first.mov"])
+def test_the_title_of_a_track(first: str, again: str, marked: Path, studio: Studio) -> None:
+    """MP4's demuxer calls it by a name that no muxer takes for a title."""
+    report = studio.copy(studio.copy(marked, first).output, again)
+    assert not any("loses its title" in said for said in report.warnings)
+    assert [each.title for each in probe(report.output).streams][2] is None
+    (audio,) = (each for each in probe(report.output).streams if each.title)
+    assert (audio.kind, audio.title) == ("audio", "Commentary")
+    with av.open(str(report.output)) as film:
+        tags = film.streams[audio.index].metadata
+    assert ("NAME" in tags, "title" in tags) == (False, again == "again.mkv")
+
+
+def test_tags_that_mp4_has_no_place_for(clips: Path, studio: Studio, tmp_path: Path) -> None:
+    tags = "-metadata IMDB=tt0133093 -metadata DIRECTOR=X -metadata genre=Drama -metadata date=1999"
+    make_clips(tmp_path, {"tagged.mkv": f"-i {clips / 'film.mkv'} -c copy {tags}"})
+    assert studio.copy(tmp_path / "tagged.mkv").warnings == ()
+    report = studio.copy(tmp_path / "tagged.mkv", "out.mp4")
+    assert report.warnings == ("MP4 does not keep the tags 'director', 'imdb'.",)
+    assert studio.copy(report.output, "again.mkv").warnings == ()
 
 
 def test_statistics_of_another_file_go(sources: Path, studio: Studio) -> None:
