@@ -175,7 +175,7 @@ def test_the_flow_around_its_own_took_too_long(told: Told) -> None:
     async def inner() -> None:
         await waits()
 
-    @flow(timeout_seconds=0.5)
+    @flow(timeout_seconds=3)
     async def outer() -> None:
         await inner()
 
