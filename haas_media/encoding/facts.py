@@ -63,6 +63,11 @@ class Begins:
 
 
 @dataclass(frozen=True, slots=True)
+class VariableRate:
+    """Pictures that come faster, or slower, than the frame rate by which ffmpeg counts them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Language:
     """A language, as the file writes it: ``fra``, ``fre``, ``fr`` or ``pt-BR``."""
 
@@ -98,6 +103,7 @@ Fact = (
     | Alpha
     | Untimed
     | Begins
+    | VariableRate
     | Language
     | Statistics
     | Samples

@@ -102,6 +102,7 @@ def encode(
         _publish(partial, target, on_publish)
     if on_progress is not None:
         on_progress(studio.meter.complete(finished.last))
+    lost = warnings_of(finished, damage or copied_damage, checked, plan)
     return EncodeReport(
         output=target,
         size=media.identity.size,
@@ -112,7 +113,7 @@ def encode(
         hardware=encoder.hardware if encoder else None,
         fallback=choice.fallback if choice else None,
         elapsed=timedelta(seconds=time.monotonic() - started),
-        warnings=(*plan.warnings, *said, *warnings_of(damage or copied_damage, checked, plan)),
+        warnings=(*plan.warnings, *said, *lost),
         notes=(*plan.notes, *([str(found)] if found else [])),
         quality=found,
         verify=request.verify,

@@ -20,6 +20,7 @@ from haas_media.encoding.facts import (
     SideData,
     Statistics,
     Untimed,
+    VariableRate,
 )
 from haas_media.encoding.request import CODEC_NAMES
 
@@ -36,6 +37,8 @@ TONE_MAP = (
     "zscale=t=bt709:m=bt709:r=tv,sidedata=mode=delete:type=MASTERING_DISPLAY_METADATA,"
     "sidedata=mode=delete:type=CONTENT_LIGHT_LEVEL"
 )
+# That of transport streams, fine enough for every frame rate.
+_FINE_CLOCK = "1/90000"
 _OF_HDR = {
     *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"),
     *("DYNAMIC_HDR_VIVID", "AMBIENT_VIEWING_ENVIRONMENT"),
@@ -96,6 +99,10 @@ def _fate(
             return _untimed(fact, codec)
         case Begins():
             return Fate(fact, "tried", f"Where {stream.kind} {stream.index} begins has moved.")
+        case VariableRate():
+            # Else an encoder's clock ticks once a picture, and of two in one tick one is dropped.
+            options = (("enc_time_base", _FINE_CLOCK),) if codec else ()
+            return Fate(fact, "tried", options=options)
         case Language():
             return _language(fact, stream, container)
         case Statistics():

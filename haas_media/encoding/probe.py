@@ -26,6 +26,7 @@ from haas_media.encoding.facts import (
     SideData,
     Statistics,
     Untimed,
+    VariableRate,
 )
 from haas_media.encoding.ffmpeg import companion, environment
 from haas_media.probe.container import open_input
@@ -78,6 +79,9 @@ _FASTEST_INTERLACED = 31
 _NEARLY_ALL = 0.9
 _REPEATED = 0.1
 _ENOUGH_PICTURES = 10
+# How far rates may be apart, and of the time between pictures what is no rounding any more.
+_SAME_RATE = 0.01
+_MUCH_FASTER = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,18 +235,31 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
             facts.append(Untimed())
     order = raw.codec_context.field_order
     said = order in {2, 3, 4, 5} or any(frame.interlaced_frame for frame in frames)
-    interlaced = _fields(container, raw, said, "bff" if order in {3, 5} else "tff", duration)
-    found.facts = (*facts, *([interlaced] if interlaced else []))
+    possible = raw.codec_context.height <= _HIGHEST_INTERLACED
+    possible = possible and (raw.average_rate or 0) <= _FASTEST_INTERLACED
+    looked = _look_inside(container, raw, duration if said or possible else None)
+    interlaced = _fields(looked.fields, said, "bff" if order in {3, 5} else "tff")
+    facts += [interlaced] if interlaced else []
+    facts += [VariableRate()] if _is_variable(raw, looked.shortest) else []
+    found.facts = tuple(facts)
     return found
 
 
-def _fields(
-    container: InputContainer, raw: Any, said: bool, order: Order, duration: float | None
-) -> Interlaced | None:
-    """Tell whether pictures are made of fields: by what they say, and by looking at some."""
-    context, rate = raw.codec_context, raw.average_rate
-    possible = context.height <= _HIGHEST_INTERLACED and (rate or 0) <= _FASTEST_INTERLACED
-    counted = _count_fields(container, raw, duration) if duration and (said or possible) else {}
+def _is_variable(raw: Any, shortest: float | None) -> bool:
+    """Tell whether pictures keep another pace than the rate by which ffmpeg counts them.
+
+    ``shortest`` is the least time between two of those that were looked at, in seconds.
+    """
+    average, counted = raw.average_rate, raw.guessed_rate
+    if not average or not counted:
+        return False
+    if not 1 - _SAME_RATE < float(average / counted) < 1 + _SAME_RATE:
+        return True
+    return shortest is not None and shortest < _MUCH_FASTER / float(counted)
+
+
+def _fields(counted: dict[str, float], said: bool, order: Order) -> Interlaced | None:
+    """Tell whether pictures are made of fields: by what they say, and by what was seen of them."""
     seen = sum(value for name, value in counted.items() if name.startswith("repeated."))
     if seen >= _ENOUGH_PICTURES:
         if min(counted["repeated.top"], counted["repeated.bottom"]) >= _REPEATED * seen:
@@ -253,24 +270,40 @@ def _fields(
     return Interlaced(order) if said else None
 
 
-def _count_fields(container: InputContainer, raw: Any, duration: float) -> dict[str, float]:
-    """Count with ffmpeg's ``idet`` how many pictures of some windows are combed."""
+@dataclass(slots=True)
+class _Inside:
+    """What was seen of pictures in the middle: ``fields`` as ``idet`` counts them.
+
+    ``shortest`` is the least time between two of them, in seconds.
+    """
+
+    fields: dict[str, float] = field(default_factory=dict)
+    shortest: float | None = None
+
+
+def _look_inside(container: InputContainer, raw: Any, duration: float | None) -> _Inside:
+    """Look at some windows of a film, if its length is known: how many pictures are combed."""
     import av
     from av.error import FFmpegError
 
-    counted: dict[str, float] = {}
-    for share in _WINDOWS:
+    found = _Inside()
+    for share in _WINDOWS if duration else ():
         graph = av.filter.Graph()
         source, idet = graph.add_buffer(template=raw), graph.add("idet", "rep_thres=1.5")
         sink = graph.add("buffersink")
         source.link_to(idet)
         idet.link_to(sink)
         last: dict[str, str] = {}
+        before: float | None = None
         try:
             graph.configure()
-            container.seek(int(duration * share * 1_000_000 + (container.start_time or 0)))
+            container.seek(int((duration or 0.0) * share * 1_000_000 + (container.start_time or 0)))
             for frame in itertools.islice(container.decode(raw), _WINDOW_PICTURES):
                 graph.push(frame)
+                if before is not None and frame.time is not None and frame.time > before:
+                    gap = frame.time - before
+                    found.shortest = gap if found.shortest is None else min(gap, found.shortest)
+                before = frame.time
                 try:
                     last = graph.pull().metadata
                 except (av.error.BlockingIOError, av.error.EOFError):
@@ -280,8 +313,8 @@ def _count_fields(container: InputContainer, raw: Any, duration: float) -> dict[
         for name, value in last.items():
             known = name.removeprefix("lavfi.idet.")
             if known.startswith(("repeated.", "multiple.")) and "current" not in known:
-                counted[known] = counted.get(known, 0.0) + float(value)
-    return counted
+                found.fields[known] = found.fields.get(known, 0.0) + float(value)
+    return found
 
 
 def _tail(path: Path, index: int) -> tuple[tuple[int, int], ...]:

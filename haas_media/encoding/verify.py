@@ -271,9 +271,15 @@ def _not_as_planned(track: Track, fact: Fact, what: str) -> str:
     )
 
 
-def warnings_of(damage: tuple[Damage, ...], reached: Plan, plan: Plan) -> list[str]:
+def warnings_of(
+    finished: Finished, damage: tuple[Damage, ...], reached: Plan, plan: Plan
+) -> list[str]:
     """Say what of the source was lost, and where."""
     said = []
+    if finished.last.dropped:
+        count = finished.last.dropped
+        pictures = "1 picture was" if count == 1 else f"{count} pictures were"
+        said.append(f"{pictures} left out of the video, which had no room between others.")
     if damage:
         first = _plain(damage[0].message)
         said.append(f"The source is damaged {places(damage)} ({first}).")

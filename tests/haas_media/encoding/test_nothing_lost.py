@@ -38,6 +38,7 @@ _MOVING = "-f lavfi -i testsrc2=s=320x240:r=50:d=2 -vf tinterlace=interleave_top
 INTERLACED = {
     "1080i.ts": f"{_MOVING} -c:v mpeg2video -flags +ilme+ildct -b:v 4M",
     "fields.mkv": f"{_MOVING} -c:v libx264 -preset ultrafast -flags +ilme+ildct -pix_fmt yuv420p",
+    "fields.avi": f"{_MOVING} -c:v mpeg4 -flags +ilme+ildct -b:v 4M",
     "telecine.mkv": "-f lavfi -i testsrc2=s=320x240:r=24000/1001:d=3"
     f" -vf telecine=pattern=23,setfield=prog {X264}",
 }
@@ -155,18 +156,47 @@ def _combed(path: Path) -> float:
     return sum(each in {"tff", "bff"} for each in found) / len(found)
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("1080i.ts", 100), ("fields.mkv", 100)])
-def test_interlaced_video_is_deinterlaced(
-    name: str, pictures: int, sources: Path, studio: Studio
-) -> None:
+@pytest.mark.parametrize("name", ["1080i.ts", "fields.mkv", "fields.avi"])
+def test_interlaced_video_is_deinterlaced(name: str, sources: Path, studio: Studio) -> None:
     before = _combed(sources / name)
     report = studio.encode(sources / name)
     assert "was deinterlaced" in report.notes[0]
     assert report.notes[0] in report.to_markdown()
     assert not any(isinstance(fact, Interlaced) for fact in probe(report.output).facts[0])
     with av.open(str(report.output)) as container:
-        assert abs(sum(1 for _ in container.decode(video=0)) - pictures) <= 2
+        assert abs(sum(1 for _ in container.decode(video=0)) - 100) <= 2
     assert _combed(report.output) < before - 0.1
+
+
+_FASTER = (
+    "-f lavfi -i testsrc2=s=160x120:r=25:d=2 -f lavfi -i testsrc2=s=160x120:r=50:d=2"
+    " -filter_complex '[0][1]concat' -fps_mode passthrough -enc_time_base 1/1000"
+)
+
+
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])
+@pytest.mark.parametrize(("name", "codec"), [("faster.mkv", "h264"), ("faster.mp4", "hevc")])
+def test_a_frame_rate_that_rises(
+    name: str, codec: str, output: str, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {name: f"{_FASTER} {X264} -g 25"})
+    report = studio.encode(tmp_path / name, output, video_codec=codec, verify="full")
+    assert report.warnings == ()
+    with av.open(str(report.output)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert len(times) == 150
+    assert times[100] - times[99] == pytest.approx(0.02, abs=0.002)
+
+
+def test_pictures_without_room_are_warned_of(studio: Studio, tmp_path: Path) -> None:
+    """Faster ones where nobody looked: before the first key picture in the middle."""
+    make_clips(tmp_path, {"faster.mkv": f"{_FASTER} {X264} -g 250"})
+    report = studio.encode(tmp_path / "faster.mkv")
+    with av.open(str(report.output)) as container:
+        left = 150 - sum(1 for _ in container.decode(video=0))
+    assert report.warnings == (
+        f"{left} pictures were left out of the video, which had no room between others.",
+    )
 
 
 def test_interlaced_video_that_shall_stay_so(sources: Path, studio: Studio) -> None:
