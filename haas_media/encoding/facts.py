@@ -32,6 +32,18 @@ class HighDynamicRange:
 
 
 @dataclass(frozen=True, slots=True)
+class Untagged:
+    """Pictures that do not say their colours, which their container knows, or their HDR implies.
+
+    Numbers are those of ITU-T H.273, 2 for what nobody knows.
+    """
+
+    primaries: int
+    transfer: int
+    matrix: int
+
+
+@dataclass(frozen=True, slots=True)
 class DolbyVision:
     """Dolby Vision. ``fallback`` says that its base layer is good without it."""
 
@@ -99,6 +111,7 @@ class SideData:
 Fact = (
     Interlaced
     | HighDynamicRange
+    | Untagged
     | DolbyVision
     | Alpha
     | Untimed

@@ -19,6 +19,7 @@ from haas_media.encoding.facts import (
     Samples,
     SideData,
     Statistics,
+    Untagged,
     Untimed,
     VariableRate,
 )
@@ -91,6 +92,10 @@ def _fate(
             return _interlaced(fact, stream, request, codec)
         case HighDynamicRange():
             return _hdr(fact, stream, request, codec)
+        case Untagged():
+            said = f"color_primaries={fact.primaries}:color_trc={fact.transfer}"
+            filters = (f"setparams={said}:colorspace={fact.matrix}",) if codec else ()
+            return Fate(fact, "tried", filters=filters)
         case DolbyVision():
             return _dolby_vision(fact, stream, request, container, codec)
         case Alpha():
@@ -140,6 +145,8 @@ def _interlaced(
         return Fate(fact, "converted", note=note, filters=("setfield=prog",))
     if fact.kind == "telecine":
         note = f"{what} was telecined; its pictures were put together again, none left out."
+        if kept_bits(codec, stream.bit_depth) > 8:
+            note += f" Of {stream.bit_depth} bits a sample this leaves 8."
         matched = f"fieldmatch=order={fact.order}:combmatch=full"
         rest = "bwdif=mode=send_frame:deint=interlaced,setfield=prog"
         return Fate(fact, "converted", note=note, filters=(matched, rest))
@@ -212,6 +219,8 @@ def _samples(fact: Samples, stream: Stream, codec: str | None) -> Fate:
     becomes = Samples(bits, "4:2:0")
     if fact == becomes:
         return Fate(fact, "kept")
+    if bits >= fact.bits and fact.chroma == "4:2:0":
+        return Fate(fact, "converted", becomes=becomes)
     deeper = " HEVC, AV1 and VP9 keep 10." if bits < min(fact.bits, 10) else ""
     note = (
         f"Video {stream.index} has {fact.bits} bits a sample and {fact.chroma} colour; the output "

@@ -25,6 +25,7 @@ from haas_media.encoding.facts import (
     Samples,
     SideData,
     Statistics,
+    Untagged,
     Untimed,
     VariableRate,
 )
@@ -46,6 +47,9 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _FIRST_PICTURES = 16
 _MOST_REORDERED = 17
 _HDR = {16: "PQ", 18: "HLG"}
+# What ITU-T H.273 has for colours that are not specified, or reserved, and for those of BT.2020.
+_UNSPECIFIED = {0, 2}
+_BT2020 = 9
 _STATISTICS = re.compile(
     r"(?i)^((BPS|NUMBER_OF_BYTES|NUMBER_OF_FRAMES|_STATISTICS_\w+?)(-\w+)?|DURATION-\w+)$"
 )
@@ -216,6 +220,9 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
     found = _Pictures()
     facts: list[Fact] = []
     frames: list[Any] = []
+    context = raw.codec_context
+    # Once a picture is decoded, what the container says may be gone.
+    said_outside = (context.color_primaries, context.color_trc, context.colorspace)
     try:
         if again:
             container.seek(0)
@@ -225,9 +232,7 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
     if frames:
         first = frames[0]
         found.turned = getattr(first, "rotation", 0) % 180 == 90
-        transfer = _HDR.get(int(first.color_trc)) or _HDR.get(raw.codec_context.color_trc)
-        if transfer is not None:
-            facts.append(HighDynamicRange(transfer))  # type: ignore[arg-type]
+        facts += _colours(first, said_outside)
         names = dict.fromkeys(side.type.name for frame in frames for side in frame.side_data)
         facts += [SideData(name) for name in names if name not in _UNREMARKABLE]
         times = [frame.pts for frame in frames]
@@ -243,6 +248,25 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
     facts += [VariableRate()] if _is_variable(raw, looked.shortest) else []
     found.facts = tuple(facts)
     return found
+
+
+def _colours(first: Any, said_outside: tuple[int, int, int]) -> Iterator[Fact]:
+    """Tell the colours of pictures by the first of them, and by what its container says."""
+    if first.format.is_rgb:
+        return
+    said = (int(first.color_primaries), int(first.color_trc), int(first.colorspace))
+    primaries, trc, matrix = (
+        outside if own in _UNSPECIFIED and outside not in _UNSPECIFIED else own
+        for own, outside in zip(said, said_outside, strict=True)
+    )
+    transfer = _HDR.get(trc)
+    if transfer is not None:
+        primaries = _BT2020 if primaries in _UNSPECIFIED else primaries
+        matrix = _BT2020 if matrix in _UNSPECIFIED else matrix
+    if (primaries, trc, matrix) != said:
+        yield Untagged(primaries, trc, matrix)
+    if transfer is not None:
+        yield HighDynamicRange(transfer)  # type: ignore[arg-type]
 
 
 def _is_variable(raw: Any, shortest: float | None) -> bool:

@@ -59,12 +59,24 @@ OTHERS = {
 }
 
 
+# Pictures without a word on their colours, in a container that knows them, and PQ without the rest.
+COLOURS = {
+    "plain.mp4": f"{PICTURE} -t 0.4 {X265}",
+    "outside.mkv": "-i plain.mp4 -c copy -color_trc smpte2084 -color_primaries bt2020"
+    " -colorspace bt2020nc",
+    "outside.mp4": "-i outside.mkv -c copy",
+    "sdr-outside.mkv": "-i plain.mp4 -c copy -color_trc bt709 -color_primaries bt709"
+    " -colorspace bt709",
+    "only-pq.mkv": f"{PICTURE} -t 0.4 {X265}:transfer=smpte2084",
+}
+
+
 @pytest.fixture(scope="module")
 def sources(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("odd")
     (folder / "film.srt").write_bytes((clips / "film.srt").read_bytes())
     make_clips(folder, {n: a.replace(":d=2:d=", ":d=") for n, a in (HALVES | OTHERS).items()})
-    make_clips(folder, UNTIMED | INTERLACED)
+    make_clips(folder, UNTIMED | INTERLACED | COLOURS)
     for profile, base in ((5, 0), (7, 6), (8, 1)):
         _add_dolby_vision(folder / "dolby.mp4", folder / f"dolby-{profile}.mp4", profile, base)
     return folder
@@ -210,6 +222,23 @@ def test_interlaced_video_that_shall_stay_so(sources: Path, studio: Studio) -> N
     assert report.notes == ("Video 0 stays interlaced.",)
 
 
+@pytest.mark.parametrize("codec", ["hevc", "av1", "vp9"])
+def test_nine_bits_become_ten(codec: str, studio: Studio, tmp_path: Path) -> None:
+    make_clips(tmp_path, {"nine.mkv": f"{PICTURE} -t 0.4 -c:v ffv1 -pix_fmt yuv420p9le"})
+    report = studio.encode(tmp_path / "nine.mkv", video_codec=codec)
+    assert (report.warnings, report.notes) == ((), ())
+    assert probe(report.output).streams[0].bit_depth == 10
+
+
+@pytest.mark.parametrize(("codec", "said"), [("h264", False), ("hevc", True)])
+def test_telecine_of_ten_bits(codec: str, said: bool, studio: Studio, tmp_path: Path) -> None:
+    made = INTERLACED["telecine.mkv"].replace(X264, "-c:v prores_ks -pix_fmt yuv422p10le")
+    make_clips(tmp_path, {"telecine.mov": made})
+    report = studio.encode(tmp_path / "telecine.mov", video_codec=codec)
+    (note,) = (each for each in report.notes if "was telecined" in each)
+    assert note.endswith(" Of 10 bits a sample this leaves 8.") == said
+
+
 def test_telecine(sources: Path, studio: Studio) -> None:
     report = studio.encode(sources / "telecine.mkv")
     assert "was telecined" in report.notes[0]
@@ -222,6 +251,7 @@ def test_telecine(sources: Path, studio: Studio) -> None:
         ("dolby-5.mp4", {}, "copy it into an .mkv or .mp4, or set allow_loss"),
         ("dolby-5.mp4", {"output": "out.mov", "video_codec": "copy"}, "or set allow_loss"),
         ("hlg.mkv", {"hdr": "refuse"}, "H.264 at 8 bits cannot keep: choose HEVC, AV1 or VP9"),
+        ("outside.mkv", {"hdr": "refuse"}, "Video 0 is HDR .PQ., which H.264 at 8 bits cannot"),
     ],
 )
 def test_a_loss_that_is_refused(
@@ -239,6 +269,9 @@ def test_a_loss_that_is_refused(
         ("dolby-8.mp4", {"video_codec": "copy", "output": "out.mov"}, "is lost in QuickTime"),
         ("hlg.mkv", {}, "was tone-mapped to SDR"),
         ("hlg.mkv", {"video_codec": "hevc", "hdr": "tonemap"}, "was tone-mapped to SDR"),
+        ("outside.mkv", {}, "was tone-mapped to SDR"),
+        ("outside.mp4", {}, "was tone-mapped to SDR"),
+        ("only-pq.mkv", {}, "was tone-mapped to SDR"),
         ("alpha.mov", {}, "loses its transparency"),
         ("alpha.webm", {"output": "out.webm", "video_codec": "vp9"}, "loses its transparency"),
         ("alpha.webm", {"output": "out.mp4", "video_codec": "copy"}, "loses its transparency"),
@@ -256,6 +289,25 @@ def test_a_loss_that_is_warned_of(
         frame = next(container.decode(video))
     if "tone-mapped" in said:
         assert int(frame.color_trc) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "transfer", "others"),
+    [
+        *(("outside.mkv", 16, 9), ("outside.mp4", 16, 9), ("only-pq.mkv", 16, 9)),
+        ("sdr-outside.mkv", 1, 1),
+    ],
+)
+def test_colours_that_pictures_do_not_say(
+    name: str, transfer: int, others: int, sources: Path, studio: Studio
+) -> None:
+    """Numbers are those of ITU-T H.273: 16 is PQ, 9 BT.2020, 1 BT.709."""
+    report = studio.encode(sources / name, video_codec="hevc")
+    assert report.warnings == ()
+    with av.open(str(report.output)) as container:
+        frame = next(container.decode(video=0))
+    said = (frame.color_trc, frame.color_primaries, frame.colorspace)
+    assert said == (transfer, others, others)
 
 
 @pytest.mark.parametrize(
