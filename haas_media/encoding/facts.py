@@ -80,6 +80,11 @@ class VariableRate:
 
 
 @dataclass(frozen=True, slots=True)
+class Reshaped:
+    """Pictures that change their size, or the shape of their pixels, in the middle."""
+
+
+@dataclass(frozen=True, slots=True)
 class Language:
     """A language, as the file writes it: ``fra``, ``fre``, ``fr`` or ``pt-BR``."""
 
@@ -117,6 +122,7 @@ Fact = (
     | Untimed
     | Begins
     | VariableRate
+    | Reshaped
     | Language
     | Statistics
     | Samples

@@ -16,6 +16,7 @@ from haas_media.encoding.facts import (
     HighDynamicRange,
     Interlaced,
     Language,
+    Reshaped,
     Samples,
     SideData,
     Statistics,
@@ -108,6 +109,10 @@ def _fate(
             # Else an encoder's clock ticks once a picture, and of two in one tick one is dropped.
             options = (("enc_time_base", _FINE_CLOCK),) if codec else ()
             return Fate(fact, "tried", options=options)
+        case Reshaped():
+            if codec is None:
+                return Fate(fact, "tried")
+            return Fate(fact, "dropped", reshaped(stream.index))
         case Language():
             return _language(fact, stream, container)
         case Statistics():
@@ -120,6 +125,14 @@ def _fate(
             return Fate(fact, "tried", f"Video {stream.index} loses its {_words(fact.name)}.")
         case _:
             assert_never(fact)
+
+
+def reshaped(index: int) -> str:
+    """Say what becomes of a video that changes its size: encoders keep one to the end."""
+    return (
+        f"Video {index} changes its size or shape in the middle: all of it has that of its "
+        "beginning now, and what follows is squeezed into it."
+    )
 
 
 def _interlaced(

@@ -22,6 +22,7 @@ from haas_media.encoding.facts import (
     Interlaced,
     Language,
     Order,
+    Reshaped,
     Samples,
     SideData,
     Statistics,
@@ -242,9 +243,11 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
     said = order in {2, 3, 4, 5} or any(frame.interlaced_frame for frame in frames)
     possible = raw.codec_context.height <= _HIGHEST_INTERLACED
     possible = possible and (raw.average_rate or 0) <= _FASTEST_INTERLACED
-    looked = _look_inside(container, raw, duration if said or possible else None)
+    shape = _shape(frames[0], context) if frames else None
+    looked = _look_inside(container, raw, shape, duration if said or possible else None)
     interlaced = _fields(looked.fields, said, "bff" if order in {3, 5} else "tff")
     facts += [interlaced] if interlaced else []
+    facts += [Reshaped()] if looked.reshaped else []
     facts += [VariableRate()] if _is_variable(raw, looked.shortest) else []
     found.facts = tuple(facts)
     return found
@@ -298,14 +301,23 @@ def _fields(counted: dict[str, float], said: bool, order: Order) -> Interlaced |
 class _Inside:
     """What was seen of pictures in the middle: ``fields`` as ``idet`` counts them.
 
-    ``shortest`` is the least time between two of them, in seconds.
+    ``shortest`` is the least time between two of them, in seconds; ``reshaped`` says that some are
+    of another shape than the first picture.
     """
 
     fields: dict[str, float] = field(default_factory=dict)
     shortest: float | None = None
+    reshaped: bool = False
 
 
-def _look_inside(container: InputContainer, raw: Any, duration: float | None) -> _Inside:
+def _shape(frame: Any, context: Any) -> tuple[int, int, Any]:
+    """Give the size of a picture that was just decoded, and the shape of its pixels."""
+    return frame.width, frame.height, context.sample_aspect_ratio or 1
+
+
+def _look_inside(
+    container: InputContainer, raw: Any, shape: tuple[int, int, Any] | None, duration: float | None
+) -> _Inside:
     """Look at some windows of a film, if its length is known: how many pictures are combed."""
     import av
     from av.error import FFmpegError
@@ -323,6 +335,8 @@ def _look_inside(container: InputContainer, raw: Any, duration: float | None) ->
             graph.configure()
             container.seek(int((duration or 0.0) * share * 1_000_000 + (container.start_time or 0)))
             for frame in itertools.islice(container.decode(raw), _WINDOW_PICTURES):
+                if shape is not None and _shape(frame, raw.codec_context) != shape:
+                    found.reshaped = True
                 graph.push(frame)
                 if before is not None and frame.time is not None and frame.time > before:
                     gap = frame.time - before

@@ -19,6 +19,7 @@ from haas_media.encoding.facts import (
     Interlaced,
     Untimed,
 )
+from haas_media.encoding.losses import reshaped
 from haas_media.encoding.probe import CLOCKED, MediaFile, identify, probe
 from haas_media.probe.container import open_input
 
@@ -280,6 +281,12 @@ def warnings_of(
         count = finished.last.dropped
         pictures = "1 picture was" if count == 1 else f"{count} pictures were"
         said.append(f"{pictures} left out of the video, which had no room between others.")
+    for position, width, height in sorted(finished.sizes):
+        stream = plan.tracks[position].stream
+        changed = reshaped(stream.index)
+        same = (width, height) == (stream.width, stream.height)
+        if not same and changed not in (*plan.warnings, *said):
+            said.append(changed)
     if damage:
         first = _plain(damage[0].message)
         said.append(f"The source is damaged {places(damage)} ({first}).")
