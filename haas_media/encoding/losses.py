@@ -40,7 +40,7 @@ TONE_MAP = (
     "sidedata=mode=delete:type=CONTENT_LIGHT_LEVEL"
 )
 # That of transport streams, fine enough for every frame rate.
-_FINE_CLOCK = "1/90000"
+FINE_CLOCK = "1/90000"
 _OF_HDR = {
     *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"),
     *("DYNAMIC_HDR_VIVID", "AMBIENT_VIEWING_ENVIRONMENT"),
@@ -107,7 +107,7 @@ def _fate(
             return Fate(fact, "tried", f"Where {stream.kind} {stream.index} begins has moved.")
         case VariableRate():
             # Else an encoder's clock ticks once a picture, and of two in one tick one is dropped.
-            options = (("enc_time_base", _FINE_CLOCK),) if codec else ()
+            options = (("enc_time_base", FINE_CLOCK),) if codec else ()
             return Fate(fact, "tried", options=options)
         case Reshaped():
             if codec is None:
