@@ -113,6 +113,22 @@ class SideData:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Lossless:
+    """Sound of which nothing has been left out, ``name`` as it is known by."""
+
+    name: str
+
+
+_LOSSLESS = frozenset({"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "wmalossless"})
+_COMPANDED = frozenset({"pcm_alaw", "pcm_mulaw", "pcm_vidc"})
+
+
+def is_lossless(codec: str) -> bool:
+    """Tell whether a codec of sound leaves nothing out."""
+    return codec in _LOSSLESS or (codec.startswith("pcm_") and codec not in _COMPANDED)
+
+
 Fact = (
     Interlaced
     | HighDynamicRange
@@ -127,4 +143,5 @@ Fact = (
     | Statistics
     | Samples
     | SideData
+    | Lossless
 )

@@ -16,6 +16,7 @@ from haas_media.encoding.facts import (
     HighDynamicRange,
     Interlaced,
     Language,
+    Lossless,
     Reshaped,
     Samples,
     SideData,
@@ -23,6 +24,7 @@ from haas_media.encoding.facts import (
     Untagged,
     Untimed,
     VariableRate,
+    is_lossless,
 )
 from haas_media.encoding.request import CODEC_NAMES
 
@@ -109,6 +111,8 @@ def _fate(
             # Else an encoder's clock ticks once a picture, and of two in one tick one is dropped.
             options = (("enc_time_base", FINE_CLOCK),) if codec else ()
             return Fate(fact, "tried", options=options)
+        case Lossless():
+            return _lossless(fact, stream, codec)
         case Reshaped():
             if codec is None:
                 return Fate(fact, "tried")
@@ -240,6 +244,18 @@ def _samples(fact: Samples, stream: Stream, codec: str | None) -> Fate:
         f"{bits} and 4:2:0.{deeper}"
     )
     return Fate(fact, "converted", note=note, becomes=becomes if bits > 8 else None)
+
+
+def _lossless(fact: Lossless, stream: Stream, codec: str | None) -> Fate:
+    if codec is None:
+        return Fate(fact, "tried")
+    if is_lossless(codec):
+        return Fate(fact, "converted", becomes=Lossless(codec))
+    note = (
+        f"Audio {stream.index} was lossless ({fact.name}) and is {codec} now, which is not: .mkv "
+        "keeps it."
+    )
+    return Fate(fact, "converted", note=note)
 
 
 def _untimed(fact: Untimed, codec: str | None) -> Fate:

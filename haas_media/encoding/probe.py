@@ -21,6 +21,7 @@ from haas_media.encoding.facts import (
     HighDynamicRange,
     Interlaced,
     Language,
+    Lossless,
     Order,
     Reshaped,
     Samples,
@@ -29,6 +30,7 @@ from haas_media.encoding.facts import (
     Untagged,
     Untimed,
     VariableRate,
+    is_lossless,
 )
 from haas_media.encoding.ffmpeg import companion, environment
 from haas_media.probe.container import open_input
@@ -177,6 +179,10 @@ def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
         yield Begins(stream.begins)
     if stream.language and stream.language != "und":
         yield Language(stream.language)
+    if stream.kind == "audio":
+        profile = (raw.codec_context and raw.codec_context.profile) or ""
+        if is_lossless(stream.codec) or profile.startswith("DTS-HD MA"):
+            yield Lossless(profile if stream.codec == "dts" else stream.codec)
     counted = tuple(name for name in raw.metadata if _STATISTICS.match(name))
     if counted:
         yield Statistics(counted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -11,7 +12,15 @@ import pytest
 from haas_media.encoding import EncodingError
 from haas_media.encoding.facts import Interlaced
 from haas_media.encoding.probe import probe
-from tests.haas_media.encoding.conftest import PICTURE, TONE, X264, X265, make_clips, make_program
+from tests.haas_media.encoding.conftest import (
+    FFMPEG,
+    PICTURE,
+    TONE,
+    X264,
+    X265,
+    make_clips,
+    make_program,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -436,3 +445,72 @@ def test_full_verification_finds_a_faulty_disk(studio: Studio, tmp_path: Path) -
         verify="full",
         how=how,
     )
+
+
+_SOUND = "-f lavfi -i sine=d=1:r=48000,aformat=s32"
+
+
+def _checksum(path: Path) -> str:
+    """Sum up all that is decoded of a file, sound with all of its bits."""
+    argv = [FFMPEG, "-v", "error", "-i", path, "-c:a", "pcm_f64le", "-f", "md5", "-"]
+    return subprocess.run(argv, capture_output=True, check=True, text=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("codec", "output", "result"),
+    [
+        *((codec, "out.mov", codec) for codec in ("pcm_s24be", "pcm_s32be", "pcm_f32be")),
+        *((codec, "out.mov", codec) for codec in ("pcm_f64be", "pcm_f64le", "pcm_alaw")),
+        *((codec, "out.mkv", codec) for codec in ("pcm_s32be", "pcm_f64le", "pcm_mulaw")),
+        *(("pcm_f32be", "out.mkv", "pcm_f32le"), ("pcm_f64be", "out.mkv", "pcm_f64le")),
+        *(("pcm_u16le", "out.mov", "pcm_s24le"), ("pcm_s24be", "out.mkv", "flac")),
+    ],
+)
+def test_uncompressed_sound_stays_lossless(
+    codec: str, output: str, result: str, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {"sound.nut": f"{_SOUND} -c:a {codec}"})
+    report = studio.copy(tmp_path / "sound.nut", output)
+    assert (report.warnings, report.notes) == ((), ())
+    assert [each.codec for each in probe(report.output).streams] == [result]
+    assert _checksum(report.output) == _checksum(tmp_path / "sound.nut")
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "output", "lost"),
+    [
+        ("sound.wav", "pcm_s24le", "out.mp4", "(pcm_s24le) and is aac now"),
+        ("sound.flac", "flac", "out.mov", "(flac) and is aac now"),
+        ("sound.mkv", "truehd -strict -2", "out.mp4", "(truehd) and is aac now"),
+        ("sound.flac", "flac", "out.mp4", None),
+        ("sound.mkv", "ac3", "out.webm", None),
+    ],
+)
+def test_lossless_sound_that_becomes_lossy_is_noted(
+    name: str, made: str, output: str, lost: str | None, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {name: f"{_SOUND} -c:a {made}"})
+    report = studio.copy(tmp_path / name, output)
+    assert [str(lost) in note for note in report.notes] == [True] * (lost is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "output"),
+    [
+        ("film.avi", "huffyuv -pix_fmt yuv422p", "out.mkv"),
+        ("film.avi", "rawvideo -pix_fmt yuv420p", "out.mkv"),
+        ("film.avi", "utvideo -pix_fmt yuv420p", "out.mkv"),
+        ("film.mxf", "dnxhd -profile:v dnxhr_sq -pix_fmt yuv422p -s 320x180", "out.mkv"),
+        ("film.mxf", "dnxhd -profile:v dnxhr_sq -pix_fmt yuv422p -s 320x180", "out.mov"),
+        ("film.mkv", "cfhd -pix_fmt yuv422p10le", "out.mov"),
+        ("film.avi", "png", "out.mov"),
+        ("film.mov", "qtrle", "out.mov"),
+    ],
+)
+def test_codecs_of_editors_are_copied(
+    name: str, made: str, output: str, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {name: f"{PICTURE} -t 0.4 -c:v {made}"})
+    report = studio.copy(tmp_path / name, output)
+    assert (report.warnings, report.notes) == ((), ())
+    assert _checksum(report.output) == _checksum(tmp_path / name)
