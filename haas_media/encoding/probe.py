@@ -239,7 +239,7 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
     if frames:
         first = frames[0]
         found.turned = getattr(first, "rotation", 0) % 180 == 90
-        facts += _colours(first, said_outside)
+        facts += _colours(first, said_outside, context)
         names = dict.fromkeys(side.type.name for frame in frames for side in frame.side_data)
         facts += [SideData(name) for name in names if name not in _UNREMARKABLE]
         times = [frame.pts for frame in frames]
@@ -259,19 +259,20 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
     return found
 
 
-def _colours(first: Any, said_outside: tuple[int, int, int]) -> Iterator[Fact]:
+def _colours(first: Any, said_outside: tuple[int, int, int], context: Any) -> Iterator[Fact]:
     """Tell the colours of pictures by the first of them, and by what its container says."""
-    if first.format.is_rgb:
-        return
     said = (int(first.color_primaries), int(first.color_trc), int(first.colorspace))
     primaries, trc, matrix = (
         outside if own in _UNSPECIFIED and outside not in _UNSPECIFIED else own
         for own, outside in zip(said, said_outside, strict=True)
     )
-    transfer = _HDR.get(trc)
+    # A decoder may learn of HLG from what comes with the first picture, for those after it.
+    transfer = _HDR.get(trc) or _HDR.get(context.color_trc)
     if transfer is not None:
         primaries = _BT2020 if primaries in _UNSPECIFIED else primaries
         matrix = _BT2020 if matrix in _UNSPECIFIED else matrix
+    if first.format.is_rgb:
+        matrix = said[2]  # none, which is what 0 means then
     if (primaries, trc, matrix) != said:
         yield Untagged(primaries, trc, matrix)
     if transfer is not None:

@@ -76,6 +76,8 @@ COLOURS = {
     "outside.mp4": "-i outside.mkv -c copy",
     "sdr-outside.mkv": "-i plain.mp4 -c copy -color_trc bt709 -color_primaries bt709"
     " -colorspace bt709",
+    "rgb.mkv": f"{PICTURE} -t 0.4 -vf format=gbrp10le,setparams=color_trc=smpte2084"
+    " -c:v ffv1 -color_primaries bt2020",
     "only-pq.mkv": f"{PICTURE} -t 0.4 {X265}:transfer=smpte2084",
 }
 
@@ -281,6 +283,7 @@ def test_a_loss_that_is_refused(
         ("outside.mkv", {}, "was tone-mapped to SDR"),
         ("outside.mp4", {}, "was tone-mapped to SDR"),
         ("only-pq.mkv", {}, "was tone-mapped to SDR"),
+        ("rgb.mkv", {}, "was tone-mapped to SDR"),
         ("alpha.mov", {}, "loses its transparency"),
         ("alpha.webm", {"output": "out.webm", "video_codec": "vp9"}, "loses its transparency"),
         ("alpha.webm", {"output": "out.mp4", "video_codec": "copy"}, "loses its transparency"),
