@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.facts import Disposition
+from haas_media.encoding.facts import Disposition, is_lossless
 from haas_media.encoding.losses import TONE_MAP
 from haas_media.encoding.plan import COPY
 
@@ -140,7 +140,7 @@ def _dispositions(plan: Plan) -> list[str]:
 
 
 def _audio_quality(where: str, track: Track) -> list[str]:
-    if track.action == "flac":
+    if is_lossless(track.action):
         return []
     channels = track.stream.channels or 2
     argv = [f"-b:{where}", f"{max(96, 64 * channels)}k"]

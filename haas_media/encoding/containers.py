@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TEXT_SUBTITLES = frozenset(
     {"subrip", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "sami"}
@@ -17,8 +21,8 @@ class Container:
     """A container: which codecs it takes as they are, and the stand-ins for the others.
 
     ``muxer`` is ffmpeg's name of it; ``audio_encoders`` are tried in turn for audio that has to be
-    converted, after ``lossless_encoder`` if it is uncompressed; text subtitles not in ``subtitles``
-    become ``subtitle_encoder``.
+    converted, after ``lossless_encoder`` if it is uncompressed, or what ``wide`` has for samples
+    that are too wide for that; text subtitles not in ``subtitles`` become ``subtitle_encoder``.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Container:
     audio_encoders: tuple[str, ...]
     subtitle_encoder: str
     lossless_encoder: str | None = None
+    wide: Mapping[str, str] = field(default_factory=dict)
     attachments: bool = False
     options: tuple[str, ...] = ()
 
@@ -38,14 +43,20 @@ class Container:
         return self.muxer in {"mp4", "mov"}
 
 
-_PCM = frozenset({"pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_u8"})
+_PCM = frozenset({"pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_u8"}) | {
+    *("pcm_s32be", "pcm_f64le", "pcm_alaw", "pcm_mulaw")
+}
+# What FLAC has no room for, and the same samples with their bytes in the order of Matroska's.
+_LITTLE_ENDIAN = {"pcm_f32be": "pcm_f32le", "pcm_f64be": "pcm_f64le"}
 
 MATROSKA = Container(
     name="Matroska",
     muxer="matroska",
     video=frozenset({"h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "mpeg1video"})
     | {"vc1", "theora", "prores", "ffv1", "mjpeg", "vvc", "dvvideo", "flv1", "h263"}
-    | {"msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "wmv3"},
+    | {"msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "wmv3"}
+    | {"huffyuv", "ffvhuff", "utvideo", "magicyuv", "rawvideo", "v210", "dnxhd", "cfhd", "png"}
+    | {"jpeg2000", "cinepak"},
     audio=frozenset({"aac", "ac3", "eac3", "dts", "truehd", "mlp", "flac", "opus", "vorbis"})
     | {"mp3", "mp2", "mp1", "alac", "wavpack", "tta"}
     | _PCM,
@@ -54,6 +65,7 @@ MATROSKA = Container(
     audio_encoders=("aac",),
     subtitle_encoder="subrip",
     lossless_encoder="flac",
+    wide=_LITTLE_ENDIAN,
     attachments=True,
 )
 MP4 = Container(
@@ -70,11 +82,15 @@ MP4 = Container(
 QUICKTIME = Container(
     name="QuickTime",
     muxer="mov",
-    video=frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "prores", "mjpeg"}),
-    audio=frozenset({"aac", "mp3", "ac3", "eac3", "alac"}) | _PCM,
+    video=frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "prores", "mjpeg", "mpeg1video"})
+    | {"dnxhd", "cfhd", "png", "qtrle", "v210", "jpeg2000", "h263", "cinepak", "svq1"},
+    audio=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "pcm_s24be", "pcm_f32be", "pcm_f64be"})
+    | _PCM,
     subtitles=frozenset({"mov_text"}),
     audio_encoders=("aac",),
     subtitle_encoder="mov_text",
+    # What is left, such as a Blu-ray's, has no more bits.
+    lossless_encoder="pcm_s24le",
     options=("-movflags", "+faststart"),
 )
 WEBM = Container(

@@ -29,7 +29,7 @@ _MOST_PLACES = 1000
 class Damage:
     """A place, in seconds from the beginning, at which a decoder found errors.
 
-    ``start`` is None when it is not known.
+    ``start`` is None when it is not known, as in a log that has no times of pictures.
     """
 
     start: float | None
@@ -55,6 +55,8 @@ class DamageFinder:
         """Take a line; tell whether it is worth keeping in a log."""
         decoded = _DECODED.match(line)
         if decoded is not None:
+            if self._now is None:  # what was met before the first picture is at the beginning
+                self.found = [replace(each, start=0.0) for each in self.found]
             self._now = float(decoded["time"])
             return False
         level = level_of(line) or "error"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from haas_media.encoding.command import LOGGED, filters_of, read_argv
@@ -64,8 +63,7 @@ def _placed(
     files: Sequence[MediaFile], chosen: list[str], ffmpeg: Path, run: Run
 ) -> tuple[Damage, ...]:
     # ffmpeg tells the time of each picture at a cost that only what is damaged has to bear.
-    damage = run(_argv(ffmpeg, files, chosen, "-debug_ts")).damage
-    return tuple(replace(each, start=each.start or 0.0) for each in damage)
+    return run(_argv(ffmpeg, files, chosen, "-debug_ts")).damage
 
 
 def _argv(ffmpeg: Path, files: Sequence[MediaFile], chosen: list[str], *options: str) -> list[str]:

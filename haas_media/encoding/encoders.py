@@ -38,8 +38,8 @@ _PRESETS = {
 
 
 def kept_bits(codec: str, bit_depth: int) -> int:
-    """Tell how many bits of a sample are kept; H.264 stays at 8, which everything plays."""
-    return 8 if codec == "h264" else min(bit_depth, 10)
+    """Tell how many bits a sample has then: 8 or 10; H.264's 8, which everything plays."""
+    return 8 if codec == "h264" or bit_depth <= 8 else 10
 
 
 @dataclass(frozen=True, slots=True)

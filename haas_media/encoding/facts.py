@@ -32,6 +32,18 @@ class HighDynamicRange:
 
 
 @dataclass(frozen=True, slots=True)
+class Untagged:
+    """Pictures that do not say their colours, which their container knows, or their HDR implies.
+
+    Numbers are those of ITU-T H.273, 2 for what nobody knows.
+    """
+
+    primaries: int
+    transfer: int
+    matrix: int
+
+
+@dataclass(frozen=True, slots=True)
 class DolbyVision:
     """Dolby Vision. ``fallback`` says that its base layer is good without it."""
 
@@ -60,6 +72,16 @@ class Begins:
     """The first timestamp, in seconds after that of the file."""
 
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class VariableRate:
+    """Pictures that come faster, or slower, than the frame rate by which ffmpeg counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reshaped:
+    """Pictures that change their size, or the shape of their pixels, in the middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +131,37 @@ class SideData:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Lossless:
+    """Sound of which nothing has been left out, ``name`` as it is known by."""
+
+    name: str
+
+
+_LOSSLESS = frozenset({"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "wmalossless"})
+_COMPANDED = frozenset({"pcm_alaw", "pcm_mulaw", "pcm_vidc"})
+
+
+def is_lossless(codec: str) -> bool:
+    """Tell whether a codec of sound leaves nothing out."""
+    return codec in _LOSSLESS or (codec.startswith("pcm_") and codec not in _COMPANDED)
+
+
 Fact = (
     Interlaced
     | HighDynamicRange
+    | Untagged
     | DolbyVision
     | Alpha
     | Untimed
     | Begins
+    | VariableRate
+    | Reshaped
     | Language
     | Title
     | Disposition
     | Statistics
     | Samples
     | SideData
+    | Lossless
 )

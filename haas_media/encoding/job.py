@@ -93,7 +93,7 @@ def encode(
         argv = build_argv(binary, request, plan, encoder, partial.path)
         finished = studio.encode(argv)
         check_reading(finished, plan, allow_loss=request.allow_loss)
-        damage = studio.locate(finished.damage, binary)
+        damage = studio.locate(finished.damage)
         checked = check_run(finished, plan, target, allow_loss=request.allow_loss)
         media, said = check_output(partial.path, checked)
         verifying = time.monotonic()
@@ -102,6 +102,7 @@ def encode(
         _publish(partial, target, on_publish)
     if on_progress is not None:
         on_progress(studio.meter.complete(finished.last))
+    lost = warnings_of(finished, damage or copied_damage, checked, plan)
     return EncodeReport(
         output=target,
         size=media.identity.size,
@@ -112,7 +113,7 @@ def encode(
         hardware=encoder.hardware if encoder else None,
         fallback=choice.fallback if choice else None,
         elapsed=timedelta(seconds=time.monotonic() - started),
-        warnings=(*plan.warnings, *said, *warnings_of(damage or copied_damage, checked, plan)),
+        warnings=(*plan.warnings, *said, *lost),
         notes=(*plan.notes, *([str(found)] if found else [])),
         quality=found,
         verify=request.verify,
@@ -154,11 +155,11 @@ class _Studio:
         self._check_size()
         return finished
 
-    def locate(self, damage: tuple[Damage, ...], binary: Path) -> tuple[Damage, ...]:
+    def locate(self, damage: tuple[Damage, ...]) -> tuple[Damage, ...]:
         """Find the places of what was met; refuse it if it has to be."""
         if damage:
             self.meter.begin("looking for damage", until=100, duration=self.plan.duration)
-            damage = locate(self.plan, binary, self._run) or damage
+            damage = locate(self.plan, companion(), self._run) or damage
             check_damage(damage, self.plan, allow_loss=self.request.allow_loss)
         return damage
 

@@ -17,11 +17,16 @@ from haas_media.encoding.facts import (
     HighDynamicRange,
     Interlaced,
     Language,
+    Lossless,
+    Reshaped,
     Samples,
     SideData,
     Statistics,
     Title,
+    Untagged,
     Untimed,
+    VariableRate,
+    is_lossless,
 )
 from haas_media.encoding.request import CODEC_NAMES
 
@@ -38,6 +43,8 @@ TONE_MAP = (
     "zscale=t=bt709:m=bt709:r=tv,sidedata=mode=delete:type=MASTERING_DISPLAY_METADATA,"
     "sidedata=mode=delete:type=CONTENT_LIGHT_LEVEL"
 )
+# That of transport streams, fine enough for every frame rate.
+FINE_CLOCK = "1/90000"
 _OF_HDR = {
     *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"),
     *("DYNAMIC_HDR_VIVID", "AMBIENT_VIEWING_ENVIRONMENT"),
@@ -90,6 +97,10 @@ def _fate(
             return _interlaced(fact, stream, request, codec)
         case HighDynamicRange():
             return _hdr(fact, stream, request, codec)
+        case Untagged():
+            said = f"color_primaries={fact.primaries}:color_trc={fact.transfer}"
+            filters = (f"setparams={said}:colorspace={fact.matrix}",) if codec else ()
+            return Fate(fact, "tried", filters=filters)
         case DolbyVision():
             return _dolby_vision(fact, stream, request, container, codec)
         case Alpha():
@@ -98,6 +109,16 @@ def _fate(
             return _untimed(fact, codec)
         case Begins():
             return Fate(fact, "tried", f"Where {stream.kind} {stream.index} begins has moved.")
+        case VariableRate():
+            # Else an encoder's clock ticks once a picture, and of two in one tick one is dropped.
+            options = (("enc_time_base", FINE_CLOCK),) if codec else ()
+            return Fate(fact, "tried", options=options)
+        case Lossless():
+            return _lossless(fact, stream, codec)
+        case Reshaped():
+            if codec is None:
+                return Fate(fact, "tried")
+            return Fate(fact, "dropped", reshaped(stream.index))
         case Language():
             return _language(fact, stream, container)
         case Title():
@@ -117,6 +138,14 @@ def _fate(
             return Fate(fact, "tried", f"Video {stream.index} loses its {_words(fact.name)}.")
         case _:
             assert_never(fact)
+
+
+def reshaped(index: int) -> str:
+    """Say what becomes of a video that changes its size: encoders keep one to the end."""
+    return (
+        f"Video {index} changes its size or shape in the middle: all of it has that of its "
+        "beginning now, and what follows is squeezed into it."
+    )
 
 
 def _interlaced(
@@ -143,6 +172,8 @@ def _interlaced(
         return Fate(fact, "converted", note=note, filters=("setfield=prog",))
     if fact.kind == "telecine":
         note = f"{what} was telecined; its pictures were put together again, none left out."
+        if kept_bits(codec, stream.bit_depth) > 8:
+            note += f" Of {stream.bit_depth} bits a sample this leaves 8."
         matched = f"fieldmatch=order={fact.order or 'auto'}:combmatch=full"
         rest = "bwdif=mode=send_frame:deint=interlaced,setfield=prog"
         return Fate(fact, "converted", note=note, filters=(matched, rest))
@@ -215,12 +246,26 @@ def _samples(fact: Samples, stream: Stream, codec: str | None) -> Fate:
     becomes = Samples(bits, "4:2:0")
     if fact == becomes:
         return Fate(fact, "kept")
+    if bits >= fact.bits and fact.chroma == "4:2:0":
+        return Fate(fact, "converted", becomes=becomes)
     deeper = " HEVC, AV1 and VP9 keep 10." if bits < min(fact.bits, 10) else ""
     note = (
         f"Video {stream.index} has {fact.bits} bits a sample and {fact.chroma} colour; the output "
         f"{bits} and 4:2:0.{deeper}"
     )
     return Fate(fact, "converted", note=note, becomes=becomes if bits > 8 else None)
+
+
+def _lossless(fact: Lossless, stream: Stream, codec: str | None) -> Fate:
+    if codec is None:
+        return Fate(fact, "tried")
+    if is_lossless(codec):
+        return Fate(fact, "converted", becomes=Lossless(codec))
+    note = (
+        f"Audio {stream.index} was lossless ({fact.name}) and is {codec} now, which is not: .mkv "
+        "keeps it."
+    )
+    return Fate(fact, "converted", note=note)
 
 
 def _untimed(fact: Untimed, codec: str | None) -> Fate:

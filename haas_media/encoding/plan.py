@@ -250,7 +250,7 @@ def _audio(file: int, stream: Stream, container: Container, encoders: Collection
         return Track(file, stream, COPY, stream.codec)
     candidates = list(container.audio_encoders)
     if stream.codec.startswith("pcm_") and container.lossless_encoder is not None:
-        candidates.insert(0, container.lossless_encoder)
+        candidates.insert(0, container.wide.get(stream.codec, container.lossless_encoder))
     for encoder in candidates:
         if encoder in encoders:
             return Track(file, stream, encoder, encoder.removeprefix("lib"))

@@ -22,12 +22,17 @@ from haas_media.encoding.facts import (
     HighDynamicRange,
     Interlaced,
     Language,
+    Lossless,
     Order,
+    Reshaped,
     Samples,
     SideData,
     Statistics,
     Title,
+    Untagged,
     Untimed,
+    VariableRate,
+    is_lossless,
 )
 from haas_media.encoding.ffmpeg import companion, environment
 from haas_media.probe.container import open_input
@@ -55,6 +60,9 @@ _TECHNICAL = re.compile(
 # What MP4 adds to those for the impaired, captions and descriptions, is the same said twice.
 _PURPOSES = ("dub", "original", "comment", "forced", "hearing_impaired", "visual_impaired")
 _HDR = {16: "PQ", 18: "HLG"}
+# What ITU-T H.273 has for colours that are not specified, or reserved, and for those of BT.2020.
+_UNSPECIFIED = {0, 2}
+_BT2020 = 9
 _STATISTICS = re.compile(
     r"(?i)^((BPS|NUMBER_OF_BYTES|NUMBER_OF_FRAMES|_STATISTICS_\w+?)(-\w+)?|DURATION-\w+)$"
 )
@@ -93,6 +101,9 @@ _FASTEST_INTERLACED = 31
 _NEARLY_ALL = 0.9
 _REPEATED = 0.1
 _ENOUGH_PICTURES = 10
+# How far rates may be apart, and of the time between pictures what is no rounding any more.
+_SAME_RATE = 0.01
+_MUCH_FASTER = 0.75
 
 
 # What a muxer writes by itself from a file's chapters, or from the timecode in a stream's tags.
@@ -226,6 +237,10 @@ def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
         yield Title(stream.title, renamed="title" not in {key.lower() for key in raw.metadata})
     purposes = {purpose.name for purpose in type(raw.disposition) if purpose in raw.disposition}
     yield from (Disposition(name) for name in _PURPOSES if name in purposes)
+    if stream.kind == "audio":
+        profile = (raw.codec_context and raw.codec_context.profile) or ""
+        if is_lossless(stream.codec) or profile.startswith("DTS-HD MA"):
+            yield Lossless(profile if stream.codec == "dts" else stream.codec)
     counted = tuple(name for name in raw.metadata if _STATISTICS.match(name))
     if counted:
         yield Statistics(counted)
@@ -276,6 +291,9 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
     found = _Pictures()
     facts: list[Fact] = []
     frames: list[Any] = []
+    context = raw.codec_context
+    # Once a picture is decoded, what the container says may be gone.
+    said_outside = (context.color_primaries, context.color_trc, context.colorspace)
     try:
         if again:
             container.seek(0)
@@ -285,9 +303,7 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
     if frames:
         first = frames[0]
         found.turned = getattr(first, "rotation", 0) % 180 == 90
-        transfer = _HDR.get(int(first.color_trc)) or _HDR.get(raw.codec_context.color_trc)
-        if transfer is not None:
-            facts.append(HighDynamicRange(transfer))  # type: ignore[arg-type]
+        facts += _colours(first, said_outside, context)
         names = dict.fromkeys(side.type.name for frame in frames for side in frame.side_data)
         facts += [SideData(name) for name in names if name not in _UNREMARKABLE]
         times = [frame.pts for frame in frames]
@@ -295,18 +311,53 @@ def _look(container: InputContainer, raw: Any, duration: float | None, *, again:
             facts.append(Untimed())
     order = _ORDERS.get(raw.codec_context.field_order)
     said = order is not None or any(frame.interlaced_frame for frame in frames)
-    interlaced = _fields(container, raw, said, order, duration)
-    found.facts = (*facts, *([interlaced] if interlaced else []))
+    possible = raw.codec_context.height <= _HIGHEST_INTERLACED
+    possible = possible and (raw.average_rate or 0) <= _FASTEST_INTERLACED
+    shape = _shape(frames[0], context) if frames else None
+    looked = _look_inside(container, raw, shape, duration if said or possible else None)
+    interlaced = _fields(looked.fields, said, order)
+    facts += [interlaced] if interlaced else []
+    facts += [Reshaped()] if looked.reshaped else []
+    facts += [VariableRate()] if _is_variable(raw, looked.shortest) else []
+    found.facts = tuple(facts)
     return found
 
 
-def _fields(
-    container: InputContainer, raw: Any, said: bool, order: Order | None, duration: float | None
-) -> Interlaced | None:
-    """Tell whether pictures are made of fields: by what they say, and by looking at some."""
-    context, rate = raw.codec_context, raw.average_rate
-    possible = context.height <= _HIGHEST_INTERLACED and (rate or 0) <= _FASTEST_INTERLACED
-    counted = _count_fields(container, raw, duration) if duration and (said or possible) else {}
+def _colours(first: Any, said_outside: tuple[int, int, int], context: Any) -> Iterator[Fact]:
+    """Tell the colours of pictures by the first of them, and by what its container says."""
+    said = (int(first.color_primaries), int(first.color_trc), int(first.colorspace))
+    primaries, trc, matrix = (
+        outside if own in _UNSPECIFIED and outside not in _UNSPECIFIED else own
+        for own, outside in zip(said, said_outside, strict=True)
+    )
+    # A decoder may learn of HLG from what comes with the first picture, for those after it.
+    transfer = _HDR.get(trc) or _HDR.get(context.color_trc)
+    if transfer is not None:
+        primaries = _BT2020 if primaries in _UNSPECIFIED else primaries
+        matrix = _BT2020 if matrix in _UNSPECIFIED else matrix
+    if first.format.is_rgb:
+        matrix = said[2]  # none, which is what 0 means then
+    if (primaries, trc, matrix) != said:
+        yield Untagged(primaries, trc, matrix)
+    if transfer is not None:
+        yield HighDynamicRange(transfer)  # type: ignore[arg-type]
+
+
+def _is_variable(raw: Any, shortest: float | None) -> bool:
+    """Tell whether pictures keep another pace than the rate by which ffmpeg counts them.
+
+    ``shortest`` is the least time between two of those that were looked at, in seconds.
+    """
+    average, counted = raw.average_rate, raw.guessed_rate
+    if not average or not counted:
+        return False
+    if not 1 - _SAME_RATE < float(average / counted) < 1 + _SAME_RATE:
+        return True
+    return shortest is not None and shortest < _MUCH_FASTER / float(counted)
+
+
+def _fields(counted: dict[str, float], said: bool, order: Order | None) -> Interlaced | None:
+    """Tell whether pictures are made of fields: by what they say, and by what was seen of them."""
     seen = sum(value for name, value in counted.items() if name.startswith("repeated."))
     if seen >= _ENOUGH_PICTURES:
         tff, bff = counted["multiple.tff"], counted["multiple.bff"]
@@ -320,24 +371,51 @@ def _fields(
     return Interlaced(order) if said else None
 
 
-def _count_fields(container: InputContainer, raw: Any, duration: float) -> dict[str, float]:
-    """Count with ffmpeg's ``idet`` how many pictures of some windows are combed."""
+@dataclass(slots=True)
+class _Inside:
+    """What was seen of pictures in the middle: ``fields`` as ``idet`` counts them.
+
+    ``shortest`` is the least time between two of them, in seconds; ``reshaped`` says that some are
+    of another shape than the first picture.
+    """
+
+    fields: dict[str, float] = field(default_factory=dict)
+    shortest: float | None = None
+    reshaped: bool = False
+
+
+def _shape(frame: Any, context: Any) -> tuple[int, int, Any]:
+    """Give the size of a picture that was just decoded, and the shape of its pixels."""
+    return frame.width, frame.height, context.sample_aspect_ratio or 1
+
+
+def _look_inside(
+    container: InputContainer, raw: Any, shape: tuple[int, int, Any] | None, duration: float | None
+) -> _Inside:
+    """Look at some windows of a film, if its length is known: how many pictures are combed."""
     import av
     from av.error import FFmpegError
 
-    counted: dict[str, float] = {}
-    for share in _WINDOWS:
+    found = _Inside()
+    for share in _WINDOWS if duration else ():
         graph = av.filter.Graph()
         source, idet = graph.add_buffer(template=raw), graph.add("idet", "rep_thres=1.5")
         sink = graph.add("buffersink")
         source.link_to(idet)
         idet.link_to(sink)
         last: dict[str, str] = {}
+        before: float | None = None
         try:
             graph.configure()
-            container.seek(int(duration * share * 1_000_000 + (container.start_time or 0)))
+            container.seek(int((duration or 0.0) * share * 1_000_000 + (container.start_time or 0)))
             for frame in itertools.islice(container.decode(raw), _WINDOW_PICTURES):
+                if shape is not None and _shape(frame, raw.codec_context) != shape:
+                    found.reshaped = True
                 graph.push(frame)
+                if before is not None and frame.time is not None and frame.time > before:
+                    gap = frame.time - before
+                    found.shortest = gap if found.shortest is None else min(gap, found.shortest)
+                before = frame.time
                 try:
                     last = graph.pull().metadata
                 except (av.error.BlockingIOError, av.error.EOFError):
@@ -347,8 +425,8 @@ def _count_fields(container: InputContainer, raw: Any, duration: float) -> dict[
         for name, value in last.items():
             known = name.removeprefix("lavfi.idet.")
             if known.startswith(("repeated.", "multiple.")) and "current" not in known:
-                counted[known] = counted.get(known, 0.0) + float(value)
-    return counted
+                found.fields[known] = found.fields.get(known, 0.0) + float(value)
+    return found
 
 
 def _tail(path: Path, index: int) -> tuple[tuple[int, int], ...]:

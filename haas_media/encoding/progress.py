@@ -8,12 +8,16 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One block of ffmpeg's progress. ``out_time`` in seconds; ``speed`` 2.0 is twice real time."""
+    """One block of ffmpeg's progress. ``out_time`` in seconds; ``speed`` 2.0 is twice real time.
+
+    ``dropped`` counts the pictures that had no room between others.
+    """
 
     out_time: float | None = None
     speed: float | None = None
     frame: int | None = None
     fps: float | None = None
+    dropped: int = 0
     ended: bool = False
 
 
@@ -59,6 +63,7 @@ class TickParser:
             speed=_number(fields.get("speed", "").removesuffix("x")),
             frame=None if frame is None else int(frame),
             fps=_number(fields.get("fps")),
+            dropped=int(_number(fields.get("drop_frames")) or 0),
             ended=value.strip() == "end",
         )
 

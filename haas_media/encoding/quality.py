@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from haas_media.encoding.command import LOGGED, filters_of, read_argv
 from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.losses import FINE_CLOCK
 from haas_media.encoding.request import CRF_RANGE
 
 if TYPE_CHECKING:
@@ -149,15 +150,9 @@ class _Samples:
             [
                 *(str(self._encodes), *LOGGED, "-y", *self._reads()),
                 *("-filter_complex", f"{self._chain(0)}[v]", "-map", "[v]", *codec),
-                *(
-                    "-pix_fmt",
-                    pixels,
-                    "-fps_mode",
-                    "passthrough",
-                    "-f",
-                    "nut",
-                    f"file:{self._path}",
-                ),
+                # Every picture, by an option that older versions of ffmpeg know, too.
+                *("-pix_fmt", pixels, "-enc_time_base", FINE_CLOCK),
+                *("-f", "nut", f"file:{self._path}"),
             ],
             "encoded",
         )

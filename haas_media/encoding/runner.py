@@ -36,6 +36,11 @@ _LAST_MESSAGES = 40
 _LONGEST_LINE = 2000
 _SCORE = re.compile(r"^\[(Parsed_libvmaf_|psnr@)\d+ ")
 _MOST_SCORES = 8
+_RESIZED = re.compile(
+    r"^\[vf#0:(?P<stream>\d+)[^\]]*\] \[info\] Reconfiguring filter graph because video parameters"
+    r" changed to .*, (?P<width>\d+)x(?P<height>\d+)\b"
+)
+_MOST_SIZES = 100
 # Until the guard has killed and reaped; after that it is done from here. A guard that has not said
 # yet whom it guards is still starting.
 _GUARD_SECONDS = 0.4
@@ -48,7 +53,8 @@ class Finished:
     """How a run of ffmpeg ended.
 
     ``last`` is its last progress, ``messages`` the beginning and the end of its warnings and
-    errors, ``damage`` what it met in what it read, ``scores`` what filters have measured.
+    errors, ``damage`` what it met in what it read, ``scores`` what filters have measured,
+    ``sizes`` to which width and height pictures changed, by the number of the output's stream.
     """
 
     returncode: int
@@ -56,6 +62,7 @@ class Finished:
     messages: tuple[str, ...]
     damage: tuple[Damage, ...] = ()
     scores: tuple[str, ...] = ()
+    sizes: frozenset[tuple[int, int, int]] = frozenset()
 
 
 def run(
@@ -147,7 +154,12 @@ class _Supervised:
         returncode = -1 if self._returncode is None else self._returncode
         log = self._log
         return Finished(
-            returncode, self.latest or Tick(), log.kept(), tuple(log.damage.found), log.scores
+            returncode,
+            self.latest or Tick(),
+            log.kept(),
+            tuple(log.damage.found),
+            log.scores,
+            frozenset(log.sizes),
         )
 
     def _supervise(self) -> None:
@@ -233,12 +245,17 @@ class _Log:
     def __init__(self) -> None:
         self.damage = DamageFinder()
         self.scores: tuple[str, ...] = ()
+        self.sizes: set[tuple[int, int, int]] = set()
         self._first: list[str] = []
         self._last: deque[str] = deque(maxlen=_LAST_MESSAGES)
 
     def take(self, line: str) -> None:
         if _SCORE.match(line):
             self.scores = (*self.scores, line)[-_MOST_SCORES:]
+        resized = _RESIZED.match(line)
+        if resized is not None and len(self.sizes) < _MOST_SIZES:
+            stream, width, height = map(int, resized.groups())
+            self.sizes.add((stream, width, height))
         if not self.damage.take(line):
             return
         most = _FIRST_MESSAGES * (2 if line.startswith("[in#") else 1)

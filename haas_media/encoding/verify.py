@@ -19,6 +19,7 @@ from haas_media.encoding.facts import (
     Interlaced,
     Untimed,
 )
+from haas_media.encoding.losses import reshaped
 from haas_media.encoding.probe import CLOCKED, MediaFile, identify, probe
 from haas_media.probe.container import open_input
 
@@ -273,9 +274,21 @@ def _not_as_planned(track: Track, fact: Fact, what: str) -> str:
     )
 
 
-def warnings_of(damage: tuple[Damage, ...], reached: Plan, plan: Plan) -> list[str]:
+def warnings_of(
+    finished: Finished, damage: tuple[Damage, ...], reached: Plan, plan: Plan
+) -> list[str]:
     """Say what of the source was lost, and where."""
     said = []
+    if finished.last.dropped:
+        count = finished.last.dropped
+        pictures = "1 picture was" if count == 1 else f"{count} pictures were"
+        said.append(f"{pictures} left out of the video, which had no room between others.")
+    for position, width, height in sorted(finished.sizes):
+        stream = plan.tracks[position].stream
+        changed = reshaped(stream.index)
+        same = (width, height) == (stream.width, stream.height)
+        if not same and changed not in (*plan.warnings, *said):
+            said.append(changed)
     if damage:
         first = _plain(damage[0].message)
         said.append(f"The source is damaged {places(damage)} ({first}).")

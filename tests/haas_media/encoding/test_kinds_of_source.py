@@ -140,8 +140,30 @@ def test_a_clock_that_jumps(codec: str, studio: Studio, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         report = studio.encode(tmp_path / name, video_codec=codec, verify="full")
         assert report.duration.total_seconds() == pytest.approx(4, abs=0.2)
-    (warning,) = report.warnings
+    *others, warning = report.warnings
     assert warning.startswith("The source ends after 4.0 s of the ")
+    assert [each.startswith("Video 0 changes its size") for each in others] == [True] * (
+        codec != "copy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("codec", "larger", "aspect"),
+    [("h264", True, "4:3"), ("hevc", False, "16:9"), ("copy", True, "4:3"), ("h264", False, "4:3")],
+)
+def test_a_recording_that_changes_its_shape(
+    codec: str, larger: bool, aspect: str, studio: Studio, tmp_path: Path
+) -> None:
+    size = "s=320x240" if larger else "s=160x120"
+    film = f"{PICTURE} -c:v mpeg2video -f vob -aspect"
+    other = f"{film} {aspect} -output_ts_offset 2".replace("s=160x120", size)
+    parts = {"one.vob": f"{film} 4:3", "other.vob": other}
+    make_clips(tmp_path, parts)
+    (tmp_path / "both.vob").write_bytes(b"".join((tmp_path / name).read_bytes() for name in parts))
+    changes = codec != "copy" and (larger or aspect == "16:9")
+    (*warnings,) = studio.encode(tmp_path / "both.vob", video_codec=codec).warnings
+    said = [each.startswith("Video 0 changes its size or shape") for each in warnings]
+    assert said == [True] * changes
 
 
 def test_a_duration_is_that_of_the_content(sources: Path) -> None:

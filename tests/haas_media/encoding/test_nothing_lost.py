@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -11,7 +12,15 @@ import pytest
 from haas_media.encoding import EncodingError
 from haas_media.encoding.facts import Interlaced
 from haas_media.encoding.probe import probe
-from tests.haas_media.encoding.conftest import PICTURE, TONE, X264, X265, make_clips, make_program
+from tests.haas_media.encoding.conftest import (
+    FFMPEG,
+    PICTURE,
+    TONE,
+    X264,
+    X265,
+    make_clips,
+    make_program,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +47,7 @@ _MOVING = "-f lavfi -i testsrc2=s=320x240:r=50:d=2 -vf tinterlace=interleave_top
 INTERLACED = {
     "1080i.ts": f"{_MOVING} -c:v mpeg2video -flags +ilme+ildct -b:v 4M",
     "fields.mkv": f"{_MOVING} -c:v libx264 -preset ultrafast -flags +ilme+ildct -pix_fmt yuv420p",
+    "fields.avi": f"{_MOVING} -c:v mpeg4 -flags +ilme+ildct -b:v 4M",
     "telecine.mkv": "-f lavfi -i testsrc2=s=320x240:r=24000/1001:d=3"
     f" -vf telecine=pattern=23,setfield=prog {X264}",
 }
@@ -67,12 +77,26 @@ OTHERS = {
 }
 
 
+# Pictures without a word on their colours, in a container that knows them, and PQ without the rest.
+COLOURS = {
+    "plain.mp4": f"{PICTURE} -t 0.4 {X265}",
+    "outside.mkv": "-i plain.mp4 -c copy -color_trc smpte2084 -color_primaries bt2020"
+    " -colorspace bt2020nc",
+    "outside.mp4": "-i outside.mkv -c copy",
+    "sdr-outside.mkv": "-i plain.mp4 -c copy -color_trc bt709 -color_primaries bt709"
+    " -colorspace bt709",
+    "rgb.mkv": f"{PICTURE} -t 0.4 -vf format=gbrp10le,setparams=color_trc=smpte2084"
+    " -c:v ffv1 -color_primaries bt2020",
+    "only-pq.mkv": f"{PICTURE} -t 0.4 {X265}:transfer=smpte2084",
+}
+
+
 @pytest.fixture(scope="module")
 def sources(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("odd")
     (folder / "film.srt").write_bytes((clips / "film.srt").read_bytes())
     make_clips(folder, {n: a.replace(":d=2:d=", ":d=") for n, a in (HALVES | OTHERS).items()})
-    make_clips(folder, UNTIMED | INTERLACED | BOTTOM_FIRST)
+    make_clips(folder, UNTIMED | INTERLACED | BOTTOM_FIRST | COLOURS)
     for profile, base in ((5, 0), (7, 6), (8, 1)):
         _add_dolby_vision(folder / "dolby.mp4", folder / f"dolby-{profile}.mp4", profile, base)
     return folder
@@ -164,17 +188,15 @@ def _combed(path: Path) -> float:
     return sum(each in {"tff", "bff"} for each in found) / len(found)
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("1080i.ts", 100), ("fields.mkv", 100)])
-def test_interlaced_video_is_deinterlaced(
-    name: str, pictures: int, sources: Path, studio: Studio
-) -> None:
+@pytest.mark.parametrize("name", ["1080i.ts", "fields.mkv", "fields.avi"])
+def test_interlaced_video_is_deinterlaced(name: str, sources: Path, studio: Studio) -> None:
     before = _combed(sources / name)
     report = studio.encode(sources / name)
     assert "was deinterlaced" in report.notes[0]
     assert report.notes[0] in report.to_markdown()
     assert not any(isinstance(fact, Interlaced) for fact in probe(report.output).facts[0])
     with av.open(str(report.output)) as container:
-        assert abs(sum(1 for _ in container.decode(video=0)) - pictures) <= 2
+        assert abs(sum(1 for _ in container.decode(video=0)) - 100) <= 2
     assert _combed(report.output) < before - 0.1
 
 
@@ -188,6 +210,37 @@ def test_the_bottom_field_first(name: str, sources: Path, studio: Studio) -> Non
     ]
 
 
+_FASTER = (
+    "-f lavfi -i testsrc2=s=160x120:r=25:d=2 -f lavfi -i testsrc2=s=160x120:r=50:d=2"
+    " -filter_complex '[0][1]concat' -fps_mode passthrough -enc_time_base 1/1000"
+)
+
+
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])
+@pytest.mark.parametrize(("name", "codec"), [("faster.mkv", "h264"), ("faster.mp4", "hevc")])
+def test_a_frame_rate_that_rises(
+    name: str, codec: str, output: str, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {name: f"{_FASTER} {X264} -g 25"})
+    report = studio.encode(tmp_path / name, output, video_codec=codec, verify="full")
+    assert report.warnings == ()
+    with av.open(str(report.output)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert len(times) == 150
+    assert times[100] - times[99] == pytest.approx(0.02, abs=0.002)
+
+
+def test_pictures_without_room_are_warned_of(studio: Studio, tmp_path: Path) -> None:
+    """Faster ones where nobody looked: before the first key picture in the middle."""
+    make_clips(tmp_path, {"faster.mkv": f"{_FASTER} {X264} -g 250"})
+    report = studio.encode(tmp_path / "faster.mkv")
+    with av.open(str(report.output)) as container:
+        left = 150 - sum(1 for _ in container.decode(video=0))
+    assert report.warnings == (
+        f"{left} pictures were left out of the video, which had no room between others.",
+    )
+
+
 def test_interlaced_video_that_shall_stay_so(sources: Path, studio: Studio) -> None:
     report = studio.encode(sources / "fields.mkv", deinterlace="never")
     assert "stays interlaced and is coded so" in report.notes[0]
@@ -197,6 +250,23 @@ def test_interlaced_video_that_shall_stay_so(sources: Path, studio: Studio) -> N
     assert studio.copy(sources / "fields.mkv").notes == ()
     report = studio.encode(sources / "fields.mkv", video_codec="hevc", deinterlace="never")
     assert report.notes == ("Video 0 stays interlaced.",)
+
+
+@pytest.mark.parametrize("codec", ["hevc", "av1", "vp9"])
+def test_nine_bits_become_ten(codec: str, studio: Studio, tmp_path: Path) -> None:
+    make_clips(tmp_path, {"nine.mkv": f"{PICTURE} -t 0.4 -c:v ffv1 -pix_fmt yuv420p9le"})
+    report = studio.encode(tmp_path / "nine.mkv", video_codec=codec)
+    assert (report.warnings, report.notes) == ((), ())
+    assert probe(report.output).streams[0].bit_depth == 10
+
+
+@pytest.mark.parametrize(("codec", "said"), [("h264", False), ("hevc", True)])
+def test_telecine_of_ten_bits(codec: str, said: bool, studio: Studio, tmp_path: Path) -> None:
+    made = INTERLACED["telecine.mkv"].replace(X264, "-c:v prores_ks -pix_fmt yuv422p10le")
+    make_clips(tmp_path, {"telecine.mov": made})
+    report = studio.encode(tmp_path / "telecine.mov", video_codec=codec)
+    (note,) = (each for each in report.notes if "was telecined" in each)
+    assert note.endswith(" Of 10 bits a sample this leaves 8.") == said
 
 
 def test_telecine(sources: Path, studio: Studio) -> None:
@@ -211,6 +281,7 @@ def test_telecine(sources: Path, studio: Studio) -> None:
         ("dolby-5.mp4", {}, "copy it into an .mkv or .mp4, or set allow_loss"),
         ("dolby-5.mp4", {"output": "out.mov", "video_codec": "copy"}, "or set allow_loss"),
         ("hlg.mkv", {"hdr": "refuse"}, "H.264 at 8 bits cannot keep: choose HEVC, AV1 or VP9"),
+        ("outside.mkv", {"hdr": "refuse"}, "Video 0 is HDR .PQ., which H.264 at 8 bits cannot"),
     ],
 )
 def test_a_loss_that_is_refused(
@@ -228,6 +299,10 @@ def test_a_loss_that_is_refused(
         ("dolby-8.mp4", {"video_codec": "copy", "output": "out.mov"}, "is lost in QuickTime"),
         ("hlg.mkv", {}, "was tone-mapped to SDR"),
         ("hlg.mkv", {"video_codec": "hevc", "hdr": "tonemap"}, "was tone-mapped to SDR"),
+        ("outside.mkv", {}, "was tone-mapped to SDR"),
+        ("outside.mp4", {}, "was tone-mapped to SDR"),
+        ("only-pq.mkv", {}, "was tone-mapped to SDR"),
+        ("rgb.mkv", {}, "was tone-mapped to SDR"),
         ("alpha.mov", {}, "loses its transparency"),
         ("alpha.webm", {"output": "out.webm", "video_codec": "vp9"}, "loses its transparency"),
         ("alpha.webm", {"output": "out.mp4", "video_codec": "copy"}, "loses its transparency"),
@@ -245,6 +320,25 @@ def test_a_loss_that_is_warned_of(
         frame = next(container.decode(video))
     if "tone-mapped" in said:
         assert int(frame.color_trc) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "transfer", "others"),
+    [
+        *(("outside.mkv", 16, 9), ("outside.mp4", 16, 9), ("only-pq.mkv", 16, 9)),
+        ("sdr-outside.mkv", 1, 1),
+    ],
+)
+def test_colours_that_pictures_do_not_say(
+    name: str, transfer: int, others: int, sources: Path, studio: Studio
+) -> None:
+    """Numbers are those of ITU-T H.273: 16 is PQ, 9 BT.2020, 1 BT.709."""
+    report = studio.encode(sources / name, video_codec="hevc")
+    assert report.warnings == ()
+    with av.open(str(report.output)) as container:
+        frame = next(container.decode(video=0))
+    said = (frame.color_trc, frame.color_primaries, frame.colorspace)
+    assert said == (transfer, others, others)
 
 
 @pytest.mark.parametrize(
@@ -446,3 +540,72 @@ def test_full_verification_finds_a_faulty_disk(studio: Studio, tmp_path: Path) -
         verify="full",
         how=how,
     )
+
+
+_SOUND = "-f lavfi -i sine=d=1:r=48000,aformat=s32"
+
+
+def _checksum(path: Path) -> str:
+    """Sum up all that is decoded of a file, sound with all of its bits."""
+    argv = [FFMPEG, "-v", "error", "-i", path, "-c:a", "pcm_f64le", "-f", "md5", "-"]
+    return subprocess.run(argv, capture_output=True, check=True, text=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("codec", "output", "result"),
+    [
+        *((codec, "out.mov", codec) for codec in ("pcm_s24be", "pcm_s32be", "pcm_f32be")),
+        *((codec, "out.mov", codec) for codec in ("pcm_f64be", "pcm_f64le", "pcm_alaw")),
+        *((codec, "out.mkv", codec) for codec in ("pcm_s32be", "pcm_f64le", "pcm_mulaw")),
+        *(("pcm_f32be", "out.mkv", "pcm_f32le"), ("pcm_f64be", "out.mkv", "pcm_f64le")),
+        *(("pcm_u16le", "out.mov", "pcm_s24le"), ("pcm_s24be", "out.mkv", "flac")),
+    ],
+)
+def test_uncompressed_sound_stays_lossless(
+    codec: str, output: str, result: str, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {"sound.nut": f"{_SOUND} -c:a {codec}"})
+    report = studio.copy(tmp_path / "sound.nut", output)
+    assert (report.warnings, report.notes) == ((), ())
+    assert [each.codec for each in probe(report.output).streams] == [result]
+    assert _checksum(report.output) == _checksum(tmp_path / "sound.nut")
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "output", "lost"),
+    [
+        ("sound.wav", "pcm_s24le", "out.mp4", "(pcm_s24le) and is aac now"),
+        ("sound.flac", "flac", "out.mov", "(flac) and is aac now"),
+        ("sound.mkv", "truehd -strict -2", "out.mp4", "(truehd) and is aac now"),
+        ("sound.flac", "flac", "out.mp4", None),
+        ("sound.mkv", "ac3", "out.webm", None),
+    ],
+)
+def test_lossless_sound_that_becomes_lossy_is_noted(
+    name: str, made: str, output: str, lost: str | None, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {name: f"{_SOUND} -c:a {made}"})
+    report = studio.copy(tmp_path / name, output)
+    assert [str(lost) in note for note in report.notes] == [True] * (lost is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "output"),
+    [
+        ("film.avi", "huffyuv -pix_fmt yuv422p", "out.mkv"),
+        ("film.avi", "rawvideo -pix_fmt yuv420p", "out.mkv"),
+        ("film.avi", "utvideo -pix_fmt yuv420p", "out.mkv"),
+        ("film.mxf", "dnxhd -profile:v dnxhr_sq -pix_fmt yuv422p -s 320x180", "out.mkv"),
+        ("film.mxf", "dnxhd -profile:v dnxhr_sq -pix_fmt yuv422p -s 320x180", "out.mov"),
+        ("film.mkv", "cfhd -pix_fmt yuv422p10le", "out.mov"),
+        ("film.avi", "png", "out.mov"),
+        ("film.mov", "qtrle", "out.mov"),
+    ],
+)
+def test_codecs_of_editors_are_copied(
+    name: str, made: str, output: str, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {name: f"{PICTURE} -t 0.4 -c:v {made}"})
+    report = studio.copy(tmp_path / name, output)
+    assert (report.warnings, report.notes) == ((), ())
+    assert _checksum(report.output) == _checksum(tmp_path / name)
