@@ -23,6 +23,7 @@ class Container:
     ``muxer`` is ffmpeg's name of it; ``audio_encoders`` are tried in turn for audio that has to be
     converted, after ``lossless_encoder`` if it is uncompressed, or what ``wide`` has for samples
     that are too wide for that; text subtitles not in ``subtitles`` become ``subtitle_encoder``.
+    ``languages`` are the words for them that ffmpeg writes; None: any of three letters.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Container:
     lossless_encoder: str | None = None
     wide: Mapping[str, str] = field(default_factory=dict)
     attachments: bool = False
+    languages: frozenset[str] | None = None
     options: tuple[str, ...] = ()
 
     @property
@@ -48,6 +50,14 @@ _PCM = frozenset({"pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be
 }
 # What FLAC has no room for, and the same samples with their bytes in the order of Matroska's.
 _LITTLE_ENDIAN = {"pcm_f32be": "pcm_f32le", "pcm_f64be": "pcm_f64le"}
+
+# QuickTime numbers them; ffmpeg knows these by their names of old (``ger``, not ``deu``).
+_NUMBERED = """
+    alb amh ara arm asm aym aze baq bel ben bul bur cat ces chi dan dut dzo eng epo est fin fra geo
+    ger gre grn guj heb hin hun ice ind iri ita jav jpn kan kas kaz khm kin kir kor kur lao lat lav
+    lit mac mal mar may mlg mlt mon nep nor nya ori orm per pol por pus que ron run rus san sin slk
+    slv snd som spa sve swa tam tat tel tgk tgl tha tib tir tuk tur uig ukr urd uzb vie wel yid
+"""
 
 MATROSKA = Container(
     name="Matroska",
@@ -89,6 +99,7 @@ QUICKTIME = Container(
     subtitles=frozenset({"mov_text"}),
     audio_encoders=("aac",),
     subtitle_encoder="mov_text",
+    languages=frozenset(_NUMBERED.split()),
     # What is left, such as a Blu-ray's, has no more bits.
     lossless_encoder="pcm_s24le",
     options=("-movflags", "+faststart"),

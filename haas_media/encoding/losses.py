@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, assert_never
 
@@ -31,7 +32,7 @@ from haas_media.encoding.facts import (
 from haas_media.encoding.request import CODEC_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from haas_media.encoding.containers import Container
     from haas_media.encoding.request import EncodeRequest
@@ -283,6 +284,8 @@ def _language(fact: Language, stream: Stream, container: Container) -> Fate:
     if not container.is_quicktime:
         return Fate(fact, "kept")
     code = three_letters(fact.tag)
+    if code is not None and container.languages is not None:
+        code = next((each for each in _names_of(code) if each in container.languages), None)
     if code is None:
         says = (
             f"{container.name} has no word for the language {fact.tag!r} of stream {stream.index}."
@@ -291,6 +294,18 @@ def _language(fact: Language, stream: Stream, container: Container) -> Fate:
     if code == fact.tag:
         return Fate(fact, "kept")
     return Fate(fact, "converted", becomes=Language(code), metadata=(("language", code),))
+
+
+def _names_of(code: str) -> Iterator[str]:
+    """Yield a language's ISO 639-2 code, its bibliographic one, and what only ffmpeg calls it."""
+    from babelfish import Error
+    from babelfish import Language as Known
+
+    yield code
+    with suppress(ValueError, Error):
+        yield str(Known(code).alpha3b)
+    if code == "swe":
+        yield "sve"
 
 
 def three_letters(tag: str) -> str | None:

@@ -390,6 +390,21 @@ def test_languages_in_mp4(
     assert probe(report.output).streams[1].language == code
 
 
+@pytest.mark.parametrize(
+    ("tag", "word"),
+    [("deu", "ger"), ("nld", "dut"), ("swe", "sve"), ("ces", "ces"), ("en-US", "eng"), ("hr", "")],
+)
+def test_languages_in_quicktime(
+    tag: str, word: str, studio: Studio, sources: Path, tmp_path: Path
+) -> None:
+    arguments = f"-i {sources / 'late.mkv'} -map 0 -c copy -metadata:s:a language={tag}"
+    make_clips(tmp_path, {"film.mkv": arguments})
+    report = studio.copy(tmp_path / "film.mkv", "out.mov")
+    assert (probe(report.output).streams[1].language or "") == word
+    says = f"QuickTime has no word for the language {tag!r} of stream 1."
+    assert report.warnings == (() if word else (says,))
+
+
 def test_a_language_that_mp4_has_no_word_for(studio: Studio, clips: Path, tmp_path: Path) -> None:
     arguments = f"-i {clips / 'film.mkv'} -c copy -metadata:s:a language=x-private"
     make_clips(tmp_path, {"film.mkv": arguments})
