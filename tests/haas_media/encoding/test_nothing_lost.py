@@ -25,6 +25,7 @@ from tests.haas_media.encoding.conftest import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from haas_media.encoding import EncodeReport
     from tests.haas_media.encoding.conftest import Studio
 
 HALVES = {
@@ -384,10 +385,16 @@ def test_what_a_codec_keeps(name: str, sources: Path, studio: Studio) -> None:
 def test_languages_in_mp4(
     tag: str, code: str, studio: Studio, sources: Path, tmp_path: Path
 ) -> None:
+    report = _in_language(tag, "out.mp4", studio, sources, tmp_path)
+    assert probe(report.output).streams[1].language == code
+
+
+def _in_language(
+    tag: str, output: str, studio: Studio, sources: Path, tmp_path: Path
+) -> EncodeReport:
     arguments = f"-i {sources / 'late.mkv'} -map 0 -c copy -metadata:s:a language={tag}"
     make_clips(tmp_path, {"film.mkv": arguments})
-    report = studio.copy(tmp_path / "film.mkv", "out.mp4")
-    assert probe(report.output).streams[1].language == code
+    return studio.copy(tmp_path / "film.mkv", output)
 
 
 @pytest.mark.parametrize(
@@ -397,9 +404,7 @@ def test_languages_in_mp4(
 def test_languages_in_quicktime(
     tag: str, word: str, studio: Studio, sources: Path, tmp_path: Path
 ) -> None:
-    arguments = f"-i {sources / 'late.mkv'} -map 0 -c copy -metadata:s:a language={tag}"
-    make_clips(tmp_path, {"film.mkv": arguments})
-    report = studio.copy(tmp_path / "film.mkv", "out.mov")
+    report = _in_language(tag, "out.mov", studio, sources, tmp_path)
     assert (probe(report.output).streams[1].language or "") == word
     says = f"QuickTime has no word for the language {tag!r} of stream 1."
     assert report.warnings == (() if word else (says,))
