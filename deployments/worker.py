@@ -285,8 +285,11 @@ async def _keep_house(worker: Worker) -> None:
 async def _send_from_before() -> None:
     """Send what waits where spans were kept before they were in the data directory."""
     before = Path(get_current_settings().home) / "haas_otel"
-    folder = before / "journal"
-    if str(before) != os.environ.get("HAAS_OTEL_DIR") and folder.exists() and any(folder.iterdir()):
+    folder, waits = before / "journal", False
+    if str(before) != os.environ.get("HAAS_OTEL_DIR"):
+        with contextlib.suppress(OSError):  # it is not there, or another user's
+            waits = any(folder.iterdir())
+    if waits:
         environment = {**os.environ, "HAAS_OTEL_DIR": str(before)}
         sending = await asyncio.create_subprocess_exec(sys.executable, "-c", SEND, env=environment)
         await sending.wait()

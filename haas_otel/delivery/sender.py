@@ -333,7 +333,8 @@ class Sender:
         """Learn whether the collector takes anything, even nothing; say if that may be."""
         answer = self._request(lambda exporter: exporter.probe())
         # Some refuse what is empty: only sending something shows whether they are well.
-        self._probed = answer.is_error or answer.kind in (Kind.TAKEN, Kind.REFUSED)
+        says_so = answer is UNKNOWN or (answer.is_error and answer.code != "")
+        self._probed = says_so or answer.kind in (Kind.TAKEN, Kind.REFUSED)
         if not self._probed and answer is not _NOT_ASKED:
             self.state.note(answers=answer.kind is Kind.THROTTLED)
             self._back_off(reason or answer.reason)
