@@ -157,6 +157,8 @@ def listen(settings: Settings, address: str, notices: SimpleQueue[Notice]) -> st
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        # Now, not when the thread comes to it: whoever learns the address may connect.
+        listening.listen()
     except OSError as error:
         raise WebhookError(f"{address} cannot be listened at: {error.strerror}.") from None
     server = uvicorn.Server(

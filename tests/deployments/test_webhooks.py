@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from queue import Empty, SimpleQueue
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -151,6 +153,18 @@ def test_documented_bodies_are_taken(webhooks: Webhooks, tmp_path: Path) -> None
         assert (answer.status_code, name) == (202, name)
         notices = [Notice(here(path, tmp_path), "00-1-2-01", ready=True) for path in paths]
         assert (webhooks.taken(), name) == (notices, name)
+
+
+def test_whoever_learns_the_address_may_connect_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that answers may come to it late, as on a busy machine."""
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: Event().wait())
+    port = listen(settings, "127.0.0.1:0", SimpleQueue()).rstrip("/").rpartition(":")[2]
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=30):
+        pass
+    with pytest.raises(WebhookError, match="cannot be listened at"):
+        listen(settings, f"127.0.0.1:{port}", SimpleQueue())
 
 
 REFUSED = {
