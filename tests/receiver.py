@@ -17,7 +17,7 @@ sender has to take for lost.
 
 >>> with Receiver().start("grpc") as receiver:
 ...     environment = {**os.environ, **receiver.environment}
-...     receiver.wait_for(lambda spans: len(spans) == 3, timeout=10)
+...     receiver.wait_for(lambda spans: len(spans) == 3)
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from tests.faulty_port import FaultyPort
 from tests.http_server import HttpServer, Reply
 from tests.received import ReceivedRequest, ReceivedSpan, decode_spans
+from tests.waits import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,9 +57,6 @@ if TYPE_CHECKING:
 
 Protocol = Literal["grpc", "http/protobuf"]
 Fault = Literal["refuse", "silent", "hang", "503", "drop", "unanswered"]
-
-# The answer to a request that was recorded is with its sender by then.
-_ANSWER_SECONDS = 0.15
 
 
 @dataclass(frozen=True)
@@ -233,15 +231,9 @@ class Receiver:
                 kept.clear()
 
     def set_fault(self, fault: Fault | None) -> None:
-        """Switch to ``fault``, or to health with None; open connections are cut.
-
-        What has been recorded is answered first, as a collector does that is told to stop; only
-        ``unanswered`` is for the other case.
-        """
+        """Switch to ``fault``, or to health with None; open connections are cut."""
         assert self._front is not None, "call start() first"
         self._fault = fault or "503"
-        if self._record.requests:
-            time.sleep(_ANSWER_SECONDS)
         self._unhung.set()
         self._unhung = threading.Event()
         mode = fault if fault in ("refuse", "silent", "drop") else "pass"
@@ -249,21 +241,19 @@ class Receiver:
         # Last, or what is recorded now would be cut off before it is answered.
         self._fault = fault
 
-    def wait_for(
-        self, predicate: Callable[[list[ReceivedSpan]], bool], timeout: float = 10.0
-    ) -> list[ReceivedSpan]:
+    def wait_for(self, predicate: Callable[[list[ReceivedSpan]], bool]) -> list[ReceivedSpan]:
         """Wait until ``predicate(spans)`` holds and return the spans.
 
-        Raises AssertionError, with what did arrive, after ``timeout`` seconds.
+        Raises AssertionError, with what did arrive, when they never come.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE
         with self._record.changed:
             while not predicate(list(self._record.spans)):
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     arrived = [f"{s.name} {s.span_id}" for s in self._record.spans]
                     raise AssertionError(
-                        f"not within {timeout} s; arrived: {arrived} in"
+                        f"not within {PATIENCE} s; arrived: {arrived} in"
                         f" {len(self._record.requests)} requests, {self.connections} connections"
                     )
                 self._record.changed.wait(remaining)

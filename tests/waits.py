@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Seconds for what never comes: on a busy machine the start of one run takes most of a minute.
+PATIENCE = 240
+
 
 def wait_until(
-    predicate: Callable[[], Any], *, timeout: float = 120, interval: float = 0.1, what: str = ""
+    predicate: Callable[[], Any],
+    *,
+    timeout: float = PATIENCE,
+    interval: float = 0.1,
+    what: str = "",
 ) -> Any:
     """Return the predicate's first true value; fail after ``timeout`` seconds.
 

@@ -30,6 +30,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
+from tests.waits import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -62,7 +64,7 @@ class Program:
     pid: int
     _ended: socket.socket
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         self._ended.settimeout(timeout)
         return int(self._ended.recv(64))
 
@@ -110,7 +112,6 @@ class Warm:
         env: Mapping[str, str],
         cwd: Path,
         stdin: bytes = b"",
-        timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end; return what it printed, and its exit code."""
         with (
@@ -120,7 +121,7 @@ class Warm:
         ):
             given.write(stdin)
             given.seek(0)
-            code = self.start(*argv, env=env, cwd=cwd, files=(given, out, err)).wait(timeout)
+            code = self.start(*argv, env=env, cwd=cwd, files=(given, out, err)).wait()
             told = []
             for file in (out, err):
                 file.seek(0)
@@ -129,7 +130,7 @@ class Warm:
 
     def close(self) -> None:
         self._forks.close()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
 
 
 @cache

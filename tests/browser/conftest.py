@@ -23,6 +23,7 @@ from tests.deployments.conftest import clean_environment
 from tests.e2e.prefect_processes import servers_go_first
 from tests.parts import require
 from tests.receiver import Receiver
+from tests.waits import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,6 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the UI asks hosts far away
 ]
 TRACE_URL = "http://traces.example/trace/{trace_id}"
-PATIENCE = 90_000  # milliseconds until a page that does not show something counts as broken
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def page(browser: Browser, stage: Stage) -> Iterator[Page]:
     viewport = {"width": 1280, "height": 1000}
     address = stage.stack.address.ui
     context = browser.new_context(base_url=address, viewport=viewport, timezone_id="UTC")
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(PATIENCE * 1000)
     with context:
         yield context.new_page()
 

@@ -127,7 +127,7 @@ class PrefectUi:
             self.page.reload()
             return False
 
-        wait_until(listed, timeout=90, what=what)
+        wait_until(listed, what=what)
         return wanted
 
     def open_artifact(self, key: str) -> None:

@@ -219,7 +219,8 @@ def test_what_stops_runs_and_hides_their_ends(
     found = server.check()
     assert line_of(mistakes.RECONCILER_PAUSED, name=RECONCILER) in found
     assert line_of(mistakes.QUEUE_PAUSED, queue="default", pool=POOL) in found
-    assert line_of(mistakes.LATE_RUNS, count=1) in found
+    # With one, or more, that their schedule has made meanwhile.
+    assert any(line_of(mistakes.LATE_RUNS, count=count) in found for count in (1, 2, 3))
     assert line_of(mistakes.CODE_IS_GONE, names=ENCODING, path=NOWHERE) in found
     assert line_of(mistakes.RARE_HEARTBEATS, names=ENCODING, seconds=30) in found
 

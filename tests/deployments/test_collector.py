@@ -44,12 +44,12 @@ def test_zipkin_is_asked_beside_a_collector(choose: Callable[..., None]) -> None
         variables = {**receiver.environment, **environment_of_zipkin(server)}
         choose(**{**variables, "OTEL_TRACES_EXPORTER": "otlp,zipkin_json"})
         assert endpoint() == f"{receiver.endpoint}, {server.address}/api/v2/spans"
-        send_nothing(10)
+        send_nothing(60)
         assert server.taken == [[]]
 
         server.go_down()
         with pytest.raises(CollectorError, match="zipkin_json"):
-            send_nothing(10)
+            send_nothing(60)
 
 
 def test_azure_without_a_key_says_what_to_set(choose: Callable[..., None]) -> None:

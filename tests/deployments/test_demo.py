@@ -30,7 +30,6 @@ TASKS = [
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(900)
 def test_the_demo(haas: Command, samples: SampleLibrary, tmp_path: Path) -> None:
     foreign = {"HAAS_LIBRARIES": "not even JSON", "HAAS_TMDB_TOKEN": "not to be used"}
     home = tmp_path / "demo"
@@ -41,7 +40,6 @@ def test_the_demo(haas: Command, samples: SampleLibrary, tmp_path: Path) -> None
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""

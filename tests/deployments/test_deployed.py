@@ -29,11 +29,11 @@ from deployments import check_mistakes as mistakes
 from deployments import earlier
 from deployments.check_deployments import RECONCILER
 from deployments.prefect_plugin import is_deploying
-from deployments.process import wait_until
 from deployments.server import KEPT_LEASES
 from deployments.stack import Stack
 from deployments.work_pool import deployments_of
 from tests.deployments.conftest import ROOT, Command, clean_environment, line_of
+from tests.waits import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,8 +171,9 @@ def test_after_a_time_away_each_deployment_runs_once(fresh: Stack) -> None:
             return len(client.read_flow_runs()) >= 9
 
     # Prefect's scheduler stops at an error with SQLAlchemy 2.1.
-    assert wait_until(enough, 120, every=0.5)
+    wait_until(enough, interval=0.5, what="what the scheduler makes")
     fresh.stop()
+    stopped = datetime.now(UTC)
     database_file = fresh.data_dir / "prefect" / "prefect.db"
     with contextlib.closing(sqlite3.connect(database_file)) as database:
         for column in ("expected_start_time", "next_scheduled_start_time"):
@@ -182,8 +183,7 @@ def test_after_a_time_away_each_deployment_runs_once(fresh: Stack) -> None:
     with fresh.client() as client:
         runs = client.read_flow_runs(limit=200)
         names = {each.id: each.name for each in client.read_deployments()}
-    now = datetime.now(UTC)
-    late = [run for run in runs if run.expected_start_time and run.expected_start_time < now]
+    late = [run for run in runs if run.expected_start_time and run.expected_start_time < stopped]
     assert Counter(names[run.deployment_id] for run in late if run.deployment_id) == {
         "hourly": 1,
         "nightly": 1,
@@ -243,12 +243,13 @@ def test_a_burst_of_bad_ends_runs_the_reconciler_once(fresh: Stack, tmp_path: Pa
         for each in states:
             ended(client, reconciler.id, each())
             ended(client, theirs, each())
-        assert wait_until(lambda: acted(client, witness) == 10, 90, every=0.5)
+        wait_until(lambda: acted(client, witness) == 10, what="the first ends to be seen")
         own = started_by_hand(client, reconciler.id)
         times = [ended(client, ours, each()) for each in states]
-        assert wait_until(lambda: acted(client, witness) == 15, 90, every=0.5)
+        wait_until(lambda: acted(client, witness) == 15, what="the burst to be seen")
         # What the trigger has seen it acts on in a service of its own.
-        wait_until(lambda: len(started_by_hand(client, reconciler.id)) > len(own), 90, every=0.5)
+        is_run = lambda: len(started_by_hand(client, reconciler.id)) > len(own)  # noqa: E731
+        wait_until(is_run, what="the reconciler's run")
         runs = started_by_hand(client, reconciler.id)
         client.delete_automation(witness)
         client.delete_deployment(theirs)
@@ -256,8 +257,7 @@ def test_a_burst_of_bad_ends_runs_the_reconciler_once(fresh: Stack, tmp_path: Pa
     [run] = [run for run in runs if run not in own]
     assert run.state_name == "Scheduled"
     assert run.expected_start_time is not None
-    since = run.expected_start_time - min(times)
-    assert timedelta(seconds=LATER) <= since < timedelta(seconds=LATER + 30)
+    assert run.expected_start_time - min(times) >= timedelta(seconds=LATER)
 
 
 def triggers_of(stack: Stack) -> list[Automation]:

@@ -81,7 +81,7 @@ class Home:
             )
 
         try:
-            wait_until(settled, interval=0.5, timeout=180)
+            wait_until(settled, interval=0.5, timeout=600)
         except AssertionError:
             said = [f"{run.name}: {run.state_name}, {run.parameters}" for run in self.runs()]
             logs = [f"{log}:\n{log.read_text()[-2000:]}" for log in self.stack.logs.iterdir()]
@@ -144,14 +144,15 @@ def films(title: str, number: int) -> list[str]:
 def test_what_lands_moves_and_goes_is_in_the_catalog_by_few_runs(home: Home) -> None:
     before = len(home.runs())
     slow = home.films / "Slow (1990).mkv"
-    with slow.open("wb") as file:
-        home.put(*films("Film", 200))
-        for _ in range(5):  # longer than it takes a file to be taken for whole
+    with slow.open("wb", buffering=0) as file:
+        for name in films("Film", 200):
+            home.put(name)
             file.write(b"no film, but on its way")
-            file.flush()
-            time.sleep(1)
+        for _ in range(50):  # longer than it takes a file to be taken for whole
+            file.write(b"no film, but on its way")
+            time.sleep(0.1)
     home.settle()
-    assert 1 <= len(home.runs()) - before <= 3
+    assert 1 <= len(home.runs()) - before <= 10
     (home.films / "Film 1 (1990)").rename(home.films / "Renamed (1990)")
     (home.films / "Film 2 (1990)" / "Film 2 (1990).mkv").unlink()
     home.settle()
@@ -193,7 +194,8 @@ def test_others_tell_of_changes_and_their_trace_goes_on(home: Home) -> None:
     trace = "0af7651916cd43dd8448eb211c80319"
     body = {"eventType": "Download", "movieFile": {"path": "/there/Told 0 (1990)"}}
     caller = {"traceparent": f"00-{trace}1-00f067aa0ba902b7-01"}
-    assert httpx.post(home.webhooks, json=body, headers=caller).status_code == 202
+    answer = httpx.post(home.webhooks, json=body, headers=caller, timeout=60)
+    assert answer.status_code == 202
     assert home.scan_in(f"{trace}1").parent_id == "00f067aa0ba902b7"
     home.settle()
 
@@ -217,7 +219,7 @@ def test_others_tell_of_changes_and_their_trace_goes_on(home: Home) -> None:
         "resource": {"prefect.resource.id": "haas.library.Films"},
         "payload": {"paths": [str(home.films / "Told 2 (1990)"), "/elsewhere"]},
     }
-    answer = httpx.post(f"{home.stack.address.api}/events", json=[event])
+    answer = httpx.post(f"{home.stack.address.api}/events", json=[event], timeout=60)
     assert answer.status_code == 204
     wait_until(lambda: len(home.runs()) > runs, what="the run of an event")
     home.settle()
@@ -275,11 +277,14 @@ def test_each_incident_is_told_once(home: Home, monkeypatch: pytest.MonkeyPatch)
         with suppress(psutil.Error):  # what it had started ends with it
             if process.environ().get("PREFECT__FLOW_RUN_ID") == str(killed.id):
                 process.kill()
-    wait_until(lambda: told("encoding: Crashed"), what="a killed run")
-    wait_until(lambda: told("add-to-library: Failed"), what="a failed run")
-    wait_until(lambda: told("metadata-scan: no scan has succeeded"), what="an overdue scan")
-    wait_until(lambda: told("A machine is gone: gone"), what="a machine that is gone")
-    assert len(messages) == 6, messages
+    subjects = (
+        *("haas-media: a test", "encoding: takes more than 10 seconds", "encoding: Crashed"),
+        *("add-to-library: Failed", "metadata-scan: no scan has succeeded"),
+        "A machine is gone: gone",  # a busy one that lives may be, too
+    )
+    for subject in subjects:
+        wait_until(lambda subject=subject: told(subject), what=subject)
+    assert [len(told(subject)) for subject in subjects] == [1] * len(subjects), messages
     (text,) = told("add-to-library: Failed")
     assert "there is no token" in text
     assert f"/runs/flow-run/{failed.id}" in text

@@ -127,7 +127,8 @@ class Webhooks:
 
     def post(self, content: bytes, password: str = "open sesame", **headers: str) -> httpx.Response:
         auth = ("sonarr", password)
-        return httpx.post(f"{self.address}sonarr", content=content, auth=auth, headers=headers)
+        url = f"{self.address}sonarr"
+        return httpx.post(url, content=content, auth=auth, headers=headers, timeout=60)
 
     def taken(self) -> list[Notice]:
         found = []
@@ -189,7 +190,7 @@ def test_everything_else_is_refused_in_a_sentence(webhooks: Webhooks) -> None:
     }
     assert said == {body: (status, True) for body, (status, _) in REFUSED.items()}
     assert webhooks.post(b'{"paths": []}', password="sesame").status_code == 401
-    odd = httpx.post(webhooks.address, headers=[(b"Authorization", b"Basic \xfc")])
+    odd = httpx.post(webhooks.address, headers=[(b"Authorization", b"Basic \xfc")], timeout=60)
     assert odd.status_code == 401
     assert webhooks.taken() == []
 

@@ -106,13 +106,12 @@ class Api:
         mine = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
         return self.client.read_task_runs(flow_run_filter=mine)
 
-    def wait_for_end(self, flow_run_id: UUID, timeout: float = 240) -> FlowRun:
+    def wait_for_end(self, flow_run_id: UUID) -> FlowRun:
         def ended() -> FlowRun | None:
             run = self.flow_run(flow_run_id)
             return run if run.state and run.state.is_final() else None
 
-        what = f"the end of {flow_run_id}"
-        run: FlowRun = wait_until(ended, timeout=timeout, interval=0.5, what=what)
+        run: FlowRun = wait_until(ended, interval=0.5, what=f"the end of {flow_run_id}")
         return run
 
 

@@ -48,7 +48,7 @@ def api(prefect: PrefectProcesses) -> Api:
     if "worker" not in prefect.workers:
         api.make_pool(POOL)
         prefect.start_worker("worker", POOL)
-    wait_until(lambda: "Worker 'worker' started" in prefect.log("worker"), timeout=120)
+    wait_until(lambda: "Worker 'worker' started" in prefect.log("worker"))
     return api
 
 

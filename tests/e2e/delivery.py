@@ -73,12 +73,10 @@ class Collector:
         arrived = lambda: len(self.spans(run)) >= count  # noqa: E731
         with suppress(AssertionError):
             wait_until(arrived, timeout=10)
-        environment = os.environ | self.environment
 
         def arrived_with_help() -> bool:
             if not arrived():
-                command = [self.python, "-c", _DELIVER]
-                subprocess.run(command, env=environment, cwd=PROJECT, check=True)
+                self.deliver()
             return arrived()
 
         wait_until(arrived_with_help, interval=5, what=f"{count} spans of {run}")
@@ -87,10 +85,15 @@ class Collector:
         assert len(told) == count, told
         return found
 
+    def deliver(self) -> None:
+        """Have what waits on disk settled and sent, by one more process."""
+        environment = os.environ | self.environment
+        subprocess.run([self.python, "-c", _DELIVER], env=environment, cwd=PROJECT, check=True)
+
     def pid_when_running(self, api: Api, run: UUID) -> int:
         """Wait until a run is in the body of its task, and the server knows it; return its pid."""
         marks = lambda: list(self.folder.rglob(f"{run}.running"))  # noqa: E731
-        (mark,) = wait_until(marks, timeout=180, what=f"{run} to be in its task")
+        (mark,) = wait_until(marks, what=f"{run} to be in its task")
 
         def known() -> bool:
             return any(each.state and each.state.is_running() for each in api.task_runs(run))

@@ -16,7 +16,7 @@ from prefect.states import Scheduled
 
 from tests.e2e.delivery import PROJECT
 from tests.e2e.prefect_processes import end, start
-from tests.waits import wait_until
+from tests.waits import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -100,7 +100,7 @@ class Elsewhere:
             environment=self.environment,
         )
         with self._service("serve"):
-            served = wait_until(self._served, timeout=240, what="the served deployment")
+            served = wait_until(self._served, what="the served deployment")
             for name in SERVED:
                 self.runs[name] = self.api.run(served)
             self._end_by_force()
@@ -147,7 +147,7 @@ class Elsewhere:
         """Return the flow run inside the one that nests."""
         outer = FlowRunFilter(parent_flow_run_id={"any_": [self.runs["nesting"]]})
         found = lambda: self.api.client.read_flow_runs(flow_run_filter=outer)  # noqa: E731
-        (run,) = wait_until(found, timeout=240, what="the nested run")
+        (run,) = wait_until(found, what="the nested run")
         nested: UUID = run.id
         return nested
 
@@ -163,7 +163,7 @@ class Elsewhere:
                 self.api.client.set_flow_run_state(run, Scheduled(name="AwaitingRetry"), force=True)
             return now == "Completed"
 
-        wait_until(completed, timeout=240, interval=0.5, what=f"the retry of {name}")
+        wait_until(completed, interval=0.5, what=f"the retry of {name}")
 
     def _serve_tasks(self, name: str) -> None:
         """Have a task worker do something, and end it meanwhile."""
@@ -173,7 +173,6 @@ class Elsewhere:
                 mark = self.collector.folder / f"{worker.pid}.{number}"
                 wait_until(
                     lambda mark=mark: mark.exists() and mark.read_text(),
-                    timeout=120,
                     what=f"the task run of {number}",
                 )
                 self.tasks[f"{name} {number}"] = UUID(mark.read_text())
@@ -181,38 +180,37 @@ class Elsewhere:
                 task = self.tasks[f"{name} {number}"]
                 if number == 0:
                     running = self.collector.folder / f"{task}.running"
-                    wait_until(running.exists, timeout=120, what=f"{name} to be in its task")
+                    wait_until(running.exists, what=f"{name} to be in its task")
                 else:
                     self.collector.wait_for_spans(task)
-            self.died_at[f"{name} 0"] = time.time_ns()
             worker.send_signal(ended_by)
-            worker.wait(60)
+            worker.wait(PATIENCE)
+            self.died_at[f"{name} 0"] = time.time_ns()
 
     def _cut_power(self) -> None:
         """Kill a run and its worker at once: nobody is left to say how it ended."""
         self.runs["cut off"] = self.api.run(self._obeyed)
         pid = self._pid("cut off")
-        self.died_at["cut off"] = time.time_ns()
         self.prefect.kill_worker(self.way)
         os.kill(pid, signal.SIGKILL)
+        self.died_at["cut off"] = time.time_ns()
 
     def _interrupt(self) -> None:
         """Run a flow in a terminal: the next process there, and it is interrupted at last."""
         marks = self.collector.folder / "terminal"
         marks.mkdir()
         with self._service("obeyed", MARKS=str(marks)) as process:
-            (mark,) = wait_until(lambda: list(marks.glob("*.running")), timeout=120)
+            (mark,) = wait_until(lambda: list(marks.glob("*.running")))
             run = self.runs["interrupted"] = UUID(mark.stem)
             self.collector.pid_when_running(self.api, run)
             for left in (self.runs["cut off"], self.tasks["killed 0"]):
                 wait_until(
                     lambda left=left: self.collector.spans(left),
-                    timeout=120,
                     what=f"the end of {left}, told by the next process there",
                 )
             self.api.wait_for_end(self.runs["cut off"])  # said after its spans
             process.send_signal(signal.SIGINT)
-            process.wait(60)
+            process.wait(PATIENCE)
 
     def state_messages(self, run: UUID) -> list[str]:
         states = self.api.client.read_flow_run_states(run)

@@ -119,7 +119,7 @@ class Machines:
         self.run("migrate")
         self.processes["server"] = self._child("server")
         self.processes["background"] = self._child("background")
-        wait_until(self._answers, timeout=120, what="the Prefect server")
+        wait_until(self._answers, what="the Prefect server")
         self.run("deploy")
 
     def stop(self) -> None:
@@ -131,7 +131,7 @@ class Machines:
         """Start a worker on a machine of that name; return the worker's name."""
         self.processes[name] = self._child("worker", machine=name)
         worker = f"worker-{name}"
-        wait_until(lambda: worker in self.online(), timeout=240, what=f"{worker} to come online")
+        wait_until(lambda: worker in self.online(), what=f"{worker} to come online")
         return worker
 
     def stop_worker(self, name: str) -> None:
@@ -285,7 +285,7 @@ class Machines:
                 return bool(list(self._sql(admin, "SELECT 1")))
             return False
 
-        wait_until(ready, timeout=120, what="PostgreSQL")
+        wait_until(ready, what="PostgreSQL")
         script = (COMPOSE / "databases.sql").read_text()
         named = self.compose["services"]["postgres"]["environment"]["POSTGRES_DB"]
         list(self._sql(admin, f"CREATE DATABASE {named}"))
@@ -298,4 +298,4 @@ class Machines:
         here = ["--port", str(self.ports["redis"]), "--bind", "127.0.0.1", "--dir", str(folder)]
         log = self.folder / "redis.log"
         self.processes["redis"] = Child("redis", [*command, *here], dict(os.environ), log, folder)
-        wait_until(lambda: "Ready to accept" in self.log("redis"), timeout=30, what="Redis")
+        wait_until(lambda: "Ready to accept" in self.log("redis"), what="Redis")

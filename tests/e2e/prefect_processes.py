@@ -7,6 +7,7 @@ ended by its process id.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -31,10 +32,15 @@ OURS = [sys.executable, "-m", "deployments.cli"]
 
 
 def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port for a server that starts later, or again.
+
+    Not one of those that the system gives to whoever asks for any, as each connection does.
+    """
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def start(
@@ -128,11 +134,11 @@ class PrefectProcesses:
             self.environment,
         )
         servers_go_first()
-        wait_until(self.answers, timeout=240, interval=0.3, what="the Prefect server")
+        wait_until(self.answers, interval=0.3, what="the Prefect server")
 
     def answers(self) -> bool:
         with suppress(httpx.HTTPError):
-            return httpx.get(f"{self.api_url}/health", timeout=2, verify=False).is_success
+            return httpx.get(f"{self.api_url}/health", timeout=10, verify=False).is_success
         return False
 
     def stop_server(self) -> None:

@@ -32,7 +32,7 @@ from tests.e2e.delivery import SCOPE
 from tests.e2e.fates import Plan, plans, right_statuses
 from tests.e2e.prefect_processes import PrefectProcesses
 from tests.receiver import Receiver
-from tests.waits import wait_until
+from tests.waits import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,7 @@ class Chaos:
         self.runs[run] = plan
         began = time.time()
         try:
-            wait_until(lambda: self.has_begun(run), timeout=180, interval=0.3, what=str(plan))
+            wait_until(lambda: self.has_begun(run), interval=0.3, what=str(plan))
         except AssertionError:
             self.never_began.add(run)  # its machine died while the run's process was starting
             return
@@ -134,9 +134,9 @@ class Chaos:
         # What went with a plain worker may only be flagged when all has been done.
         if plan.worker == "one" or plan.deed not in WITH_ITS_WORKER:
             with contextlib.suppress(AssertionError):
-                wait_until(lambda: self.has_ended(run), timeout=180, interval=0.5)
+                wait_until(lambda: self.has_ended(run), interval=0.5)
                 # One that was clicked on works on, whatever its record says.
-                wait_until(lambda: not _lives(process), timeout=180, interval=0.5)
+                wait_until(lambda: not _lives(process), interval=0.5)
         self.lifetimes[run] = (began, time.time())
 
     def do(self, plan: Plan, run: UUID, process: psutil.Process | None) -> None:
@@ -170,7 +170,7 @@ class Chaos:
         with self.lock:
             worker = self.prefect.workers.pop(self.worker_of(pool))
             worker.terminate()
-            worker.wait(120)
+            worker.wait(PATIENCE)
             self.start_worker(pool)
 
     def kill_workers(self, *pools: str, gone: bool = False) -> None:
@@ -345,9 +345,8 @@ def _let_it_settle(chaos: Chaos) -> None:
             chaos.reconcile(machine)
         return all_ended()
 
-    most = SILENCE + 6 * HEARTBEAT
-    wait_until(passed, timeout=most, interval=10, what="every flow run to end")
-    wait_until(chaos.records_rest, timeout=120, interval=5, what="the last records of task runs")
+    wait_until(passed, timeout=900, interval=10, what="every flow run to end")
+    wait_until(chaos.records_rest, interval=10, what="the last records of task runs")
     # Also where machines were that are gone, as if their disks were found: what is ended stays so.
     for machine in [*(chaos.folder / "otel").iterdir(), chaos.folder / "third"] * 2:
         chaos.reconcile(machine)

@@ -106,19 +106,19 @@ def interrupt(studio: Studio, how: str, number: int, after: float) -> Interrupte
     output.write_bytes(PRECIOUS)
     run = studio.encode(output.name, source="long.mkv", video_codec="av1")
     started = lambda: studio.api.process(run)  # noqa: E731
-    process = wait_until(started, timeout=240, interval=0.3, what="a process")
+    process = wait_until(started, interval=0.3, what="a process")
     # Count from when there is something to interrupt, mostly; at times before.
     if number % 4 != 0:
-        wait_until(lambda: encoders(output), timeout=240, interval=0.2, what="an encoder")
+        wait_until(lambda: encoders(output), interval=0.2, what="an encoder")
     time.sleep(after)
     ffmpegs = encoders(output)
     if how == "cancelled":
         studio.api.cancel(run)
     else:
         process.send_signal(signal.SIGKILL)
-    wait_until(lambda: not _lives(process), timeout=120, what="the end of the process")
+    wait_until(lambda: not _lives(process), what="the end of the process")
     # By itself ffmpeg would go on for minutes.
-    wait_until(lambda: not any(map(_lives, ffmpegs)), timeout=20, what="the end of ffmpeg")
+    wait_until(lambda: not any(map(_lives, ffmpegs)), what="the end of ffmpeg")
     return Interrupted(how, run, output, was_encoding=bool(ffmpegs))
 
 
@@ -150,14 +150,14 @@ def test_the_next_run_clears_up_and_its_progress_never_goes_backwards(
     seen: list[float] = []
 
     def watch() -> bool:
+        state = api.flow_run(run).state  # first: what is seen then is all of it
         artifacts = api.client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
         )
         seen.extend(float(a.data) for a in artifacts if a.type == "progress")  # type: ignore[arg-type]
-        state = api.flow_run(run).state
         return state is not None and state.is_final()
 
-    wait_until(watch, timeout=240, interval=0.3)
+    wait_until(watch, interval=0.3)
     assert seen == sorted(seen)
     assert seen[-1] == 100.0
     assert len(set(seen)) > 2, seen

@@ -15,16 +15,12 @@ import pytest
 from prefect.states import Cancelling
 
 from tests.chaos import CHAOS
-from tests.e2e.site import GRACE, SECOND, Requests, Site
-from tests.waits import wait_until
+from tests.e2e.site import GRACE, SECOND, Requests, Site, ends_with_its_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from uuid import UUID
 
-pytestmark = pytest.mark.timeout(900)
-
-STAMP = 5 * SECOND
 MANY = 1500 if CHAOS else 300
 
 Stories = dict[str, Future[Any]]
@@ -82,7 +78,7 @@ def test_a_pool_worker_that_is_killed_fails_its_task_run_alone(
     assert span.attributes["task.status"] == "Failed"
     assert span.attributes["exception.type"] == "prefect.exceptions.CrashedRun"
     assert "died" in span.status_description
-    assert killed - 2 * STAMP < span.end_ns <= killed
+    assert ends_with_its_process(span, killed)
     place.tell(run)
     assert place.api.wait_for_end(run).state_name == "Completed"
 
@@ -98,23 +94,21 @@ def the_power_is_cut(place: Site) -> dict[str, Any]:
     with place.stopped(place.prefect.workers["dark"].pid):  # it would obey
         place.api.client.set_flow_run_state(runs["cancelling"], Cancelling())
         killed = place.cut_power("dark", *pids.values())
-    time.sleep(1)
     _, following = place.start("dark", "working")
-    return {**runs, "killed": killed, "following": following, "since": time.monotonic()}
+    return {**runs, "killed": killed, "following": following}
 
 
 def test_after_a_power_cut_the_next_run_ends_what_was_left(place: Site, stories: Stories) -> None:
     told = stories["power"].result()
-    remaining = 60 - (time.monotonic() - told["since"])
-    wait_until(lambda: place.api.flow_run(told["early"]).state_name == "Crashed", timeout=remaining)
+    assert place.api.wait_for_end(told["early"]).state_name == "Crashed"
     for name, state, status in (
         ("working", "Crashed", "Failed"),
         ("cancelling", "Cancelled", "Cancelled"),
     ):
-        (span,) = place.wait_for_spans(told[name], timeout=5)
+        (span,) = place.wait_for_spans(told[name])
         assert span.attributes["task.status"] == status
-        assert told["killed"] - STAMP - SECOND < span.end_ns <= told["killed"] + SECOND
-        flow_run = place.api.flow_run(told[name])
+        assert ends_with_its_process(span, told["killed"])
+        flow_run = place.api.wait_for_end(told[name])
         assert flow_run.state_name == state
         assert "its last sign of life was" in str(flow_run.state.message)
         if status == "Failed":
@@ -166,8 +160,8 @@ def test_an_interrupted_process_asks_what_prefect_asks_without_us(place: Site, h
     plain, many = asked(3, PLAIN="1"), asked(MANY // 10)
     assert set(many) == set(plain)
     assert any("set_state" in each for each in plain)
-    # Prefect asks again what a busy server refuses.
-    assert len(many) < len(plain) + MANY // 30
+    # Prefect asks again what a busy server refuses; once for each task would be more.
+    assert len(many) - len(plain) < MANY // 10 - 3
 
 
 def test_no_span_ended_twice(place: Site) -> None:

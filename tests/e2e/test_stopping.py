@@ -21,18 +21,15 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from flows import again
 from tests.e2e.delivery import PROJECT
 from tests.e2e.prefect_processes import OURS, PREFECT, start
-from tests.e2e.site import FILE, SECOND, Site
+from tests.e2e.site import FILE, Site, ends_with_its_process
 from tests.faulty_port import FaultyPort
-from tests.waits import wait_until
+from tests.waits import PATIENCE, wait_until
 from tests.warm import warm
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.timeout(900)
-
-STAMP = 5 * SECOND
 AGAIN = again.TAG
 
 WITHOUT_A_FLOW = ("waits_in_a_call", "waits_in_steps", "waits_in_a_loop")
@@ -80,14 +77,14 @@ def logged(place: Site, run: UUID) -> str:
 
 
 def started(place: Site, name: str) -> None:
-    wait_until(lambda: f"Worker '{name}' started" in place.prefect.log(name), timeout=240)
+    wait_until(lambda: f"Worker '{name}' started" in place.prefect.log(name))
 
 
 def stop(worker: subprocess.Popen[bytes], number: int) -> tuple[int, int]:
     """Send a signal to a worker; return when, in ns, and its exit code."""
     at = time.time_ns()
     worker.send_signal(number)
-    return at, worker.wait(120)
+    return at, worker.wait(PATIENCE)
 
 
 def the_system_stops(place: Site) -> Ended:
@@ -160,7 +157,7 @@ def runs_are_drained(place: Site) -> Ended:
     for run in runs.values():
         place.in_task(run)
     worker.send_signal(signal.SIGTERM)
-    wait_until(lambda: "no new run is taken" in place.prefect.log("drained"), timeout=60)
+    wait_until(lambda: "no new run is taken" in place.prefect.log("drained"))
     runs["after"] = place.run("drained", "working")
     place.tell(runs["in time"])
     place.api.wait_for_end(runs["in time"])
@@ -207,14 +204,14 @@ def test_after_a_power_cut_the_next_worker_settles_and_repeats(
     def all_are_settled() -> bool:
         return all(place.api.flow_run(run).state_name == "Crashed" for run in runs.values())
 
-    wait_until(all_are_settled, timeout=60)
-    (span,) = place.wait_for_spans(runs["working"], timeout=20)
+    wait_until(all_are_settled)
+    (span,) = place.wait_for_spans(runs["working"])
     assert span.attributes["exception.type"] == "prefect.exceptions.CrashedRun"
     assert span.attributes["prefect.ended_by"] == "crash"
-    assert killed - STAMP - SECOND < span.end_ns <= killed + SECOND
+    assert ends_with_its_process(span, killed)
     assert place.spans(runs["early"]) == []
     for run in runs.values():
-        (repeated,) = wait_until(lambda run=run: repetitions(place, run), timeout=60)
+        (repeated,) = wait_until(lambda run=run: repetitions(place, run))
         place.in_task(repeated.id) if run == runs["working"] else place.pid(repeated.id)
         place.tell(repeated.id)
         assert place.api.wait_for_end(repeated.id).state_name == "Completed"
@@ -225,7 +222,8 @@ def a_plain_worker_is_stopped(place: Site) -> Ended:
     place.start_worker("plain")
     run = place.run("plain", "working", AGAIN)
     place.in_task(run)
-    at, _ = stop(place.prefect.workers["plain"], signal.SIGTERM)
+    stop(place.prefect.workers["plain"], signal.SIGTERM)
+    at = time.time_ns()
     place.start_our_worker("ours", pool="plain")
     return Ended({"it": run}, at)
 
@@ -240,8 +238,8 @@ def test_what_a_plain_worker_took_down_is_told_by_the_next_of_ours(
     (span,) = place.wait_for_spans(run)
     assert span.attributes["task.status"] == "Failed"
     assert span.attributes["exception.type"] == "prefect.exceptions.CrashedRun"
-    assert span.end_ns < at + 10 * SECOND
-    (repeated,) = wait_until(lambda: repetitions(place, run), timeout=60)
+    assert span.end_ns <= at
+    (repeated,) = wait_until(lambda: repetitions(place, run))
     place.in_task(repeated.id)
     place.tell(repeated.id)
 
@@ -286,7 +284,7 @@ def test_a_stop_of_a_runs_container_cancels_it(place: Site, stories: Stories) ->
     assert span.attributes["prefect.ended_by"] == "system"
     assert span.end_ns >= at
     # No worker is there for it: the next of ours, anywhere, has it run again.
-    wait_until(lambda: repetitions(place, runs["it"]), timeout=60)
+    wait_until(lambda: repetitions(place, runs["it"]))
 
 
 def task_workers_are_stopped(place: Site) -> dict[str, Ended]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from tests.waits import wait_until
 from tests.warm import warm
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from prefect.client.schemas.objects import FlowRun
@@ -84,31 +86,53 @@ def test_waits_and_what_never_began_agree_with_prefect(
 
         environment = prefect.environment | collector.environment
         marked = lambda run: "haas_otel.never_began" in api.flow_run(run).labels  # noqa: E731
-        # What its own process sees end is counted by that, the others by the reconciler.
-        wait_until(lambda: marked(never[1]), what="refused parameters to be counted")
+        # What its own process sees end is counted by that, if a busy server answers it in time; the
+        # others are by the reconciler.
+        counted_or_gone = lambda: marked(never[1]) or api.process(never[1]) is None  # noqa: E731
+        wait_until(counted_or_gone, what="refused parameters to be counted")
         assert not any(map(marked, (never[0], *pending)))
 
         for _ in range(2):
             done = warm().run("-c", RECONCILE, env=environment, cwd=collector.folder)
             assert done.returncode == 0, done.stderr
         assert all(map(marked, never))
-        counted: Counter[tuple[str, str]] = Counter()
-        for by, point in points(collector, "background_task.not_started"):
-            key = (by["prefect.flow.name"], by["background_task.not_started.reason"])
-            counted[key] += point.as_int
-        assert counted == {
+
+        def counted() -> Counter[tuple[str, str]]:
+            found: Counter[tuple[str, str]] = Counter()
+            for by, point in points(collector, "background_task.not_started"):
+                key = (by["prefect.flow.name"], by["background_task.not_started.reason"])
+                found[key] += point.as_int
+            return found
+
+        expected = {
             ("obeyed", "limit_reached"): 1,
             ("takes-a-number", "refused_parameters"): 1,
             ("takes-a-number", "crashed"): 1,
             ("returned", "cancelled"): 2,
         }
+        assert_arrives(collector, counted, expected)
+
+
+def assert_arrives(collector: Collector, told: Callable[[], Any], expected: Any) -> None:
+    """Compare what arrives, with the help of one more process if need be; see `Collector`."""
+
+    def is_there() -> bool:
+        if told() != expected:
+            collector.deliver()
+        return bool(told() == expected)
+
+    with suppress(AssertionError):
+        wait_until(is_there, interval=5)
+    assert told() == expected
 
 
 def assert_waits(api: Api, collector: Collector, runs: list[UUID]) -> None:
-    told: dict[str, float] = defaultdict(float)
-    wait_until(lambda: points(collector, "background_task.wait.duration"))
-    for by, point in points(collector, "background_task.wait.duration"):
-        told[by["background_task.wait.reason"]] += point.sum
+    def told() -> dict[str, float]:
+        found: dict[str, float] = defaultdict(float)
+        for by, point in points(collector, "background_task.wait.duration"):
+            found[by["background_task.wait.reason"]] += point.sum
+        return found
+
     history: dict[str, float] = defaultdict(float)
     for run in runs:
         states = sorted(api.client.read_flow_run_states(run), key=lambda state: state.timestamp)
@@ -121,4 +145,4 @@ def assert_waits(api: Api, collector: Collector, runs: list[UUID]) -> None:
             if reason := named.get(str(before.name)) or typed.get(before.type):
                 history[reason] += max(0.0, (after.timestamp - since).total_seconds())
     assert set(history) == {"schedule", "worker", "concurrency_slot", "retry"}
-    assert told == pytest.approx(history, abs=0.005)
+    assert_arrives(collector, told, pytest.approx(history, abs=0.005))

@@ -53,9 +53,11 @@ class Prepared:
         self.runs[name] = run
         return run
 
-    def in_task(self, run: UUID) -> None:
+    def in_task(self, run: UUID) -> int:
+        """Wait until a run is in its task; return its process."""
         mark = self.folder / f"{run}.running"
-        wait_until(mark.exists, timeout=240, what=f"{run} to be in its task")
+        wait_until(mark.exists, what=f"{run} to be in its task")
+        return int(mark.read_text())
 
     def why(self, name: str) -> str:
         haas = ("-m", "deployments.cli", "why", str(self.runs[name]))
@@ -84,8 +86,7 @@ def prepared(
     made.start("without a worker", made.deploy("returned", pool="nobody"))
     only = {"collision_strategy": "CANCEL_NEW"}
     single = made.deploy("ignored", concurrency_limit=1, concurrency_options=only)
-    killed = made.start("killed", single)
-    made.in_task(killed)
+    process = made.in_task(made.start("killed", single))
     for name, flow in {
         "completed": "returned",
         "failed": "raised",
@@ -96,9 +97,9 @@ def prepared(
     made.start("one too many", single)
     api.wait_for_end(made.runs["one too many"])
     waits = lambda: api.flow_run(late).state_name == "AwaitingConcurrencySlot"  # noqa: E731
-    wait_until(waits, timeout=120, what="the second run to wait for its turn")
+    wait_until(waits, what="the second run to wait for its turn")
     api.cancel(first)
-    os.kill(int(api.flow_run(killed).infrastructure_pid or 0), signal.SIGKILL)
+    os.kill(process, signal.SIGKILL)
     made.in_task(late)
     api.cancel(late)
     for name, run in made.runs.items():

@@ -72,7 +72,7 @@ class Flows:
         """Run a flow; whatever came of it, a task that has a span has a link to its trace."""
         what = json.dumps([f"flows.{module}", f"{module}_flow", parameters])
         cwd = self.telemetry.parent
-        done = warm().run("-c", SCRIPT, what, env=self.environment, cwd=cwd, timeout=240)
+        done = warm().run("-c", SCRIPT, what, env=self.environment, cwd=cwd)
         output = done.stdout + done.stderr
         assert "FLOW_RUN" in done.stdout, output
         run = self.server.flow_run(UUID(done.stdout.rpartition("FLOW_RUN ")[2].strip()))

@@ -293,7 +293,7 @@ def test_encoding_that_ends_early_says_how_far_it_got(
         "[ $2 = -encoders ] && exec {0} $@; printf 'out_time_us=500000\\nprogress=continue\\n'"
     )
     program = tmp_path / "ffmpeg"
-    program.write_text(f"#!/bin/sh\n{halfway.format(find_ffmpeg())}; sleep 2; exit 3\n")
+    program.write_text(f"#!/bin/sh\n{halfway.format(find_ffmpeg())}; sleep 4; exit 3\n")
     program.chmod(0o755)
     flows.environment["HAAS_FFMPEG"] = str(program)
     ran = flows("encoding", source=str(films / "Heat (1995)/Heat.mkv"), output=str(films / "x.mkv"))

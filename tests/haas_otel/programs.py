@@ -54,16 +54,16 @@ class Started:
         read, write = os.pipe()
         return os.fdopen(read), os.fdopen(write, "w", buffering=1)
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self) -> int:
         if self.returncode is None:
-            self.returncode = self._program.wait(timeout)
+            self.returncode = self._program.wait()
         return self.returncode
 
-    def communicate(self, text: str = "", timeout: float = 120) -> tuple[str, str]:
+    def communicate(self, text: str = "") -> tuple[str, str]:
         """Give a program its last input, wait for its end, and return what it wrote."""
         self.stdin.write(text)
         self.stdin.close()
-        self.wait(timeout)
+        self.wait()
         self._errors.seek(0)
         return self.stdout.read(), self._errors.read()
 

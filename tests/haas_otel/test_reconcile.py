@@ -153,6 +153,7 @@ def test_a_run_that_died_unseen_is_found_by_its_machine(
     told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch
 ) -> None:
     """Its worker died with it: no state, no hook. A worker that lives is waited for."""
+    monkeypatch.setattr(decision, "GRACE", 3600 * SECOND)
     run = kill("alone")
     died = time.time_ns()
     mine = task_runs(client, run)[0].id

@@ -39,6 +39,8 @@ PACKED = Path(os.environ.get("HAAS_TEST_DATA") or ROOT.parent / "shared") / "bac
 )
 ZIPKIN = Path.home() / f".m2/repository/io/zipkin/zipkin-server/{ZIPKIN_VERSION}"
 AZURE = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+# Of a collector, as Jaeger is one: by then all of its ports are open.
+READY = "Everything is ready"
 GET = {
     "otelcol": "put an OpenTelemetry Collector (contrib) of that name on PATH",
     "jaeger": "put Jaeger 2 of that name on PATH",
@@ -97,27 +99,29 @@ class Backend:
     def post(self, signal: str, message: bytes) -> None:
         """Send a request of OTLP, as protobuf."""
         headers = {"Content-Type": "application/x-protobuf"}
-        answer = httpx.post(f"{self.http}/v1/{signal}", content=message, headers=headers)
+        url = f"{self.http}/v1/{signal}"
+        answer = httpx.post(url, content=message, headers=headers, timeout=60)
         assert answer.is_success, answer.text
 
 
 @contextmanager
 def running(
-    argv: Sequence[str], folder: Path, answers: str, **variables: str
+    argv: Sequence[str], folder: Path, answers: str, says: str = "", **variables: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until the block ends; it is up when this address answers."""
+    """Run a program until the block ends; it is up when this address answers, and it says so."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log"
+    log.unlink(missing_ok=True)  # what it said before it was restarted
     process = start(argv, {**os.environ, **variables}, log, folder)
 
     def up() -> bool:
         assert process.poll() is None, log.read_text()[-4000:]
         with suppress(httpx.HTTPError):
-            return httpx.get(answers, timeout=5).status_code < 500
+            return httpx.get(answers, timeout=10).status_code < 500 and says in log.read_text()
         return False
 
     try:
-        wait_until(up, timeout=120, what=f"{argv[0]} at {answers}")
+        wait_until(up, what=f"{argv[0]} at {answers}")
         yield process
     finally:
         end(process)
@@ -171,7 +175,7 @@ def jaeger(folder: Path, unpacked: Path) -> Iterator[Backend]:
     (folder / "jaeger.yaml").write_text(JAEGER.format(**ports))
     api = f"http://127.0.0.1:{ports['api']}"
     argv = [program("jaeger", unpacked), "--config", str(folder / "jaeger.yaml")]
-    with running(argv, folder, f"{api}/api/services"):
+    with running(argv, folder, f"{api}/api/services", READY):
         yield Backend(api, f"127.0.0.1:{ports['grpc']}", f"http://127.0.0.1:{ports['http']}")
 
 
@@ -225,7 +229,7 @@ def collector(
     text = replaced(text, **{"\nservice:\n": "\nservice:\n  telemetry: {metrics: {level: none}}\n"})
     (folder / "collector.yaml").write_text(text)
     argv = [program("otelcol", unpacked), "--config", str(folder / "collector.yaml")]
-    with running(argv, folder, (at := f"http://127.0.0.1:{http}"), **{AZURE: azure}):
+    with running(argv, folder, (at := f"http://127.0.0.1:{http}"), READY, **{AZURE: azure}):
         yield Backend(at, f"127.0.0.1:{grpc}", at, folder / "log")
 
 

@@ -117,7 +117,8 @@ def _run_all(client: SyncPrefectClient, stack: Stack, film: Path, told: RealRuns
     for run in (cancelled, killed):
         wait_until(lambda run=run: _encodes(client, run), what=f"{run} to encode")
     client.set_flow_run_state(cancelled, Cancelling())
-    os.kill(int(client.read_flow_run(killed).infrastructure_pid or 0), signal.SIGKILL)
+    pid = wait_until(lambda: client.read_flow_run(killed).infrastructure_pid, what="its process")
+    os.kill(int(pid), signal.SIGKILL)
     for run in runs:
         wait_until(lambda run=run: ended(run), what=f"the end of {run}")
 

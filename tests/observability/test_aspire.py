@@ -78,7 +78,7 @@ def shown(page: Page, aspire: Filled, path: str) -> set[str]:
         titles = cells.evaluate_all("all => all.map(each => each.title)")
         return titles if len(titles) == number_shown(page) else []
 
-    return {title.rpartition(" ")[2] for title in wait_until(all_there, timeout=60, what=path)}
+    return {title.rpartition(" ")[2] for title in wait_until(all_there, what=path)}
 
 
 def number_shown(page: Page) -> int:
@@ -183,4 +183,4 @@ def test_twelve_thousand_runs_are_one_service_and_all_there(
         assert len({span["traceId"] for span in tasks(backend)}) == before + runs
         page.goto(f"{backend.api}/traces")
         # On a busy machine the page is there before its rows are.
-        wait_until(lambda: number_shown(page) == before + runs, timeout=60, what="all on the page")
+        wait_until(lambda: number_shown(page) == before + runs, what="all on the page")

@@ -105,7 +105,7 @@ def proxy(prefect: PrefectProcesses, tmp_path_factory: pytest.TempPathFactory) -
         variables = receiver.environment | environment_of_zipkin(spans)
         variables |= {"OTEL_TRACES_EXPORTER": "otlp,zipkin_json", "OTEL_METRICS_EXPORTER": "none"}
         (folder / "project.py").write_text(PROJECT)
-        done = warm().run("project.py", env=made.environment | variables, cwd=folder, timeout=240)
+        done = warm().run("project.py", env=made.environment | variables, cwd=folder)
         assert done.returncode == 0, done.stderr
         count = FLOWS * TASKS
         both = lambda: min(len(receiver.spans), len(spans.items)) >= count  # noqa: E731
@@ -158,7 +158,8 @@ def fill_zipkin(proxy: Proxy, there: programs.Backend) -> dict[str, str]:
 
     for number, span in enumerate(proxy.zipkin):
         for each in edited(number, span, alter):
-            httpx.post(f"{there.api}/api/v2/spans", json=[each]).raise_for_status()
+            url = f"{there.api}/api/v2/spans"
+            httpx.post(url, json=[each], timeout=60).raise_for_status()
     endpoint = {"OTEL_EXPORTER_ZIPKIN_ENDPOINT": f"{there.api}/api/v2/spans"}
     return endpoint | {"OTEL_TRACES_EXPORTER": "zipkin_json"}
 
@@ -222,7 +223,7 @@ def test_what_waits_on_this_disk_is_listed_apart(proxy: Proxy, tmp_path: Path) -
     """Nobody answers there: all of a run's spans wait."""
     own = {"HAAS_OTEL_DIR": str(tmp_path), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     script = PROJECT.replace(f"range({FLOWS})", "range(1)")
-    done = warm().run("-c", script, env=proxy.environment | own, cwd=tmp_path, timeout=240)
+    done = warm().run("-c", script, env=proxy.environment | own, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with serving({}) as url:
         code, summary, _ = proxy.audit("--backend", f"tempo={url}", "--since", "1d", **own)

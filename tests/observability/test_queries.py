@@ -183,7 +183,7 @@ def zipkin(
         for longer in (0, LONGER):
             salt = SALTS["directly", longer]
             spans = [renamed_zipkin(span, salt, longer) for span in real_runs.zipkin]
-            answer = httpx.post(f"{backend.api}/api/v2/spans", json=spans)
+            answer = httpx.post(f"{backend.api}/api/v2/spans", json=spans, timeout=60)
             assert answer.status_code == 202, answer.text
         place = {"zipkin:9411": backend.api.removeprefix("http://")}
         yield filled_through_collector(

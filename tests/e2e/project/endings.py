@@ -38,7 +38,9 @@ def _reached(name, run=None):
     import prefect.runtime
 
     run = run or prefect.runtime.flow_run.id
-    (Path(os.environ["MARKS"]) / f"{run}.{name}").write_text(str(os.getpid()))
+    draft = Path(os.environ["MARKS"]) / f".{run}.{name}"
+    draft.write_text(str(os.getpid()))
+    draft.rename(draft.with_name(f"{run}.{name}"))  # whole from the start
 
 
 @task(name="Return a number")

@@ -130,9 +130,11 @@ def many(count):
 
 def _attends(name):
     trace.get_current_span().set_attribute("media.name", name)
-    path = Path(os.environ["MARKS"]) / name
-    path.with_suffix(".running").touch()
-    return path.with_suffix(".unwound")
+    (Path(os.environ["MARKS"]) / name).with_suffix(".running").touch()
+
+
+def _unwinds(name):
+    (Path(os.environ["MARKS"]) / name).with_suffix(".unwound").touch()
 
 
 @task(name="Wait in a call")
@@ -143,21 +145,21 @@ def waits_in_a_call(name):
 
 @task(name="Wait in steps")
 def waits_in_steps(name):
-    unwound = _attends(name)
     try:
+        _attends(name)
         while True:
             time.sleep(0.05)
     finally:
-        unwound.touch()
+        _unwinds(name)
 
 
 @task(name="Wait in a loop")
 async def waits_in_a_loop(name):
-    unwound = _attends(name)
     try:
+        _attends(name)
         await asyncio.sleep(LONGEST)
     finally:
-        unwound.touch()
+        _unwinds(name)
 
 
 def serves():

@@ -77,7 +77,7 @@ def make_clips(folder: Path, clips: Mapping[str, str]) -> None:
     """Make clips from ffmpeg's arguments."""
     for name, arguments in clips.items():
         command = [FFMPEG, "-v", "error", "-nostdin", "-y", *shlex.split(arguments), name]
-        subprocess.run(command, cwd=folder, check=True, timeout=120)
+        subprocess.run(command, cwd=folder, check=True)
 
 
 def _write_blu_ray_subtitles(path: Path) -> None:

@@ -72,7 +72,6 @@ def decoded(path: Path) -> Decoded:
         [*command, *times, "-f", "framemd5", "-"],
         capture_output=True,
         check=False,
-        timeout=60,
     )
     rows = [
         [cell.strip() for cell in line.split(",")]

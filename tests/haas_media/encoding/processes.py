@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.waits import PATIENCE
+
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
@@ -29,8 +31,8 @@ def terminate(*_):
 
 signal.signal(signal.SIGTERM, terminate)
 source, output, values, ffmpeg, register = sys.argv[1:]
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     encode(
         EncodeRequest(source=source, output=output, **json.loads(values)),
         roots=[Path(output).parent],
@@ -95,7 +97,7 @@ class Run:
 
     def finish(self) -> str:
         """Wait for the end; give what the process said."""
-        out, err = self.process.communicate(timeout=120)
+        out, err = self.process.communicate(timeout=PATIENCE)
         assert "Traceback" not in err, err
         return out
 
@@ -122,9 +124,9 @@ def commands(text: str) -> str:
     return found.decode(errors="replace")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so, which may not be for long."""
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -132,7 +134,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 def wait_until_gone(text: str) -> None:
     """Wait until no process mentions the text: sooner than anything here ends by itself."""
-    wait_for(lambda: not mentioning(text), seconds=30)
+    wait_for(lambda: not mentioning(text))
 
 
 class Watcher:

@@ -146,7 +146,7 @@ def test_an_encoder_that_works_is_used() -> None:
     argv[argv.index("-q:v") : argv.index("-q:v") + 2] = []
     from haas_media.encoding.runner import run
 
-    finished = run(argv, timeout=20)
+    finished = run(argv, timeout=240)
     assert (finished.returncode, finished.last.ended) == (0, True)
 
 

@@ -97,9 +97,9 @@ def test_a_real_run_tells_once_a_second(studio: Studio, tmp_path: Path) -> None:
     assert len(told) > 2
     assert percents == sorted(percents)
     assert percents[-1] == 100
-    assert 0 < percents[0] < 100
-    assert told[0][1].speed
-    assert told[0][1].remaining is not None
+    # Not of the first: ffmpeg may have begun late.
+    assert any(0 < percent < 100 for percent in percents)
+    assert any(progress.speed and progress.remaining for _, progress in told)
     # The last is told when it is done, not when its second has come.
     moments = [moment for moment, _ in told[:-1]]
     assert all(later - sooner >= 0.99 for sooner, later in pairwise(moments))

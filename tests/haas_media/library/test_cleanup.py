@@ -16,6 +16,7 @@ from haas_media.library.cleanup import cleanup_people
 from haas_media.providers.records import CreditRecord, MovieRecord
 from tests.chaos import CHAOS
 from tests.databases import on_both_databases, on_postgresql
+from tests.waits import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,20 +177,19 @@ def _held_up(catalog: Catalog) -> Iterator[Future[CleanupReport]]:
             yield cleaning
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(7)"))
-            cleaning.result(30)
+            cleaning.result(PATIENCE)
             connection.execute(text("DROP FUNCTION wait CASCADE"))
             connection.commit()
 
 
 def _wait_for_a_lock(catalog: Catalog, kind: str) -> None:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = :kind"
-    deadline = time.monotonic() + 30
-    while True:
+
+    def is_waited_for() -> bool:
         with catalog.reading() as session:
-            if session.scalar(text(waiting), {"kind": kind}):
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+            return bool(session.scalar(text(waiting), {"kind": kind}))
+
+    wait_until(is_waited_for, interval=0.01, what=f"somebody to wait for {kind}")
 
 
 @on_postgresql
@@ -217,7 +217,7 @@ def test_whoever_credits_somebody_under_deletion_waits_and_makes_them_anew(
         scan = pool.submit(_store, librarian.catalog, _movie(1, 7))
         _wait_for_a_lock(librarian.catalog, "transactionid")
         assert not scan.done()
-    scan.result(30)
+    scan.result(PATIENCE)
     assert cleaning.result().deleted == 1
     assert set(librarian.people()) == {7}
 

@@ -62,7 +62,7 @@ class Scanner:
     def __exit__(self, *exc: object) -> None:
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait()
 
     def begin(self, database_url: str, *, kill_at: int = 0, at_once: int = 1) -> list[int]:
         """Begin scans; return their process ids.

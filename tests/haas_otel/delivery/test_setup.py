@@ -36,6 +36,7 @@ from haas_otel.delivery.limits import telemetry_directory
 from haas_otel.delivery.logs import SpanLogHandler, loggers
 from haas_otel.ids import TaskRunIdGenerator
 from tests.receiver import Receiver
+from tests.waits import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from tests.haas_otel.programs import Programs
 
 SECOND = timedelta(seconds=1)
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=PATIENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -464,7 +465,7 @@ def test_the_process_of_a_flow_run_is_set_up_when_the_run_begins(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(span, "tracer", lambda: made.append(True))
     monkeypatch.setattr(records, "disk", lambda: None)
-    hooks.haas_otel_on_begun(begun, FlowRun(flow_id=uuid4(), run_count=1), Running())
+    hooks.haas_otel_on_begun(begun, FlowRun(flow_id=uuid4()), Running())
 
     assert len(made) == times
 
@@ -489,9 +490,9 @@ def test_what_others_left_is_settled_when_the_tasks_of_a_flow_run_are_known(
     threading.Thread(target=hooks.settle_others, daemon=True).start()
     with pytest.raises(Empty):
         settled.get(timeout=0.3)
-    hooks.haas_otel_on_begun(imported, FlowRun(flow_id=uuid4(), run_count=1), Running())
-    assert settled.get(timeout=30)
+    hooks.haas_otel_on_begun(imported, FlowRun(flow_id=uuid4()), Running())
+    assert settled.get(timeout=PATIENCE)
 
     imported.with_options(name="made by a body")
     threading.Thread(target=hooks.settle_others, daemon=True).start()
-    assert settled.get(timeout=30)
+    assert settled.get(timeout=PATIENCE)
