@@ -66,7 +66,7 @@ def connected(data_dir: Path | None) -> Iterator[tuple[str, SyncPrefectClient]]:
         raise ServerError(
             "No server is set. Start one with `haas up`, or let PREFECT_API_URL lead to one."
         )
-    if not answers(api_url, seconds=5):
+    if not answers(api_url):
         raise ServerError(f"{api_url} does not answer. Start it, or correct PREFECT_API_URL.")
     with _client(api_url) as client:
         yield api_url, client

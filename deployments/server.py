@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOST = "127.0.0.1"
+ANSWER_SECONDS = 10.0  # that a busy one is given
 # A server that keeps leases in its memory ends, when it is restarted, the runs that hold one.
 LEASE_STORAGE = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
 KEPT_LEASES = "prefect.server.concurrency.lease_storage.filesystem"
@@ -42,12 +43,12 @@ def free_port(wanted: int) -> int:
     raise OSError("no free port was found on this machine")
 
 
-def answers(api_url: str, seconds: float = 2.0) -> bool:
-    """Say whether a Prefect server answers at this address within ``seconds``."""
+def answers(api_url: str) -> bool:
+    """Say whether a Prefect server answers at this address."""
     import httpx
 
     try:
-        return httpx.get(f"{api_url.rstrip('/')}/health", timeout=seconds).status_code == 200
+        return httpx.get(f"{api_url.rstrip('/')}/health", timeout=ANSWER_SECONDS).status_code == 200
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
@@ -57,7 +58,7 @@ def home_of(api_url: str) -> Path | None:
     import httpx
 
     try:
-        settings = httpx.get(f"{api_url.rstrip('/')}/admin/settings", timeout=2.0).json()
+        settings = httpx.get(f"{api_url.rstrip('/')}/admin/settings", timeout=ANSWER_SECONDS).json()
     except (httpx.HTTPError, ValueError):
         return None
     home = settings.get("home") if isinstance(settings, dict) else None

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 4200
 ROOT = Path(__file__).resolve().parent.parent
 
-SERVER_START_SECONDS = 120.0  # the first start makes the database and unpacks the UI
-DEPLOY_SECONDS = 180.0
-WORKER_START_SECONDS = 60.0
+# Of a small machine that is busy; one that dies meanwhile is noticed at once.
+START_SECONDS = 300.0
 WORKER_STOP_SECONDS = 60.0  # Prefect kills a run's process 30 s after it asked it to stop
 PROCESS_STOP_SECONDS = 10.0
 
@@ -218,8 +217,8 @@ class Stack:
         def settled() -> bool:
             return child.returncode is not None or home_of(self.address.api) == self._home
 
-        if not wait_until(settled, SERVER_START_SECONDS):
-            raise self._late(child, SERVER_START_SECONDS)
+        if not wait_until(settled, START_SECONDS):
+            raise self._late(child)
         if child.returncode is None:
             return True
         # Its services may not have begun yet and fail to stop, which it tells at length after that.
@@ -253,7 +252,7 @@ class Stack:
         argv = ["--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         child = self._child("prefect deploy", argv, self._environment(), "deploy.log", cwd=ROOT)
         try:
-            if child.wait(DEPLOY_SECONDS) != 0:
+            if child.wait(START_SECONDS) != 0:
                 raise self._failure(child)
         finally:
             child.kill()
@@ -313,7 +312,7 @@ class Stack:
             StackError: one died or does not come online.
         """
         for name, child in self.workers.items():
-            self._await(child, lambda name=name: name in self.online(), WORKER_START_SECONDS)
+            self._await(child, lambda name=name: name in self.online())
 
     def online(self) -> set[str]:
         """Return the names of the workers that the server sees online."""
@@ -405,15 +404,15 @@ class Stack:
         argv = [sys.executable, "-m", module, *arguments]
         return Child(name, argv, environment, self.logs / log, cwd or self.data_dir)
 
-    def _await(self, child: Child, condition: Any, seconds: float) -> None:
-        if not wait_until(lambda: child.returncode is not None or condition(), seconds):
-            raise self._late(child, seconds)
+    def _await(self, child: Child, condition: Any) -> None:
+        if not wait_until(lambda: child.returncode is not None or condition(), START_SECONDS):
+            raise self._late(child)
         if child.returncode is not None:
             raise self._failure(child)
 
-    def _late(self, child: Child, seconds: float) -> StackError:
+    def _late(self, child: Child) -> StackError:
         return StackError(
-            f"The {child.name} did not come up within {seconds:.0f} s.\n{_shown(child)}"
+            f"The {child.name} did not come up within {START_SECONDS:.0f} s.\n{_shown(child)}"
         )
 
     def _failure(self, child: Child) -> StackError:

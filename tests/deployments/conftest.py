@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from deployments.process import wait_until
 from deployments.samples import SampleLibrary, make_samples
 from deployments.server import LEASE_STORAGE
 from deployments.stack import Stack
 from deployments.work_pool import deployments_of
 from haas_media.encoding import find_ffmpeg
+from tests.waits import wait_until
 from tests.warm import warm
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, samples: SampleLibrary) -> I
         worker_environment={"HAAS_CONFIG": str(config)},
     ) as running:
         running.start()
-        assert wait_until(lambda: not idle(running), 180, every=0.5)
+        wait_until(lambda: not idle(running), what="a worker that asks for every deployment")
         yield running
 
 
@@ -137,7 +138,10 @@ def idle(stack: Stack) -> list[str]:
 class OtherServer(BaseHTTPRequestHandler):
     """Answers as a Prefect server does whose home is elsewhere."""
 
+    seconds = 0.0  # before it does
+
     def do_GET(self) -> None:
+        time.sleep(self.seconds)
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b'{"home": "/elsewhere"}')
@@ -170,7 +174,7 @@ def fresh(
     with Stack(home, port=port, environment=environment) as stack:
 
         def take_the_port() -> None:
-            wait_until(lambda: stack.server is not None, 60, every=0.01)
+            wait_until(lambda: stack.server, interval=0.01)
             other_server.server_activate()
             other_server.serve_forever()
 

@@ -8,26 +8,30 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from prefect.states import Cancelling
 
 from deployments.claim import address_of
 from deployments.demo import make_long_film
-from deployments.process import Child, wait_until
+from deployments.process import Child
+from deployments.process import wait_until as waited
 from deployments.runs import progress_of, trigger
 from deployments.server import answers, free_port, home_of
 from deployments.stack import Stack, StackError
 from haas_media.encoding import find_ffmpeg
 from haas_otel.delivery import open_disk
-from tests.deployments.conftest import ROOT, clean_environment
+from tests.deployments.conftest import ROOT, OtherServer, clean_environment
 from tests.parts import require
+from tests.waits import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from http.server import ThreadingHTTPServer
 
     from prefect.client.schemas.objects import FlowRun
 
@@ -35,15 +39,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-RUN_SECONDS = 240
-
 
 def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @contextlib.contextmanager
@@ -61,7 +61,8 @@ def workers_frozen(stack: Stack) -> Iterator[None]:
 def test_the_user_interface_is_served(stack: Stack) -> None:
     import httpx
 
-    page = httpx.get(stack.address.ui, headers={"Accept": "text/html"}, follow_redirects=True)
+    html = {"Accept": "text/html"}
+    page = httpx.get(stack.address.ui, headers=html, follow_redirects=True, timeout=60)
     assert page.status_code == 200
     assert str(page.url).rstrip("/") == stack.address.pages  # of Prefect's two UIs the new one
     assert "<html" in page.text.lower()
@@ -125,6 +126,18 @@ def test_a_port_that_is_taken_meanwhile_is_left_to_who_has_it(
     fresh.check()
 
 
+def test_a_busy_server_is_not_taken_for_none() -> None:
+    """Else `haas up` would start one of its own beside it."""
+
+    class Busy(OtherServer):
+        seconds = 3.0
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as busy:
+        threading.Thread(target=busy.serve_forever, daemon=True).start()
+        assert answers(f"http://127.0.0.1:{busy.server_port}/api")
+        busy.shutdown()
+
+
 def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     broken = {"PREFECT_SERVER_API_PORT": "none", "PREFECT_API_DATABASE_TIMEOUT": "never"}
     environment = clean_environment(tmp_path / "prefect")
@@ -177,7 +190,7 @@ def test_closing_cancels_what_runs_and_leaves_a_given_server_running(
         assert "second" in stack.online()
         with second.client() as client:
             run = trigger(client, "encoding/on-demand", slow)
-            assert wait_until(lambda: progress_of(client, run.id) > 0, RUN_SECONDS, every=0.5)
+            wait_until(lambda: progress_of(client, run.id), what="progress")
             pid = int(str(client.read_flow_run(run.id).infrastructure_pid))
             assert alive(pid)
     with stack.client() as client:
@@ -192,18 +205,17 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         "import os, pathlib, sys, time\n"
         "from deployments.process import Child\n"
         "here = pathlib.Path(sys.argv[1])\n"
-        "child = Child('sleeper', ['sleep', '60'], dict(os.environ), here / 'log')\n"
+        "child = Child('sleeper', ['sleep', '900'], dict(os.environ), here / 'log')\n"
         "(here / 'pid').write_text(str(child.pid))\n"
-        "time.sleep(60)\n"
+        "time.sleep(900)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT)
     file = tmp_path / "pid"
-    assert wait_until(lambda: file.exists() and file.read_text() != "", 60)
-    pid = int(file.read_text())
+    pid = int(wait_until(lambda: file.exists() and file.read_text(), what="the child"))
     assert alive(pid)
     parent.kill()
     parent.wait()
-    assert wait_until(lambda: not alive(pid), 60)
+    wait_until(lambda: not alive(pid), what="its end")
 
 
 def test_a_child_heeds_sigint_though_its_parent_ignores_it(tmp_path: Path) -> None:
@@ -214,7 +226,7 @@ def test_a_child_heeds_sigint_though_its_parent_ignores_it(tmp_path: Path) -> No
     finally:
         signal.signal(signal.SIGINT, before)
     os.kill(child.pid, signal.SIGINT)
-    assert child.wait(60) == -signal.SIGINT
+    assert child.wait(PATIENCE) == -signal.SIGINT
 
 
 def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
@@ -225,7 +237,7 @@ def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
         "time.sleep(60)\n"
     )
     child = Child("deaf", [sys.executable, "-c", deaf], dict(os.environ), tmp_path / "log")
-    assert wait_until(lambda: child.tail() == "deaf", 60)
+    wait_until(lambda: child.tail() == "deaf", what="its word")
     child.stop(seconds=0.5)
     assert child.returncode == -signal.SIGKILL
 
@@ -233,7 +245,7 @@ def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
 def test_a_tail_is_of_this_process_only(tmp_path: Path) -> None:
     for text in ("first", "second"):
         child = Child("echo", ["echo", text], dict(os.environ), tmp_path / "log")
-        assert child.wait(60) == 0
+        assert child.wait(PATIENCE) == 0
     assert child.tail() == "second"
     assert (tmp_path / "log").read_text() == "first\nsecond\n"
 
@@ -259,14 +271,15 @@ def haas_up(folder: Path, api_url: str | None = None) -> Iterator[subprocess.Pop
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         )
     try:
-        assert wait_until(lambda: "Press Ctrl-C" in shown.read_text(), 240), shown.read_text()
+        is_up = lambda: "Press Ctrl-C" in shown.read_text() or command.poll() is not None  # noqa: E731
+        wait_until(is_up, what="haas up")
+        assert command.poll() is None, shown.read_text()
         yield command
     finally:
         command.kill()
         command.wait()
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_haas_up_ends_all_of_it(stack: Stack, tmp_path: Path, number: int) -> None:
     given = number == signal.SIGINT
@@ -274,16 +287,15 @@ def test_haas_up_ends_all_of_it(stack: Stack, tmp_path: Path, number: int) -> No
         children = descendants(command.pid)
         assert len(children) >= (1 if given else 2)
         command.send_signal(number)
-        code = command.wait(120)
+        code = command.wait(PATIENCE)
     shown = (tmp_path / "out").read_text()
     assert code == 0, shown
     assert "runs, worker and server have ended" in shown
     assert "Traceback" not in shown
-    assert [pid for pid in children if alive(pid)] == []
+    wait_until(lambda: not any(map(alive, children)), what="the end of all")
     assert answers(stack.address.api)
 
 
-@pytest.mark.timeout(600)
 def test_what_a_worker_had_taken_that_lost_power_is_settled_by_the_next_haas_up(
     stack: Stack, tmp_path: Path
 ) -> None:
@@ -309,17 +321,18 @@ def test_what_a_worker_had_taken_that_lost_power_is_settled_by_the_next_haas_up(
                 def both_are_taken() -> bool:
                     return all("prefect.worker.name" in run.labels for run in runs())
 
-                assert wait_until(both_are_taken, RUN_SECONDS)
+                wait_until(both_are_taken, what="both runs to be taken")
                 everything = [command.pid, *descendants(command.pid)]
                 for number in (signal.SIGSTOP, signal.SIGKILL):  # at once: nobody does any more
                     for pid in everything:
-                        os.kill(pid, number)
+                        with contextlib.suppress(ProcessLookupError):  # it has just ended
+                            os.kill(pid, number)
             client.set_flow_run_state(unwanted, Cancelling())
             with haas_up(tmp_path, stack.address.api) as command:
-                both = lambda: [run.state_name for run in runs()]  # noqa: E731
-                assert wait_until(lambda: both() == ["Crashed", "Cancelled"], RUN_SECONDS), both()
+                ends = ["Crashed", "Cancelled"]
+                wait_until(lambda: [run.state_name for run in runs()] == ends, what=f"{ends}")
                 command.terminate()
-                assert command.wait(120) == 0
+                assert command.wait(PATIENCE) == 0
             messages = [run.state.message for run in runs()]
         finally:
             client.delete_deployment(deployment)
@@ -328,14 +341,10 @@ def test_what_a_worker_had_taken_that_lost_power_is_settled_by_the_next_haas_up(
 
 
 def descendants(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *descendants(int(child))]
-    return found
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
 def test_waiting_gives_up() -> None:
     asked: list[int] = []
-    assert not wait_until(lambda: asked.append(1) is not None, 0.3, every=0.01)
+    assert not waited(lambda: asked.append(1) is not None, 0.3, every=0.01)
     assert len(asked) > 1
