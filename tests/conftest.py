@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
+
+# A shell has its background jobs ignore SIGINT, and what they start; some here are to end by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hundreds of processes start here, and need not compile the same modules each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

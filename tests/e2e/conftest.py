@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import venv
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.e2e.site import Site
-
-# A shell has its background jobs ignore SIGINT, and what they start; Prefect's workers end by it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[2]
 POOL = "e2e"

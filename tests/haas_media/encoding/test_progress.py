@@ -94,7 +94,7 @@ def test_a_real_run_tells_once_a_second(studio: Studio, tmp_path: Path) -> None:
     note = lambda progress: told.append((time.monotonic(), progress))  # noqa: E731
     studio.encode(tmp_path / "loop.mkv", how={"ffmpeg": slow, "on_progress": note})
     percents = [progress.percent for _, progress in told]
-    assert len(told) > 2
+    assert len(told) > 1
     assert percents == sorted(percents)
     assert percents[-1] == 100
     # Not of the first: ffmpeg may have begun late.
