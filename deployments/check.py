@@ -59,6 +59,8 @@ def findings() -> Iterator[Finding]:
         yield _guarded("database", lambda: catalog_finding(settings.database_url))
         yield _guarded("ffmpeg", lambda: _ffmpeg(settings))
         yield _guarded("TMDb", lambda: _tmdb(settings))
+        if address := settings.watch.listen:
+            yield _guarded("webhooks", lambda: _webhooks(settings, address))
     yield _guarded("spans", lambda: _collector(settings))
     yield from _span_directory(settings)
     from deployments.check_prefect import server_findings
@@ -165,6 +167,13 @@ def _tmdb(settings: Settings) -> Finding:
     except Gone:
         pass  # a proxy may not know that movie; it took the token
     return Finding("TMDb", "right", f"{settings.tmdb.url} takes the token")
+
+
+def _webhooks(settings: Settings, address: str) -> Finding:
+    from deployments.webhooks import listening_address
+
+    listening_address(settings, address)
+    return Finding("webhooks", "right", f"taken at {address}, by `haas watch`")
 
 
 def _collector(settings: Settings | None) -> Finding:

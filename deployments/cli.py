@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 
 if TYPE_CHECKING:
     from haas_media.settings import Settings
@@ -55,17 +56,26 @@ ConfigFile = Annotated[
     Parameter(name=["--config", "-c"], help="Settings file in place of the usual one."),
 ]
 Drain = Annotated[
-    float, Parameter(help="Seconds that runs may go on at a stop, before they are cancelled.")
+    float,
+    Parameter(
+        validator=Number(gte=0),
+        help="Seconds that runs may go on at a stop, before they are cancelled.",
+    ),
 ]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, one per line.")]
+Port = Annotated[
+    int,
+    Parameter(
+        validator=Number(gte=0, lte=65535),
+        help="Port of the Prefect server; another free one if it is in use.",
+    ),
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 
 @app.command
 def up(
     *,
-    port: Annotated[
-        int, Parameter(help="Port of the Prefect server; another free one if it is in use.")
-    ] = 4200,
+    port: Port = 4200,
     drain: Drain = 0,
     config: ConfigFile = None,
 ) -> None:
@@ -88,7 +98,9 @@ def worker(
     pool: Annotated[
         str | None, Parameter(help="The work pool; by default that of HAAS_WORK_POOL.")
     ] = None,
-    limit: Annotated[int | None, Parameter(help="Runs at a time, at most.")] = None,
+    limit: Annotated[
+        int | None, Parameter(validator=Number(gte=1), help="Runs at a time, at most.")
+    ] = None,
     drain: Drain = 0,
     config: ConfigFile = None,
 ) -> None:
@@ -125,9 +137,7 @@ def execute() -> None:
 @app.command
 def demo(
     *,
-    port: Annotated[
-        int, Parameter(help="Port of the Prefect server; another free one if it is in use.")
-    ] = 4200,
+    port: Port = 4200,
     directory: Annotated[Path, Parameter(help="Where the demo keeps everything.")] = Path(
         ".haas/demo"
     ),
@@ -185,7 +195,7 @@ def names(
     kind: Annotated[
         Literal["movies", "tv"], Parameter(help="What the library holds, which decides doubts.")
     ],
-    json: Json = False,
+    json: Annotated[Json, Parameter(help="Print JSON lines, one for each path.")] = False,
     null: Annotated[
         bool, Parameter(name=["--null", "-0"], negative="", help="Paths end with NUL, not newline.")
     ] = False,
@@ -259,7 +269,9 @@ def traces(
     follow: Annotated[
         bool, Parameter(negative="", help="What begins and ends on this machine, until Ctrl-C.")
     ] = False,
-    limit: Annotated[int, Parameter(help="At most this many, newest first.")] = 50,
+    limit: Annotated[
+        int, Parameter(validator=Number(gte=1), help="At most this many, newest first.")
+    ] = 50,
     json: Json = False,
     config: ConfigFile = None,
 ) -> None:

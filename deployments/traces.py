@@ -78,10 +78,8 @@ def print_tasks(
         as_json: a JSON array of spans rather than a table.
 
     Raises:
-        TracesError: the duration or the limit cannot be understood.
+        TracesError: the duration cannot be understood.
     """
-    if limit < 1:
-        raise TracesError("--limit takes a number from 1.")
     lost = settle_lost(directory)
     spans = TraceStore(directory).tasks(
         failed=failed,

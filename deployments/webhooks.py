@@ -131,6 +131,21 @@ def address_of(text: str) -> tuple[str, int]:
     raise WebhookError(f"{text!r} is no address to listen at: give one such as 127.0.0.1:8770.")
 
 
+def listening_address(settings: Settings, address: str) -> tuple[str, int]:
+    """Return host and port to take webhooks at.
+
+    Raises:
+        WebhookError: the address is none, or others reach it without a password.
+    """
+    host, port = address_of(address)
+    if settings.watch.password is None and not ipaddress.ip_address(host).is_loopback:
+        raise WebhookError(
+            f"{host} can be reached by others: set HAAS_WATCH_PASSWORD, and have them send it "
+            "(any user name, basic authentication), or listen at 127.0.0.1."
+        )
+    return host, port
+
+
 def listen(settings: Settings, address: str, notices: SimpleQueue[Notice]) -> str:
     """Take webhooks in a thread from now on; return the address that they go to.
 
@@ -146,13 +161,8 @@ def listen(settings: Settings, address: str, notices: SimpleQueue[Notice]) -> st
 
     import uvicorn  # Prefect's own server, as starlette below
 
-    host, port = address_of(address)
+    host, port = listening_address(settings, address)
     password = settings.watch.password
-    if password is None and not ipaddress.ip_address(host).is_loopback:
-        raise WebhookError(
-            f"{host} can be reached by others: set HAAS_WATCH_PASSWORD, and have them send it "
-            "(any user name, basic authentication), or listen at 127.0.0.1."
-        )
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -244,11 +254,12 @@ def notify(settings: Settings, paths: list[str]) -> list[str]:
             hand to a custom script.
 
     Raises:
-        WebhookError: a path is in no library, or nothing is given, or the server is away.
+        WebhookError: a path is in no library, or nothing is given, or it is refused.
+        ServerError: no server is set, or it does not answer.
     """
     from httpx import HTTPError
-    from prefect.client.orchestration import get_client
 
+    from deployments.check_prefect import connected
     from flows.events import CHANGED, emit
 
     wanted = paths or paths_of_script(os.environ)
@@ -260,12 +271,11 @@ def notify(settings: Settings, paths: list[str]) -> list[str]:
     if outside:
         known = ", ".join(str(library.path) for library in settings.libraries) or "none"
         raise WebhookError(f"{outside[0]} is in no library. Folders of libraries: {known}.")
-    if shared:
-        require_server()
+    traceparent = os.environ.get("TRACEPARENT")
     try:
         for library, changed in shared.items():
-            with get_client(sync_client=True) as client:
-                emit(client, CHANGED, library, changed, traceparent=os.environ.get("TRACEPARENT"))
+            with connected(settings.data_dir) as (_, client):
+                emit(client, CHANGED, library, changed, traceparent=traceparent)
     except (HTTPError, ValueError) as error:
         raise WebhookError(
             f"The Prefect server does not take the event: {error}. Correct PREFECT_API_URL."

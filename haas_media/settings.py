@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -38,6 +39,19 @@ CONFIG_VARIABLE = "HAAS_CONFIG"
 DEFAULT_DATA_DIR = "~/.haas"
 
 Kind = Literal["movies", "tv"]
+
+# What pydantic calls by Python's names, by the first word of its errors.
+_WANTED = {
+    "string": "text, in quotes",
+    "path": "a path, in quotes",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple": "a list, such as [...]",
+    "dict": "a table",
+    "model": "a table",
+}
+_OF_ANOTHER_KIND = re.compile(r"(\w+?)_(?:type|parsing|from_float)")
 
 # The address of a SQLite file, unless SQLite itself is to read its name.
 _SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:memory:|file:)([^?]+)(.*)", re.DOTALL)
@@ -61,7 +75,14 @@ def _from_home(path: Path) -> Path:
         raise ValueError(f"begins with a home folder that is not known here: {path}") from None
 
 
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+def _not_blank(value: Any) -> Any:
+    # An empty path would be the working directory, wherever a worker happens to be started.
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
+AbsolutePath = Annotated[Path, BeforeValidator(_not_blank), AfterValidator(_absolute)]
 
 
 class _Section(BaseModel):
@@ -71,16 +92,11 @@ class _Section(BaseModel):
 class Library(_Section):
     """A folder of films or of shows."""
 
-    title: Annotated[str, Field(min_length=1, max_length=200)]
+    title: Annotated[
+        str, Field(max_length=200), BeforeValidator(_not_blank), AfterValidator(str.strip)
+    ]
     kind: Kind
     path: AbsolutePath
-
-    @field_validator("title")
-    @classmethod
-    def _not_blank(cls, title: str) -> str:
-        if not title.strip():
-            raise ValueError("must not be blank")
-        return title.strip()
 
     def check_root(self) -> None:
         """Refuse a root that is there but is no folder.
@@ -130,6 +146,14 @@ class TmdbSettings(_Section):
     def _http(cls, url: str) -> str:
         return _http_url(url.strip()).rstrip("/")
 
+    @field_validator("language")
+    @classmethod
+    def _tag(cls, language: str) -> str:
+        # TMDb does not complain: titles and texts would only not be those that are wanted.
+        if not re.fullmatch(r"[a-zA-Z]{2}(-[a-zA-Z]{2})?", language):
+            raise ValueError("must be a language such as en-US or de")
+        return language
+
 
 class ScanSettings(_Section):
     """What a scan does beside identifying."""
@@ -155,6 +179,11 @@ class WatchSettings(_Section):
     listen: str | None = None
     password: SecretStr | None = None
     path_mappings: dict[str, AbsolutePath] = {}
+
+    @field_validator("password")
+    @classmethod
+    def _blank_is_none(cls, password: SecretStr | None) -> SecretStr | None:
+        return password if password and password.get_secret_value().strip() else None
 
     @field_validator("path_mappings", mode="before")
     @classmethod
@@ -355,7 +384,7 @@ def _anchor(raw: dict[str, Any], base: Path) -> None:
     """Let the relative paths of a settings file start at its own folder."""
 
     def anchored(value: Any) -> Any:
-        relative = isinstance(value, str) and value and not value.startswith("~")
+        relative = isinstance(value, str) and value.strip() and not value.startswith("~")
         return str(base / value) if relative else value
 
     libraries = raw.get("libraries")
@@ -440,6 +469,9 @@ def _sentence(problem: dict[str, Any], file: Path | None, environment: dict[str,
 def _rule(problem: dict[str, Any]) -> str:
     if problem["type"] == "literal_error":
         return f"must be {problem['ctx']['expected']}"
+    of_another_kind = _OF_ANOTHER_KIND.fullmatch(problem["type"])
+    if of_another_kind and (wanted := _WANTED.get(of_another_kind[1])):
+        return f"must be {wanted}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return re.sub(r"^Input should", "must", message).rstrip(".")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import sys
 import threading
 import traceback
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from os import environ
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -99,11 +100,22 @@ def never_failing() -> Iterator[None]:
 
 
 def enabled() -> bool:
-    """Say whether task spans are wanted: neither the SDK nor this instrumentation is off."""
+    """Say whether task spans are wanted, and can be: neither the SDK nor this one is off."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     disabled = environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
-    return not disabled or {"haas_otel", "*"}.isdisjoint(map(str.strip, disabled.split(",")))
+    if disabled and not {"haas_otel", "*"}.isdisjoint(map(str.strip, disabled.split(","))):
+        return False
+    return is_possible()
+
+
+@cache
+def is_possible() -> bool:
+    """Say whether this system has the locks that tell who lives; said once where it has not."""
+    if sys.platform == "linux":
+        return True
+    _logger.warning("Tasks leave no spans here: these need locks that only Linux has")
+    return False
 
 
 def tracer() -> Tracer:

@@ -78,7 +78,6 @@ class TaskSpanConfigurator(_sdk._OTelSDKConfigurator):  # type: ignore[misc]
             from haas_otel.delivery.logs import LogExporting, SpanLogHandler
 
             _logs = SpanLogHandler(LogExporting(names), resource)
-            _logs.install()
             span.announce = _logs.announce
 
 
@@ -95,9 +94,13 @@ def configure(provider: TracerProvider | None = None) -> None:
         try:
             if not _use_provider():
                 TaskSpanConfigurator().configure()
+            if _processor is not None:  # opentelemetry-instrument may have set it up
                 # Registered after the provider's own, it runs before that.
                 atexit.register(_end)
                 span.deliver_last = _end_at_once
+            if _logs is not None:
+                # Not earlier: when Prefect is imported it takes away the handlers that are there.
+                _logs.install()
         except Exception:
             _logger.exception("OpenTelemetry could not be set up; there will be no spans")
         _configured = True

@@ -148,6 +148,18 @@ def test_tmdb_is_asked_for_real(haas: Command) -> None:
     assert "HAAS_TMDB_TOKEN" in of("TMDb", wrong)[1]
 
 
+def test_webhooks(haas: Command, tmp_path: Path) -> None:
+    """A blank password is none."""
+    (tmp_path / "haas.toml").write_text('[watch]\npassword = ""\n')
+    for address, how, text in (
+        ("127.0.0.1:8770", "right", "taken at 127.0.0.1:8770"),
+        ("0.0.0.0:8770", "wrong", "set HAAS_WATCH_PASSWORD"),
+        ("here", "wrong", "give one such as 127.0.0.1:8770"),
+    ):
+        found = of("webhooks", haas.check(HAAS_WATCH_LISTEN=address))
+        assert (found[0], text in found[1]) == (how, True)
+
+
 def test_collector(haas: Command) -> None:
     def ask(protocol: Protocol) -> tuple[str, list[tuple[str, str]]]:
         with Receiver().start(protocol) as receiver:

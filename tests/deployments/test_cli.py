@@ -56,10 +56,17 @@ def test_prefect_does_not_ask_for_usage_data(haas: Command) -> None:
 
 
 def test_a_wrong_option_is_refused(haas: Command) -> None:
-    refused = haas("names", "--kind", "opera")
-    assert refused.code != 0
-    assert "movies" in refused.out + refused.err
-    assert "Traceback" not in refused.err
+    for words, says in {
+        ("names", "--kind", "opera"): "movies",
+        ("up", "--port", "70000"): "Must be <= 65535",
+        ("demo", "--port", "-1"): "Must be >= 0",
+        ("worker", "--drain", "-5"): "Must be >= 0",
+        ("worker", "--limit", "0"): "Must be >= 1",
+    }.items():
+        refused = haas(*words)
+        assert refused.code != 0
+        assert says in refused.out + refused.err
+        assert "Traceback" not in refused.err
 
 
 def test_names_as_json_lines(haas: Command) -> None:

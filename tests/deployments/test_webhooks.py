@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from deployments.check_prefect import ServerError
+from deployments.claim import Claim
 from deployments.watch import Notice
 from deployments.webhooks import WebhookError, listen, notify, paths_of_script
 from haas_media.settings import Settings
@@ -253,7 +255,12 @@ def test_nothing_to_tell_of_is_said(settings: Settings, monkeypatch: pytest.Monk
     assert notify(settings, []) == []
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.delenv("radarr_eventtype")
-    with pytest.raises(WebhookError, match="No server is set"):
+    with pytest.raises(ServerError, match="No server is set"):
         notify(settings, [str(settings.libraries[0].path)])
+    up = Claim(settings.data_dir)
+    up.tell("http://127.0.0.1:9/api")
+    with pytest.raises(ServerError, match=r"http://127.0.0.1:9/api does not answer"):
+        notify(settings, [str(settings.libraries[0].path)])
+    up.release()
     with pytest.raises(WebhookError, match="Give the paths that have changed"):
         notify(settings, [])

@@ -313,6 +313,22 @@ def test_switched_off(told: Told, monkeypatch: MonkeyPatch, variable: str, value
     assert told.spans == ()
 
 
+def test_without_the_locks_of_linux_there_are_no_spans(
+    told: Told, monkeypatch: MonkeyPatch, caplog: LogCapture
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    span.is_possible.cache_clear()
+
+    @task
+    def works() -> int:
+        return 7
+
+    assert (works(), works()) == (7, 7)
+    span.is_possible.cache_clear()
+    assert told.spans == ()
+    assert caplog.text.count("Tasks leave no spans here") == 1
+
+
 @pytest.mark.parametrize("value", ["", "httpx", "haas_otel_else"])
 def test_not_switched_off(told: Told, monkeypatch: MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value)

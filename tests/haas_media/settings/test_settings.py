@@ -187,8 +187,9 @@ def test_a_blank_variable_counts_as_not_set(write: Write, monkeypatch: pytest.Mo
     assert settings.tmdb.token is not None
 
 
-def test_a_blank_token_is_none(write: Write) -> None:
-    assert load_settings(write('[tmdb]\ntoken = " "')).tmdb.token is None
+def test_a_blank_secret_is_none(write: Write) -> None:
+    settings = load_settings(write('[tmdb]\ntoken = " "\n[watch]\npassword = ""'))
+    assert (settings.tmdb.token, settings.watch.password) == (None, None)
 
 
 WRONG = [
@@ -219,7 +220,11 @@ WRONG = [
         "[[libraries]]\ntitle='B'\nkind='tv'\npath='./x/'",
         "libraries must each have a path of their own; twice:",
     ),
-    ("data_dir = 5", "data_dir .*path"),
+    ("data_dir = 5", "data_dir must be a path, in quotes."),
+    ("data_dir = ''", "data_dir must not be blank."),
+    ("[[libraries]]\ntitle='A'\nkind='tv'\npath=' '", r"libraries\[1\].path must not be blank."),
+    ("[encoding]\nroots = ['']", r"encoding.roots\[1\] must not be blank."),
+    ("[encoding]\nroots = '/out'", "encoding.roots must be a list, such as"),
     ("data_dir = '~not-here/x'", "data_dir begins with a home folder that .*: ~not-here/x."),
     ("ffmpeg = '~not-here/ffmpeg'", "ffmpeg begins with a home folder that is not known"),
     ("[encoding]\nroots = ['~not-here']", r"encoding.roots\[1\] begins with a home folder"),
@@ -227,9 +232,12 @@ WRONG = [
         "[[libraries]]\ntitle='A'\nkind='tv'\npath=\"x\\u0000\"",
         r"libraries\[1\].path holds a NUL character, which no path does.",
     ),
-    ("tmdb = 5", "tmdb must be"),
+    ("tmdb = 5", "tmdb must be a table."),
+    ("ffmpeg = 5", "ffmpeg must be text, in quotes."),
+    ("[scan]\nprobe = 'perhaps'", "scan.probe must be true or false."),
+    ("[tmdb]\nlanguage = 'de_DE'", "tmdb.language must be a language such as en-US or de."),
     ("[tmdb]\nrequests_per_second = 0", "tmdb.requests_per_second must be greater than 0."),
-    ("[tmdb]\nmax_concurrent = 'many'", "tmdb.max_concurrent must be a valid integer"),
+    ("[tmdb]\nmax_concurrent = 'many'", "tmdb.max_concurrent must be a whole number."),
     ("[tmdb]\nurl = 'api.themoviedb.org'", "tmdb.url must be an address that begins with http"),
     ("[tmdb]\nurl = 'http://tmdb:none/3'", "tmdb.url must be an address that begins with http"),
     ("[tmdb]\nurl = 'http://tmdb:99999'", "tmdb.url must be an address that begins with http"),

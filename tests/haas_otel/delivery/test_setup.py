@@ -28,6 +28,7 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.util._once import Once
 from prefect._internal.uuid7 import uuid7
+from prefect.logging.configuration import setup_logging
 
 from haas_otel import _sdk, delivery, ids, settings
 from haas_otel.delivery import setup
@@ -341,9 +342,11 @@ def test_a_configuration_file_is_the_ecosystem_s_own_matter_but_for_our_ids(
     assert isinstance(provider().id_generator, TaskRunIdGenerator)
 
 
-def test_auto_instrumentation_sets_up_the_same(directory: Path) -> None:
-    """As ``opentelemetry-instrument`` does, which then leaves nothing to do."""
+def test_auto_instrumentation_sets_up_the_same(directory: Path, monkeypatch: MonkeyPatch) -> None:
+    """As ``opentelemetry-instrument`` does, before Prefect sets up the loggers of runs."""
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "console")
     setup.TaskSpanConfigurator().configure(auto_instrumentation_version="1.2")
+    setup_logging(incremental=False)
 
     delivery.configure()
     end_a_span()
@@ -353,6 +356,7 @@ def test_auto_instrumentation_sets_up_the_same(directory: Path) -> None:
     assert attributes["telemetry.auto.version"] == "1.2"
     assert flush(SOON)
     assert (directory / "traces.db").exists()
+    assert setup._logs in logging.getLogger("prefect.task_runs").handlers
 
 
 @pytest.mark.parametrize(
