@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,11 @@ def _command_line() -> list[str]:
 def is_deploying(arguments: list[str]) -> bool:
     """Say whether a command line is that of ``prefect deploy``."""
     program, *rest = arguments
-    words = [word for word in rest if not word.startswith("-")]
+    words = [
+        word
+        for before, word in pairwise(arguments)
+        if not word.startswith("-") and before not in ("-p", "--profile")
+    ]
     is_prefect = Path(program).stem == "prefect"
     return is_prefect and words[:1] == ["deploy"] and "--help" not in rest
 

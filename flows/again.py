@@ -23,6 +23,7 @@ OF, BY = "haas.again.of", "haas.again.by"  # the two runs, each on the other
 # Who settles what died with its worker says so; a worker that lives has other words.
 DIED = reason(0).partition(":")[0]
 LOOKBACK = timedelta(days=1)
+_REFUSED = (400, 409, 422)  # for its parameters or job variables: the deployment is another by now
 
 
 def run_again(client: SyncPrefectClient) -> list[FlowRun]:
@@ -43,6 +44,7 @@ def _was_cut_off(run: FlowRun) -> bool:
 
 
 def _again(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
+    from httpx import HTTPStatusError
     from prefect.exceptions import ObjectNotFound
 
     assert run.deployment_id is not None  # noqa: S101 - it was looked at
@@ -57,6 +59,13 @@ def _again(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
         )
     except ObjectNotFound:
         return None  # its deployment was deleted
+    except HTTPStatusError as error:
+        if error.response.status_code not in _REFUSED:
+            raise
+        client.update_flow_run_labels(run.id, {BY: ""})  # it is asked once
+        why = error.response.json().get("detail")
+        _log(client, run, f"The system cut this run off, and its deployment refuses it now: {why}")
+        return None
     client.update_flow_run_labels(run.id, {BY: str(new.id)})
     _log(client, run, f"The system cut this run off: it runs again as {new.name} ({new.id}).")
     _log(client, new, f"This is {run.name} ({run.id}) again, which the system cut off.")

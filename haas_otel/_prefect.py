@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events.worker import EventsWorker
 from prefect.states import Crashed
 from prefect.utilities.engine import emit_task_run_state_change_event
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
     from prefect.tasks import Task
 
+Context = TypeVar("Context", FlowRunContext, TaskRunContext)
 # Who starts a flow run's own process tells it by this variable, with one of these modules: children
 # have the variable, too. There is no other way to know a run whose flow has not begun yet.
 OWN_FLOW_RUN = "PREFECT__FLOW_RUN_ID"
@@ -50,13 +51,13 @@ def is_cancelled_by_its_runner() -> bool:
     return get_intent() == "cancel"
 
 
-def flow_contexts() -> Iterator[FlowRunContext]:
-    """Yield the contexts of the flow runs that go on here, the innermost first.
+def contexts(kind: type[Context]) -> Iterator[Context]:
+    """Yield the contexts of the flow runs, or task runs, that go on here, the innermost first.
 
-    A flow run ends with the one around it, whose context only the token of its own leads to.
+    A run ends with the one around it, whose context only the token of its own leads to.
     """
-    found: object = FlowRunContext.get()
-    while isinstance(found, FlowRunContext):
+    found: object = kind.get()
+    while isinstance(found, kind):
         yield found
         found = found._token and found._token.old_value
 

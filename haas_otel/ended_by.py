@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
+import threading
 import time
 from math import inf
-from os import environ
 from typing import TYPE_CHECKING, Literal
 
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import Abort, Pause, TerminationSignal
 
 from haas_otel import _prefect
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
 By = Literal["user", "system", "crash", "timeout", "self"]
+# What stops a task from outside. Anything else that is raised, SystemExit too, is its own failure.
+INTERRUPTIONS = (KeyboardInterrupt, TerminationSignal, asyncio.CancelledError, Pause, Abort)
 # In what a worker of ours, or a container, says when the system stops it.
 _BY_SYSTEM = "by the system"
 
@@ -50,22 +56,55 @@ def by_exception(name: str | None) -> By:
 
 def by_interruption(exception: BaseException | None) -> By | None:
     """Return who stops a run of this process; None where Prefect knows: it was asked for there."""
-    if _flow_took_too_long():
+    if _what_is_around_took_too_long():
         return "timeout"
     if _prefect.is_cancelled_by_its_runner():
         return None
-    if isinstance(exception, Pause | Abort):
-        return "self"
-    if isinstance(exception, TerminationSignal):
+    # A coroutine hears of a signal by a CancelledError, made while that is handled; a thread, by
+    # one of its own.
+    heard = _context_of(exception) + _context_of(_handled_by_the_main_thread())
+    # Prefect has one of its own for what it stops, as a run whose lease it has lost.
+    stops = (TerminationSignal, asyncio.CancelledError)
+    if any(isinstance(e, stops) and type(e) is not asyncio.CancelledError for e in heard):
         return "system"
-    # Ctrl-C in a terminal. A coroutine hears of either signal by a CancelledError.
-    is_terminal = isinstance(exception, KeyboardInterrupt) or _prefect.OWN_FLOW_RUN not in environ
-    return "user" if is_terminal else "system"
+    if any(isinstance(each, KeyboardInterrupt) for each in heard) or _is_interrupted():
+        return "user"
+    return "self"
 
 
-def _flow_took_too_long() -> bool:
+def interruption_in(exception: BaseException | None) -> BaseException | None:
+    """Return what stops a task of what it raises: itself, or one in a group; None if nothing."""
+    if isinstance(exception, BaseExceptionGroup):
+        return next(filter(None, map(interruption_in, exception.exceptions)), None)
+    return exception if isinstance(exception, INTERRUPTIONS) else None
+
+
+def _context_of(exception: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while exception is not None and all(exception is not each for each in found):
+        found.append(exception)
+        exception = exception.__context__
+    return found
+
+
+def _handled_by_the_main_thread() -> BaseException | None:
+    found = sys._current_exceptions().get(threading.main_thread().ident or 0)
+    return found[1] if isinstance(found, tuple) else found  # a tuple before Python 3.12
+
+
+def _is_interrupted() -> bool:
+    """Say whether asyncio has cancelled its main task for a Ctrl-C, which it only counts."""
+    runner = getattr(getattr(signal.getsignal(signal.SIGINT), "func", None), "__self__", None)
+    return isinstance(runner, asyncio.Runner) and getattr(runner, "_interrupt_count", 0) > 0
+
+
+def _what_is_around_took_too_long() -> bool:
+    flows = [(each.flow, each.start_time) for each in _prefect.contexts(FlowRunContext)]
+    # Of each task run the attempt that goes on; its own is none that it is stopped by.
+    attempts = {each.task_run.id: each for each in reversed([*_prefect.contexts(TaskRunContext)])}
+    tasks = [(each.task, each.start_time) for each in [*attempts.values()][:-1]]
     now = time.time()
     return any(
-        found.flow and now - found.start_time.timestamp() >= (found.flow.timeout_seconds or inf)
-        for found in _prefect.flow_contexts()
+        run and now - start.timestamp() >= (run.timeout_seconds or inf)
+        for run, start in [*flows, *tasks]
     )

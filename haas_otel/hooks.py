@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from prefect.flows import Flow
     from prefect.tasks import StateHookCallable, Task
 
-# What stops a task from outside. Anything else that is raised, SystemExit too, is its own failure.
-INTERRUPTIONS = (KeyboardInterrupt, TerminationSignal, asyncio.CancelledError, Pause, Abort)
 # After these Prefect gives the task run no state any more: the server shows it Running for ever.
 _WITHOUT_A_STATE = (Exception, Pause, Abort, GeneratorExit)
 
@@ -261,8 +259,17 @@ FLOW_HOOKS: dict[str, Callable[..., Any]] = {
 
 
 def end_left_at_exit() -> None:
-    """End what task runs without a flow have left, when the process exits."""
-    _wait_for(_end_left(None))
+    """End what task runs without a flow have left, when the process exits.
+
+    And task runs between two attempts, of a flow run that was suspended: nothing calls a hook then.
+    """
+    later = [_end_left(None)]
+    for running in list(live.values()):
+        state = running.task_run.state
+        if state is not None and state.is_scheduled():
+            ending = span.cancelled(time.time_ns(), "self")
+            later.append(_end(running, ending, no_hook=True, no_state=True))
+    _wait_for(_all(later))
 
 
 def end_interrupted(running: LiveSpan) -> None:
@@ -311,11 +318,11 @@ def _end_left(flow_run_id: UUID | None) -> Later | None:
 
 
 def _interrupted(running: LiveSpan, exception: BaseException | None) -> Later | None:
-    now = time.time_ns()
+    now, interruption = time.time_ns(), ended_by.interruption_in(exception)
     if isinstance(exception, GeneratorExit) and running.task.isgenerator:  # nobody wants more
         ending = span.Ending("Completed", now)
-    elif exception is None or isinstance(exception, INTERRUPTIONS):
-        ending = span.cancelled(now, ended_by.by_interruption(exception))
+    elif exception is None or interruption is not None:
+        ending = span.cancelled(now, ended_by.by_interruption(interruption))
     else:
         ending = span.failed(exception, now)
     no_state = exception is None or isinstance(exception, _WITHOUT_A_STATE)

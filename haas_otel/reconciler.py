@@ -301,7 +301,8 @@ class Pass:
         retried = bool(end and end.next_attempt is not None)
         changed = span.nanoseconds(flow_run.state.timestamp)
         if decision.is_left(flow_run.state.type, changed, last_sign, retried=retried):
-            self._stop(flow_run, last_sign)
+            outermost = self._asked.flow_end(record.root_id, record.start)
+            self._stop(flow_run, last_sign, outermost)
         return True
 
     def _mark_written(self, flow_run: FlowRun) -> None:
@@ -422,8 +423,10 @@ class Pass:
         if wait <= 2 * decision.HEARTBEAT / decision.SECOND:
             self.result.look_again = max(self.result.look_again, wait)
 
-    def _stop(self, flow_run: FlowRun, last_sign: int) -> None:
-        if self._asked.stop(flow_run, decision.reason(last_sign)):
+    def _stop(
+        self, flow_run: FlowRun, last_sign: int, outermost: decision.FlowEnd | None = None
+    ) -> None:
+        if self._asked.stop(flow_run, decision.reason(last_sign), outermost):
             self.result.flow_runs.append(flow_run.id)
 
     def _has(self, run: Run) -> bool:

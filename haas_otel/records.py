@@ -8,6 +8,7 @@ and what was killed. For machines that cannot read this disk the rest travels on
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -40,6 +41,7 @@ STOPPED_IN = "haas_otel.stopped.attempt"  # in which of its attempts
 COUNTED = "haas_otel.never_began"  # it ended without having begun, for this reason; counted
 SUSPECTED = "haas_otel.suspected"  # when it was found silent, and its last signs then
 
+_LOOPBACK = re.compile(r"^(localhost|\[::1\])(?=:|$)")
 # Prefect refuses an event that is too large, and with it the run's next state.
 MAX_BYTES = 12_000  # of what was learnt; with the names at most 16 kB
 MAX_MESSAGE = 1_000
@@ -199,7 +201,7 @@ def read(key: str, content: Mapping[str, Any]) -> Record:
     is_task = "task_run_id" in found
     return Record(
         key,
-        content.get("api"),
+        _without_credentials(content.get("api")),
         int(content["start"]),
         found.get("flow_run_id"),
         found.get("root_id"),
@@ -222,7 +224,9 @@ def _api_of(flow_run_id: UUID) -> str | None:  # noqa: ARG001 - the key
 
 def _without_credentials(url: str | None) -> str | None:
     parts = urlsplit(str(url or ""))
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/") or None
+    # This machine's server is one, by whatever name somebody asks for it.
+    address = _LOOPBACK.sub("127.0.0.1", parts.netloc.rpartition("@")[2])
+    return parts._replace(netloc=address).geturl().rstrip("/") or None
 
 
 def write_learnt(labels: MutableMapping[str, Any], learnt: Learnt) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
+from httpx import HTTPStatusError, codes
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import StateType
@@ -160,20 +161,27 @@ class Server:
         return any(HEARTBEAT_FREQUENCY in ((job or {}).get("env") or {}) for job in jobs)
 
     def mark(self, flow_run_id: UUID | None, marks: dict[str, Any]) -> None:
-        """Put marks on a flow run's labels."""
-        if flow_run_id is not None:
+        """Put marks on a flow run's labels, unless it has been deleted."""
+        if flow_run_id is None:
+            return
+        try:
             self._client.update_flow_run_labels(flow_run_id, marks)
+        except HTTPStatusError as error:
+            if error.response.status_code != codes.NOT_FOUND:
+                raise
 
-    def stop(self, flow_run: FlowRun, reason: str) -> bool:
+    def stop(self, flow_run: FlowRun, reason: str, outermost: FlowEnd | None = None) -> bool:
         """Set a flow run that has no process Crashed, or Cancelled if it was being cancelled.
 
-        Return whether the server took it.
+        So is one that is nested in what was: ``outermost`` is how that ended. Return whether the
+        server took it.
         """
         cancelling = bool(flow_run.state and flow_run.state.is_cancelling())
         # Whoever was to say that may have had no answer in time, and is gone.
         if who := records.stopped_with(flow_run):
             reason = f"{who} was stopped by the system. {reason}"
-        state = Cancelled if cancelling or who else Crashed
+        nested = outermost is not None and outermost.how == "Cancelled"
+        state = Cancelled if cancelling or who or nested else Crashed
         new: State[Any] = state(message=reason)
         result = self._client.set_flow_run_state(flow_run.id, new, force=cancelling)
         return result.status.value == "ACCEPT"

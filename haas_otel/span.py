@@ -262,7 +262,8 @@ def ending_of(state: State[Any]) -> Ending:
     if state.is_failed():
         return failed(exception_in(state), at, state.message)
     if state.is_cancelled() or state.is_crashed():
-        return cancelled(at, ended_by.by_interruption(None) if state.is_crashed() else "self")
+        exception = exception_in(state)
+        return cancelled(at, ended_by.by_interruption(exception) if exception else "self")
     return Ending("Completed", at)
 
 
@@ -281,7 +282,9 @@ def failed(exception: BaseException | None, at: int, message: str | None = None)
         whole = str(exception)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     said = shortened(whole, MAX_MESSAGE)
-    stacktrace = "".join(traceback.format_exception(exception))
+    stacktrace = ""
+    with suppress(Exception):
+        stacktrace = "".join(traceback.format_exception(exception))
     if said != whole:
         stacktrace = stacktrace.replace(whole, said)
     # Its end is where the cause is.
@@ -308,7 +311,9 @@ def shortened(text: str, most: int) -> str:
 
 def exception_in(state: State[Any]) -> BaseException | None:
     """Return the exception a state holds in this process, whether or not it is persisted."""
-    data = getattr(state.data, "result", state.data)
+    data = state.data
+    if not isinstance(data, BaseException):  # which may have a result of its own
+        data = getattr(data, "result", None)
     return data if isinstance(data, BaseException) else None
 
 

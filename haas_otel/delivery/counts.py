@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import metrics as sdk
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.metrics import Meter
+
+_logger = logging.getLogger(__name__)
 
 NOT_STARTED = "background_task.not_started"
 REASON = "background_task.not_started.reason"
@@ -46,8 +49,12 @@ def send_audit(counts: Mapping[str, int]) -> bool:
 def _send(make: Any, counts: Mapping[str, int], by: str, labels: Mapping[str, str]) -> bool:
     taken = []
     for name in chosen_names("METRICS"):
-        made = make_exporter(name, "METRICS")
-        exporter, reader = Exporter(made, "METRICS"), InMemoryMetricReader(*preferred(made))
+        try:
+            made = make_exporter(name, "METRICS")
+            exporter, reader = Exporter(made, "METRICS"), InMemoryMetricReader(*preferred(made))
+        except Exception as error:  # noqa: BLE001 - exporters are plugins
+            _logger.warning("nothing is counted for %s: %s", name, error)
+            continue
         provider = sdk.MeterProvider([reader], resource=shared_resource(), shutdown_on_exit=False)
         note = make(provider.get_meter(settings.scope, package_version()))
         for value, count in counts.items():

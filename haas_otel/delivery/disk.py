@@ -168,8 +168,10 @@ def _read_or_make_id(directory: Path) -> str:
         path.unlink(missing_ok=True)  # a power cut may leave an empty one
         # Written aside and linked, so that nobody reads half an id and the first one stays.
         draft = directory / f"{_ID_FILE}.{uuid4().hex}"
-        draft.write_text(uuid4().hex)
-        with suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
+        try:
+            draft.write_text(uuid4().hex)
+            with suppress(FileExistsError):
+                os.link(draft, path)
+        finally:  # a full disk takes the file, and not the id
+            draft.unlink(missing_ok=True)
     return path.read_text().strip()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from haas_otel import _sdk
@@ -81,6 +82,16 @@ def chosen_names(signal: Signal) -> list[str]:
         names = "otlp" if _is_set("OTEL_EXPORTER_OTLP_{}ENDPOINT", signal) else "none"
     given = [name.strip() for name in names.split(",")]
     return [name for name in given if name and name.lower() != "none"]
+
+
+@cache
+def is_installed(key: str) -> bool:
+    """Say whether there is an exporter for what waits under this name; see `chosen_targets`."""
+    kind, _, rest = key.partition("-")
+    signal = {"metrics": "metrics", "events": "logs"}.get(kind, "traces")
+    name = key if signal == "traces" else rest or "otlp"
+    found = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
+    return name == "otlp" or bool(found)
 
 
 def make_exporter(name: str, signal: Signal) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import get_value
@@ -22,7 +21,7 @@ from haas_otel.delivery.exporters import make_exporter
 from haas_otel.delivery.otlp import Exporter, Kind
 from haas_otel.delivery.queue import Warnings
 from haas_otel.hooks import context_of
-from haas_otel.span import never_failing, package_version
+from haas_otel.span import failed, never_failing, package_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,9 +162,10 @@ def _translated(record: logging.LogRecord) -> Any:
     attributes["code.function.name"] = record.funcName
     attributes["code.line.number"] = record.lineno
     if record.exc_info and (error := record.exc_info[1]) is not None:
-        attributes["exception.type"] = type(error).__qualname__
-        attributes["exception.message"] = str(error)
-        attributes["exception.stacktrace"] = "".join(traceback.format_exception(error))
+        said = failed(error, 0)
+        attributes["exception.type"] = said.exception_type
+        attributes["exception.message"] = said.message
+        attributes["exception.stacktrace"] = said.stacktrace
     return _sdk.LogRecord(
         timestamp=int(record.created * 1e9),
         observed_timestamp=time.time_ns(),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from haas_otel.delivery.index import Index, IndexUnusable
 from haas_otel.delivery.segments import Segments, recipients
+from haas_otel.delivery.state import asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -80,7 +81,7 @@ class Queue:
         What is beyond the limits is given up.
         """
         with self._lock:
-            segments = self._segments.there(self.journal.paths, others=others)
+            segments = self._there(self.journal.paths, others=others)
             found = [
                 Waiting(item.tries, number, item, segment)
                 for number, segment in enumerate(segments)
@@ -119,7 +120,7 @@ class Queue:
         """Have segments in the index, and remove those of which all is sent."""
         own = self.journal.paths if own is None else own
         with self._lock:
-            segments = self._segments.there(own, others=others)
+            segments = self._there(own, others=others)
             if segments and segments[-1].path == self.journal.memory:
                 memory = segments.pop()
                 if self._asked and self._is_done(memory.read()):
@@ -153,6 +154,12 @@ class Queue:
             self.tidy(own, others=False, urgent=True)
             self._index.close()
 
+    def _there(self, own: Collection[Path], *, others: bool) -> list[Segment]:
+        # What waits for an exporter that other processes ask for is theirs to send.
+        asked = asked_for(self.directory, self.limits.unasked_for)
+        self._segments.elsewhere = asked.difference(self._asked)
+        return self._segments.there(own, others=others)
+
     def _excess(self, sizes: list[int]) -> int:
         """Return how many of the oldest are beyond the limits."""
         kept, room = 0, self.limits.max_bytes
@@ -165,14 +172,16 @@ class Queue:
 
     def _is_done(self, segment: Segment) -> bool:
         """Say whether nobody is to get a span of a segment any more."""
+        elsewhere = self._segments.elsewhere
         for names in segment.meant:
-            for key in set(filter(None, names.split(","))) - recipients(names, self._asked):
+            meant = set(filter(None, names.split(",")))
+            for key in meant - recipients(names, self._asked, elsewhere):
                 text = "%s is asked for no more: what waits for it goes to others"
                 self._warnings.warn(key, text, key)
         waiting = segment.waits_for()
         gone = waiting.difference(self._asked)
         since = time.time() - self.limits.unasked_for.total_seconds()
-        if waiting != gone or (gone and segment.path.stat().st_mtime > since):
+        if waiting != gone or gone & elsewhere or (gone and segment.path.stat().st_mtime > since):
             return False
         for key in gone:
             _logger.warning("%s is asked for no more: what waited for it is given up", key)

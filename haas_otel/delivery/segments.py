@@ -246,17 +246,20 @@ class Item(NamedTuple):
 class Segment:
     """A segment as far as it was read, and what in it waits for which exporter.
 
-    ``asked`` are the exporters that spans go to. For one thread at a time.
+    ``asked`` are the exporters that spans go to, ``elsewhere`` those that other processes ask for.
+    For one thread at a time.
     """
 
-    def __init__(self, path: Path, asked: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, path: Path, asked: tuple[str, ...] = (), elsewhere: frozenset[str] = frozenset()
+    ) -> None:
         self.path = path
         self.starts: dict[str, bytes] = {}  # of runs that go on, JSON by key
         self.names: bytes | None = None  # where its process sends spans to
         self.waiting: dict[str, dict[int, Item]] = {}  # by exporter and offset
         self.meant: set[str] = set()  # the exporters of its spans, as they were written
         self.end = 0  # of what was read
-        self._asked = asked
+        self._asked, self._elsewhere = asked, elsewhere
         self._done: dict[str, int] = {}  # up to where an exporter has got
 
     def read(self) -> Segment:
@@ -269,7 +272,7 @@ class Segment:
                 names = head.decode("utf-8", "replace") if tab else ""
                 self.meant.add(names)
                 item = Item(offset, len(line))
-                for key in recipients(names, self._asked):
+                for key in recipients(names, self._asked, self._elsewhere):
                     self.waiting.setdefault(key, {})[offset] = item
             elif kind == b">":
                 self.starts[name] = text
@@ -331,6 +334,7 @@ class Segments:
         self._folder = directory / FOLDER
         self._journal = journal
         self._asked = asked
+        self.elsewhere: frozenset[str] = frozenset()
         self._known: dict[Path, Segment] = {}
 
     def there(self, own: Collection[Path] | None = None, *, others: bool = False) -> list[Segment]:
@@ -345,7 +349,8 @@ class Segments:
         if memory := self._journal.memory:
             paths.append(memory)
         known = self._known
-        self._known = {path: known.get(path) or Segment(path, self._asked) for path in paths}
+        given = self._asked, self.elsewhere
+        self._known = {path: known.get(path) or Segment(path, *given) for path in paths}
         return [
             segment
             for path, segment in self._known.items()
@@ -422,16 +427,18 @@ def kind_of(key: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def recipients(names: str, asked: tuple[str, ...]) -> frozenset[str]:
+def recipients(
+    names: str, asked: tuple[str, ...], elsewhere: frozenset[str] = frozenset()
+) -> frozenset[str]:
     """Return which exporters get a span that was meant for those of these names, with commas.
 
-    In place of a kind (spans; metrics, or events made of them) of which none is asked for, all
-    others of it that are.
+    In place of a kind (spans; metrics, or events made of them) of which none is asked for, here or
+    ``elsewhere``, all others of it that are asked for here.
     """
     result = set(filter(None, names.split(",")))
     for kind in ("spans", "metrics", "events"):
         meant = {key for key in result if kind_of(key) == kind}
         instead = {key for key in asked if kind_of(key) == kind}
-        if meant and instead and not meant & instead:
+        if meant and instead and not meant & (instead | elsewhere):
             result = (result - meant) | instead
     return frozenset(result)

@@ -189,6 +189,7 @@ class Sender:
         others = now - self._looked_at >= idle or (urgent and not self._closing)
         self._looked_at = now if others else self._looked_at
         if self.target is not None:
+            self.state.ask()
             self._send_all(self.target, urgent=urgent, others=others)
         self.sent = self._closing
         if others or urgent:

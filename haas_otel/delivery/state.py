@@ -7,17 +7,31 @@ import os
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+from haas_otel.delivery.exporters import is_installed
 from haas_otel.delivery.segments import locked
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from pathlib import Path
 
 # A collector that names a later moment is asked before that: it may have meant something else, and
 # the clock may have been set back since.
 _LONGEST_WAIT_SECONDS = 3600.0
+_PREFIX = "exporter-"
 _FIND_OUT_EVERY_SECONDS = 3600.0
+
+
+def asked_for(directory: Path, lately: timedelta) -> frozenset[str]:
+    """Return the exporters that some process has asked for lately, of those that are installed."""
+    found, since = set(), time.time() - lately.total_seconds()
+    for path in directory.glob(f"{_PREFIX}*.json"):
+        key = unquote(path.stem.removeprefix(_PREFIX))
+        with suppress(OSError):
+            if path.stat().st_mtime > since and is_installed(key):
+                found.add(key)
+    return frozenset(found)
 
 
 class ExporterState:
@@ -29,7 +43,7 @@ class ExporterState:
     """
 
     def __init__(self, directory: Path, key: str) -> None:
-        self._path = directory / f"exporter-{quote(key, safe='')}.json"
+        self._path = directory / f"{_PREFIX}{quote(key, safe='')}.json"
         self.until = self._waited_at = 0.0
         self.answers: bool | None = None
         self.read()
@@ -63,10 +77,15 @@ class ExporterState:
             return True
         return bool(self.answers)
 
-    def alone(self) -> AbstractContextManager[bool]:
-        """Be the only process that sends what others left, or say that another one is."""
+    def ask(self) -> None:
+        """Note that this exporter is asked for, by the time of the file's last change."""
         if not os.access(self._path, os.F_OK):
             self._write()
+        with suppress(OSError):
+            os.utime(self._path)
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """Be the only process that sends what others left, or say that another one is."""
         # Else there is no disk, and so nothing that others left.
         readable = os.access(self._path, os.R_OK)
         return locked(self._path) if readable else nullcontext(False)

@@ -461,8 +461,15 @@ def test_no_other_command_makes_a_work_pool() -> None:
         "/usr/bin/prefect deploy --all",
         "/x/prefect --no-prompt deploy",
         "prefect deploy",
+        "prefect --profile home deploy",
     ):
         assert is_deploying(line.split()), line
-    for line in ("prefect deploy --help", "/bin/prefect deployment ls", "prefect", "haas deploy"):
+    for line in (
+        "prefect deploy --help",
+        "/bin/prefect deployment ls",
+        "prefect --profile deploy version",
+        "prefect",
+        "haas deploy",
+    ):
         assert not is_deploying(line.split()), line
     assert not is_deploying([""])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import os
 import pickle
+import signal
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,7 @@ from packaging.version import Version
 from prefect.cache_policies import INPUTS
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import TerminationSignal
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed, Paused, Pending
 from prefect.types._datetime import now
@@ -184,6 +188,21 @@ def test_the_flow_around_its_own_took_too_long(told: Told) -> None:
     assert told.one.attributes["prefect.ended_by"] == "timeout"
 
 
+def test_the_task_around_its_own_took_too_long(told: Told) -> None:
+    @task
+    async def waits() -> None:
+        await asyncio.sleep(60)
+
+    @task(timeout_seconds=0.3)
+    async def around() -> None:
+        await waits()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(around())
+    ends = [(s.attributes["task.type"], s.attributes["prefect.ended_by"]) for s in told.task_spans]
+    assert ends == [("AroundTask", "timeout"), ("WaitsTask", "timeout")]
+
+
 @HOW
 @pytest.mark.parametrize("delay", [0, 0.1])
 def test_retried_then_returned(told: Told, how: str, delay: float) -> None:
@@ -290,9 +309,19 @@ def test_cached(told: Told) -> None:
     assert [s.attributes["task.status"] for s in told.task_spans] == ["Completed"] * 2
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), asyncio.CancelledError()])
+@pytest.mark.parametrize(
+    ("interruption", "by"),
+    [
+        (KeyboardInterrupt(), "user"),
+        (asyncio.CancelledError(), "self"),
+        # As of a signal that strikes in what a group of coroutines does.
+        (BaseExceptionGroup("", [BaseExceptionGroup("", [TerminationSignal(15)])]), "system"),
+        # As of a run whose lease Prefect has lost.
+        (type("CancelledError", (asyncio.CancelledError,), {})(), "system"),
+    ],
+)
 @pytest.mark.parametrize("how", ["direct", "async"])
-def test_interrupted(told: Told, how: str, interruption: BaseException) -> None:
+def test_interrupted(told: Told, how: str, interruption: BaseException, by: str) -> None:
     called: list[tuple[str, str, str, bool]] = []
 
     def body() -> None:
@@ -311,11 +340,43 @@ def test_interrupted(told: Told, how: str, interruption: BaseException) -> None:
         "Task was cancelled",
     )
     assert span.attributes["task.status"] == "Cancelled"
-    assert span.attributes["prefect.ended_by"] == "user"
+    assert span.attributes["prefect.ended_by"] == by
     assert span.attributes["media.progress"] == 12.5
     assert not [key for key in span.attributes if key.startswith("exception")]
     assert events(span) == ["task.started", "task.cancelled"]
     assert called == [("The task", "The task", "Cancelled", True)]
+
+
+@pytest.mark.parametrize("of_the_flow", [True, False])
+@pytest.mark.parametrize(
+    ("how", "by"), [("cancel", "self"), (signal.SIGINT, "user"), (signal.SIGTERM, "system")]
+)
+def test_who_cancels_a_coroutine(
+    told: Told, monkeypatch: MonkeyPatch, how: Any, by: str, of_the_flow: bool
+) -> None:
+    """It hears of all of these by the same exception."""
+    # Prefect sends what has ended its flow on to whoever handled it before.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+
+    @task
+    async def waits() -> None:
+        if how == "cancel":
+            asyncio.get_running_loop().call_later(0.1, asyncio.current_task().cancel)
+        else:
+            threading.Timer(0.1, os.kill, (os.getpid(), how)).start()
+        await asyncio.sleep(60)
+
+    @flow
+    async def around() -> None:
+        await (waits() if of_the_flow else asyncio.create_task(waits()))
+
+    try:
+        with suppress(BaseException):
+            asyncio.run(around())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told.one.attributes["task.status"] == "Cancelled"
+    assert told.one.attributes["prefect.ended_by"] == by
 
 
 @pytest.mark.parametrize(("label", "by"), [("another", "user"), (records.STOPPED, "system")])
@@ -366,12 +427,22 @@ def test_exit_is_a_failure_of_the_task(told: Told, exit_: type[BaseException]) -
     assert told.one.status.description == "cannot go on"
 
 
-def test_an_exception_that_cannot_say_what_it_is(told: Told) -> None:
-    class MuteError(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError("mute")
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("mute")
 
-    raised = [MuteError()]
+
+class MuteTraceError(SyntaxError):
+    text, lineno, offset = "x", 1, "no number"  # type: ignore[assignment]
+
+
+class AnsweredError(Exception):
+    result = "a field of its own, as Prefect's records of results have one"
+
+
+@pytest.mark.parametrize("kind", [MuteError, MuteTraceError, AnsweredError])
+def test_an_exception_that_cannot_say_what_it_is(told: Told, kind: type[Exception]) -> None:
+    raised = [kind()]
 
     def body() -> None:
         if raised:
@@ -379,7 +450,7 @@ def test_an_exception_that_cannot_say_what_it_is(told: Told) -> None:
 
     assert run(body, how="direct", retries=1).is_completed()
     assert events(told.one) == ["task.started", "task.retrying", "task.completed"]
-    assert str(told.one.events[1].attributes["exception.message"]).endswith("MuteError")
+    assert str(told.one.events[1].attributes["exception.type"]).endswith(kind.__name__)
 
 
 @pytest.mark.usefixtures("interrupted_while_it_waits")

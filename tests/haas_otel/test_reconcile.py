@@ -12,7 +12,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.exceptions import Pause
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import (
     AwaitingRetry,
     Cancelled,
@@ -24,6 +26,7 @@ from prefect.states import (
     Pending,
     Running,
 )
+from prefect.task_engine import SyncTaskRunEngine
 
 import haas_otel
 from haas_otel import decision, flow, hooks, reconciler, records, span, task
@@ -172,6 +175,18 @@ def test_a_run_that_died_unseen_is_found_by_its_machine(
 
 
 @pytest.mark.usefixtures("folder")
+def test_the_server_of_this_machine_is_one_by_whatever_name(
+    told: Told, prefect_server: str, kill: Kill, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision, "GRACE", 0)
+    run = kill("alone")
+    by_name = prefect_server.replace("127.0.0.1", "localhost")
+    with temporary_settings({PREFECT_API_URL: by_name}):
+        assert run.id in haas_otel.reconcile().flow_runs
+    assert run.id.int in [s.context.trace_id for s in told.task_spans]
+
+
+@pytest.mark.usefixtures("folder")
 def test_what_a_living_worker_has_in_hand_is_left_to_it(
     told: Told, client: Client, kill: Kill, disk: SharedDisk, monkeypatch: MonkeyPatch
 ) -> None:
@@ -232,6 +247,38 @@ def test_what_the_system_stopped_is_cancelled_though_the_server_did_not_hear_of_
         assert str(state.message).startswith(stopped) == (how != "retried since")
     cancelled, crashed = ("CANCELLED", "Cancelled", "system"), ("CRASHED", "Failed", "crash")
     assert list(ends.values()) == [cancelled, cancelled, crashed]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("how", ["stopped", "cancelled"])
+def test_what_is_nested_in_what_was_stopped_is_cancelled_with_it(
+    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(decision, "GRACE", 0)
+    run = kill("top")
+    if how == "stopped":
+        client.update_flow_run_labels(run.id, records.stopped_by("The worker w", run))
+    else:
+        client.set_flow_run_state(run.id, Cancelled(), force=True)
+    haas_otel.reconcile()
+    of = FlowRunFilter(parent_flow_run_id={"any_": [run.id]})
+    (nested,) = client.read_flow_runs(flow_run_filter=of)
+    assert client.read_flow_run(run.id).state.is_cancelled()
+    assert nested.state.is_cancelled()
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_the_server_has_deleted_holds_nothing_else_up(
+    told: Told, client: Client, kill: Kill, disk: SharedDisk, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision, "GRACE", 0)
+    runs = [kill("alone") for _ in range(4)]
+    for run in runs[:3]:
+        client.delete_flow_run(run.id)
+    haas_otel.reconcile()
+    mine = [s for s in told.task_spans if s.context.trace_id in [run.id.int for run in runs]]
+    assert [s.attributes["task.status"] for s in mine] == ["Failed"] * 4
+    assert disk.lost() == []
 
 
 @pytest.mark.parametrize("state", [Cancelling(), Pending(), Running()])
@@ -487,6 +534,34 @@ def test_what_is_left_without_a_state_is_marked(told: Told, client: Client) -> N
 
     with pytest.raises(Pause):
         suspended()
+    run = client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))
+    assert f"haas_otel.settled.{told.one.attributes['task.id']}" in run.labels
+
+
+def test_a_flow_run_that_is_suspended_between_two_attempts(
+    told: Told, client: Client, monkeypatch: MonkeyPatch
+) -> None:
+    """Its process knows how they ended, and calls no hook any more."""
+
+    def suspended(engine: SyncTaskRunEngine[Any, Any]) -> None:
+        if engine.state.name == "AwaitingRetry":
+            raise Pause(state=Paused(name="Suspended"))
+
+    monkeypatch.setattr(SyncTaskRunEngine, "wait_until_ready", suspended)
+
+    @task(retries=1, retry_delay_seconds=60)
+    def fails() -> None:
+        raise ConnectionError("refused")
+
+    @flow
+    def around() -> None:
+        fails()
+
+    with pytest.raises(Pause):
+        around()
+    hooks.end_left_at_exit()
+    assert told.one.attributes["task.status"] == "Cancelled"
+    assert told.one.attributes["prefect.ended_by"] == "self"
     run = client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))
     assert f"haas_otel.settled.{told.one.attributes['task.id']}" in run.labels
 

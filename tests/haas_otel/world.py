@@ -358,7 +358,8 @@ class World:
             gone = not machine.up and (known is None or (known.state and known.state.is_final()))
             assert task.told or gone or task.silenced, f"told by nobody: {task.statuses}"
             for by, ending in task.told:
-                late = {"Cancelled"} if self._was_cancelled(task) and "itself" not in by else set()
+                was = self._was_cancelled(task.process)
+                late = {"Cancelled"} if was and "itself" not in by else set()
                 if self.clocks_right and not task.given_up:
                     assert ending.status in task.statuses | late, f"{ending} for {task.statuses}"
                     if by == machine.machine and ending.status != "Completed":
@@ -583,6 +584,8 @@ class World:
         process = self._process(number)
         if process is None or not process.running or self.client.away:
             return
+        if self.client.flow_runs[process.root].run_count != process.attempt:
+            return  # a limit, as of tasks
         inner = self._make_flow_run()
         stands_for = TaskRun(
             id=self._id(), flow_run_id=process.flow_run_ids[-1], task_key="inner", dynamic_key="0"
@@ -845,7 +848,7 @@ class World:
         process.reports.clear()
         for task in process.tasks:
             if task.open:
-                was = self._was_cancelled(task)
+                was = self._was_cancelled(task.process)
                 self._over(task, {"Cancelled"} if was else {"Failed"})
 
     def _over(self, task: Task, statuses: set[str]) -> None:
@@ -853,12 +856,12 @@ class World:
             task.open = False
             task.statuses |= statuses
 
-    def _was_cancelled(self, task: Task) -> bool:
-        """Whether the attempt of a flow run that a task run is part of is cancelled by now."""
+    def _was_cancelled(self, process: Worked) -> bool:
+        """Whether the attempt of a flow run that a process has is cancelled by now."""
         attempt, cancelled = 0, False
-        for state in self.client.histories[task.process.root]:
+        for state in self.client.histories[process.root]:
             attempt += state.is_running()
-            if attempt == task.process.attempt:
+            if attempt == process.attempt:
                 cancelled |= state.is_cancelling() or state.is_cancelled()
         return cancelled
 
@@ -886,7 +889,13 @@ class World:
         """Who reconciles sets a flow run Crashed or Cancelled, or tries to."""
         now = self.client.flow_runs[flow_run_id].state
         is_wanted = self._is_stopped(flow_run_id) or (now and now.is_cancelling())
-        assert state.is_cancelled() == bool(is_wanted), "as if nobody had, or had not, wanted it"
+        around = [p for p in self.processes if flow_run_id in p.flow_run_ids[1:]]
+        for process in around:
+            attempt = self.client.flow_runs[process.root].run_count
+            stopped = process.attempt == attempt and self._is_stopped(process.root)
+            is_wanted = is_wanted or stopped or self._was_cancelled(process)
+        if self.clocks_right or not around:
+            assert state.is_cancelled() == bool(is_wanted), "as if nobody had, or had, wanted it"
         silent = self.now - self.client.heard[flow_run_id] >= decision.silence() - MINUTE
         attempt = self.client.flow_runs[flow_run_id].run_count
         for process in self.processes:

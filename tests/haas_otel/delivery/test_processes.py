@@ -206,12 +206,13 @@ def full_disk(small_disk: None, directory: Path) -> None:
 @pytest.mark.parametrize("small_disk", [256], indirect=True)
 @pytest.mark.parametrize("receiver", ["http/protobuf"], indirect=True)
 def test_on_a_full_disk_spans_go_out_from_memory(
-    full_disk: None, receiver: Receiver, processes: Programs
+    full_disk: None, receiver: Receiver, processes: Programs, directory: Path
 ) -> None:
     ended = processes.run("make-and-flush", "3", **receiver.environment)
 
     assert "Traceback" not in ended.stderr
     assert "No space left on device" in ended.stderr
+    assert not list(directory.glob("machine-id.*")), "what could not be written is taken away"
     assert "lost" not in ended.stderr
     assert arrived(receiver) == expected(3, "span")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -467,6 +468,42 @@ def test_spans_for_an_exporter_that_is_asked_for_no_more_go_to_others(
     assert list((directory / "journal").iterdir()) == []
 
 
+@pytest.mark.parametrize("others", [["console"], []])
+def test_one_run_that_asks_otherwise_takes_nothing_of_what_waits(
+    receiver: Receiver, run: Run, directory: Path, warnings: Warnings, others: list[str]
+) -> None:
+    """The collector was away for long; what it is to get is given to nobody, and not given up."""
+    receiver.rule = lambda *_: Refusal("503")
+    run(*some(3))
+    (segment,) = (directory / "journal").iterdir()
+    long_ago = time.time() - timedelta(days=3).total_seconds()
+    os.utime(segment, (long_ago, long_ago))
+
+    run(targets=[Target(name, partial(spans_to, name)) for name in others])
+    receiver.rule = lambda *_: None
+    run()
+    assert arrived(receiver) == {name for name, _ in some(3)}
+    assert not [line for line in warnings() if "is asked for no more" in line]
+
+
+def test_what_nobody_has_asked_for_in_a_day_goes_to_others(
+    receiver: Receiver, run: Run, directory: Path, warnings: Warnings
+) -> None:
+    receiver.rule = lambda *_: Refusal("503")
+    run(*some(3))
+    long_ago = time.time() - timedelta(days=1, minutes=1).total_seconds()
+    os.utime(directory / "exporter-otlp.json", (long_ago, long_ago))
+
+    run(targets=[Target("console", partial(spans_to, "console"))])
+    assert "otlp is asked for no more: what waits for it goes to others" in warnings()
+    assert list((directory / "journal").iterdir()) == []
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("mute")
+
+
 def test_log_lines_are_sent_whatever_their_size_and_their_bytes(
     receiver: Receiver, monkeypatch: MonkeyPatch
 ) -> None:
@@ -479,6 +516,7 @@ def test_log_lines_are_sent_whatever_their_size_and_their_bytes(
         for number in range(600):
             logger.warning("%d %s", number, "x" * 12_000)
         logger.warning("a file name: %s", "caf\udce9")
+        logger.error("an odd exception", exc_info=MuteError())
     finally:
         logger.removeHandler(handler)
         handler.end(timedelta(seconds=PATIENCE))
@@ -489,5 +527,5 @@ def test_log_lines_are_sent_whatever_their_size_and_their_bytes(
         for scope in resource.scope_logs
         for record in scope.log_records
     ]
-    assert len(texts) == 601
-    assert texts[-1] == r"a file name: caf\udce9"
+    assert len(texts) == 602
+    assert texts[-2:] == [r"a file name: caf\udce9", "an odd exception"]

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from haas_otel.delivery import TraceStore
+from haas_otel.delivery.counts import send_never_began
 from tests.chaos import CHAOS
 from tests.haas_otel.waits import waiting
 from tests.received import _attributes
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.haas_otel.given import MonkeyPatch
     from tests.haas_otel.programs import Programs, Started
 
 
@@ -199,6 +201,16 @@ def test_what_a_flow_logs_before_its_first_task_is_sent_from_a_runs_own_process(
     own.communicate("go\n")
     (line,) = [x for x in lines(http) if x.body.string_value == "before any task"]
     assert "flow_run_id" in _attributes(line.attributes)
+
+
+@pytest.mark.parametrize(("exporters", "taken"), [("otlp,prometheus", 1), ("prometheus", 0)])
+def test_what_never_began_is_counted_whatever_else_is_asked_for(
+    http: Receiver, monkeypatch: MonkeyPatch, exporters: str, taken: int
+) -> None:
+    for name, value in (http.environment | {"OTEL_METRICS_EXPORTER": exporters}).items():
+        monkeypatch.setenv(name, value)
+    assert send_never_began("a flow", "cancelled") == taken
+    assert len(points(http, "background_task.not_started")) == taken
 
 
 def test_the_number_of_active_tasks_goes_up_while_one_runs_and_down_after(
