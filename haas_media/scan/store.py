@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -156,16 +155,14 @@ def _write_files(
     """Insert new files and update known ones; return the ids by path."""
     table = table_of(MediaFile)
     ids: dict[str, int] = {}
-    new = []
-    by_shape: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    new, known = [], []
     for change, row in zip(changes, values, strict=True):
         if change.known is None:
             new.append(row | {"added_at": dt.datetime.now(dt.UTC)})
         else:
             ids[change.path] = change.known.id
-            by_shape[tuple(row)].append({"id": change.known.id, **row})
-    for rows in by_shape.values():
-        update_many(session, table, rows)
+            known.append({"id": change.known.id, **row})
+    update_many(session, table, known)
     for row, row_id in zip(new, next_ids(session, table, len(new)), strict=True):
         ids[row["path"]] = row["id"] = row_id
     insert_many(session, table, new)
