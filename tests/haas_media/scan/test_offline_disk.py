@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,6 +152,42 @@ def test_offline_disk_that_goes_away_during_the_walk_keeps_every_record(
     assert films(report).found == 1
     assert films(report).offline_reason == "its folder is missing"
     assert filled.files() == before
+
+
+@pytest.mark.parametrize("place", [".", "Disk 2"])
+def test_offline_disk_that_is_back_before_the_walk_ends_keeps_every_record(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    source, root = tmp_path / "source", house.films.root
+    source.mkdir()
+    (root / place).mkdir(exist_ok=True)
+    house.films.put(f"{place}/Stray (2001).mkv")
+    real = os.scandir
+
+    def flicker(path: str) -> object:
+        if Path(path) != root / place:
+            return real(path)
+        subprocess.run(["umount", path], check=True)
+        with real(path) as entries:
+            listed = [entry for entry in entries if entry.stat()]
+        subprocess.run(["mount", "--bind", str(source), path], check=True)
+        return nullcontext(listed)
+
+    with mounted(root / place, source):
+        if place != ".":
+            house.films.put("Heat (1995).mkv")
+        house.films.put(f"{place}/Ran (1985).mkv", f"{place}/a/Alien (1979).mkv")
+        house.scan()
+        before = house.files()
+        monkeypatch.setattr(walking.os, "scandir", flicker)
+        report = films(house.scan())
+        monkeypatch.undo()
+        assert (report.found, report.removed) == (1 if place == "." else 2, 0)
+        assert before.items() <= house.files().items()
+        assert any("2 files were not there" in problem.reason for problem in report.problems)
+        report = films(house.scan())
+        assert (report.removed, report.parsed, report.problems) == (1, 0, ())
+        assert house.files() == before
 
 
 def test_offline_disk_below_the_root_keeps_its_records(filled: House) -> None:
