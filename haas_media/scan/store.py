@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from haas_media.catalog.models import (
     Folder,
     MediaFile,
     Season,
+    match_key,
     title_column,
     title_model,
 )
@@ -25,7 +27,7 @@ from haas_media.identification.files import Identification
 from haas_media.identification.kinds import can_be_probed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -61,6 +63,8 @@ def write_batch(
     hold(session, [library_id])
     model = title_model(kind)
     titles = Titles(session, model)
+    if ask_provider:
+        _undo_borrowed_titles(session, titles, model, batch.files)
     named = {
         change.path: change.found
         for change in batch.files
@@ -86,6 +90,36 @@ def write_batch(
     if kind == "tv":
         _link_episodes(session, batch.files, file_ids, rows)
     drop_bare_titles(session, model, before)
+
+
+def _undo_borrowed_titles(
+    session: Session, titles: Titles, model: TitleModel, files: Sequence[FileChange]
+) -> None:
+    """Have files identified anew that are refreshed and whose name does not lead to their title.
+
+    They have it from another file of their name whose id, from a tag or an NFO file, was believed
+    for both. While there is such a file it is right.
+    """
+    says = {change.path: change.says for change in files if change.says}
+    led = titles.find(says)
+    strayed: defaultdict[tuple[int | None, str], list[FileChange]] = defaultdict(list)
+    for change in files:
+        if change.says and change.known:
+            title_id = change.known.movie_id or change.known.show_id
+            if change.path not in led or led[change.path].id != title_id:
+                strayed[title_id, match_key(change.says.title or "", change.says.year)] += [change]
+    column = title_column(model)
+    theirs = select(column, MediaFile.identity).where(
+        column.in_({key[0] for key in strayed}),
+        MediaFile.id.not_in([change.known.id for change in files if change.known and change.found]),
+    )
+    for title_id, kept in session.execute(theirs) if strayed else ():
+        what = Identification.from_json(kept or {})
+        if what.ids:
+            strayed.pop((title_id, match_key(what.title or "", what.year)), None)
+    for changes in strayed.values():
+        for change in changes:
+            change.found = change.says
 
 
 def _write_folders(session: Session, library_id: int, batch: Batch) -> dict[str, int]:

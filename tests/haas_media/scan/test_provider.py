@@ -567,6 +567,21 @@ def test_refreshing_reads_known_titles_again(online: Online) -> None:
     assert online.titles()["Nothing Known (1901).mkv"] == "Nothing Known (1901)"
 
 
+@on_both_databases
+def test_a_wrong_tag_that_was_believed_for_others_of_its_name_is_undone_by_a_refresh(
+    online: Online,
+) -> None:
+    film = "Heat (1995)/Heat (1995).mkv"
+    wrong, right = "Heat (1995) {tmdb-406}.mkv", "La Haine (1995) {tmdb-406}.mkv"
+    online.films.put(film, wrong)
+    online.scan()
+    online.scan(refresh_existing=True)
+    assert set(online.titles().values()) == {"La Haine (1995)"}, "the one tag is of both"
+    online.films.move(wrong, right)
+    online.scan(refresh_existing=True)
+    assert online.titles() == {film: "Heat (1995)", right: "La Haine (1995)"}
+
+
 def test_refreshing_takes_nothing_away_that_the_provider_has_dropped(online: Online) -> None:
     online.films.put(MATRIX)
     online.scan()
