@@ -175,12 +175,20 @@ def _values(
             "probe_error": None,
         }
     if change.found:
-        waits = ask_provider and title is not None and (kind == "tv" or not title.settled)
+        waits = title is not None and _waits(change.found, kind, title, ask_provider)
         title_id = title.id if title else None
         values |= file_state.identified(change.found, kind, title_id, waits=waits)
     elif change.copy:
         values |= file_state.other_copy(change.copy)
     return values | {"recheck": change.recheck}
+
+
+def _waits(found: Identification, kind: Kind, title: TitleRow, ask_provider: bool) -> bool:
+    """Tell whether the provider is still to say something of a file whose title is known."""
+    if ask_provider:
+        return kind == "tv" or not title.settled
+    # The episodes of a show that it has told are counted by it alone.
+    return title.settled and title.tmdb_id is not None and bool(found.absolute or found.date)
 
 
 def _write_files(

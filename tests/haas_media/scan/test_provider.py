@@ -477,6 +477,17 @@ def test_a_provider_that_is_gone_again_takes_nothing_away(online: Online) -> Non
     assert online.titles()["Heat (1995).mkv"] == "Heat (1995)"
 
 
+def test_what_only_a_provider_can_count_waits_for_it_where_it_has_told_before(
+    online: Online,
+) -> None:
+    online.shows.put("Dark/Dark S01E01.mkv")
+    online.scan()
+    online.shows.put("Dark/Dark - 05.mkv", "Dark/Dark S01E02.mkv")
+    assert online.scan(provider=None).counts()["pending"] == 1
+    assert online.scan().counts()["pending"] == 0
+    assert online.titles()["Dark/Dark - 05.mkv"] == "Dark (2017) S02E02"
+
+
 @on_both_databases
 def test_what_could_not_be_reached_waits_for_the_next_scan(online: Online) -> None:
     online.films.put(MATRIX, "Heat (1995).mkv")
