@@ -5,6 +5,7 @@ Peers have lost whole libraries this way (jellyfin #1714, #4123, #7973).
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import os
 import shutil
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import av
 import pytest
 
-from haas_media.catalog.models import Library
+from haas_media.catalog.models import Library, MediaFile
 from haas_media.library.prune import prune
 from haas_media.scan import offline
 from haas_media.scan import walk as walking
@@ -391,6 +392,24 @@ def test_a_large_part_that_is_gone_is_removed_by_the_second_scan_that_says_so(
     assert films(house.scan()).removed == 0, "it has been whole since"
     assert films(house.scan()).removed == 12
     assert list(house.files()) == ["Heat (1995).mkv"]
+
+
+@on_both_databases
+def test_what_a_clock_that_was_ahead_has_marked_as_missing_is_removed_by_the_next_scan(
+    house: House,
+) -> None:
+    house.films.put(*(f"Film {number} (1999).mkv" for number in range(12)))
+    house.scan()
+    for number in range(11):
+        house.films.remove(f"Film {number} (1999).mkv")
+    house.scan()
+    with house.catalog.session() as session:
+        ahead = dt.datetime.now(dt.UTC) + dt.timedelta(days=400)
+        session.query(MediaFile).update({"missing_since": ahead}, synchronize_session=False)
+        session.query(MediaFile).filter_by(path="Film 11 (1999).mkv").update(
+            {"missing_since": None}
+        )
+    assert films(house.scan()).removed == 11
 
 
 def test_a_stray_file_in_the_place_of_a_disk_below_the_root_keeps_its_records(
