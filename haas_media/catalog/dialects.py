@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from collections import defaultdict
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -175,14 +176,22 @@ def insert_many(
 def update_many(
     session: Session, table: Table, rows: Sequence[dict[str, Any]], by: Collection[str] = ("id",)
 ) -> None:
-    """Update rows of a table at once.
+    """Update rows of a table, those with the same columns at once.
 
     Args:
-        rows: columns and what they are to hold, the same columns for all rows.
+        rows: columns and what they are to hold.
         by: those columns by which a row is found, and which stay as they are.
     """
-    if not rows:
-        return
+    alike = defaultdict(list)
+    for row in rows:
+        alike[tuple(row)].append(row)
+    for some in alike.values():
+        _update_alike(session, table, some, by)
+
+
+def _update_alike(
+    session: Session, table: Table, rows: Sequence[dict[str, Any]], by: Collection[str]
+) -> None:
     names = [name for name in rows[0] if name not in by]
     if _is_sqlite(session):
         found = (table.c[name] == bindparam(f"by_{name}") for name in by)

@@ -215,8 +215,10 @@ def mark_missing(session: Session, file_ids: Sequence[int]) -> None:
 
 def missing_since(session: Session, library_id: int, moment: dt.datetime) -> set[int]:
     """Return the ids of files that a scan which ended after this moment did not find."""
-    missing = (MediaFile.library_id == library_id) & (MediaFile.missing_since >= moment)
-    return set(session.scalars(select(MediaFile.id).where(missing)))
+    # One that seems to end in the future had a clock that was ahead.
+    since = MediaFile.missing_since.between(moment, dt.datetime.now(dt.UTC))
+    missing = select(MediaFile.id).where(MediaFile.library_id == library_id, since)
+    return set(session.scalars(missing))
 
 
 def count_added(session: Session, library_id: int, since: dt.datetime | None) -> int:

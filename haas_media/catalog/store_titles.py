@@ -1,9 +1,10 @@
 """Storing what a provider tells of a title: the title, its credits and the people's names at once.
 
 Every function works in the caller's transaction, so that a title is never half written, and
-gives the same rows when called again. Two writers at once are safe on PostgreSQL: each takes the
-title's row first, then the people in the order of their ids, so neither waits for the other in a
-circle, and the second finds what the first has committed.
+gives the same rows when called again. What a record has as ``missing`` stays as it is on record.
+Two writers at once are safe on PostgreSQL: each takes the title's row first, then the people in the
+order of their ids, so neither waits for the other in a circle, and the second finds what the first
+has committed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import datetime as dt
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, select, update
 
 from haas_media.catalog.dialects import columns_of, insert, insert_many, table_of, upsert
 from haas_media.catalog.models import (
@@ -45,6 +46,12 @@ if TYPE_CHECKING:
 
 EpisodeKey = tuple[int, int, int]
 
+# Columns that are made of what a provider tells of others.
+_MADE_OF = {
+    "year": {"release_date", "first_air_date"},
+    "match_key": {"title", "release_date", "first_air_date"},
+}
+
 
 def store_movie(session: Session, record: MovieRecord, *, replaces: int | None = None) -> Movie:
     """Store a movie with its credits and people.
@@ -55,7 +62,7 @@ def store_movie(session: Session, record: MovieRecord, *, replaces: int | None =
     """
     movie_id = _store_title(session, Movie, record, record.release_date, replaces)
     _store_people(session, record.credits)
-    _renew_credits(session, record, movie_id=movie_id)
+    _renew_credits(session, "movie_id", {movie_id: record})
     return session.get_one(Movie, movie_id, populate_existing=True)
 
 
@@ -75,11 +82,9 @@ def store_show(
         seasons: what it tells of the seasons that are wanted.
         replaces: the id of a show without ``tmdb_id`` that turned out to be this one.
     """
-    # A show that names no season is one with a gap there: none is taken off the record either.
-    keep = () if record.season_numbers else ("season_numbers",)
-    show_id = _store_title(session, Show, record, record.first_air_date, replaces, keep=keep)
+    show_id = _store_title(session, Show, record, record.first_air_date, replaces)
     _store_people(session, [*record.credits, *_episode_credits(seasons)])
-    _renew_credits(session, record, show_id=show_id)
+    _renew_credits(session, "show_id", {show_id: record})
     for season in sorted(seasons, key=lambda season: season.number):
         _store_season(session, show_id, season)
     return session.get_one(Show, show_id, populate_existing=True)
@@ -110,8 +115,6 @@ def _store_title(
     record: MovieRecord | ShowRecord,
     first_shown: dt.date | None,
     replaces: int | None,
-    *,
-    keep: Collection[str] = (),
 ) -> int:
     """Insert or update the title and hold its row until the transaction ends."""
     if replaces is not None:
@@ -128,7 +131,9 @@ def _store_title(
         "people_fetched_at": None,
         "added_at": now,
     }
-    ids = upsert(session, table_of(model), [row], ["tmdb_id"], keep=["added_at", *keep])
+    made = {name for name, of in _MADE_OF.items() if of & record.missing}
+    keep = {"added_at", *record.missing, *made}
+    ids = upsert(session, table_of(model), [row], ["tmdb_id"], keep=keep)
     return ids[(record.tmdb_id,)]
 
 
@@ -221,26 +226,11 @@ def _ensure(
 def _store_season(session: Session, show_id: int, record: SeasonRecord) -> None:
     now = dt.datetime.now(dt.UTC)
     row = columns_of(record, table_of(Season)) | {"show_id": show_id, "details_fetched_at": now}
-    ids = upsert(session, table_of(Season), [row], ["show_id", "number"])
+    ids = upsert(session, table_of(Season), [row], ["show_id", "number"], keep=record.missing)
     season_id = ids[show_id, record.number]
-    if record.has_episodes:
+    if "episodes" not in record.missing:
         _drop_unknown_episodes(session, season_id, {episode.number for episode in record.episodes})
-    episodes = _upsert_episodes(session, season_id, record.episodes)
-    _renew_episode_credits(session, record.episodes, episodes)
-
-
-def _renew_episode_credits(
-    session: Session, records: Sequence[EpisodeRecord], ids: Mapping[int, int]
-) -> None:
-    session.execute(delete(Credit).where(Credit.episode_id.in_(ids.values())))
-    _insert_credits(
-        session,
-        [
-            (credit, {"episode_id": ids[record.number]})
-            for record in records
-            for credit in dict.fromkeys(record.credits)
-        ],
-    )
+    _renew_credits(session, "episode_id", _upsert_episodes(session, season_id, record.episodes))
 
 
 def _drop_unknown_episodes(session: Session, season_id: int, known: set[int]) -> None:
@@ -256,15 +246,18 @@ def _drop_unknown_episodes(session: Session, season_id: int, known: set[int]) ->
 
 def _upsert_episodes(
     session: Session, season_id: int, records: Sequence[EpisodeRecord]
-) -> dict[int, int]:
+) -> dict[int, EpisodeRecord]:
+    """Return the records by the ids of their rows."""
     table = table_of(Episode)
     numbered = {record.number: record for record in records}
-    rows = [
-        columns_of(record, table) | {"season_id": season_id}
-        for _, record in sorted(numbered.items())
-    ]
-    ids = upsert(session, table, rows, ["season_id", "number"])
-    return {number: episode_id for (_, number), episode_id in ids.items()}
+    alike = defaultdict(list)
+    for _, record in sorted(numbered.items()):
+        row = columns_of(record, table) | {"season_id": season_id}
+        alike[record.missing].append(row)
+    ids: dict[tuple[Any, ...], int] = {}
+    for missing, rows in alike.items():
+        ids |= upsert(session, table, rows, ["season_id", "number"], keep=missing)
+    return {episode_id: numbered[number] for (_, number), episode_id in ids.items()}
 
 
 def _store_people(session: Session, credits: Iterable[CreditRecord]) -> None:  # noqa: A002
@@ -289,19 +282,27 @@ def _store_people(session: Session, credits: Iterable[CreditRecord]) -> None:  #
     session.execute(upsert, [people[person_id] for person_id in sorted(people)])
 
 
-def _renew_credits(session: Session, record: MovieRecord | ShowRecord, **title: int) -> None:
-    """Put a title's credits in the place of those on record, unless there was a gap for them."""
-    on_record = [table_of(Credit).c[name] == title_id for name, title_id in title.items()]
-    if not record.has_credits and session.scalar(select(exists().where(*on_record))):
-        return
-    session.execute(delete(Credit).where(*on_record))
-    _insert_credits(session, [(credit, title) for credit in dict.fromkeys(record.credits)])
-
-
-def _insert_credits(
-    session: Session,
-    credits: Iterable[tuple[CreditRecord, Mapping[str, int]]],  # noqa: A002
+def _renew_credits(
+    session: Session, owner: str, records: Mapping[int, MovieRecord | ShowRecord | EpisodeRecord]
 ) -> None:
+    """Put credits in the place of those on record, cast and crew each where it is not missing.
+
+    Args:
+        owner: the column that says whose credits they are.
+        records: by the id of the row.
+    """
     table = table_of(Credit)
-    rows = [{**columns_of(credit, table), **title} for credit, title in credits]
+    rows = []
+    for kind in ("cast", "crew"):
+        missing = [row_id for row_id, record in records.items() if kind in record.missing]
+        on_record = select(table.c[owner]).where(table.c.kind == kind, table.c[owner].in_(missing))
+        renewed = records.keys() - set(session.scalars(on_record) if missing else ())
+        session.execute(delete(table).where(table.c.kind == kind, table.c[owner].in_(renewed)))
+        rows += [
+            {**columns_of(credit, table), owner: row_id}
+            for row_id in records
+            if row_id in renewed
+            for credit in dict.fromkeys(records[row_id].credits)
+            if credit.kind == kind
+        ]
     insert_many(session, table, rows)

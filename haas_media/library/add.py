@@ -114,8 +114,7 @@ def add_to_library(
             f"{away}. Nothing was added. If no further attempt follows, add it again once TMDb "
             "answers."
         ) from away
-    new, title = catalog.write(lambda session: _store(session, record, seasons))
-    files = release_files(catalog, kind, tmdb_id)
+    new, title, files = catalog.write(lambda session: _store(session, kind, record, seasons))
     people = fetch_people_of_titles(
         catalog,
         provider,
@@ -181,9 +180,13 @@ def read_seasons(
 
 
 def _store(
-    session: Session, record: MovieRecord | ShowRecord, seasons: list[SeasonRecord]
-) -> tuple[bool, Movie | Show]:
-    """Return whether the title is new, and its row; it is marked as one that somebody wants."""
+    session: Session, kind: TitleKind, record: MovieRecord | ShowRecord, seasons: list[SeasonRecord]
+) -> tuple[bool, Movie | Show, int]:
+    """Return whether the title is new, its row, and how many files wait for the next scan.
+
+    It is marked as one that somebody wants.
+    """
+    files = release_files(session, kind, record.tmdb_id)
     model = Movie if isinstance(record, MovieRecord) else Show
     known = session.scalar(select(model.id).where(model.tmdb_id == record.tmdb_id))
     title: Movie | Show
@@ -192,4 +195,4 @@ def _store(
     else:
         title = store_show(session, record, seasons)
     title.requested = True
-    return known is None, title
+    return known is None, title, files

@@ -225,10 +225,9 @@ def store_people(
     everybody = sorted([*settled, *(record.person_id for record in records)])
     held = select(Person.id).where(Person.id.in_(everybody)).order_by(Person.id).with_for_update()
     session.execute(held)
-    table = table_of(Person)
-    rows = [
-        {"id": record.person_id, **columns_of(record, table), "details_fetched_at": now}
-        for record in records
-    ]
+    table, rows = table_of(Person), []
+    for record in records:
+        told = {k: v for k, v in columns_of(record, table).items() if k not in record.missing}
+        rows.append({"id": record.person_id, **told, "details_fetched_at": now})
     update_many(session, table, rows)
     update_many(session, table, [{"id": each, "details_fetched_at": now} for each in settled])

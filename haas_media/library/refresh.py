@@ -146,7 +146,9 @@ class _Known:
 
     def seasons_to_read(self, show: ShowRecord) -> list[int]:
         """Return those that the catalog has, and new ones if it has every old one."""
-        named = set(show.season_numbers) or self.listed
+        named = set(show.season_numbers)
+        if "season_numbers" in show.missing:
+            named |= self.listed
         wanted = self.seasons & named
         if self.listed and self.listed <= self.seasons:
             wanted |= named - self.listed

@@ -145,20 +145,13 @@ def _let_go_of_files(session: Session, kind: TitleKind, tmdb_id: int) -> int:
     return len(released.all())
 
 
-def release_files(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> int:
+def release_files(session: Session, kind: TitleKind, tmdb_id: int) -> int:
     """Let the files of a title that had been removed wait for the next scan; return how many."""
     removed = file_state.is_dismissed(named(kind, tmdb_id))
-
-    def work(session: Session) -> int:
-        hold(session, select(MediaFile.library_id).where(removed))
-        folders = select(MediaFile.folder_id).where(removed)
-        session.execute(update(Folder).where(Folder.id.in_(folders)).values(recheck=True))
-        waiting = session.execute(
-            update(MediaFile)
-            .where(removed)
-            .values(**file_state.waits_again())
-            .returning(MediaFile.id)
-        )
-        return len(waiting.all())
-
-    return catalog.write(work)
+    hold(session, select(MediaFile.library_id).where(removed))
+    folders = select(MediaFile.folder_id).where(removed)
+    session.execute(update(Folder).where(Folder.id.in_(folders)).values(recheck=True))
+    waiting = session.execute(
+        update(MediaFile).where(removed).values(**file_state.waits_again()).returning(MediaFile.id)
+    )
+    return len(waiting.all())

@@ -1,4 +1,8 @@
-"""What a metadata provider tells of a title, as plain data."""
+"""What a metadata provider tells of a title, as plain data.
+
+``missing`` names the fields of which an answer tells nothing, so that what is on record of them
+stays; of the credits, ``cast`` and ``crew`` by themselves.
+"""
 
 from __future__ import annotations
 
@@ -54,11 +58,7 @@ class CreditRecord:
 
 @dataclass(frozen=True, slots=True)
 class MovieRecord:
-    """A movie: ids, texts, runtime in minutes, credits.
-
-    ``has_credits`` is false where the provider's answer had a gap in their place, which is not to
-    say that nobody had a part in it.
-    """
+    """A movie: ids, texts, runtime in minutes, credits."""
 
     tmdb_id: int
     title: str
@@ -72,7 +72,7 @@ class MovieRecord:
     popularity: float = 0.0
     vote_average: float | None = None
     credits: tuple[CreditRecord, ...] = ()
-    has_credits: bool = True
+    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,12 @@ class EpisodeRecord:
     overview: str | None = None
     runtime: int | None = None
     credits: tuple[CreditRecord, ...] = ()
+    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class SeasonRecord:
-    """A season with its episodes; season 0 holds the specials.
-
-    ``has_episodes`` is false where the provider's answer had a gap in their place.
-    """
+    """A season with its episodes; season 0 holds the specials."""
 
     number: int
     title: str | None = None
@@ -100,15 +98,12 @@ class SeasonRecord:
     overview: str | None = None
     poster_path: str | None = None
     episodes: tuple[EpisodeRecord, ...] = ()
-    has_episodes: bool = True
+    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class ShowRecord:
-    """A show without its episodes; ``season_numbers`` says which seasons can be asked for.
-
-    ``has_credits`` is as for a movie.
-    """
+    """A show without its episodes; ``season_numbers`` says which seasons can be asked for."""
 
     tmdb_id: int
     title: str
@@ -123,7 +118,7 @@ class ShowRecord:
     vote_average: float | None = None
     season_numbers: tuple[int, ...] = ()
     credits: tuple[CreditRecord, ...] = ()
-    has_credits: bool = True
+    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +134,7 @@ class PersonRecord:
     imdb_id: str | None = None
     profile_path: str | None = None
     known_for: str | None = None
+    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

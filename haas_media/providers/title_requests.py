@@ -6,6 +6,7 @@ each season that its files need. A title whose id is known costs no search.
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from haas_media.providers.records import (
     Match,
     MovieRecord,
     NoMatch,
+    ProviderUnreachable,
     SeasonRecord,
     ShowRecord,
     UnusableRecord,
@@ -21,13 +23,14 @@ from haas_media.providers.records import (
 from haas_media.reasons import Reason
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Mapping
 
     from haas_media.identification.files import Identification
     from haas_media.providers.records import Provider
 
 Episodes = tuple[tuple[int, int], ...]
+# A file is often there before the provider has the episode of its date.
+_LATE = dt.timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,15 @@ class ShowRequest(TitleRequest):
 class ShowResult:
     """What came of it: the show if it was asked for, seasons, and which episodes files hold.
 
-    ``refused`` says of files why no reading of their numbers is one that the show has.
+    ``refused`` says of files why no reading of their numbers is one that the show has; ``waiting``
+    are files of a date that it may have soon.
     """
 
     record: ShowRecord | None
     seasons: tuple[SeasonRecord, ...]
     episodes: Mapping[int, Episodes]
     refused: Mapping[int, Reason] = field(default_factory=dict)
+    waiting: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
 
 
@@ -116,13 +121,16 @@ def request_show(provider: Provider, request: ShowRequest) -> ShowResult | NoMat
             if request.tmdb_id is None or isinstance(other, NoMatch) or other == tmdb_id:
                 raise
             tmdb_id, record = other, provider.show(other)
-        numbers = record.season_numbers
+        numbers = record.season_numbers or numbers
     seasons = _Seasons(provider, tmdb_id, numbers, request.known)
+    if record and not numbers and "season_numbers" in record.missing:
+        seasons.untold[0] = f"TMDb's answer does not tell the seasons of show {tmdb_id}"
     episodes: dict[int, Episodes] = {}
     notes: list[str] = []
     for number in sorted(request.wanted):
         seasons.read(number)
     refused: dict[int, Reason] = {}
+    waiting: set[int] = set()
     for file_id, what in sorted(request.files.items()):
         try:
             episodes[file_id] = _place(seasons, what)
@@ -130,9 +138,15 @@ def request_show(provider: Provider, request: ShowRequest) -> ShowResult | NoMat
             reason = Reason("no-such-episode", readings=str(readings), title=request.title)
             episodes[file_id], refused[file_id] = (), reason
             continue
-        if not episodes[file_id]:
+        if not episodes[file_id] and what.date:
             notes.append(f"{request.title} has no episode of {what.date}")
-    return ShowResult(record, seasons.fetched, episodes, refused, (*seasons.notes, *notes))
+            if what.date > dt.datetime.now(dt.UTC).date() - _LATE:
+                waiting.add(file_id)
+    if record is None and not all(episodes.values()):
+        # There may be seasons by now that are not on record.
+        return request_show(provider, replace(request, detailed=False))
+    notes = [*seasons.untold.values(), *notes]
+    return ShowResult(record, seasons.fetched, episodes, refused, frozenset(waiting), tuple(notes))
 
 
 def _find_show(provider: Provider, show: TitleRequest) -> int | NoMatch:
@@ -192,7 +206,8 @@ class _Seasons:
         self._known = known
         self._read: dict[int, SeasonRecord | None] = {}
         self.numbers = numbers
-        self.notes: list[str] = []
+        # What was wrong with seasons whose episodes are not known for that.
+        self.untold: dict[int, str] = {}
 
     @property
     def fetched(self) -> tuple[SeasonRecord, ...]:
@@ -205,11 +220,12 @@ class _Seasons:
         if number not in self._read:
             self._read[number] = None
             try:
-                self._read[number] = self._provider.season(self._tmdb_id, number)
-            except Gone:
-                pass
-            except UnusableRecord as error:
-                self.notes.append(str(error))
+                season = self._read[number] = self._provider.season(self._tmdb_id, number)
+                if "episodes" in season.missing:
+                    what = f"season {number} of show {self._tmdb_id}"
+                    self.untold[number] = f"TMDb's answer does not tell the episodes of {what}"
+            except (Gone, UnusableRecord) as error:
+                self.untold[number] = str(error)
         return self._read[number]
 
     def episodes(self, number: int, *, fresh: bool) -> list[int]:
@@ -218,6 +234,15 @@ class _Seasons:
             return sorted(self._known[number])
         season = self.read(number)
         return sorted(episode.number for episode in season.episodes) if season else []
+
+    def require_all(self) -> None:
+        """Refuse to say that an episode is nowhere while some are not known.
+
+        Raises:
+            ProviderUnreachable: a season that was read has told none, or not all.
+        """
+        for problem in self.untold.values():
+            raise ProviderUnreachable(problem)
 
     def has(self, number: int, episodes: tuple[int, ...]) -> bool:
         """Tell whether the catalog has these episodes of a season from the provider."""
@@ -247,7 +272,8 @@ def _place(seasons: _Seasons, what: Identification) -> Episodes:
         counted = [_count_through(seasons, number, fresh=False) for number in what.episodes]
         if counted and all(found and found[0] == season for found in counted):
             return tuple(found for found in counted if found)
-        if what.bare and not seasons.notes:
+        if what.bare:
+            seasons.require_all()
             raise _NoReadingError(_readings(season, what.episodes[0]))
     return tuple((season, number) for number in what.episodes)
 
@@ -255,21 +281,17 @@ def _place(seasons: _Seasons, what: Identification) -> Episodes:
 def _by_count(seasons: _Seasons, absolute: int) -> tuple[int, int]:
     """Find the episode that is this many from the first one on.
 
-    Some shows have their later seasons counted on, too; then the number itself is looked for.
+    Some shows have their later seasons counted on, too; then the number itself is looked for. One
+    that no episode has yet is the first season's, if there is no other.
     """
-    return (
-        _count_through(seasons, absolute, fresh=False)
-        or _count_through(seasons, absolute, fresh=True)
-        or _in_one_number(seasons, absolute)
-        or _of_one_season(seasons, absolute)
-    )
-
-
-def _of_one_season(seasons: _Seasons, number: int) -> tuple[int, int]:
-    """Take a number that no episode has yet for the first season's, if there is no other."""
-    if sum(season > 0 for season in seasons.numbers) > 1 and not seasons.notes:
-        raise _NoReadingError(_readings(*divmod(number, 100), counted=number))
-    return 1, number
+    for fresh in (False, True):
+        if counted := _count_through(seasons, absolute, fresh=fresh):
+            return counted
+    seasons.require_all()
+    found = _in_one_number(seasons, absolute)
+    if found is None and sum(season > 0 for season in seasons.numbers) > 1:
+        raise _NoReadingError(_readings(*divmod(absolute, 100), counted=absolute))
+    return found or (1, absolute)
 
 
 def _readings(season: int, number: int, *, counted: int | None = None) -> str:
@@ -290,6 +312,8 @@ def _count_through(seasons: _Seasons, absolute: int, *, fresh: bool) -> tuple[in
     before = 0
     for number in sorted(number for number in seasons.numbers if number > 0):
         episodes = seasons.episodes(number, fresh=fresh)
+        if number in seasons.untold:
+            return None
         counted_on = bool(before and episodes and episodes[0] > 1)
         if absolute in episodes and (not before or counted_on):
             return number, absolute
@@ -314,4 +338,5 @@ def _by_date(seasons: _Seasons, date: dt.date, part: int) -> Episodes:
         first = min((episode.air_date for episode in aired if episode.air_date), default=None)
         if number and first and first < date:
             break
+    seasons.require_all()
     return ()

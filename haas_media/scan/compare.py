@@ -46,8 +46,9 @@ class FileChange:
     """A file that is to be written, and why; ``known`` is what is on record of it.
 
     ``found`` is what it is taken for now; none leaves that as it is, but for what ``copy`` says: of
-    which edition, version and part of its title it is a copy. ``recheck`` says that the next scan
-    is to look at it again.
+    which edition, version and part of its title it is a copy. ``says`` is what its path and NFO
+    files say, where that is to lead to its title. ``recheck`` says that the next scan is to look at
+    it again.
     """
 
     path: str
@@ -59,6 +60,7 @@ class FileChange:
     nfo_signature: str = ""
     found: Identification | None = None
     copy: Identification | None = None
+    says: Identification | None = None
     recheck: bool = False
 
 

@@ -79,6 +79,8 @@ def _identify_folder(
             change.found = what
         else:
             change.copy = as_other_copy(before[known.id], what)
+            if change.why == "refresh" and known.belongs and not (what.reason or what.extra):
+                change.says = what
 
 
 def _add(

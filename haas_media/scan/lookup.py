@@ -55,7 +55,7 @@ from haas_media.scan.store import drop_bare_titles
 from haas_media.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -249,7 +249,7 @@ def _store_show(session: Session, request: ShowRequest, answer: ShowResult) -> N
             .values(**file_state.not_matched(reason))
         )
     _drop_bare_episodes(session, show_id)
-    _match(session, Show, show_id)
+    _match(session, Show, show_id, but=answer.waiting)
 
 
 def _replaced(
@@ -297,12 +297,11 @@ def _is_there(
     return session.scalar(select(model.id).where(condition).limit(1)) is not None
 
 
-def _match(session: Session, model: TitleModel, title_id: int) -> None:
-    """Say that the files which waited for this title are its."""
+def _match(session: Session, model: TitleModel, title_id: int, but: Collection[int] = ()) -> None:
+    """Say that the files which waited for this title are its, but for some that go on waiting."""
+    waited = (title_column(model) == title_id) & (MediaFile.state == "pending")
     session.execute(
-        update(MediaFile)
-        .where(title_column(model) == title_id, MediaFile.state == "pending")
-        .values(**file_state.matched())
+        update(MediaFile).where(waited, MediaFile.id.not_in(but)).values(**file_state.matched())
     )
 
 

@@ -2,7 +2,8 @@
 
 Nothing of a library is taken for gone while its root is missing, unreadable or suddenly empty, or
 while the disk is away that the root was mounted from; nothing in or below a folder that cannot be
-read, that a link no longer leads to, or whose disk is away. Where a large part of a library is gone
+read, that a link no longer leads to, or whose disk is away; nothing that is there again when its
+record would be removed. Where a large part of a library is gone
 all the same (a union mount has lost a branch), it takes two scans that say so.
 """
 
@@ -20,7 +21,7 @@ from haas_media.mounts import is_mounted, mount_of, mounts
 from haas_media.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from haas_media.catalog.library_rows import KnownFile, KnownFolder
 
@@ -50,6 +51,7 @@ class Reach:
         # Paths that nothing in or below is taken for gone of, with the disk or link that is away.
         self._away: dict[str, Problem | None] = {}
         self._away_disks: dict[str, list[str]] = {}
+        self._left_out: set[str] = set()
         self._kept: Counter[Problem] = Counter()
         self._before: os.stat_result | None = None
 
@@ -118,6 +120,10 @@ class Reach:
         """Note a link that leads nowhere: of interest only if something is on record behind it."""
         self._away[path] = Problem(path, _DANGLING)
 
+    def leave_out(self, path: str) -> None:
+        """Note a folder that is there, and that is not looked into on purpose."""
+        self._left_out.add(path)
+
     def check_disks(self, known: Mapping[str, KnownFolder]) -> None:
         """Find folders whose disk is away: it is not mounted where it was.
 
@@ -173,9 +179,11 @@ class Reach:
         return self._away_above(path) is not None
 
     def _away_above(self, path: str) -> str | None:
-        while path and path not in self._away:
-            path = path.rpartition("/")[0]
-        return path or None
+        return _nearest(path, self._away)
+
+    def _came_back(self, path: str) -> bool:
+        """Tell whether a file is there that its folder did not list: its disk was away then."""
+        return _nearest(path, self._left_out) is None and not is_deleted(self.root, path)
 
     def disk_is_away(self, folder: str) -> bool:
         """Tell whether the disk is away that a folder which is there was on."""
@@ -204,15 +212,26 @@ class Reach:
         """
         gone = list(gone)
         first = [file for file in gone if not file.missing]
+        back = {file.id for file in first if self._came_back(file.path)}
         many = len(first) > _FEW and len(first) >= _PART * on_record
-        if many:
+        if back:
+            reason = (
+                f"{counted(len(back), 'file was', 'files were')} not there when the folders were "
+                "read, and can be reached now; the next scan looks again"
+            )
+            self.problems.append(Problem(".", reason))
+        elif many:
             reason = (
                 f"{len(first)} of {counted(on_record, 'file')} on record are not there. They are "
                 "kept; if the next scan does not find them either, their records are removed"
             )
             self.problems.append(Problem(".", reason))
         # Of a title that was removed on request: should it come back, it is still that.
-        held = [file for file in gone if file.dismissed or (not again if file.missing else many)]
+        held = [
+            file
+            for file in gone
+            if file.dismissed or (not again if file.missing else many or file.id in back)
+        ]
         kept = {file.id for file in held}
         return [file for file in gone if file.id not in kept], held
 
@@ -231,6 +250,13 @@ def is_deleted(root: str, path: str) -> bool:
         if leads_nowhere:
             return False
     return False
+
+
+def _nearest(path: str, places: Collection[str]) -> str | None:
+    """Return the nearest of the places that a path lies at or below."""
+    while path and path not in places:
+        path = path.rpartition("/")[0]
+    return path or None
 
 
 def is_most(seen: int, on_record: int) -> bool:

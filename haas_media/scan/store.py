@@ -17,6 +17,7 @@ from haas_media.catalog.models import (
     Folder,
     MediaFile,
     Season,
+    match_key,
     title_column,
     title_model,
 )
@@ -26,7 +27,7 @@ from haas_media.identification.files import Identification
 from haas_media.identification.kinds import can_be_probed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -62,6 +63,8 @@ def write_batch(
     hold(session, [library_id])
     model = title_model(kind)
     titles = Titles(session, model)
+    if ask_provider:
+        _undo_borrowed_titles(session, titles, model, batch.files)
     named = {
         change.path: change.found
         for change in batch.files
@@ -87,6 +90,36 @@ def write_batch(
     if kind == "tv":
         _link_episodes(session, batch.files, file_ids, rows)
     drop_bare_titles(session, model, before)
+
+
+def _undo_borrowed_titles(
+    session: Session, titles: Titles, model: TitleModel, files: Sequence[FileChange]
+) -> None:
+    """Have files identified anew that are refreshed and whose name does not lead to their title.
+
+    They have it from another file of their name whose id, from a tag or an NFO file, was believed
+    for both. While there is such a file it is right.
+    """
+    says = {change.path: change.says for change in files if change.says}
+    led = titles.find(says)
+    strayed: defaultdict[tuple[int | None, str], list[FileChange]] = defaultdict(list)
+    for change in files:
+        if change.says and change.known:
+            title_id = change.known.movie_id or change.known.show_id
+            if change.path not in led or led[change.path].id != title_id:
+                strayed[title_id, match_key(change.says.title or "", change.says.year)] += [change]
+    column = title_column(model)
+    theirs = select(column, MediaFile.identity).where(
+        column.in_({key[0] for key in strayed}),
+        MediaFile.id.not_in([change.known.id for change in files if change.known and change.found]),
+    )
+    for title_id, kept in session.execute(theirs) if strayed else ():
+        what = Identification.from_json(kept or {})
+        if what.ids:
+            strayed.pop((title_id, match_key(what.title or "", what.year)), None)
+    for changes in strayed.values():
+        for change in changes:
+            change.found = change.says
 
 
 def _write_folders(session: Session, library_id: int, batch: Batch) -> dict[str, int]:
@@ -142,12 +175,20 @@ def _values(
             "probe_error": None,
         }
     if change.found:
-        waits = ask_provider and title is not None and (kind == "tv" or not title.settled)
+        waits = title is not None and _waits(change.found, kind, title, ask_provider)
         title_id = title.id if title else None
         values |= file_state.identified(change.found, kind, title_id, waits=waits)
     elif change.copy:
         values |= file_state.other_copy(change.copy)
     return values | {"recheck": change.recheck}
+
+
+def _waits(found: Identification, kind: Kind, title: TitleRow, ask_provider: bool) -> bool:
+    """Tell whether the provider is still to say something of a file whose title is known."""
+    if ask_provider:
+        return kind == "tv" or not title.settled
+    # The episodes of a show that it has told are counted by it alone.
+    return title.settled and title.tmdb_id is not None and bool(found.absolute or found.date)
 
 
 def _write_files(
@@ -156,16 +197,14 @@ def _write_files(
     """Insert new files and update known ones; return the ids by path."""
     table = table_of(MediaFile)
     ids: dict[str, int] = {}
-    new = []
-    by_shape: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    new, known = [], []
     for change, row in zip(changes, values, strict=True):
         if change.known is None:
             new.append(row | {"added_at": dt.datetime.now(dt.UTC)})
         else:
             ids[change.path] = change.known.id
-            by_shape[tuple(row)].append({"id": change.known.id, **row})
-    for rows in by_shape.values():
-        update_many(session, table, rows)
+            known.append({"id": change.known.id, **row})
+    update_many(session, table, known)
     for row, row_id in zip(new, next_ids(session, table, len(new)), strict=True):
         ids[row["path"]] = row["id"] = row_id
     insert_many(session, table, new)

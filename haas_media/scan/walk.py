@@ -257,11 +257,13 @@ class Walker:
             link = self._links.pop()
             walked = (self._real_root, *self._followed)
             if any(_contains(each, link.real) or _contains(link.real, each) for each in walked):
+                self._reach.leave_out(link.path)
                 continue
             owner = next((root for root in self._others if _contains(root, link.real)), None)
             if owner is not None:
                 reason = _OF_ANOTHER.format(self._others[owner])
                 self._reach.problems.append(Problem(link.path, reason))
+                self._reach.leave_out(link.path)
                 continue
             self._followed.append(link.real)
             return link
@@ -291,6 +293,7 @@ class Walker:
                 name = entry.name
                 if name[0] == ".":
                     if name in _IGNORE_MARKS:
+                        reach.leave_out(path)
                         return []
                     continue
                 try:
@@ -353,6 +356,7 @@ class Walker:
             return None
         real = f"{above.real}/{entry.name}"
         if real in self._others:
+            self._reach.leave_out(path)
             return None
         return _Folder(path, real, above.inherited, real if real in self._mounts else above.mount)
 

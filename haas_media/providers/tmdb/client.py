@@ -17,6 +17,7 @@ from haas_media.providers.records import (
 )
 from haas_media.providers.tmdb import parsing
 from haas_media.providers.tmdb.exchange import Exchange
+from haas_media.providers.tmdb.fields import require_list
 from haas_media.providers.tmdb.likeness import likeness
 from haas_media.providers.tmdb.scoring import other_titles, weigh, without_country
 from haas_media.reasons import Reason
@@ -78,7 +79,9 @@ class TmdbClient(Exchange):
             **year,
             **self._language,
         }
-        return self._get(f"/search/{kind}", query)
+        answer = self._get(f"/search/{kind}", query)
+        require_list(answer, "results")
+        return answer
 
     def find_external(self, kind: Literal["movie", "tv"], source: str, value: str) -> int | None:
         """Translate an ``imdb`` or ``tvdb`` id into a TMDb id: one request.

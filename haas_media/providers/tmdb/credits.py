@@ -46,35 +46,40 @@ _DEPARTMENTS = MappingProxyType(
     {"Directing": 80, "Writing": 81, "Production": 82, "Sound": 83, "Camera": 84, "Editing": 85}
 )
 _ANY_OTHER = 100
-# Where a movie, or a show, has its credits.
-_IN_TITLES = ("credits", "aggregate_credits")
+
+# Credits, and which of cast and crew there is no list of, be it an empty one.
+Found = tuple[tuple[CreditRecord, ...], set[str]]
 
 
-def has_credits(title: Fields) -> bool:
-    """Tell whether there is a list of credits at all, be it an empty one."""
-    lists = (nested(title, key).get(part) for key in _IN_TITLES for part in ("cast", "crew"))
-    return any(isinstance(found, list) for found in lists)
-
-
-def movie_credits(movie: Fields) -> tuple[CreditRecord, ...]:
+def movie_credits(movie: Fields) -> Found:
     """Read ``credits`` of a movie."""
-    return _without_repeats(_plain(nested(movie, "credits")))
+    given = nested(movie, "credits")
+    return _without_repeats(_plain(given)), _missing(given)
 
 
-def show_credits(show: Fields) -> tuple[CreditRecord, ...]:
+def show_credits(show: Fields) -> Found:
     """Read the creators and the credits of a show.
 
     ``aggregate_credits`` has everybody of every season; plain ``credits``, only those of the
     newest, is read where a proxy leaves the other out, or empty.
     """
-    given = list(_aggregate(nested(show, "aggregate_credits")))
-    return _without_repeats([*_creators(show), *(given or _plain(nested(show, "credits")))])
+    given, plain = nested(show, "aggregate_credits"), nested(show, "credits")
+    found, missing = list(_aggregate(given)), _missing(given)
+    if not found:
+        found, missing = list(_plain(plain)), missing & _missing(plain)
+    if "created_by" not in show:  # who are of the crew
+        missing.add("crew")
+    return _without_repeats([*_creators(show), *found]), missing
 
 
-def episode_credits(episode: Fields) -> tuple[CreditRecord, ...]:
+def episode_credits(episode: Fields) -> Found:
     """Read the guest stars and the crew of an episode."""
-    guests = _plain({"cast": episode.get("guest_stars"), "crew": episode.get("crew")})
-    return _without_repeats(guests)
+    given = {"cast": episode.get("guest_stars"), "crew": episode.get("crew")}
+    return _without_repeats(_plain(given)), _missing(given)
+
+
+def _missing(given: Fields) -> set[str]:
+    return {kind for kind in ("cast", "crew") if not isinstance(given.get(kind), list)}
 
 
 def _plain(given: Fields) -> Iterator[CreditRecord]:

@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from haas_media.providers.records import UnusableRecord
+from haas_media.providers.records import ProviderUnreachable, UnusableRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,6 +88,27 @@ def names(fields: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name))
 
 
+def gaps(fields: Mapping[str, Any], read: Mapping[str, Any], **keys: str) -> set[str]:
+    """Return the names of what an answer does not tell: a key is missing, or holds what it cannot.
+
+    A value that is null, blank or empty tells that there is nothing.
+
+    Args:
+        fields: the answer.
+        read: what was made of it, by the names that records have for it.
+        keys: TMDb's names for these, where they are others.
+    """
+    return {
+        name
+        for name, value in read.items()
+        if (key := keys.get(name, name)) not in fields or (not value and not _is_blank(fields[key]))
+    }
+
+
+def _is_blank(value: Any) -> bool:
+    return not (value.strip() if isinstance(value, str) else value)
+
+
 def required_title(fields: Mapping[str, Any], what: str, *keys: str) -> str:
     """Return the title of a record.
 
@@ -111,3 +132,13 @@ def require_id(fields: Mapping[str, Any], what: str, key: str, expected: int) ->
         raise UnusableRecord(
             f"TMDb's record of {what} has the {key} {fields.get(key)!r:.40} instead of {expected}"
         )
+
+
+def require_list(fields: Mapping[str, Any], key: str) -> None:
+    """Check that an answer lists what was found, be it nothing.
+
+    Raises:
+        ProviderUnreachable: it does not, which is not to say that there is nothing.
+    """
+    if not isinstance(fields.get(key), list):
+        raise ProviderUnreachable(f"TMDb's answer has no usable '{key}'")

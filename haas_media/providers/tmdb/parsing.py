@@ -17,14 +17,10 @@ from haas_media.providers.records import (
     ShowRecord,
     UnusableRecord,
 )
-from haas_media.providers.tmdb.credits import (
-    episode_credits,
-    has_credits,
-    movie_credits,
-    show_credits,
-)
+from haas_media.providers.tmdb.credits import episode_credits, movie_credits, show_credits
 from haas_media.providers.tmdb.fields import (
     date,
+    gaps,
     imdb_id,
     integer,
     names,
@@ -32,6 +28,7 @@ from haas_media.providers.tmdb.fields import (
     number,
     objects,
     require_id,
+    require_list,
     required_title,
     text,
 )
@@ -55,16 +52,17 @@ def parse_movie(fields: Fields, tmdb_id: int) -> MovieRecord:
     """
     what = f"movie {tmdb_id}"
     require_id(fields, what, "id", tmdb_id)
-    return MovieRecord(
-        tmdb_id=tmdb_id,
-        title=required_title(fields, what, "title", "original_title"),
-        original_title=text(fields, "original_title"),
-        release_date=date(fields, "release_date"),
-        runtime=integer(fields, "runtime", least=1),
-        imdb_id=imdb_id(fields, "tt") or imdb_id(nested(fields, "external_ids"), "tt"),
-        credits=movie_credits(fields),
+    credits, missing = movie_credits(fields)  # noqa: A001
+    read: dict[str, Any] = {
+        "title": required_title(fields, what, "title", "original_title"),
+        "original_title": text(fields, "original_title"),
+        "release_date": date(fields, "release_date"),
+        "runtime": integer(fields, "runtime", least=1),
+        "imdb_id": imdb_id(fields, "tt"),
         **_of_any_title(fields),
-    )
+    }
+    missing |= gaps(fields, read)
+    return MovieRecord(tmdb_id=tmdb_id, credits=credits, missing=frozenset(missing), **read)
 
 
 def _of_any_title(fields: Fields) -> dict[str, Any]:
@@ -74,7 +72,6 @@ def _of_any_title(fields: Fields) -> dict[str, Any]:
         "genres": names(fields, "genres"),
         "popularity": number(fields, "popularity") or 0.0,
         "vote_average": number(fields, "vote_average"),
-        "has_credits": has_credits(fields),
     }
 
 
@@ -86,18 +83,26 @@ def parse_show(fields: Fields, tmdb_id: int) -> ShowRecord:
     """
     what = f"show {tmdb_id}"
     require_id(fields, what, "id", tmdb_id)
+    credits, missing = show_credits(fields)  # noqa: A001
     external = nested(fields, "external_ids")
-    return ShowRecord(
-        tmdb_id=tmdb_id,
-        title=required_title(fields, what, "name", "original_name"),
-        original_title=text(fields, "original_name"),
-        first_air_date=date(fields, "first_air_date"),
-        imdb_id=imdb_id(external, "tt"),
-        tvdb_id=integer(external, "tvdb_id", least=1),
-        season_numbers=_season_numbers(fields),
-        credits=show_credits(fields),
+    ids: dict[str, Any] = {
+        "imdb_id": imdb_id(external, "tt"),
+        "tvdb_id": integer(external, "tvdb_id", least=1),
+    }
+    missing |= gaps(external, ids)
+    read: dict[str, Any] = {
+        "title": required_title(fields, what, "name", "original_name"),
+        "original_title": text(fields, "original_name"),
+        "first_air_date": date(fields, "first_air_date"),
+        "season_numbers": _season_numbers(fields),
         **_of_any_title(fields),
+    }
+    missing |= gaps(
+        fields, read, title="name", original_title="original_name", season_numbers="seasons"
     )
+    if fields.get("seasons") is None:  # where there is always a list, null tells nothing
+        missing.add("season_numbers")
+    return ShowRecord(tmdb_id=tmdb_id, credits=credits, missing=frozenset(missing), **ids, **read)
 
 
 def _season_numbers(fields: Fields) -> tuple[int, ...]:
@@ -116,21 +121,24 @@ def parse_season(fields: Fields, tmdb_id: int, season: int) -> SeasonRecord:
     """
     what = f"season {season} of show {tmdb_id}"
     require_id(fields, what, "season_number", season)
+    missing = set() if isinstance(fields.get("episodes"), list) else {"episodes"}
     episodes: dict[int, EpisodeRecord] = {}
     for item in objects(fields, "episodes"):
         episode = _parse_episode(item)
         if episode is None:
             _log.warning("TMDb's %s has an episode without a number; it is left out", what)
+            missing.add("episodes")  # it may be any of those on record
         else:
             episodes.setdefault(episode.number, episode)
+    read: dict[str, Any] = {
+        "title": text(fields, "name"),
+        "air_date": date(fields, "air_date"),
+        "overview": text(fields, "overview"),
+        "poster_path": text(fields, "poster_path"),
+    }
+    missing |= gaps(fields, read, title="name")
     return SeasonRecord(
-        number=season,
-        title=text(fields, "name"),
-        air_date=date(fields, "air_date"),
-        overview=text(fields, "overview"),
-        poster_path=text(fields, "poster_path"),
-        episodes=tuple(episodes.values()),
-        has_episodes=isinstance(fields.get("episodes"), list),
+        number=season, episodes=tuple(episodes.values()), missing=frozenset(missing), **read
     )
 
 
@@ -138,14 +146,15 @@ def _parse_episode(fields: Fields) -> EpisodeRecord | None:
     episode = integer(fields, "episode_number")
     if episode is None:
         return None
-    return EpisodeRecord(
-        number=episode,
-        title=text(fields, "name"),
-        air_date=date(fields, "air_date"),
-        overview=text(fields, "overview"),
-        runtime=integer(fields, "runtime", least=1),
-        credits=episode_credits(fields),
-    )
+    credits, missing = episode_credits(fields)  # noqa: A001
+    read: dict[str, Any] = {
+        "title": text(fields, "name"),
+        "air_date": date(fields, "air_date"),
+        "overview": text(fields, "overview"),
+        "runtime": integer(fields, "runtime", least=1),
+    }
+    missing |= gaps(fields, read, title="name")
+    return EpisodeRecord(number=episode, credits=credits, missing=frozenset(missing), **read)
 
 
 def parse_person(fields: Fields, person_id: int) -> PersonRecord:
@@ -156,24 +165,29 @@ def parse_person(fields: Fields, person_id: int) -> PersonRecord:
     """
     what = f"person {person_id}"
     require_id(fields, what, "id", person_id)
-    return PersonRecord(
-        person_id=person_id,
-        name=required_title(fields, what, "name"),
-        biography=text(fields, "biography"),
-        birthday=date(fields, "birthday"),
-        deathday=date(fields, "deathday"),
-        place_of_birth=text(fields, "place_of_birth"),
-        imdb_id=imdb_id(fields, "nm"),
-        profile_path=text(fields, "profile_path"),
-        known_for=text(fields, "known_for_department"),
-    )
+    read: dict[str, Any] = {
+        "name": required_title(fields, what, "name"),
+        "biography": text(fields, "biography"),
+        "birthday": date(fields, "birthday"),
+        "deathday": date(fields, "deathday"),
+        "place_of_birth": text(fields, "place_of_birth"),
+        "imdb_id": imdb_id(fields, "nm"),
+        "profile_path": text(fields, "profile_path"),
+        "known_for": text(fields, "known_for_department"),
+    }
+    missing = gaps(fields, read, known_for="known_for_department")
+    return PersonRecord(person_id=person_id, missing=frozenset(missing), **read)
 
 
 def parse_found(fields: Fields, kind: Literal["movie", "tv"]) -> int | None:
     """Return the title that ``/find`` tells of; an episode's or a season's id stands for its show.
 
     None when there is none, or more than one.
+
+    Raises:
+        ProviderUnreachable: it is no such answer.
     """
+    require_list(fields, f"{kind}_results")
     if kind == "movie":
         found = {integer(item, "id", least=1) for item in objects(fields, "movie_results")}
     else:

@@ -235,6 +235,46 @@ def test_an_answer_with_a_gap_leaves_what_is_on_record(
         assert (librarian.rows(), librarian.credits()) == before
 
 
+@on_both_databases
+def test_what_an_answer_leaves_out_stays_and_what_it_says_is_empty_goes(
+    librarian: Librarian, tmdb: FakeTmdb
+) -> None:
+    """A proxy, a cache or an error upstream may leave any key out of an otherwise good answer."""
+    titles = tmdb.catalogue
+    both: Any = {"overview": "All of it.", "poster_path": "/p.jpg"}
+    both |= {"genres": [{"id": 18, "name": "Drama"}], "created_by": [{"id": 3, "name": "Person 3"}]}
+    cast, crew = [(1, "Person 1", "Lead")], [(2, "Person 2", "Director")]
+    titles.add_movie(1, "Movie 1", cast=cast, crew=crew, original_title="Film 1", **both)
+    titles.add_show(11, "Show 11", seasons={0: ["S"], 1: ["A", "B"]}, cast=cast, crew=crew, **both)
+    titles.seasons[11, 1] |= {"overview": "A year.", "poster_path": "/s.jpg"}
+    first = titles.seasons[11, 1]["episodes"][0]
+    first |= {"overview": "They meet.", "runtime": 50}
+    first["guest_stars"] = [{"id": 4, "name": "Person 4"}]
+    first["crew"] = [{"id": 2, "name": "Person 2", "job": "Director"}]
+    titles.add_person(1, "Person 1", **dict.fromkeys(("biography", "place_of_birth"), "Somewhere"))
+    titles.update("person", 1, birthday="1950-01-01", deathday="2020-01-01", imdb_id="nm0000001")
+    titles.update("person", 1, profile_path="/1.jpg", known_for_department="Acting")
+    librarian.add("tv", 11)
+    librarian.refresh(changed_only=False)
+    before = librarian.details()
+
+    titles.added["movie", 1] = {"id": 1, "original_title": "Film 1"}
+    titles.added["tv", 11] = {"id": 11, "original_name": "Show 11"}
+    titles.seasons[11, 1] = {"season_number": 1, "episodes": [{"episode_number": 1}, {"name": "B"}]}
+    titles.added["person", 1] = {"id": 1, "name": "Person 1"}
+    assert librarian.refresh(changed_only=False).total("unusable") == 0
+    assert librarian.details() == before
+
+    gone: Any = {"overview": None, "genres": [], "credits": {"cast": []}}
+    titles.update("movie", 1, **gone)
+    titles.seasons[11, 1]["episodes"] = [{"episode_number": 1, "overview": " ", "crew": []}]
+    librarian.refresh(changed_only=False)
+    movie, episode = librarian.one(Movie, tmdb_id=1), librarian.one(Episode, title="A", runtime=50)
+    assert (movie.overview, movie.genres, movie.poster_path) == (None, [], "/p.jpg")
+    assert (episode.overview, episode.runtime) == (None, 50)
+    assert len(librarian.details()) == len(before) - 3, "one of the cast, of the crew, an episode"
+
+
 def test_an_answer_that_says_nobody_is_believed(librarian: Librarian, tmdb: FakeTmdb) -> None:
     before = len(librarian.credits())
     tmdb.catalogue.update("movie", 1, credits={"cast": [], "crew": []})

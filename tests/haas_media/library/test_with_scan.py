@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -80,6 +80,28 @@ def test_it_comes_back_when_it_is_added_again(films: Films) -> None:
     assert films.scan().total("matched") == 2
     # It was not searched for, so that nobody knows yet what else it is called.
     assert films.rows() | {"title_aliases": 2} == before
+
+
+@on_both_databases
+def test_it_comes_back_with_its_files_wherever_its_addition_is_cut_off(
+    films: Films, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films.scan()
+    films.remove("movie", 603)
+    write, written = films.catalog.write, []
+
+    def cut_off(work: Any) -> Any:
+        if written:
+            raise KeyboardInterrupt
+        written.append(write(work))
+        return written[0]
+
+    monkeypatch.setattr(films.catalog, "write", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        films.add("movie", 603)
+    monkeypatch.undo()
+    assert films.scan().total("matched") == 2
+    assert films.titles() == {603, 604}
 
 
 def test_it_comes_back_when_its_file_changes(films: Films) -> None:

@@ -5,11 +5,12 @@ Peers have lost whole libraries this way (jellyfin #1714, #4123, #7973).
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import av
 import pytest
 
-from haas_media.catalog.models import Library
+from haas_media.catalog.models import Library, MediaFile
 from haas_media.library.prune import prune
 from haas_media.scan import offline
 from haas_media.scan import walk as walking
@@ -152,6 +153,42 @@ def test_offline_disk_that_goes_away_during_the_walk_keeps_every_record(
     assert films(report).found == 1
     assert films(report).offline_reason == "its folder is missing"
     assert filled.files() == before
+
+
+@pytest.mark.parametrize("place", [".", "Disk 2"])
+def test_offline_disk_that_is_back_before_the_walk_ends_keeps_every_record(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    source, root = tmp_path / "source", house.films.root
+    source.mkdir()
+    (root / place).mkdir(exist_ok=True)
+    house.films.put(f"{place}/Stray (2001).mkv")
+    real = os.scandir
+
+    def flicker(path: str) -> object:
+        if Path(path) != root / place:
+            return real(path)
+        subprocess.run(["umount", path], check=True)
+        with real(path) as entries:
+            listed = [entry for entry in entries if entry.stat()]
+        subprocess.run(["mount", "--bind", str(source), path], check=True)
+        return nullcontext(listed)
+
+    with mounted(root / place, source):
+        if place != ".":
+            house.films.put("Heat (1995).mkv")
+        house.films.put(f"{place}/Ran (1985).mkv", f"{place}/a/Alien (1979).mkv")
+        house.scan()
+        before = house.files()
+        monkeypatch.setattr(walking.os, "scandir", flicker)
+        report = films(house.scan())
+        monkeypatch.undo()
+        assert (report.found, report.removed) == (1 if place == "." else 2, 0)
+        assert before.items() <= house.files().items()
+        assert any("2 files were not there" in problem.reason for problem in report.problems)
+        report = films(house.scan())
+        assert (report.removed, report.parsed, report.problems) == (1, 0, ())
+        assert house.files() == before
 
 
 def test_offline_disk_below_the_root_keeps_its_records(filled: House) -> None:
@@ -355,6 +392,24 @@ def test_a_large_part_that_is_gone_is_removed_by_the_second_scan_that_says_so(
     assert films(house.scan()).removed == 0, "it has been whole since"
     assert films(house.scan()).removed == 12
     assert list(house.files()) == ["Heat (1995).mkv"]
+
+
+@on_both_databases
+def test_what_a_clock_that_was_ahead_has_marked_as_missing_is_removed_by_the_next_scan(
+    house: House,
+) -> None:
+    house.films.put(*(f"Film {number} (1999).mkv" for number in range(12)))
+    house.scan()
+    for number in range(11):
+        house.films.remove(f"Film {number} (1999).mkv")
+    house.scan()
+    with house.catalog.session() as session:
+        ahead = dt.datetime.now(dt.UTC) + dt.timedelta(days=400)
+        session.query(MediaFile).update({"missing_since": ahead}, synchronize_session=False)
+        session.query(MediaFile).filter_by(path="Film 11 (1999).mkv").update(
+            {"missing_since": None}
+        )
+    assert films(house.scan()).removed == 11
 
 
 def test_a_stray_file_in_the_place_of_a_disk_below_the_root_keeps_its_records(

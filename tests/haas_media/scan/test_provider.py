@@ -328,6 +328,32 @@ def test_a_daily_episode_is_found_by_its_date(online: Online) -> None:
 
 
 @on_both_databases
+def test_a_daily_episode_that_is_there_before_the_provider_knows_it_waits(online: Online) -> None:
+    add, today = online.tmdb.catalogue.add_show, dt.datetime.now(dt.UTC).date()
+    add(2224, "The Daily Show", "1996-07-22", seasons={1: ["a"]})
+    online.shows.put(f"The Daily Show/The Daily Show {today}.mkv")
+    for _ in range(2):
+        assert online.scan().counts()["pending"] == 1
+    add(2224, "The Daily Show", "1996-07-22", seasons={1: ["a"], today.year: ["b"]})
+    online.tmdb.catalogue.seasons[2224, today.year]["episodes"][0]["air_date"] = str(today)
+    assert online.scan().counts()["matched"] == 1
+    assert list(online.titles().values()) == [f"The Daily Show (1996) S{today.year}E01"]
+    online.asked()
+    online.scan()
+    assert online.asked() == {}
+
+
+def test_an_absolute_number_is_counted_into_a_season_that_is_new(online: Online) -> None:
+    online.shows.put("[Group] Dark - 05 [1080p].mkv")
+    online.scan()
+    seasons = {1: ["Secrets", "Lies", "Past"], 2: ["Beginnings", "Matter"], 3: ["Deja-vu"]}
+    online.tmdb.catalogue.add_show(70523, "Dark", "2017-12-01", seasons=seasons)
+    online.shows.put("[Group] Dark - 06 [1080p].mkv")
+    online.scan()
+    assert list(online.titles().values()) == ["Dark (2017) S02E02", "Dark (2017) S03E01"]
+
+
+@on_both_databases
 def test_an_id_tag_costs_no_search(online: Online) -> None:
     online.films.put("Nonsense {tmdb-949}.mkv", "Nonsense {imdb-tt0113277} 2.mkv")
     online.shows.put("Nonsense {tvdb-334824}/S01E01.mkv")
@@ -451,6 +477,17 @@ def test_a_provider_that_is_gone_again_takes_nothing_away(online: Online) -> Non
     assert online.titles()["Heat (1995).mkv"] == "Heat (1995)"
 
 
+def test_what_only_a_provider_can_count_waits_for_it_where_it_has_told_before(
+    online: Online,
+) -> None:
+    online.shows.put("Dark/Dark S01E01.mkv")
+    online.scan()
+    online.shows.put("Dark/Dark - 05.mkv", "Dark/Dark S01E02.mkv")
+    assert online.scan(provider=None).counts()["pending"] == 1
+    assert online.scan().counts()["pending"] == 0
+    assert online.titles()["Dark/Dark - 05.mkv"] == "Dark (2017) S02E02"
+
+
 @on_both_databases
 def test_what_could_not_be_reached_waits_for_the_next_scan(online: Online) -> None:
     online.films.put(MATRIX, "Heat (1995).mkv")
@@ -464,6 +501,38 @@ def test_what_could_not_be_reached_waits_for_the_next_scan(online: Online) -> No
     counts = online.scan_later().counts()
     assert (counts["pending"], counts["matched"], counts["parsed"]) == (0, 3, 0)
     assert online.known() == ["Dark (2017)", "Heat (1995)", "The Matrix (1999)"]
+
+
+def test_what_no_search_has_answered_is_not_taken_for_unknown(
+    online: Online, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy may answer anything with an object that has nothing in it."""
+    online.films.put(MATRIX, "x {imdb-tt0113277}.mkv")
+    online.shows.put("Dark/Dark S01E01.mkv")
+    monkeypatch.setattr(online.tmdb, "_search", lambda *_: (200, {}))
+    monkeypatch.setattr(online.tmdb.catalogue, "find", lambda *_: {})
+    assert online.scan().counts()["pending"] == 3
+    monkeypatch.undo()
+    assert online.scan().counts()["matched"] == 3
+
+
+@pytest.mark.parametrize("gap", ["season", "episodes", "seasons"])
+def test_an_absolute_number_is_not_counted_through_a_season_that_is_not_told(
+    online: Online, gap: str
+) -> None:
+    online.shows.put("[Group] Dark - 05 [1080p].mkv")
+    titles = online.tmdb.catalogue
+    show, season = titles.read("tv", 70523), titles.seasons[70523, 1]
+    if gap == "seasons":
+        titles.added["tv", 70523] = {k: v for k, v in show.items() if "seasons" not in k}
+    elif gap == "season":
+        del titles.seasons[70523, 1]
+    else:
+        titles.seasons[70523, 1] = {k: v for k, v in season.items() if k != "episodes"}
+    assert online.scan().counts()["pending"] == 1
+    titles.added["tv", 70523], titles.seasons[70523, 1] = show, season
+    online.scan()
+    assert list(online.titles().values()) == ["Dark (2017) S02E02"]
 
 
 @on_both_databases
@@ -507,6 +576,21 @@ def test_refreshing_reads_known_titles_again(online: Online) -> None:
     with online.catalog.reading() as session:
         assert session.query(Movie.overview).filter_by(tmdb_id=603).scalar() == "A hacker learns."
     assert online.titles()["Nothing Known (1901).mkv"] == "Nothing Known (1901)"
+
+
+@on_both_databases
+def test_a_wrong_tag_that_was_believed_for_others_of_its_name_is_undone_by_a_refresh(
+    online: Online,
+) -> None:
+    film = "Heat (1995)/Heat (1995).mkv"
+    wrong, right = "Heat (1995) {tmdb-406}.mkv", "La Haine (1995) {tmdb-406}.mkv"
+    online.films.put(film, wrong)
+    online.scan()
+    online.scan(refresh_existing=True)
+    assert set(online.titles().values()) == {"La Haine (1995)"}, "the one tag is of both"
+    online.films.move(wrong, right)
+    online.scan(refresh_existing=True)
+    assert online.titles() == {film: "Heat (1995)", right: "La Haine (1995)"}
 
 
 def test_refreshing_takes_nothing_away_that_the_provider_has_dropped(online: Online) -> None:

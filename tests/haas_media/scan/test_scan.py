@@ -301,8 +301,9 @@ def test_hidden_and_system_folders_and_those_with_an_ignore_mark_are_left_out(
         "Ran (1985)/.Ran (1985).part.mkv",
         "Ran (1985)/Ran (1985).mkv",
     )
-    house.films.put("Mine/.ignore", text="")
     house.scan()
+    house.films.put("Mine/.ignore", text="")
+    assert house.scan().counts()["removed"] == 1
     assert list(house.titles()) == ["Ran (1985)/Ran (1985).mkv"]
 
 
