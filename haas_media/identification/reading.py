@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -43,8 +42,7 @@ def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
         What the name was taken for, or `Unidentified` with the reason. Never raises for a name.
     """
     text = path if isinstance(path, str) else path.as_posix()
-    # Accents are composed, so that names from every file system compare alike.
-    *folders, name = _parts(unicodedata.normalize("NFC", text[:LONGEST_PATH]))
+    *folders, name = _parts(titles.plain(text[:LONGEST_PATH]))
     if len(text) > LONGEST_PATH or any(len(part) > LONGEST_NAME for part in (*folders, name)):
         return Unidentified(text, Reason("name-too-long"))
     stem = "" if is_whole_disc(name) else without_copy_mark(split_extension(name)[0])

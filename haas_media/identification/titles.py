@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import string
+import unicodedata
 from functools import lru_cache
 
 from haas_media.identification import rules
@@ -16,7 +18,26 @@ _LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]{3,}")
 _NON_LATIN = re.compile(r"[\u0370-\u1fff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc]")
 _FOLD = re.compile(r"[\W_]+")
+_FULL_WIDTH = 0xFEE0
+# Without the joiners, which belong to words of some languages.
+_INVISIBLE = (0xAD, 0x200B, 0x200E, 0x200F, 0xFEFF, *range(0x202A, 0x202F), *range(0x2060, 0x206A))
+_PLAIN = {
+    **{ord(zero) + digit: str(digit) for zero in "٠۰०๐０" for digit in range(10)},
+    **{ord(letter) + _FULL_WIDTH: letter for letter in f"{string.ascii_letters}()[]#"},
+    **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u3000"), " "),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2212"), "-"),
+    **dict.fromkeys(_INVISIBLE),
+}
 _EDGE_JUNK = " \t._-–—‒+,;:~|/\\=*#"
+
+
+def plain(text: str) -> str:
+    """Return text as keyboards of one script would write it.
+
+    Accents are composed, so that names from every file system compare alike; digits, letters,
+    brackets and spaces of other scripts and widths are ASCII's; marks that nobody sees are gone.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text).translate(_PLAIN)
 
 
 def lower(text: str) -> str:

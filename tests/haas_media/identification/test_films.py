@@ -121,6 +121,13 @@ FILMS = [
     ("Брат / Brother (1997) DVDRip.mkv", "Brother", 1997),
     ("Ame\u0301lie (2001).mkv", "Amélie", 2001),
     ("Léon： The Professional (1994).mkv", "Léon： The Professional", 1994),
+    # marks that nobody sees, spaces and digits of other widths and scripts
+    ("\u202aFilm (1999)\u202c.mkv", "Film", 1999),
+    ("\ufeffFi\u00adlm\u00a0(1999)\u200e.mkv", "Film", 1999),
+    ("\u200fالفيلم (١٩٩٩).mkv", "الفيلم", 1999),
+    ("電影（１９９９） 1080p.mkv", "電影", 1999),
+    ("［Grp］電影 1999.mkv", "電影", 1999),
+    ("می‌خواهم (2010).mkv", "می‌خواهم", 2010),
     # versions, editions, parts
     ("Heat - The Final Cut (1995).mkv", "Heat", 1995),
     ("The.Final.Cut.2004.1080p.mkv", "The Final Cut", 2004),
