@@ -207,6 +207,11 @@ class _Seasons:
     def fetched(self) -> tuple[SeasonRecord, ...]:
         return tuple(record for record in self._read.values() if record)
 
+    @property
+    def several(self) -> bool:
+        """Tell whether there is another season than the first and the specials."""
+        return sum(number > 0 for number in self.numbers) > 1
+
     def read(self, number: int) -> SeasonRecord | None:
         """Return a season; none if the provider has none of that number."""
         if number not in self.numbers:
@@ -251,10 +256,11 @@ def _place(seasons: _Seasons, what: Identification) -> Episodes:
     if seasons.has(season, what.episodes):
         return tuple((season, number) for number in what.episodes)
     there = seasons.episodes(season, fresh=True)
-    if there and season > 1 and not set(there) & set(what.episodes):
-        # `Season 2/Show - 65`, counted from the first season on.
+    if there and season and seasons.several and not set(there) & set(what.episodes):
+        # `Season 2/Show - 65`, counted from the first season on; some keep all in `Season 1`.
         counted = [_count_through(seasons, number, fresh=False) for number in what.episodes]
-        if counted and all(found and found[0] == season for found in counted):
+        of = {found and found[0] for found in counted}
+        if of == {season} or (what.bare and season == 1 and None not in of):
             return tuple(found for found in counted if found)
         if what.bare and not seasons.notes:
             raise _NoReadingError(_readings(season, what.episodes[0]))
@@ -276,7 +282,7 @@ def _by_count(seasons: _Seasons, absolute: int) -> tuple[int, int]:
 
 def _of_one_season(seasons: _Seasons, number: int) -> tuple[int, int]:
     """Take a number that no episode has yet for the first season's, if there is no other."""
-    if sum(season > 0 for season in seasons.numbers) > 1 and not seasons.notes:
+    if seasons.several and not seasons.notes:
         raise _NoReadingError(_readings(*divmod(number, 100), counted=number))
     return 1, number
 

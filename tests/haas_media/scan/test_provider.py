@@ -222,12 +222,15 @@ def test_the_provider_decides_which_reading_of_a_number_exists(online: Online) -
         90, "Bureau", "2001-01-01", seasons={1: ["a"] * 3, 2: ["b"] * 9, 5: ["c"] * 25}
     )
     online.shows.put("Bureau/Bureau.525.mkv", "Bureau/Season 2/Bureau - 12.mkv")
-    online.shows.put("Bureau/Season 2/Bureau - 05.mkv")
+    online.shows.put("Bureau/Season 2/Bureau - 05.mkv", "Bureau/Season 1/Bureau - 14.mkv")
+    online.shows.put("Bureau/Season 1/Bureau - 99.mkv")
     online.scan()
     assert sorted(online.titles().values()) == [
         "Bureau (2001) S02E05",
         "Bureau (2001) S02E09",
+        "Bureau (2001) S05E02",
         "Bureau (2001) S05E25",
+        "unmatched",
     ]
 
 
