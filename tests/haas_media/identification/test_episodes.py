@@ -220,6 +220,10 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("Шоу - 2 сезон 3 серия 720p.mkv", "Шоу", 2, (3,)),
     ("Anime/Show/[Group] Show - 03 [1080p].mkv", "Show", None, (3,)),
     ("Anime/Show/Season 2/[Group] Show - 03 [1080p].mkv", "Show", 2, (3,)),
+    # bonus with a season and an episode is the title of one
+    ("Show (2010) - S02E03 - Deleted Scenes.mkv", "Show", 2, (3,)),
+    ("[CM] Show - 03 [1080p].mkv", "Show", None, (3,)),
+    ("[Grp] Fate Extra 03 [1080p].mkv", "Fate Extra", None, (3,)),
     # marks that nobody sees, spaces, dashes and digits of other widths and scripts
     ("\u200eShow S02\u200eE03.mkv", "Show", 2, (3,)),
     ("Show/\u200eSeason\u00a02/03.mkv", "Show", 2, (3,)),
