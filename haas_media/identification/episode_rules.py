@@ -13,6 +13,7 @@ _AND = r"and|en|et|und|och|og|ja|e|y|i|и"
 TO_WORDS = ("-", "–", "~", ":", "to", "bis", "à", "по", "al", "a", "t-m", "t/m", "tot")
 _TO = r"to|a|al|à|bis|по|tot|t[-/]m"
 _UPTO5 = r"[0-9]{1,5}"
+_CJK = "[一二三四五六七八九十]"
 
 # fmt: off
 
@@ -29,12 +30,12 @@ MARKED = (
         rf"(?P<episode>(?!26[456])[0-9]{{2,3}}|(?<=[0-9]x)[0-9]{{5}}|[0-9](?=[ ]?-[ ]?(?:[0-9]{{1,2}})?x))(?![0-9])"
         rf"{_HALF}{_TAIL}", "show ‹1x02›", "show ‹3 x 04›", "show ‹42x10718›", but=("1x264", "1920x800", "4x4")),
     rule("a season that is a year; with three digits behind, widths of pictures are none",
-        rf"{START}(?P<season>(?:19|20)[0-9]{{2}})x"
+        rf"{START}(?P<season>(?:19|20)[0-9]{{2}})(?:x|[ ]x[ ](?=[0-9]{{2}}(?![0-9])))"
         rf"(?P<episode>[0-9]{{2}}|(?<!19[0-2][0-9]x)(?<!2048x)[0-9]{{3}})(?:(?=x[0-9]{{2}})|{END})",
         "quiz ‹2016x231›", "show ‹2013x15›", but=("film 1920x800", "2048x858")),
 )
 MORE_MARKED = rule("another episode of the same file",
-    rf"[ ._]{{0,2}}(?P<link>[-–~+&,]|and|to|a)?[ ._]{{0,2}}"
+    rf"(?P<closed>[)\]])?[ ._]{{0,2}}(?P<link>[-–—~+&,]|and|to|a)?[ ._]{{0,2}}(?(closed)[(\[](?=s?[0-9]{{1,4}}[xe]))"
     rf"(?:s(?P<s>[0-9]{{1,4}})[ ._]?)?(?:(?P<n>[0-9]{{4}}|[0-9]{{1,2}})[xх]|ep?[ ._]?|x)(?!26[456])"
     rf"(?P<episode>{_UPTO5})(?![0-9]){_TAIL}", "‹-e02›", "‹ - 2013x16›", "‹_e02›", but=(" - 02",), flags=_I)
 MORE_BARE = rule("another number behind an episode",
@@ -79,6 +80,9 @@ SHORT_DATE = rule("two digits for the year, where nothing else counts; with dots
 UNSURE_DAY = rule("a day, of which no one can tell which number is the year's",
     r"(?<![0-9.])[0-3][0-9]\.[0-3][0-9]\.[0-3][0-9](?![0-9.])", "Show ‹14.07.22› Guests", but=("Show.2.14.07",))
 
+HOUR = rule("when a recording began, behind its day", r"^[-_ T]+[0-2][0-9][-.:h]?[0-5][0-9](?=[ _]+[-–])", "‹ 2015› - Show",
+    but=(" 2015 Show",))
+
 # ---- 3. Season and episode in one number.
 CHAPTER = rule("Spanish releases: season and episode in one number",
     r"[\[(]cap(?:[ií]tulos?)?[. ]{0,2}(?P<first>[1-9][0-9]{2,3})"
@@ -89,7 +93,7 @@ SCENE = rule("broadcast releases: `117`, `101.102` and `10708` right before wher
     r"(?:(?:720p|1080[pi]|ws|internal|proper|repack|real)[._])*(?:[hp]dtv|dsr(?:ip)?|tvrip|(?(more)(?:dvd|web|bd)rip|(?!)))(?![^\W_])",
     "‹show.name.117.hdtv›-lol", "‹the.bureau.101.102.hdtv›", "‹the_bureau.101.102.dvdrip›", but=("show.name.117.title.hdtv", "Show_Name_679_[720p]"), flags=_I)
 SCENE_PAIR = rule("several of them that follow each other, wherever they stand",
-    r"(?<=[ ._])(?P<numbers>[1-9][0-9]{2}(?P<more>\.[1-9][0-9]{2})+)(?=[ ._]|$)", "Show.Name.‹311.312›", but=("Show 311",))
+    r"(?<=[ ._])(?P<numbers>[1-9][0-9]{2}(?P<more>[. ][1-9][0-9]{2})+)(?=[ ._]|$)", "Show.Name.‹311.312›", "Show ‹311 312›", but=("Show 311",))
 BRACKET_PAIR = rule("season and episode in brackets of their own",
     r"\[(?P<season>[0-9]{1,2})\.(?P<episode>[0-9]{2,3})(?:\]|(?=-[0-9]{2,3}\]))", "Show ‹[5.134]›", but=("Show [5.1]",))
 PAIRS = (
@@ -106,13 +110,14 @@ PAIRS = (
         but=("Show 03-20 more",)),
 )
 CROSSED = rule("one digit behind the cross, which ratios and titles have too",
-    r"(?:^|(?<=[\s._\[(-]))(?!16x9|4x3)(?P<season>[0-9]{1,2})(?:[x×]|(?P<gap>[ ._])[x×](?P=gap))"
+    r"(?:^|(?<=[\s._\[(-]))(?!16x9|4x3)(?P<season>(?:19|20)[0-9]{2}|[0-9]{1,2})(?:[xх×]|(?P<gap>[ ._])[xх×](?P=gap))"
     r"(?P<episode>[0-9])(?![^\W_])", "Show - ‹1x3›", "Serie ‹1 x 2›", but=("Show 16x9",), flags=_I)
 
 # ---- 4. Season and episode in words.
+_PART = "part|pt|teil|partie|parte|часть|del|deel|osa"
 _LIST = (
     rf"(?P<list>(?:(?:[-–~](?:ep?)?|[ ._]*(?:[&+,]|{_TO})[ ._,&]*|[ ._](?:{_AND})[ ._])"
-    rf"[0-9]{{1,4}}{END})*)"
+    rf"[0-9]{{1,5}}{END})*)"
 )
 SEASON_THEN_EPISODE = rule("both numbers before their words",
     rf"{START}(?P<season>[0-9]{{1,2}})[ ._-]*(?:{SEASON_WORD})[ ._-]+"
@@ -120,11 +125,11 @@ SEASON_THEN_EPISODE = rule("both numbers before their words",
     "шоу ‹2 сезон 3 серия›", but=("show season 2 episode 3",))
 ORDINAL_SEASON = rule("the season's number before its word",
     rf"""{START}(?:
-    (?P<number>[0-9]{{1,2}})[ ]?(?:st|nd|rd|th|[aªº°^]|-?(?:й|я|го|ый|ий))
+    (?P<number>[0-9]{{1,2}})[ ]?(?:st|nd|rd|th|[aªº°^]|(?<=[0-9])(?:ème|eme|[eè]re|e|de|ste)|-?(?:й|я|го|ый|ий))
       (?:[ ]a[ ](?P<last>[0-9]{{1,2}})ª)?[ ._-]*(?:{SEASON_WORD})
     |(?P<word>first|second|third|fourth|fifth|sixth)[ ._-]season
     ){END}|(?:第[ ]?|{START})(?P<cjk>[0-9]{{1,2}}|[一二三四五六七八九十])[ ]?[季期]""", "show ‹2nd season›",
-    "show ‹1ª a 8ª temporada›", "show ‹第二季›", but=("2 seasons",), flags=_X)
+    "show ‹1ª a 8ª temporada›", "show ‹第二季›", "show ‹2e saison›", but=("2 seasons",), flags=_X)
 SEASON = rule("a season's word and number, or S and number",
     rf"(?:(?:the[ ._]+)?(?:complete|all)[ ._]+)?{START}"
     rf"(?:(?:(?P<plural>seasons|saisons|temporadas|stagioni|сезон[ыа]|sezon[iy])"
@@ -150,11 +155,11 @@ EPISODE = rule("an episode's word and number, E and number, or `3 of 6`",
       (?:[ ._]?of[ ._]?[0-9]{{1,3}})?
     |{START}e(?P<e>[0-9]{{2,5}})(?P<ehalf>\.[0-9](?![0-9]))?{_TAIL}
       (?P<elist>(?:(?:[-–~]e?|[ ]?[-–~&+]?[ ]?e)[0-9]{{2,5}}{END})*)
-    |{START}(?P<before>[0-9]{{1,4}})(?:-?(?:я|й))?(?:[ ._]{{0,2}}|-)(?:{EPISODE_WORD})
+    |{START}(?P<before>[0-9]{{1,4}})(?:-?(?:я|й)|[aªº°^])?(?:[ ._]{{0,2}}|-)(?:{EPISODE_WORD})
       (?![ ._:\#-]{{1,3}}[0-9]{{1,3}}{END})
-    |(?:第[ ]?|제?[ ]?(?=[0-9]{{1,4}}[ ]?[화회]))(?P<cjk>[0-9]{{1,4}})[ ]?[話话集回화회]
+    |(?:第[ ]?|제?[ ]?(?=[0-9]{{1,4}}[ ]?[화회]))(?P<cjk>[0-9]{{1,4}}|{_CJK}{{1,3}})[ ]?[話话集回화회]
     |\#(?P<hash>[0-9]{{1,4}}){_TAIL}(?P<hlist>(?:[-–~][0-9]{{1,4}}{END})?)
-    |{START}(?:cd|part|pt)?[ ._]?(?P<of>[0-9]{{1,3}})[ ._]?(?:of|iz|из|von)[ ._]?[0-9]{{1,3}}
+    |{START}(?:(?:cd|{_PART})[ ._]{{0,2}})?(?P<of>[0-9]{{1,3}})[ ._]?(?:of|iz|из|von|av|van|sur|de|di)[ ._]?[0-9]{{1,3}}
     ){END}""", "show ‹episode 3›",
     "show ‹afl. 5 en 6›", "шоу ‹11 серия›", "番組 ‹第03話›", "show ‹e01-e03›", "show ‹3of6›",
     but=("show epic 3", "show e3"), flags=_X)
@@ -165,16 +170,20 @@ SEASON_DOT_EPISODE = rule("season and episode behind one word",
     rf"{START}(?:episode|ep)[ ._]?(?P<mark>\#)?(?P<season>[1-9])\.(?P<episode>[0-9]{{2}}|(?(mark)[0-9]|(?!)))"
     rf"{END}(?![.])", "show - ‹episode 1.22› - title", "show ‹ep #1.2›", but=("episode 1.5", "episode 5."))
 SPECIAL = rule("the number of a special",
-    rf"{START}(?:sp|specials?|ov?as?|oads?|onas?)[\])]?[ ._\[-]*(?:ep(?:isode)?[ ._]*)?"
+    rf"{START}(?:sp|specials?|ov?as?|oads?|oavs?|onas?|特典)[\])]?[ ._\[-]*(?:ep(?:isode)?[ ._]*)?"
     rf"(?P<number>[0-9]{{1,2}})(?:v[0-9])?(?P<half>\.[0-9])?{END}", "show - ‹sp01›", "show - ‹ova - 01›",
     "show ‹special 2›", "show ‹ova][01›", but=("show specialist 2", "nova 3"))
+BESIDE = rule("what goes with a show without being one of its episodes",
+    r"(?:^\[[^\[\]]*\].*[ _](?=(?:the[ _])?(?:movie|recap|omake|picture[ _]drama))|[ _]-[ _])"
+    r"(?P<word>(?:the[ _])?movie|recap|omake|picture[ _]drama|extra|bonus)[ _]+(?:-[ _]+)?[0-9]{1,2}(?:v[0-9])?"
+    r"(?=[ _]*(?:[\[(]|$))", "show‹ - recap 01› [bd]", "‹[grp] show movie 02› [bd]", but=("the movie 02", "[grp] show extra 01"))
 PART = rule("a part of a mini-series",
-    rf"{START}(?:part|pt|teil|partie|parte|часть|del|deel|night)[ ._-]?"
+    rf"{START}(?:{_PART}|night|episode)[ ._-]{{0,2}}"
     rf"(?P<part>[0-9]{{1,2}}|[ivx]+|one|two|three|four|five|six|seven|eight|nine|ten){END}", "Show ‹Part Two›",
     "Show ‹Teil II›", but=("Party 2",), flags=_I)
 
 EPISODE_PART = rule("one of several files of an episode; with a space it may be its title",
-    r"(?:^|[ ._-]+)(?:(?:cd|dis[ck])[ ._-]?|part|pt)(?P<part>[1-9])$", "S01E01‹ - CD2›", "S01E01‹-pt2›",
+    r"(?:^|[ ._-]+)(?:(?:cd|dis[ck])[ ._-]?|part|pt)(?P<part>[1-9])(?=[ ._]*(?:[\[(]|$))", "S01E01‹ - CD2›", "S01E01‹-pt2›",
     but=("S01E01 - Part 2",), flags=_I)
 
 # ---- 5. A number that stands alone, as in anime releases and in a season's folder.
@@ -207,11 +216,14 @@ BEFORE_BRACKET = rule("a number before brackets or the end",
     "Show ‹03› [720p]", but=("Show 03 name",), flags=_I)
 INNER = rule("a number between words", rf"(?<=[\s_.]){_NUMBER}(?=[\s_.-])", "Title ‹03› name",
     but=("Title03 x",), flags=_I)
+JOINED = rule("two episodes, joined by _", r"(?:^|-[ _])(?P<first>[0-9]{1,4})_(?P<last>[0-9]{1,4})(?=[ _]*(?:[\[(-]|$))",
+    "‹01_02› - Title", "Show ‹- 01_02› [720p]", but=("Show_01_02",))
 SECOND_COPY = rule("a number in brackets after another counts downloads", r"(?<=[ _][0-9]{2})[ _]?\([1-9]\)$",
     "Show 05‹ (1)›", but=("Show (1)",))
 COUNT_OF_BATCH = rule("the episodes of the batch that a file came with, beside the group",
-    r"(?<=[\]_ ])[\[(](?:ep?s?[ ._]?)?[0-9]{1,4}[-–~][0-9]{1,4}(?:[ ]batch)?[\])]"
-    r"(?=[ _]?\[?[^\W\d_]|[_ ]?\[[0-9]{1,4}\]|[_ ]-[_ ][0-9])"
+    r"(?<=[\]】_ ])[\[(【](?:(?:ep?s?[ ._]?)?[0-9]{1,4}[-–~][0-9]{1,4}(?:[ ](?:batch|fin|end))?"
+    r"|[0-9]{1,4}[ ](?:eps?|episodes?))[\])】]"
+    r"(?=[ _]?\[?[^\W\d_]|[_ ]?[\[【][0-9]{1,4}[\]】]|[_ ]-[_ ][0-9])"
     r"|^\[[0-9]{1,4}[-–~][0-9]{1,4}\](?=[ _]?[^\W\d_])", "[Wide Pace]‹[8-11]› Lime Town 01",
-    "[Group][Show]‹[01-24]›[05]",
+    "[Group][Show]‹[01-24]›[05]", "[Group] Show ‹(12 eps)› - 01",
     but=("[Group] Show [01-12]",), flags=_I)

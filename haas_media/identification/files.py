@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from haas_media.identification import Identity, Unidentified, identify
-from haas_media.identification.folders import is_disc, season_of
+from haas_media.identification.folders import is_disc, is_generic, season_of
 from haas_media.identification.kinds import is_whole_disc
 from haas_media.identification.nfo import Nfo, NfoError, NfoUnreadable, read_nfo
 from haas_media.identification.sidecars import folded
@@ -175,9 +175,10 @@ class Identifier:
         """Return what the nearest ``tvshow.nfo`` says of the show."""
         path = PurePosixPath(folder)
         for above in (path, *path.parents):
-            if above == PurePosixPath() and not all(map(_is_of_season, path.parts)):
-                # The root is no show's folder where shows have folders of their own.
-                return None
+            between = path.parts[len(above.parts) :]
+            if is_generic(above.name) and not all(map(_is_of_season, between)):
+                # The root, or a folder that sorts, is no show's where shows have their own.
+                continue
             key = "" if above == PurePosixPath() else str(above)
             if key in self._folder_nfos:
                 found = self._folder_nfo(key)
@@ -301,9 +302,9 @@ def _episode(
         return found
     season = numbered[0].season
     numbers = [nfo.episode for nfo in numbered if nfo.episode is not None]
-    if season == by_name.season and set(numbers) < set(by_name.episodes):
+    if by_name.season in (season, None) and set(numbers) < set(by_name.episodes):
         # It completes what the name says, and takes no episode away.
-        return found
+        numbers = list(by_name.episodes)
     return replace(
         found,
         season=season,

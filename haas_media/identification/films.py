@@ -30,6 +30,9 @@ class Film:
     other_titles: tuple[str, ...] = ()
 
 
+_PART_WORDS = ("cd", "dvd", "dis", "part", "pt", "of", "teil", "часть")
+
+
 @lru_cache(maxsize=8192)
 def film_of(name: str) -> Film:
     """Read the name of a folder, or of a file without its extension.
@@ -38,17 +41,13 @@ def film_of(name: str) -> Film:
     """
     plain = "(" not in name and "[" not in name and "{" not in name
     text = name if plain else rules.ANY_TAG.sub("", rules.CHECKSUM.sub("", name))
-    may_be_part = any(word in text.lower() for word in ("cd", "dvd", "dis", "part", "pt"))
+    may_be_part = any(word in text.lower() for word in _PART_WORDS)
     part = rules.FILM_PART.search(text) if may_be_part else None
     if part and part.start() == 0 and part.end() < len(text):
         part = None
     if part:
         text = text[: part.start()] + text[part.end() :]
-    leading = rules.LEADING_YEAR.match(text)
-    year = int(leading["in"] or leading["bare"]) if leading else 0
-    alone = leading and (leading["in"] or not rules.BARE_YEAR.search(text, leading.end()))
-    if leading and alone and is_year(year):
-        text = f"{text[leading.end() :]} ({year})"
+    text = titles.with_year_behind(text)
     bracketed = _years(rules.YEAR_IN_BRACKETS, text) or _years(rules.YEAR_AMONG_WORDS, text)
     if bracketed:
         film = _with_bracketed_year(text, bracketed[-1])
@@ -73,7 +72,7 @@ def _years(rule: re.Pattern[str], text: str) -> list[re.Match[str]]:
 def _with_bracketed_year(text: str, year: re.Match[str]) -> Film:
     before, after = titles.without_prefix(text[: year.start()]), text[year.end() :]
     plain = year[0][1:-1].strip() == year[1]
-    before = titles.cut_release(before, dated=True)
+    before = titles.cut_release(before)
     before = titles.without_alternative(titles.without_at_end(rules.EDITION_AT_END, before))
     title, others = titles.titles_of(rules.PLACE.sub("", before) if plain else before)
     label = rules.VERSION.match(after)

@@ -15,8 +15,9 @@ _EXTRAS = {
     name: kind
     for kind, names in {
         "other": "extras|extra|bonus|bonus disc|bonus disk|bonus features|special features"
-        "|specialfeatures|supplements|other|others|nc|menus|menu",
-        "trailer": "trailers|trailer",
+        "|bonus material|bonusmaterial|bonus dvd|specialfeatures|supplements|other|others|nc"
+        "|menus|menu|extra's",
+        "trailer": "trailers|trailer|bande annonce|bandes annonces",
         "sample": "samples|sample|proof",
         "featurette": "featurettes|featurette",
         "behindthescenes": "behind the scenes|behindthescenes|making of",
@@ -25,13 +26,14 @@ _EXTRAS = {
         "scene": "scenes|scene",
         "short": "shorts|short",
         "clip": "clips",
-        "theme": "theme-music|theme music|themes|backdrops|nced|ncop|creditless",
+        "theme": "theme music|themes|backdrops|nced|ncop|creditless",
     }.items()
     for name in names.split("|")
 }
 
 
-_MAY_BE_CREDITS = re.compile("nc|pv|less|clean|menu", re.IGNORECASE).search
+_WORDS = re.compile(r"[\s._-]+")
+_MAY_BE_CREDITS = re.compile("nc|pv|less|clean|menu|credit|cm|trailer|teaser|preview", re.I).search
 # `1. Season One`, `The Complete Second Season`
 _NO_TITLE = re.compile(r"[0-9]{1,2}\s*[.)-]|(?:the[ ._]+)?complete[ ._]*", re.IGNORECASE)
 
@@ -70,23 +72,29 @@ def is_disc(folder: str) -> bool:
     return bool(rules.DISC.match(folder))
 
 
+def _begins(folder: str, stem: str) -> bool:
+    return folder.casefold().startswith(stem.casefold())
+
+
 def part_of(folders: list[str]) -> int | None:
     """Return which of several discs the nearest folder is, if it is one."""
     disc = rules.DISC.fullmatch(folders[-1]) if folders else None
-    return int(disc["number"]) if disc and disc["number"] and not disc["more"] else None
+    number = disc and not disc["more"] and (disc["number"] or disc["part"])
+    return int(number) if number else None
 
 
 def extra_of(folders: list[str], stem: str) -> tuple[str, list[str], str] | None:
     """Return the kind of extra, and the folders and the name of the title it is an extra of."""
     for depth in range(len(folders) - 1, -1, -1):
-        kind = _EXTRAS.get(folders[depth].strip(" ._-").replace("_", " ").casefold())
+        kind = _EXTRAS.get(" ".join(_WORDS.split(folders[depth].casefold())).strip())
         # At the library's root it may be a show of this name.
         if kind and (depth or not (any(map(season_of, folders[1:])) or find_marked(stem))):
             return kind, folders[:depth], ""
     untitled = (rules.CREDITLESS,) if _MAY_BE_CREDITS(stem) else ()
     for rule in (rules.EXTRA_SUFFIX, *untitled, rules.EXTRA_WHOLE):
         match = rule.search(stem)
-        if match:
+        # `Making Of (2016)/Making Of` is called that.
+        if match and (match.start() or not folders or not _begins(folders[-1], stem)):
             return match.lastgroup or "theme", folders, stem[: match.start()]
     return None
 

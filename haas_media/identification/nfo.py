@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from haas_media.identification.ids import LARGEST_ID
-from haas_media.identification.rules import FIRST_YEAR
+from haas_media.identification.rules import is_year
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,7 @@ MAX_BYTES = 4 * 1024 * 1024
 _MAX_TITLE = 500
 _MAX_TEXT = 20_000
 _KINDS: dict[str, NfoKind] = {"movie": "movie", "tvshow": "tvshow", "episodedetails": "episode"}
+_TYPED = ("tmdbid", "imdbid", "tvdbid", "imdb_id", "tmdb_id", "tvdb_id")
 _ROOT = re.compile(r"<(?:movie|tvshow|episodedetails)\b", re.IGNORECASE)
 # No pattern may look further than a bound or the next of its own beginnings: strangers could make
 # it look through all of the file again and again.
@@ -34,6 +35,8 @@ _DECLARATION = re.compile(r"<\?xml\b[^<>]*>|<!DOCTYPE\b[^<>\[]*>", re.IGNORECASE
 _ENCODING = re.compile(rb"<\?xml\b[^>]*\bencoding\s*=\s*[\"']([A-Za-z0-9._-]+)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _AMPERSAND = re.compile(r"&(?!#\d+;|#x[0-9a-fA-F]+;|(?:amp|lt|gt|quot|apos);)(?:(\w+);)?")
+# No language has words of accented letters alone.
+_WRONG_LETTERS = re.compile(r"[\x80-\x9f\ufffd]|(?<![^\W\d_])[À-ÖØ-öø-ÿ]{3,}(?![^\W\d_])")
 _CDATA, _CDATA_END = "<![CDATA[", "]]>"
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -234,10 +237,10 @@ def _read(root: Element) -> Nfo:
     year = _number(_text(root, "year"))
     return Nfo(
         kind=kind,
-        title=_clipped(_text(root, "title"), _MAX_TITLE),
+        title=_title(root, "title"),
         original_title=_clipped(_text(root, "originaltitle"), _MAX_TITLE),
-        show_title=_clipped(_text(root, "showtitle"), _MAX_TITLE),
-        year=year if year and 1850 <= year <= 2200 else (date.year if date else None),
+        show_title=_title(root, "showtitle"),
+        year=year if year and is_year(year) else (date.year if date else None),
         date=date,
         season=_number(_text(root, "season")),
         episode=_number(_text(root, "episode")),
@@ -261,6 +264,25 @@ def _text(root: Element, tag: str) -> str:
     return next((text for text in _texts(root, tag) if text), "")
 
 
+def _title(root: Element, tag: str) -> str | None:
+    """Return a title; none if its letters are wrong, so that the name's is taken instead."""
+    title = _clipped(_text(root, tag), _MAX_TITLE)
+    return None if title and _is_garbled(title) else title
+
+
+def _is_garbled(text: str) -> bool:
+    """Tell whether text was once decoded as what it is not: `Ð‘Ñ€Ð°Ñ‚` or `Áðàò` for `Брат`."""
+    if text.isascii():
+        return False
+    if _WRONG_LETTERS.search(text):
+        return True
+    try:
+        text.encode("cp1252").decode()
+    except UnicodeError:
+        return False
+    return True
+
+
 def _clipped(text: str, length: int) -> str | None:
     # Some tools escape what is escaped already: `Tom &amp;amp; Gerry`.
     return html.unescape(text)[:length] or None
@@ -276,7 +298,7 @@ def _date(text: str) -> dt.date | None:
         date = dt.date.fromisoformat(text[:10])
     except ValueError:
         return None
-    return date if date.year >= FIRST_YEAR else None
+    return date if is_year(date.year) else None
 
 
 def _rating(root: Element) -> float | None:
@@ -290,7 +312,7 @@ def _rating(root: Element) -> float | None:
 def _ids(root: Element, kind: NfoKind) -> dict[str, str]:
     ids: dict[str, str] = {}
     # Beside ids that say whose they are, one that does not is of unknown origin.
-    untyped = not any(child.tag == "uniqueid" and child.get("type") for child in root)
+    untyped = not any(_is_typed(child) for child in root)
     for child in root:
         if isinstance(child.tag, str):
             for source, value in _named_ids(child, kind, untyped=untyped):
@@ -298,11 +320,16 @@ def _ids(root: Element, kind: NfoKind) -> dict[str, str]:
     return ids
 
 
+def _is_typed(child: Element) -> bool:
+    tag = str(child.tag).lower()
+    return tag in _TYPED or (tag == "uniqueid" and bool(child.get("type")))
+
+
 def _named_ids(child: Element, kind: NfoKind, *, untyped: bool) -> list[tuple[str, Any]]:
     tag, text = child.tag.lower(), (child.text or "").strip()
     if tag == "uniqueid":
         return [((child.get("type") or "").lower(), text)]
-    if tag in ("tmdbid", "imdbid", "tvdbid", "imdb_id", "tmdb_id", "tvdb_id"):
+    if tag in _TYPED:
         return [(tag[:4], text)]
     if tag == "id":
         # Legacy: IMDb's for movies, TheTVDB's for shows, more of them in attributes.

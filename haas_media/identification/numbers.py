@@ -220,7 +220,7 @@ def _episode_numbers(match: re.Match[str]) -> tuple[int, ...]:
         return tuple(range(1, int(held["held"]) + 1))
     listed = match["list"] or match["elist"] or match["hlist"] or ""
     first = next(filter(None, match.group("number", "e", "before", "cjk", "hash", "of")))
-    return _spread(int(first), listed)
+    return _spread(small_number(first) or 0, listed)
 
 
 _LINKED = re.compile(r"([^0-9]*?)(?:s|ep?)?([0-9]+)", re.IGNORECASE)
@@ -259,7 +259,7 @@ def find_scene(text: str) -> Found | None:
     joined = len(told) > 4 and told.isdecimal()
     if joined:
         told = f"{told[:-2]}.{told[:-4]}{told[-2:]}"
-    numbers = [int(part) for part in re.split(r"[._-]", told)]
+    numbers = [int(part) for part in re.split(r"[ ._-]", told)]
     while len(numbers) > 1 and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         start += len(str(numbers.pop(0))) + 1
     season, first = divmod(numbers[0], 100)
@@ -285,7 +285,10 @@ def find_pair(text: str, rule_set: tuple[re.Pattern[str], ...]) -> Found | None:
 
 def find_special(text: str) -> Found | None:
     """Find the number of a special: `Show - SP01`, `Show - OVA - 02`."""
-    match = rules.SPECIAL.search(lower(text))
+    small = lower(text)
+    if beside := rules.BESIDE.search(small):
+        return Found(beside.start("word"), beside.end(), season=0)
+    match = rules.SPECIAL.search(small)
     numbers = () if match is None or match["half"] else (int(match["number"]),)
     return _of_season(match, 0, numbers) if match else None
 

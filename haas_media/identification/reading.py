@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 _BRACKET = re.compile(r"[\[\]{}()]")
 _SORTING_TAIL = re.compile(r"(?:dis[ck]|dvd|bd|tv|cd|vol(?:ume)?|box)?[0-9]*")
+_BROADCAST_YEAR = re.compile(r"(?:19[5-9]|20[0-9])[0-9]")
 _DIGITS = re.compile(r"[0-9]+")
 MOST_NUMBERS_TO_GUESS = 9
 """Guessit finds nothing in a name without numbers, and takes seconds for one full of them."""
@@ -43,8 +43,7 @@ def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
         What the name was taken for, or `Unidentified` with the reason. Never raises for a name.
     """
     text = path if isinstance(path, str) else path.as_posix()
-    # Accents are composed, so that names from every file system compare alike.
-    *folders, name = _parts(unicodedata.normalize("NFC", text[:LONGEST_PATH]))
+    *folders, name = _parts(titles.plain(text[:LONGEST_PATH]))
     if len(text) > LONGEST_PATH or any(len(part) > LONGEST_NAME for part in (*folders, name)):
         return Unidentified(text, Reason("name-too-long"))
     stem = "" if is_whole_disc(name) else without_copy_mark(split_extension(name)[0])
@@ -72,7 +71,7 @@ def _film(path: str, folders: list[str], stem: str, ids: dict[str, str]) -> Iden
         kind, folders, rest = extra
         owner = _choose(_film_of_file(rest), _film_ofs(folders, rest))
         return Identity(path, owner.title, owner.year, ids=ids, extra=kind)
-    if _is_episode(stem):
+    if _is_episode(folders, stem):
         return _episode(path, folders, stem, ids)
     film = _choose(_film_of_file(stem), _film_ofs(folders, stem))
     if film.title is None:
@@ -96,13 +95,26 @@ def _worded_part(stem: str, title: str) -> int | None:
     return int(worded[1]) if worded and titles.fold(before or "") == titles.fold(title) else None
 
 
-def _is_episode(stem: str) -> bool:
+def _is_episode(folders: list[str], stem: str) -> bool:
     """Tell whether a name in a library of films is an episode's, or a season's, all the same."""
-    if find_marked(stem) or rules.FANSUB_EPISODE.match(stem):
+    if find_marked(stem) or rules.FANSUB_EPISODE.match(stem) or numbers.find_chapter(stem):
+        return True
+    if film_of(stem).year is None and _is_numbered(folders, stem):
         return True
     # Behind release talk it is part of the name of whoever made the release.
     pack = rules.PACK_IN_FILMS
     return bool(pack.search(stem) and pack.search(titles.cut_release(stem)))
+
+
+def _is_numbered(folders: list[str], stem: str) -> bool:
+    """Tell whether a name tells season and episode in words, or an episode in a season's folder."""
+    worded = numbers.find_worded(stem)
+    if worded and worded.episodes and worded.season is not None:
+        return True
+    season = numbers.find_season(folders[-1]) if folders and not is_count(stem) else None
+    if season is None or season.start:
+        return False
+    return episode_of(stem, None, season.season)[1] is not None
 
 
 def _film_of_file(stem: str) -> Film:
@@ -245,6 +257,10 @@ def _episode_of_file(folders: list[str], stem: str, above: Above) -> tuple[Show,
     """Read the file's name, then its folder's (a release in a folder of its own), then guess."""
     release = released_in(folders[-1]) if above.released else None
     if release and find_marked(stem) is None:
+        one = numbers.find_alone(stem) or numbers.find_leading(stem)
+        if one and set(one.episodes) < set(release[1].episodes):
+            # `S01E01-E10/05`
+            return release[0], replace(release[1], episodes=one.episodes)
         return release
     if rules.MACHINE.fullmatch(stem):
         return Show(None), None
@@ -295,6 +311,12 @@ def _above(folders: list[str]) -> Above:
         if released_in(folder):
             released = True
             continue
+        of_year = depth and season is None and _BROADCAST_YEAR.fullmatch(folder)
+        over = _above(folders[:depth]) if of_year else Above()
+        if over.show:
+            # `Show/2013/15`
+            season = int(folder) if over.season is None else over.season
+            return replace(over, season=season, released=released, told=True)
         found = season_of(folder) if season is None else None
         if found:
             season, told = found.number, not folder.strip().isdecimal()
@@ -302,9 +324,9 @@ def _above(folders: list[str]) -> Above:
         else:
             show = show_of_folder(folder)
         if show and show.title and ((told and show.title.isdecimal()) or not _sorts(show, folder)):
-            over = show_of_folder(folders[depth - 1]) if depth else Show(None)
-            if over.title and _sorts_within(show, over):
-                show = replace(over, year=over.year or show.year)
+            outer = show_of_folder(folders[depth - 1]) if depth else Show(None)
+            if outer.title and _sorts_within(show, outer):
+                show = replace(outer, year=outer.year or show.year)
             return Above(show, season, released, told)
     return Above(None, season, released, told)
 
@@ -331,6 +353,9 @@ def _choose_show(above: Above, file: Show, same: Show | None = None, stem: str =
     if same and folder and (same.key not in folder.key or _sorts_within(folder, same)):
         folder = same
     if folder is None or folder.title is None:
+        return file
+    if file.title and _BROADCAST_YEAR.fullmatch(folder.title) and folder.title not in file.title:
+        # `2015/Show S01E02`
         return file
     bare = above.season is None and folder.year is None and " " in str(file.title)
     if (above.released or bare) and file.title is not None:

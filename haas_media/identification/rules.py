@@ -50,12 +50,12 @@ END = r"(?![^\W_])"
 SEASON_WORD = (
     r"seasons?|series|saisons?|staffeln?|temporad[ae]s?|temp?|stagion[ei]|сезон(?:[ыи]|а(?!й))?|sezon(?:[aiy]|as|ul)?"
     r"|sezóna|sez|séri[ea]|řada|seizoen(?:en)?|seiz|säsong(?:er)?|sæson|saeson|sesong|kausi|évad|évfolyam"
-    r"|sorozat|hooaeg|musim|mùa|σεζόν|κύκλος|עונה|シーズン|시즌|الموسم|ฤดูกาล|सीज़न"
+    r"|sorozat|hooaeg|musim|mùa|σεζόν|κύκλος|עונה|シーズン|시즌|الموسم|فصل|ฤดูกาล|सीज़न|tuotantokausi"
 )
 EPISODE_WORD = (
-    r"episodes?|eps?|eipsode|folgen?|cap[ií]tulos?|cap|epis[oó]dios?|episodul|épisodes?|afl(?:evering(?:en)?)?"
+    r"episodes?|[eé]ps?|eipsode|folgen?|cap[ií]tulos?|cap[ií]tols?|cap|puntat[ae]|epis[oó]dios?|episodul|épisodes?|afl(?:evering(?:en)?)?"
     r"|сері[яії]|сери[яий]|сер|[эе]пизод[ыа]?|епізод|seri[jyi]?[ai]|serija|seri[ij]|sērija|ser|bölüm|bolum|avsnitt"
-    r"|odcinek|odc|jakso|afsnit|epizoda?|epizód|chapter|chap|díl|rész|επεισόδιο|פרק|الحلقة|ตอน|tập"
+    r"|odcinek|odc|jakso|afsnit|epizoda?|epizód|chapter|chap|díl|č[aá]s[tť]|rész|επεισόδιο|פרק|الحلقة|قسمت|ตอน(?:ที่)?|tập|एपिसोड"
 )
 _TLDS = (
     "com|net|org|info|biz|ru|cc|ws|eu|nl|se|nu|mx|sx|es|de|fr|pl|pw|xyz|vip|pics|world|sbs|tel|"
@@ -63,8 +63,8 @@ _TLDS = (
     "city|day|to|tv|me|ms|unblockit|download|media|link|men|phd|li|fi|app|rs|gg"
 )
 _LABEL = (
-    r"(?:extended|final|complete|director'?s?|theatrical|ultimate|redux|international|unrated|uncut|special"
-    r"|despecialized|producer'?s|criterion|imax|collector'?s)[ ._-](?:cut|edition|version)"
+    r"(?:extended|final|complete|director['’]?s?|theatrical|ultimate|redux|international|unrated|uncut|special"
+    r"|despecialized|producer['’]?s|criterion|imax|collector['’]?s)[ ._-](?:cut|edition|version)"
     r"|[eé]dition[ ._-](?:collector|sp[eé]ciale|limit[eé]e)|version[ ._-](?:longue|restaur[eé]e)"
 )
 _EDITION = (
@@ -90,7 +90,8 @@ BARE_IMDB = rule("IMDb's id needs no mark", r"(?<![A-Za-z0-9])(tt[0-9]{7,9})(?![
 EDITION_TAG = rule("the edition, as Plex has it", r"\{\s*edition[-= ]\s*([^{}]+?)\s*\}",
     "Film (2000) ‹{edition-Final Cut}›", but=("Film {Final Cut}",), flags=_I)
 ANY_TAG = re.compile(
-    rf"\s*(?=[\[({{])(?:{TAG.pattern}|{EDITION_TAG.pattern}|[\[({{]\s*{BARE_IMDB.pattern}\s*[\])}}])", _I
+    r"\s*(?=[\[({])(?:[\[({]\s*(?:tmdb|imdb|(?:the)?(?:movie|tv)db)(?:[ _-]?id)?\s*[-=:_ ][^\[\](){}]*[\])}]"
+    rf"|{EDITION_TAG.pattern}|[\[({{]\s*{BARE_IMDB.pattern}\s*[\])}}])", _I
 )
 CHECKSUM = rule("checksums of anime releases: eight hexadecimal digits in brackets", r"[\s._-]*[\[(][0-9A-Fa-f]{8}[\])]",
     "Show - 03‹ [ABCD1234]›", but=("Show [ABCDEFGH]",))
@@ -104,23 +105,26 @@ SITE = rule("a site in front: in brackets, after www, or `domain - `; an ending 
     [\[({{【]{{1,2}}\s*(?:ww+[. ])?[\w-]+(?:[. ][\w-]+)?\.[a-z]{{2,10}}\s*[\])}}】]{{1,2}}[\s._-]*
     | [^\W0-9_a-z]{{0,8}}ww+[.,][\w-]+?(?:\.[\w-]+?)?\.(?:(?:{_TLDS})[\s._-]+|[a-z]{{2,10}}\s+[\s-]*)
     | www[ ][\w-]+[ ](?:(?:co|com)[ ])?(?:{_TLDS})\s*[-–]+\s+
-    | [\w-]+\.(?:com|net|org|info|biz)(?:\s+[-–]+\s+|[_])
+    | [\w-]+\.(?:com|net|org|info|biz|co\.[a-z]{{2}})(?:\s+[-–]+\s+|[_])
+    | @\w+\s+[-–]+\s+(?=[^\W\d_])
     | [\w-]+\.(?:xyz|vip|pics|club|site|online|(?!am|as|at|be|by|do|go|he|in|is|it|la|me|my|no|of
-      |on|or|so|to|tv|up|us|we)[a-z]{{2}})\s+[-–]+\s+(?=[^\W\d_])
-    )""", "‹films123.ca - ›Film", "‹[ www.films.org ] - ›Film", "‹www.Films.sx - ›Film",
+      |on|or|so|to|up|us|we)[a-z]{{2}})\s+[-–]+\s+(?=[^\W\d_])
+    )""", "‹films123.ca - ›Film", "‹[ www.films.org ] - ›Film", "‹www.Films.sx - ›Film", "‹@films - ›Film",
     but=("Despicable.Me - 2010",), flags=_I | _X)
 GROUP = rule("a release group in brackets in front",
     r"^[\s._-]*(?:\[[^\[\]]*\]|【[^【】]*】|\{[^{}]*\}|★[^★]*★|[\w-]+\.\[[^\[\]]*\](?=_))[\s._-]*",
     "‹[Group] ›Show - 03", but=("Show [Group]",))
 RECORDED = rule("the day of a recording in front of a show with a number",
-    r"^[\[(]?(?:19|20)?[0-9]{2}[.-]?(?:0[1-9]|1[0-2])[.-]?(?:0[1-9]|[12][0-9]|3[01])[\])]?"
-    r"(?:-[0-2][0-9][0-5][0-9])?[\s._-]+(?=[^\W_])",
+    r"^[\[(]?(?:(?:19|20)?[0-9]{2}[.-]?(?:0[1-9]|1[0-2])[.-]?(?:0[1-9]|[12][0-9]|3[01])"
+    r"|(?:0[1-9]|[12][0-9]|3[01])([.-])(?:0[1-9]|1[0-2])\1(?:19|20)[0-9]{2})[\])]?"
+    r"(?:[-_ ][0-2][0-9][0-5][0-9](?=[\s._-]))?[\s._-]+(?=[^\W_])",
     "‹221208 ›Show ep11", "‹20190421-2015 ›Show S11E04", but=("100000 Questions S01E02",))
 
 # ---- 2. Words of a release, which no title holds: a name speaks of a title up to the first.
 RELEASE = rule("release talk", rf"""{START}(?:
     [0-9]{{3,4}}[x×][0-9]{{3,4}} | [0-9]{{3,4}}[pi] | 1[0o]8[0o]p | [48]k
-    | (?:u|ultra|full|f)[ .-]?hd(?:[ .-]?rip)?
+    | (?:u|ultra|full|f|q)[ .-]?hd(?:[ .-]?rip)? | sdtv | dolby[ ._-]?vision
+    | www\.[\w-]+\.[a-z]{{2,6}}
     | blu[ .-]?ray | bd[ .-]?(?:rip|remux|r) | br[ .-]?rip | remux
     | (?:hd)?dvd[ .-]?(?:rip|scr|screener|[59r]) | hd[ .-]?dvd | (?:true)?hd[ .-]?rip
     | (?:bd|br|web|dvd|hdtv|hd)[ .-]?(?:rip)?mux
@@ -139,7 +143,10 @@ RELEASE = rule("release talk", rf"""{START}(?:
     | (?:swe|nor|dan|fin|nl|eng|ger|ita|rus|pl)[ .-]?sub(?:s|bed)?
     ){END}""", "film.‹1080p›.bluray", "iron swan ‹ultrahd›", but=("ultra violet",), flags=_X)
 LEADING_RELEASE = re.compile(rf"(?:{RELEASE.pattern}[\s._-]+)+(?<=[-\s])(?=[^\W\d_])", _X)
-ARTICLE = re.compile(r"[\W_]*(?:(?:the|an?|my|le|la|el|der|die|das)[\W_]+)?", _I)
+ARTICLE = re.compile(
+    r"[\W_]*(?:(?:the|an?|my|l[aeo]s?|une?|el|los|una|il|gli|der|die|das|eine?|de[nt]?|het|een|os?|as)"
+    r"[\W_]+)?", _I
+)
 YEAR_NEXT = re.compile(rf"[ ._-]+[(\[]?{YEAR}{END}")
 EDITION = rule("an edition", rf"{START}(?:{_EDITION}|hybrid){END}", "Film.2000.‹Extended.Cut›", "Film ‹IMAX›",
     but=("The Extender",), flags=_I)
@@ -154,32 +161,35 @@ TRAILING = rule("words that are release talk only right before a year or release
 EDITION_AT_END = re.compile(
     rf"(?:[ ._,-]+|[ ._]*[(\[])(?:(?i:{_EDITION})|SE|DC|VF|VOSTFR)[ ._,)\]-]*$"
 )
-LABEL_AT_END = re.compile(rf"(?<=[^\s._,-])[ ._,-]+(?:{_LABEL})$", _I)
+LABEL_AT_END = re.compile(rf"(?<=[^\s._,-])[ ._,-]+(?:(?i:{_LABEL})|(?<=[a-z].)(?:[SU]?HD|SD|DVD|BD|VHS))$")
 RELEASED_AT_END = rule("before release talk in however written; before a year these may be titles",
     r"[ ._,-]+(?:french|italian|spanish|german|hindi|russian|swedish|danish|polish|dutch|japanese|korean"
     r"|chinese|tamil|telugu|swissgerman|multi|vost|ita|eng|rus|nfofix|convert|doku|retail|ac3d|dual|ppv"
-    r"|limited|internal|proper|custom|complete|int[eé]grale?|remaster|hq)[ ._,\[(-]*$", "film‹.german›",
+    r"|limited|internal|proper|custom|complete|int[eé]grale?|remaster|hq|dl|dubbed|subbed)[ ._,\[(-]*$", "film‹.german›",
     but=("johnny english",), flags=_I)
 STEREOSCOPIC = re.compile(r"[ ._-]+3D[ ._-]*$")
 
 # ---- 3. Extras beside a title.
 CREDITLESS = rule("credits without text",
-    r"(?:[\s._]+-[\s._]+(?:(?P<trailer>pv)|(?P<other>menu)(?=[ ._]?[0-9]{0,2}[ ._]*[\[(]))"
-    r"|[\s._\[(-]+(?:nc(?:op|ed)|(?:creditless|clean|textless)[ ._-]?(?:op(?:ening)?|ed|ending)s?))"
+    r"(?:(?:[\s._]+-[\s._]+|(?<=[^\s._])[\s._]*\[)"
+    r"(?:(?P<trailer>pv)|(?P<other>cm|menu|trailer|teaser|(?:web[ ._]?)?preview)(?=[ ._]?[0-9]{0,2}[ ._]*[\[(\]]))"
+    r"|(?:^|[\s._\[(-]+)(?:s[0-9]{1,2})?"
+    r"(?:nc[ ._-]?(?:op|ed)|(?:creditless|non[ ._-]?credit(?:ed)?|clean|textless)[ ._-]?(?:op(?:ening)?|ed|ending)s?))"
     r"(?:[\s._-]*(?:ep)?[0-9]{1,2}[a-d]?(?:v[0-9])?)?(?![^\W_]).*$", "[Grp] Show‹ - NCOP1 [BD]›",
-    "Show‹ - PV2›", "Show‹ - Creditless Ending 2›", but=("Show - Clean Slate",), flags=_I)
+    "Show‹ - PV2›", "Show‹ - Creditless Ending 2›", "‹NCED 02›", "[Grp] Show‹ [CM01][BD]›", but=("Show - Clean Slate", "[PV] Show - 03"), flags=_I)
 EXTRA_SUFFIX = rule("what kind of extra a file is, at the end of its name", r"""(?:
     [-._ \[(](?P<trailer>(?i:trailer|teaser))
     | (?:[-._\[(]|(?<=[0-9)\]])[ ])(?P<sample>(?i:sample))
-    | [-.](?i:(?P<featurette>featurette)|(?P<behindthescenes>behindthescenes|makingof)
-      |(?P<deleted>deleted(?:scenes?)?))
-    | -(?:(?P<interview>interview)|(?P<scene>scene)|(?P<short>short)|(?P<clip>clip)
-      |(?P<other>other|extra|bonus))
-    )s?[ ._-]?[0-9]{0,2}[\])]?$""", "Film‹-trailer2›", "S02E03‹ sample›", but=("Film short",),
+    | (?:[-.]|(?<=[)\]])[ ]-[ ])(?i:(?P<featurette>featurette)|(?P<behindthescenes>behind[ ]?the[ ]?scenes|making[ ]?of)
+      |(?P<deleted>deleted(?:[ ]?scenes?)?))
+    | (?:-|(?<=[)\]])[ ]-[ ])(?:(?P<interview>interview)|(?P<scene>scene)|(?P<short>short)|(?P<clip>clip)
+      |(?P<other>other|extra|bonus|(?<=[ ])(?i:bonus|blooper|gag[ ]reel|outtake|extra)))
+    )s?[ ._-]?[0-9]{0,2}[\])]?$""", "Film‹-trailer2›", "S02E03‹ sample›", "Film (1999)‹ - Making Of›", but=("Film short", "S02E03 - Bloopers"),
     flags=_X)
 EXTRA_WHOLE = rule("a name that is only the kind of an extra, or begins with `sample-`",
-    r"^(?:(?P<trailer>(?:official[ ._-])?(?:trailer|teaser))|(?P<sample>sample(?:[-_.].+)?)|(?P<theme>theme))"
-    r"[ ._-]?[0-9]{0,2}$", "‹Official Trailer›", "‹sample-film›", but=("Sample Film",), flags=_I)
+    r"^(?:(?P<trailer>(?:official[ ._-])?(?:trailer|teaser))|(?P<sample>sample(?:[-_.].+)?)|(?P<theme>theme)"
+    r"|(?P<behindthescenes>making[ ._-]?of|behind[ ._-]the[ ._-]scenes)|(?P<deleted>deleted[ ._-]scenes?)"
+    r"|(?P<other>bloopers?|gag[ ._-]reel|outtakes?))[ ._-]?[0-9]{0,2}$", "‹Official Trailer›", "‹Making Of›", "‹sample-film›", but=("Sample Film",), flags=_I)
 
 # ---- 4. Folders.
 SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a file has for it",
@@ -188,21 +198,23 @@ SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a f
     but=("Season 2", "Series M"), flags=_I)
 SPECIALS_FOLDER = rule("a folder of specials",
     r"^(?P<show>.*?[\s._([-]+)??(?:season[ ._-]*0+|s0+|specials?|spéciaux|specialer|extras? and specials"
-    r"|ov?as?|oads?|onas?|sp|特典)[\])]?$", "‹Show (OVA)›", but=("Special Victims",), flags=_I)
+    r"|ov?as?|oads?|oavs?|onas?|sps?|especia(?:l|les|is)|speciali|specjalne|hors[ _-]?(?:saison|s[ée]rie)"
+    r"|спец(?:выпуски|эпизоды|серии)?|спешлы|特典|特别篇|番外篇?)[\])]?$", "‹Show (OVA)›", but=("Special Victims",), flags=_I)
 DISC = rule("a folder of a disc's structure, or of one of several discs",
     r"^(?:video_ts|audio_ts|hvdvd_ts|bdmv|stream|backup|certificate|(?:cd|dvd|bd|disc|disk|blu-?ray)"
-    r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?)$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
+    r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt)[ ._-]?(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
 COUNTING_FOLDER = rule("a folder that counts episodes",
-    rf"^[\[(]?(?:(?:{EPISODE_WORD}|e|\#)[ ._]*)?(?P<first>[0-9]{{1,4}})[ ]?[-–~_][ ]?e?(?P<last>[0-9]{{1,4}})"
-    r"[\])]?$", "‹01-03›", "‹Episodes 1-6›", but=("24-7-365", "Season 1-3"), flags=_I)
+    rf"^[\[(]?(?:(?:{EPISODE_WORD}|e|\#)[ ._]*)?第?(?P<first>[0-9]{{1,4}})[ ]?(?:[-–~_]|to)[ ]?e?"
+    r"(?P<last>[0-9]{1,4})[集話话回]?[\])]?$", "‹01-03›", "‹Episodes 1-6›", but=("24-7-365", "Season 1-3"), flags=_I)
 SORTING = rule("a folder that sorts titles by letter, decade or when they were broadcast",
     r"^[\[(#]?(?:[a-zа-я]|[a-z0-9#][ ]?-[ ]?[a-z0-9]|0-9|(?:19|20)[0-9]0s"
     r"|(?:(?:winter|spring|summer|autumn|fall)[ ._-]?(?:19|20)[0-9]{2}))[)\]]?$", "‹2010s›", "‹Fall 2021›",
     but=("Summer",), flags=_I)
 RANGE_AT_END = rule("the episodes that a folder of fansubs holds",
-    rf"(?<=[^\W])[\s._]+(?:-[\s._]+)?(?!\(?{YEAR}[-–]{YEAR})"
-    rf"[\[(]?(?:(?:{EPISODE_WORD}|e|\#)[ ._]?)?[0-9]{{1,4}}(?:v[0-9])?[ ]?[-–~][ ]?e?[0-9]{{2,4}}(?:v[0-9])?"
-    r"(?:[ ](?:fin|end|batch))?[\])]?(?:[ ]?\+[ ]?(?:ov?as?|oads?|specials?|sp|extras?))?(?=[\s._]*(?:[(\[]|$))",
+    rf"(?<=[^\W])(?:[\s._]+(?:-[\s._]+)?|(?=[(\[]))(?!\(?{YEAR}[-–]{YEAR})"
+    rf"(?:[\[(]?(?:(?:{EPISODE_WORD}|e|\#)[ ._]?)?[0-9]{{1,4}}(?:v[0-9])?[ ]?(?:[-–~]|to)[ ]?e?[0-9]{{2,4}}(?:v[0-9])?"
+    rf"(?:[ ](?:fin|end|batch|complete|{EPISODE_WORD})|[集話话回])?[\])]?"
+    rf"|[\[(](?:全[ ]?)?[0-9]{{1,4}}(?:[ ](?:{EPISODE_WORD})|[集話话回])[\])]|全[ ]?[0-9]{{1,4}}[集話话回])(?:[ ]?\+[ ]?(?:ov?as?|oads?|specials?|sp|extras?))?(?=[\s._]*(?:[(\[]|$))",
     "Show‹ (01-12)›", "Ginga Yume‹ - 01-13› (BD Batch)", but=("Show 24-7", "Show 01-12 More"), flags=_I)
 PACK_IN_FILMS = re.compile(r"(?<=[ ._])S[0-9]{2}(?=[ ._])")
 FANSUB_EPISODE = rule("an episode of fansubs, wherever it lies",
@@ -211,7 +223,7 @@ FANSUB_EPISODE = rule("an episode of fansubs, wherever it lies",
 
 # ---- 5. Shows.
 COUNTRY = rule("a show's country; `us` in small letters only between dots, and not as an object",
-    rf"(?<=[^\s._(-])(?:[\s._-]+(?:[\[(]({'|'.join(COUNTRIES)}|USA|U\.S\.)[\])]|(US|UK|AU|NZ|CA))"
+    rf"(?<=[^\s._(-])(?:[\s._-]+(?:[\[(]({'|'.join(COUNTRIES)}|USA|U\.[SK]\.|us|uk)[\])]|(US|UK|AU|NZ|CA))"
     r"|(?<![._]is)(?<![._](?:of|to|by|on))(?<![._](?:for|and|all))(?<![._](?:with|like|from))"
     r"(?<![._]between)[._](us)|[._](uk))[\s._-]*$", "House of Cards‹ (US)›", "the.office‹.us›",
     but=("this.is.us", "kids like us"))
@@ -221,7 +233,8 @@ TRAILING_YEAR = rule("a year that ends a show's name",
     "Show‹ (2010–2015)›", but=("Show 2010 x",))
 LEFTOVER = rule("what says how much of a show there is",
     r"[\s._-]+(?:[(\[]?(?:the[\s._]+)?complet[ea](?:[\s._]+series)?[)\]]?|(?:tv[\s._])?mini-?series.*"
-    r"|[(\[](?:tv[\s._-]?)?(?:mini[\s._-]?)?series[)\]]|[(\[]?batch[)\]]?|seasons?|eps?|int[eé]grale)[\s._-]*$",
+    r"|[(\[](?:tv[\s._-]?)?(?:mini[\s._-]?)?series[)\]]|[(\[](?:vf[fiq]?|vo(?:st(?:fr)?)?|dub(?:bed)?|sub(?:bed)?|multi)[)\]]"
+    r"|[(\[]?batch[)\]]?|seasons?|eps?|int[eé]grale)[\s._-]*$",
     "Show‹ Complete Series›", "Show‹ (miniseries)›", "Show‹ Ep›", but=("Complete Show",), flags=_I)
 
 # ---- 6. Films.
@@ -234,21 +247,22 @@ YEARS = rule("the years of a collection",
     rf"(?<=[^\s._-])[\s._-]*[(\[]?(?<![^\W_])({YEAR}) ?[-–—] ?(?:({YEAR}){END}|[0-9]{{2}}(?![^\W_-])|(?=[)\]]))",
     "Films‹ 1999-2003›", "Films‹ (1999-2003›)", but=("2046 - 2004 - 1080p",))
 LEADING_YEAR = rule("a year that only sorts: no other follows",
-    rf"^(?:[(\[](?P<in>{YEAR})[)\]][\s._-]+|(?P<bare>{YEAR})(?: ?[-–] |\. ))(?=[^\W\d_])", "‹(1999) ›Film",
+    rf"^(?:[(\[](?P<in>{YEAR})[)\]][\s._-]+|(?P<bare>{YEAR})(?:[ _]?[-–][ _]|\. ))(?=[^\W\d_])", "‹(1999) ›Film",
     "‹1993- ›Copper Peak", "‹1999 - ›Film", but=("[1922] (2017)", "2001 A Space Odyssey", "2046 - 2004"))
 SORTED_IN_COLLECTION = re.compile(rf"^({YEAR})[ _](?=[^\W\d_])")
 PLACE = rule("where a film stands in its collection",
-    r"^(?:\#?[0-9]{1,2}(?: - |\. )|\#[0-9]{1,2} |\([0-9]{1,2}\) ?|0[0-9][ _.](?!-)"
+    r"^(?:\#?(?:[0-9]{1,2}|0(?!07)[0-9]{2})(?: - |\. )|[0-9]{1,2}- |\#[0-9]{1,2} |\([0-9]{1,2}\) ?|0[0-9][ _.](?!-)"
     r"|[0-9]{1,2}-(?=(?:the|an?|der|die|das|le|la|les|el|il)[ ._]))(?=[^\W\d_])", "‹02 - ›Film",
     "‹01_›Star.Trip", "‹3-›The Film", "‹#4 ›The Film", but=("12 Monkeys", "3-Iron", "007 - Gold"), flags=_I)
-SURE_PLACE = re.compile(r"^0[0-9] - (?=[^\W\d_])")
+SURE_PLACE = re.compile(r"^0[0-9](?: - |\. )(?=[^\W\d_])")
 VOLUME = re.compile(
     r"[\s_]+(?:-[\s_]+)?Vol(?:ume)?[ ._]*[0-9]+(?:v[0-9])?(?=[\s_\[(]*$|[\s_]*[&-])", _I
 )
 FILM_PART = rule("one of several files of a film",
-    r"(?:^|[ ._-]+)(?:cd|dvd(?![59])|dis[ck])[ ._-]?([1-9]|[a-d])(?:[ ._-]?of[ ._-]?[1-9])?(?![^\W_])"
+    r"(?:^|[ ._-]+)[(\[]?(?:cd|dvd(?![59])|dis[ck])[ ._-]?([1-9]|[a-d])(?:[ ._-]?of[ ._-]?[1-9])?(?![^\W_])[)\]]?"
     r"|(?:[._-]|[ ]-[ ])(?:part|pt)([1-9]|[a-d])$|[ ._]-[ ._](?:part|pt)([1-9])$"
-    r"|(?<=[)\]])[ ._-]+(?:part|pt)[ ._-]?([1-9])$", "Film (1999)‹ - CD2›",
+    r"|(?<=[)\]])[ ._-]+(?:part|pt|teil|partie|parte|часть)[ ._-]?([1-9]|[a-d]|one|two|three|i{1,3})$"
+    r"|(?<=[)\]])[ ._-]+[(\[]?([1-9])[ ._-]?of[ ._-]?[1-9][)\]]?$", "Film (1999)‹ - CD2›",
     "Film‹-part1›", "Film (1999)‹ - Part 2›", but=("Film Part 2", "Film - Part 2"), flags=_I)
 WORDED_PART = rule("a part with a space, which a title may have, too; the folder tells",
     r"[ ._-]+(?:part|pt)[ ._-]([1-9])$", "Film‹ - Part 2›", but=("Film - Part Two",), flags=_I)
@@ -261,7 +275,7 @@ COLLECTION_TAIL = re.compile(
 )
 
 # ---- 7. Titles.
-TWO_TITLES = rule("another title of the same", r"(?:[\s._-]+[\[(]?|[\[(])(?:aka|a\.k\.a\.?)(?![^\W_])[\s._-]*",
+TWO_TITLES = rule("another title of the same", r"(?:[\s._-]+[\[(]?|[\[(])(?:aka|a\.k\.a\.?|a[ ]k[ ]a)(?![^\W_])[\s._-]*",
     "El Faro‹ AKA ›The Lighthouse", "El Faro‹ (aka ›The Lighthouse)", but=("Akasha", "Bakaka x"), flags=_I)
 EPISODES_IN_FILM = re.compile(r"[\s._]*\(eps?[ .]+[0-9]+-[0-9]+\).*$", _I)
 TITLE_BRACKETS = re.compile(r"\[([^\[\]]*)\]|【([^【】]*)】|\(([^()]*)\)|\{([^{}]*)\}")
@@ -366,4 +380,8 @@ _NUMBER_WORDS = {
 
 def small_number(text: str) -> int | None:
     """Read digits, a roman or Chinese numeral, an English number word, or a letter that counts."""
+    tens, ten, ones = text.partition("十")
+    if ten:
+        # 二十三: two tens and three
+        return 10 * _NUMBER_WORDS.get(tens, 1) + _NUMBER_WORDS.get(ones, 0)
     return int(text) if text.isdecimal() else _NUMBER_WORDS.get(text.casefold())

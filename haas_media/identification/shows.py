@@ -11,8 +11,11 @@ from haas_media.identification.numbers import Found
 from haas_media.identification.rules import is_year
 
 _SEVERAL = re.compile(r"[0-9]\s?(?:[-–~:&+,/]|to|and|à|bis|по)")
+_COUNTED = re.compile(r"[0-9][話话集回화회]?[ ._([-]*$")
 _A_YEAR = re.compile(rules.YEAR)
 
+FIRST_YEAR = 1930
+"""Of shows; an earlier one that begins a name is of the title, `1883 - Story`."""
 FIRST_SEASON_LIKE_A_YEAR = 19
 MOST_IN_A_FILE_OF_A_SEASON = 30
 
@@ -35,7 +38,8 @@ class Show:
 @lru_cache(maxsize=8192)
 def show_of_folder(folder: str) -> Show:
     """Read a show folder: `Show (2010)`, `Show (US)`, `[Group] Show [1080p]`."""
-    text = titles.without_prefix(rules.ANY_TAG.sub("", folder))
+    text = titles.without_prefix(titles.with_year_behind(rules.ANY_TAG.sub("", folder), FIRST_YEAR))
+    text = rules.SURE_PLACE.sub("", text)
     seasons = numbers.find_worded(text) if _SEVERAL.search(text) else None
     if seasons and len(seasons.seasons) > 1 and seasons.start > 0:
         # `Show S01-S08 Complete` above the folders of its seasons.
@@ -81,13 +85,14 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
     in the folder of a show.
     """
     text = _without_recorded(rules.ANY_TAG.sub("", stem))
-    text = episode_rules.COUNT_OF_BATCH.sub("", text) if "[" in text else text
-    found = numbers.find_marked(text) or _dated(text)
+    text = episode_rules.COUNT_OF_BATCH.sub("", text) if "[" in text or "【" in text else text
+    found = numbers.find_marked(text) or _dated(text, season)
     if found:
         named = _named(text, found)
         if found.date and show is None and named.title is None:
             # `2010.05.23.Show.720p`: sorted by date, with the show after it.
-            named = show_of(titles.cut_release(text[found.end :]))
+            behind = episode_rules.HOUR.sub("", text[found.end :])
+            named = show_of(titles.cut_release(behind))
         return named, found
     whole = episode_rules.SECOND_COPY.sub("", rules.CHECKSUM.sub("", text))
     pair = numbers.find_pair(whole, (episode_rules.BRACKET_PAIR,)) or numbers.find_chapter(whole)
@@ -131,14 +136,15 @@ def _without_recorded(text: str) -> str:
     return rest if numbers.find_marked(rest) or (worded and worded.episodes) else text
 
 
-def _dated(text: str) -> Found | None:
-    """Find a date; season and episode beside it, told in words, decide."""
+def _dated(text: str, season: int | None) -> Found | None:
+    """Find a date; season and episode beside it, told in words or by the folder, decide."""
     date = numbers.find_date(text)
     beside = date and any(map(str.isdecimal, text[: date.start] + text[date.end :]))
     worded = numbers.find_worded(text) if beside else None
     if date is None or worded is None or not worded.episodes:
         return date
-    if worded.season is not None:
+    told = season is not None and text[worded.start] != "#"
+    if worded.season is not None or told:
         return worded
     return replace(date, start=min(date.start, worded.start))
 
@@ -151,13 +157,18 @@ def _named(text: str, found: Found) -> Show:
         # `Show.2010.05.23.S01E02`
         before = before[: aired.start] or before
     before = titles.without_prefix(before)
+    counts = found.season is not None and _COUNTED.search(before)
+    counted = numbers.find_worded(before) if counts else None
+    if counted and counted.episodes and not any(map(str.isalnum, before[counted.end :])):
+        # `Show 第343話 (S16E01)`
+        before = before[: counted.start]
     if found.season and before.rstrip(" .-_").endswith(str(found.season)):
         told = numbers.find_season(before)
         if told and told.start and told.season == found.season:
             # `Show Season 2 2x03`
             before = before[: told.start]
     if (found.season is None and found.date is None) or titles.ends_in_release(before):
-        cut = titles.cut_release(before, dated=True)
+        cut = titles.cut_release(before)
         before = before if cut == before else titles.trim_trailing(cut)
     return show_of(before)
 
@@ -169,7 +180,9 @@ def _without_show(text: str, show: Show | None) -> str:
     wanted, at = titles.fold(show.title), 0
     for position, letter in enumerate(text):
         if at == len(wanted):
-            return text[position:] if not letter.isalnum() else text
+            # `番組05`: such scripts have no spaces.
+            counts = letter.isdecimal() and wanted[-1] > "\u2e80"
+            return text[position:] if counts or not letter.isalnum() else text
         folded = titles.fold(letter)
         if folded and not wanted.startswith(folded, at):
             return text
@@ -179,7 +192,11 @@ def _without_show(text: str, show: Show | None) -> str:
 
 def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) -> Found | None:
     """Find an episode's number by words, then by its place in the name."""
-    body = titles.cut_release(text).replace("_", " ")
+    body = titles.cut_release(text)
+    two = episode_rules.JOINED.search(body)
+    if two and int(two["last"]) == int(two["first"]) + 1 and int(two["first"]) != season:
+        body = f"{body[: two.end('first')]}&{body[two.start('last') :]}"
+    body = body.replace("_", " ")
     like_a_year = season is not None and season >= FIRST_SEASON_LIKE_A_YEAR
     placed = numbers.find_of_season(body, season) if season and like_a_year else None
     if placed:

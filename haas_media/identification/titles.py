@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import string
+import unicodedata
 from functools import lru_cache
 
 from haas_media.identification import rules
@@ -16,7 +18,26 @@ _LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]{3,}")
 _NON_LATIN = re.compile(r"[\u0370-\u1fff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc]")
 _FOLD = re.compile(r"[\W_]+")
+_FULL_WIDTH = 0xFEE0
+# Without the joiners, which belong to words of some languages.
+_INVISIBLE = (0xAD, 0x200B, 0x200E, 0x200F, 0xFEFF, *range(0x202A, 0x202F), *range(0x2060, 0x206A))
+_PLAIN = {
+    **{ord(zero) + digit: str(digit) for zero in "٠۰०๐０" for digit in range(10)},
+    **{ord(letter) + _FULL_WIDTH: letter for letter in f"{string.ascii_letters}()[]#"},
+    **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u3000"), " "),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2212"), "-"),
+    **dict.fromkeys(_INVISIBLE),
+}
 _EDGE_JUNK = " \t._-–—‒+,;:~|/\\=*#"
+
+
+def plain(text: str) -> str:
+    """Return text as keyboards of one script would write it.
+
+    Accents are composed, so that names from every file system compare alike; digits, letters,
+    brackets and spaces of other scripts and widths are ASCII's; marks that nobody sees are gone.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text).translate(_PLAIN)
 
 
 def lower(text: str) -> str:
@@ -78,7 +99,7 @@ def is_all_brackets(text: str) -> bool:
 
 def without_prefix(text: str) -> str:
     """Drop what stands before a title: the site, the release group, a stray number before it."""
-    site = rules.SITE.match(text) if "." in text or "ww" in text else None
+    site = rules.SITE.match(text) if "." in text or "ww" in text or text[:1] == "@" else None
     if site and site.end() < len(text):
         text = text[site.end() :]
     text = rules.STRAY_NUMBER.sub("", text) if text[:1].isdecimal() else text
@@ -99,17 +120,17 @@ def pieces(text: str) -> list[str]:
     return [piece for piece in found if piece.strip(_EDGE_JUNK)]
 
 
-def title_release(text: str, *, dated: bool = False) -> re.Match[str] | None:
+def title_release(text: str) -> re.Match[str] | None:
     """Find the first word of release talk that a title can stand before.
 
-    `Remux (2014)` and `The.Remux.2014` are titles: a year follows, or does behind `text` (`dated`).
+    `Remux (2014)` and `The.Remux.2014` are titles: a year follows, or nothing.
     """
     release = find_release(text)
     while release:
         before = text[: release.start()]
         of_a_title = rules.ARTICLE.fullmatch(before) and (
             rules.YEAR_NEXT.match(text, release.end())
-            or (dated and not any(map(str.isalnum, text[release.end() :])))
+            or not any(map(str.isalnum, text[release.end() :]))
         )
         if any(map(str.isalnum, before)) and not of_a_title:
             return release
@@ -117,10 +138,20 @@ def title_release(text: str, *, dated: bool = False) -> re.Match[str] | None:
     return None
 
 
-def cut_release(text: str, *, dated: bool = False) -> str:
+def cut_release(text: str) -> str:
     """Return what stands before the first word of release talk, and the brackets around it."""
-    release = title_release(text, dated=dated)
+    release = title_release(text)
     return text[: release.start()] if release else text
+
+
+def with_year_behind(text: str, first: int = rules.FIRST_YEAR) -> str:
+    """Put a year that begins a name, to sort by it, behind the title: `1993 - Copper Peak`."""
+    leading = rules.LEADING_YEAR.match(text)
+    year = int(leading["in"] or leading["bare"]) if leading else 0
+    alone = leading and (leading["in"] or not rules.BARE_YEAR.search(text, leading.end()))
+    if leading and alone and first <= year <= rules.LAST_YEAR:
+        return f"{text[leading.end() :]} ({year})"
+    return text
 
 
 def trim_trailing(text: str, *, stereoscopic: bool = False, released: bool = False) -> str:
@@ -213,9 +244,9 @@ def without_alternative(text: str) -> str:
 
 def titles_of(text: str) -> tuple[str | None, tuple[str, ...]]:
     """Return the title in a name, and others of it: `A AKA B`, `A (aka B)`, `A / B`."""
-    if "/" not in text and "ka" not in (small := text.lower()) and "k.a" not in small:
+    if "/" not in text and "|" not in text and "k" not in text.lower():
         return title_of(text), ()
-    first, *more = rules.TWO_TITLES.split(text)
+    first, *more = rules.TWO_TITLES.split(text.replace(" | ", " / "))
     named = [name for name in (first, *more) if any(map(str.isalnum, name))] or [text]
     title = title_of(named[0])
     slashed = _without_nested(named[0]).split(" / ") if " / " in named[0] else []

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from haas_media.providers.records import (
     Gone,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from haas_media.providers.records import Provider
 
 Episodes = tuple[tuple[int, int], ...]
+Record = TypeVar("Record", MovieRecord, ShowRecord)
+_DATABASES = {"imdb": "IMDb", "tvdb": "TheTVDB"}
 # A file is often there before the provider has the episode of its date.
 _LATE = dt.timedelta(days=14)
 
@@ -86,42 +89,24 @@ class ShowResult:
 
 def request_movie(provider: Provider, request: TitleRequest) -> MovieRecord | NoMatch:
     """Find the movie, and read it."""
-    tmdb_id = request.tmdb_id
-    if tmdb_id is None and request.imdb_id:
-        tmdb_id = provider.find_external("movie", "imdb", request.imdb_id)
-        if tmdb_id is None and request.source != "nfo":
-            return NoMatch(_unknown_id("movie", "IMDb", request.imdb_id))
-    if tmdb_id is None:
-        found = _by_title(provider.find_movie, request)
-        if isinstance(found, NoMatch):
-            return found
-        tmdb_id = found
-    try:
-        return provider.movie(tmdb_id)
-    except Gone:
-        other = request.tmdb_id and request.imdb_id
-        found_by = provider.find_external("movie", "imdb", other) if other else None
-        if found_by is None or found_by == tmdb_id:
-            raise
-        return provider.movie(found_by)
+    find = partial(_find, provider, "movie")
+    tmdb_id = find(request)
+    if isinstance(tmdb_id, NoMatch):
+        return tmdb_id
+    return _read(provider.movie, find, tmdb_id, request)
 
 
 def request_show(provider: Provider, request: ShowRequest) -> ShowResult | NoMatch:
     """Find the show, and read it with the seasons that its files need."""
-    tmdb_id = _find_show(provider, request)
+    find = partial(_find, provider, "tv")
+    tmdb_id = find(request)
     if isinstance(tmdb_id, NoMatch):
         return tmdb_id
     record = None
     numbers = request.season_numbers
     if not request.detailed or not _seasons_named(request) <= set(numbers):
-        try:
-            record = provider.show(tmdb_id)
-        except Gone:
-            other = _find_show(provider, replace(request, tmdb_id=None))
-            if request.tmdb_id is None or isinstance(other, NoMatch) or other == tmdb_id:
-                raise
-            tmdb_id, record = other, provider.show(other)
-        numbers = record.season_numbers or numbers
+        record = _read(provider.show, find, tmdb_id, request)
+        tmdb_id, numbers = record.tmdb_id, record.season_numbers or numbers
     seasons = _Seasons(provider, tmdb_id, numbers, request.known)
     if record and not numbers and "season_numbers" in record.missing:
         seasons.untold[0] = f"TMDb's answer does not tell the seasons of show {tmdb_id}"
@@ -149,18 +134,46 @@ def request_show(provider: Provider, request: ShowRequest) -> ShowResult | NoMat
     return ShowResult(record, seasons.fetched, episodes, refused, frozenset(waiting), tuple(notes))
 
 
-def _find_show(provider: Provider, show: TitleRequest) -> int | NoMatch:
-    if show.tmdb_id is not None:
-        return show.tmdb_id
-    for source, value in (("imdb", show.imdb_id), ("tvdb", show.tvdb_id)):
-        if value:
-            tmdb_id = provider.find_external("tv", source, str(value))
-            if tmdb_id is not None:
-                return tmdb_id
-    if (show.imdb_id or show.tvdb_id) and show.source != "nfo":
-        named = ("IMDb", show.imdb_id) if show.imdb_id else ("TheTVDB", show.tvdb_id)
-        return NoMatch(_unknown_id("show", *named))
-    return _by_title(provider.find_show, show)
+def _find(provider: Provider, kind: Literal["movie", "tv"], request: TitleRequest) -> int | NoMatch:
+    """Find a title by the surest that is known of it: TMDb's id, another's, its name.
+
+    What only an NFO file gives is no more than its title; an id tag is never given up for a name.
+    """
+    if request.tmdb_id is not None:
+        return request.tmdb_id
+    foreign = [
+        (source, value)
+        for source, value in (("imdb", request.imdb_id), ("tvdb", request.tvdb_id))
+        if value
+    ]
+    for source, value in foreign:
+        tmdb_id = provider.find_external(kind, source, str(value))
+        if tmdb_id is not None:
+            return tmdb_id
+    if foreign and request.source != "nfo":
+        source, value = foreign[0]
+        what, whose = ("movie" if kind == "movie" else "show"), _DATABASES[source]
+        return NoMatch(Reason("unknown-foreign-id", what=what, source=whose, id=value))
+    return _by_title(provider.find_movie if kind == "movie" else provider.find_show, request)
+
+
+def _read(
+    read: Callable[[int], Record],
+    find: Callable[[TitleRequest], int | NoMatch],
+    tmdb_id: int,
+    request: TitleRequest,
+) -> Record:
+    """Read a title; where its id is gone, the one that its other ids or its NFO file lead to."""
+    try:
+        return read(tmdb_id)
+    except Gone:
+        led = request.imdb_id or request.tvdb_id or request.source == "nfo"
+        if request.tmdb_id is None or not led:
+            raise
+        other = find(replace(request, tmdb_id=None))
+        if isinstance(other, NoMatch) or other == tmdb_id:
+            raise
+        return read(other)
 
 
 def _by_title(
@@ -175,10 +188,6 @@ def _by_title(
         refused = refused or found
     assert refused is not None  # noqa: S101 - there is one title
     return refused
-
-
-def _unknown_id(what: str, source: str, value: str | int | None) -> Reason:
-    return Reason("unknown-foreign-id", what=what, source=source, id=value)
 
 
 def _seasons_named(request: ShowRequest) -> set[int]:
@@ -212,6 +221,11 @@ class _Seasons:
     @property
     def fetched(self) -> tuple[SeasonRecord, ...]:
         return tuple(record for record in self._read.values() if record)
+
+    @property
+    def several(self) -> bool:
+        """Tell whether there is another season than the first and the specials."""
+        return sum(number > 0 for number in self.numbers) > 1
 
     def read(self, number: int) -> SeasonRecord | None:
         """Return a season; none if the provider has none of that number."""
@@ -267,10 +281,11 @@ def _place(seasons: _Seasons, what: Identification) -> Episodes:
     if seasons.has(season, what.episodes):
         return tuple((season, number) for number in what.episodes)
     there = seasons.episodes(season, fresh=True)
-    if there and season > 1 and not set(there) & set(what.episodes):
-        # `Season 2/Show - 65`, counted from the first season on.
+    if there and season and seasons.several and not set(there) & set(what.episodes):
+        # `Season 2/Show - 65`, counted from the first season on; some keep all in `Season 1`.
         counted = [_count_through(seasons, number, fresh=False) for number in what.episodes]
-        if counted and all(found and found[0] == season for found in counted):
+        of = {found and found[0] for found in counted}
+        if of == {season} or (what.bare and season == 1 and None not in of):
             return tuple(found for found in counted if found)
         if what.bare:
             seasons.require_all()
@@ -289,7 +304,7 @@ def _by_count(seasons: _Seasons, absolute: int) -> tuple[int, int]:
             return counted
     seasons.require_all()
     found = _in_one_number(seasons, absolute)
-    if found is None and sum(season > 0 for season in seasons.numbers) > 1:
+    if found is None and seasons.several:
         raise _NoReadingError(_readings(*divmod(absolute, 100), counted=absolute))
     return found or (1, absolute)
 

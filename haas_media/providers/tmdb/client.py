@@ -48,24 +48,30 @@ class TmdbClient(Exchange):
     ) -> Match | NoMatch:
         if not title.strip():
             return NoMatch(Reason("nothing-to-search-for"))
+        in_year: tuple[tuple[int, int | None], ...] = ()
         if year is not None:
             # TMDb's own filter lets a common title of that year into the first page at all.
             found = weigh(kind, title, year, self._search(kind, title, {year_key: str(year)}))
             if isinstance(found, Match) or found.reason.code == "ambiguous":
                 return found
+            in_year = found.closest
         found = weigh(kind, title, year, self._search(kind, title, {}))
-        return self._by_other_titles(kind, title, year, found) or found
+        if isinstance(found, Match) or found.reason.code == "ambiguous":
+            return found
+        closest = dict.fromkeys((*in_year, *found.closest))
+        near = [
+            tmdb_id
+            for tmdb_id, of_year in closest
+            if year is None or (of_year is not None and abs(of_year - year) <= 1)
+        ]
+        return self._by_other_titles(kind, title, near[:_ASKED_FOR_TITLES]) or found
 
     def _by_other_titles(
-        self, kind: Literal["movie", "tv"], title: str, year: int | None, found: Match | NoMatch
+        self, kind: Literal["movie", "tv"], title: str, near: list[int]
     ) -> Match | None:
-        """Find the one of the closest that has this title elsewhere, or in another language."""
-        if isinstance(found, Match) or found.reason.code != "not-sure":
-            return None
+        """Find the one that has this title elsewhere, or in another language."""
         hits = []
-        for tmdb_id, of_year in found.closest[:_ASKED_FOR_TITLES]:
-            if year and (of_year is None or abs(of_year - year) > 1):
-                continue
+        for tmdb_id in near:
             read = self._read(f"/{kind}/{tmdb_id}", "alternative_titles,translations")
             if any(likeness(title, other) == 1.0 for other in other_titles(read)):
                 hits.append(tmdb_id)

@@ -32,7 +32,8 @@ _YEAR_OF_A_SEASON = 0.85
 _YEAR_WRONG = 0.4
 _OTHER_COUNTRY = 0.95
 _COUNTRIES = {"us": "US", "usa": "US", "uk": "GB", "au": "AU", "nz": "NZ", "ca": "CA", "ie": "IE"}
-_COUNTRY_AT_END = re.compile(r"^(.+?)[\s.]*[\s.(]([a-z]{2,3})\)?$", re.IGNORECASE)
+# Without brackets in capitals alone: `This Is Us` is called that.
+_COUNTRY_AT_END = re.compile(r"^(.+?)[\s.]*(?:\((?i:([a-z]{2,3}))\)|[\s.]([A-Z]{2,3}))$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,11 @@ def other_titles(answer: Mapping[str, Any]) -> set[str]:
 def without_country(title: str) -> tuple[str, str | None]:
     """Split ``The Office (US)`` into the title and the country as TMDb calls it."""
     match = _COUNTRY_AT_END.match(title)
-    code = match[2].upper() if match else ""
+    if match is None or (match[3] and title.isupper()):
+        return title, None
+    code = (match[2] or match[3]).upper()
     known = _COUNTRIES.get(code.lower()) or (code if title.endswith(f"({code})") else None)
-    return (match[1], known) if match and known else (title, None)
+    return (match[1], known) if known else (title, None)
 
 
 def _weigh_year(kind: str, asked: int | None, found: int | None, *, exact: bool) -> float:

@@ -220,6 +220,18 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("Шоу - 2 сезон 3 серия 720p.mkv", "Шоу", 2, (3,)),
     ("Anime/Show/[Group] Show - 03 [1080p].mkv", "Show", None, (3,)),
     ("Anime/Show/Season 2/[Group] Show - 03 [1080p].mkv", "Show", 2, (3,)),
+    # bonus with a season and an episode is the title of one
+    ("Show (2010) - S02E03 - Deleted Scenes.mkv", "Show", 2, (3,)),
+    ("[CM] Show - 03 [1080p].mkv", "Show", None, (3,)),
+    ("[Grp] Fate Extra 03 [1080p].mkv", "Fate Extra", None, (3,)),
+    # marks that nobody sees, spaces, dashes and digits of other widths and scripts
+    ("\u200eShow S02\u200eE03.mkv", "Show", 2, (3,)),
+    ("Show/\u200eSeason\u00a02/03.mkv", "Show", 2, (3,)),
+    ("Show S02E03\u2011E04.mkv", "Show", 2, (3, 4)),
+    ("Ｓｈｏｗ　Ｓ０２Ｅ０３.mkv", "Show", 2, (3,)),
+    ("番組　第３話　「題名」.ts", "番組", None, (3,)),
+    ("番組 ＃３.mkv", "番組", None, (3,)),
+    ("المسلسل الحلقة ٣.mkv", "المسلسل", None, (3,)),
     # the number without a show
     ("S02E03.mkv", None, 2, (3,)),
     ("2-06 Title.mkv", None, 2, (6,)),

@@ -121,6 +121,13 @@ FILMS = [
     ("Брат / Brother (1997) DVDRip.mkv", "Brother", 1997),
     ("Ame\u0301lie (2001).mkv", "Amélie", 2001),
     ("Léon： The Professional (1994).mkv", "Léon： The Professional", 1994),
+    # marks that nobody sees, spaces and digits of other widths and scripts
+    ("\u202aFilm (1999)\u202c.mkv", "Film", 1999),
+    ("\ufeffFi\u00adlm\u00a0(1999)\u200e.mkv", "Film", 1999),
+    ("\u200fالفيلم (١٩٩٩).mkv", "الفيلم", 1999),
+    ("電影（１９９９） 1080p.mkv", "電影", 1999),
+    ("［Grp］電影 1999.mkv", "電影", 1999),
+    ("می‌خواهم (2010).mkv", "می‌خواهم", 2010),
     # versions, editions, parts
     ("Heat - The Final Cut (1995).mkv", "Heat", 1995),
     ("The.Final.Cut.2004.1080p.mkv", "The Final Cut", 2004),
@@ -140,6 +147,7 @@ VERSIONS = [
     ("Alien (1979)/Alien (1979) [Director's Cut].mkv", "Alien", 1979, "Director's Cut", None),
     ("Blade Runner (1982) {edition-Final Cut}.mkv", "Blade Runner", 1982, "Final Cut", None),
     ("Blade Runner (1982) {edition-Final Cut}/br.mkv", "Blade Runner", 1982, "Final Cut", None),
+    ("Alien (1979) - Director’s Cut.mkv", "Alien", 1979, "Director’s Cut", None),
     ("Aliens.1986.Special.Edition.1080p.mkv", "Aliens", 1986, "Special Edition", None),
     ("Hercules.2014.Extended.Cut.HDRip.XViD.avi", "Hercules", 2014, "Extended Cut", None),
     ("Heat.The.Final.Cut.1995.1080p.mkv", "Heat", 1995, "Final Cut", None),
@@ -156,6 +164,12 @@ PARTS = [
     ("Ben-Hur (1959)/Ben-Hur - part 2.mkv", "Ben-Hur", 1959, 2),
     ("Ben-Hur (1959)/CD2/bh.avi", "Ben-Hur", 1959, 2),
     ("Ben-Hur (1959) CD2/bh.avi", "Ben-Hur", 1959, 2),
+    ("Ben-Hur (1959) [CD2].avi", "Ben-Hur", 1959, 2),
+    ("Ben-Hur (1959) (2 of 2).avi", "Ben-Hur", 1959, 2),
+    ("Ben-Hur (1959) - Part Two.avi", "Ben-Hur", 1959, 2),
+    ("Ben-Hur (1959)/Part 2/bh.avi", "Ben-Hur", 1959, 2),
+    ("Ben/Part 2 - Hur (1959)/bh.avi", "Part 2 - Hur", 1959, None),
+    ("1 of 2 (2010).mkv", "1 of 2", 2010, None),
     ("Heat.1995.PAL.DVD9-GRP.iso", "Heat", 1995, None),
     ("Mockingjay - Part 1.mkv", "Mockingjay - Part 1", None, None),
     ("Mockingjay - Part 1 (2014)/Mockingjay - Part 1.mkv", "Mockingjay - Part 1", 2014, None),
@@ -198,6 +212,14 @@ EXTRAS = [
     ("Heat.1995.1080p.BluRay-GRP/heat.sample.mkv", "Heat", 1995, "sample"),
     ("Heat (1995)/Extended opening-deleted.mkv", "Heat", 1995, "deleted"),
     ("Heat (1995)/Bonus Disc/BDMV", "Heat", 1995, "other"),
+    ("Heat (1995)/Heat (1995) - Making Of.mkv", "Heat", 1995, "behindthescenes"),
+    ("Heat (1995)/Deleted Scenes.mkv", "Heat", 1995, "deleted"),
+    ("Heat (1995)/Bloopers.mkv", "Heat", 1995, "other"),
+    ("Heat (1995)/Behind-the-Scenes/1.mkv", "Heat", 1995, "behindthescenes"),
+    ("Heat (1995)/Deleted.Scenes/1.mkv", "Heat", 1995, "deleted"),
+    ("Heat (1995)/NCOP.mkv", "Heat", 1995, "theme"),
+    ("Making Of (2016)/Making Of.mkv", "Making Of", 2016, None),
+    ("Trailer (2013)/Trailer.mkv", "Trailer", 2013, None),
     ("Heat (1995)/Premiere-featurette.mkv", "Heat", 1995, "featurette"),
     ("Trailer Park Boys The Movie (2006).mkv", "Trailer Park Boys The Movie", 2006, None),
     ("The Interview (2014)/The Interview (2014).mkv", "The Interview", 2014, None),
@@ -220,10 +242,20 @@ def test_the_path_stays_as_it_is() -> None:
 
 
 def test_an_episode_among_films_is_taken_for_one() -> None:
-    found = identify("The.Office.S02E07.720p.mkv", "movies")
-    assert isinstance(found, Identity)
-    assert found.is_episode
-    assert (found.season, found.episodes) == (2, (7,))
+    for path in (
+        "The.Office.S02E07.720p.mkv",
+        "The Office Season 2 Episode 7.mkv",
+        "The Office/Staffel 2/The Office - 07.mkv",
+        "The Office [HDTV][Cap. 207].avi",
+    ):
+        found = identify(path, "movies")
+        assert isinstance(found, Identity)
+        assert found.is_episode
+        assert (found.season, found.episodes) == (2, (7,))
+    for title in ("Open Season 3/Open Season 3", "Saison 2/Mon Film (2010)", "Season 1 (2005)"):
+        film = identify(f"{title}.mkv", "movies")
+        assert isinstance(film, Identity)
+        assert not film.is_episode
     film = identify("The Office (2005).mkv", "movies")
     assert isinstance(film, Identity)
     assert not film.is_episode

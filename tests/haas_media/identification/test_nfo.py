@@ -285,7 +285,9 @@ def test_an_id_of_unknown_origin_beside_typed_ones_is_nobodys() -> None:
     )
     (both,) = parse_nfo(b'<tvshow><id>1399</id><uniqueid type="tmdb">1399</uniqueid></tvshow>')
     (bare,) = parse_nfo(b"<tvshow><id>1399</id></tvshow>")
+    (tag,) = parse_nfo(b"<tvshow><id>1399</id><tmdbid>1399</tmdbid></tvshow>")
     assert (maze.ids, both.ids, bare.ids) == ({}, {"tmdb": "1399"}, {"tvdb": "1399"})
+    assert tag.ids == {"tmdb": "1399"}
 
 
 def test_a_year_before_films_is_absent_and_what_is_escaped_twice_is_read() -> None:
@@ -293,6 +295,28 @@ def test_a_year_before_films_is_absent_and_what_is_escaped_twice_is_read() -> No
         b"<movie><title>Tom &amp;amp; Gerry</title><premiered>0001-01-01</premiered></movie>"
     )
     assert (nfo.title, nfo.year, nfo.date) == ("Tom & Gerry", None, None)
+
+
+@pytest.mark.parametrize("date", ["9999-12-31", "2100-01-01", "1850-01-01"])
+def test_a_year_that_no_film_can_be_of_is_absent(date: str) -> None:
+    inner = f"<year>{date[:4]}</year><premiered>{date}</premiered>"
+    nfo = one(f"<movie><title>x</title>{inner}</movie>")
+    assert (nfo.year, nfo.date) == (None, None)
+
+
+def test_a_title_of_wrong_letters_is_none() -> None:
+    """What another program decoded as what it was not, and wrote so."""
+    wrong = [
+        "Брат".encode("cp1251").decode("latin-1"),
+        "Брат 2".encode("koi8-r").decode("latin-1"),
+        "Брат".encode().decode("latin-1"),
+        "Amélie".encode().decode("cp1252"),
+        "Αστέρι".encode("cp1253").decode("cp1252"),
+        "Ma\ufffdtre",
+    ]
+    right = ["Été", "Amélie", "Où est la main", "Öö", "Ça", "Þór", "Брат", "千と千尋", "¡Ay!"]
+    told = {t: one(f"<movie><title>{t}</title></movie>").title for t in (*wrong, *right)}
+    assert told == dict.fromkeys(wrong) | {title: title for title in right}
 
 
 def test_text_in_an_encoding_that_is_not_declared_is_detected() -> None:

@@ -131,6 +131,26 @@ def test_an_alternative_title_or_a_translation_is_asked_for(connect, tmdb: FakeT
     assert isinstance(client.find_movie("Formiche", 1971), NoMatch)
 
 
+def test_films_of_other_years_do_not_keep_another_title_from_being_asked_for(
+    connect, tmdb: FakeTmdb
+) -> None:
+    add = tmdb.catalogue.add_movie
+    others: dict[str, Any] = {"alternative_titles": {"titles": [{"title": "Bichitos"}]}}
+    add(9487, "A Bug's Tale", "1998-11-25", also_found_as=["Bichitos"], **others)
+    for number in range(30):
+        add(9500 + number, "Bichitos", f"{1950 + number}-01-01", popularity=50.0)
+    assert connect().find_movie("Bichitos", 1998) == Match(9487)
+
+
+def test_a_word_that_ends_a_title_is_no_country(connect, tmdb: FakeTmdb) -> None:
+    add = tmdb.catalogue.add_show
+    add(67136, "This Is Us", "2016-09-20", popularity=20.0, origin_country=["US"])
+    add(5, "This Is", "2010-01-01", popularity=90.0, origin_country=["US"])
+    assert connect().find_show("This Is Us", None) == Match(67136)
+    assert connect().find_show("this is us", None) == Match(67136)
+    assert {seen.query["query"].lower() for seen in tmdb.requests} == {"this is us"}
+
+
 SAME = [
     ("Rocky II", "rocky 2"),
     ("WALL-E", "WALL·E"),

@@ -199,6 +199,28 @@ def test_episode_numbers_in_an_nfo_file_go_before_the_name(house: House) -> None
     assert list(house.titles().values()) == ["Dark S00E07 S00E08"]
 
 
+def test_the_nfo_file_of_one_episode_takes_none_away_that_the_name_counts(house: House) -> None:
+    house.shows.put("[Group] Dark - 01-02 [1080p].mkv")
+    house.shows.put("[Group] Dark - 01-02 [1080p].nfo", text=episode(1, 1))
+    house.scan()
+    assert list(house.titles().values()) == ["Dark S01E01 S01E02"]
+
+
+def test_a_show_nfo_in_a_folder_that_sorts_names_no_show(house: House) -> None:
+    house.shows.put("Drama/Lost/Season 1/S01E01.mkv", "Drama/Heimat/S01E01.mkv")
+    house.shows.put("Drama/tvshow.nfo", text=DARK.format(""))
+    house.scan()
+    assert sorted(house.titles().values()) == ["Heimat S01E01", "Lost S01E01"]
+
+
+def test_a_title_of_wrong_letters_never_goes_before_a_good_folder(house: House) -> None:
+    declared = '<?xml version="1.0" encoding="iso-8859-1"?><movie><title>Брат</title></movie>'
+    house.films.put("Брат (1997)/1.mkv")
+    house.films.put("Брат (1997)/movie.nfo", text=declared.encode("cp1251"))
+    house.scan()
+    assert list(house.titles().values()) == ["Брат (1997)"]
+
+
 def test_the_id_of_an_episode_is_not_taken_for_the_shows(house: House) -> None:
     house.shows.put("Dark/Dark S01E01.mkv")
     more = "<uniqueid type='tmdb'>12345</uniqueid><showtitle>Dark</showtitle>"

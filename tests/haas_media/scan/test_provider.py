@@ -222,12 +222,15 @@ def test_the_provider_decides_which_reading_of_a_number_exists(online: Online) -
         90, "Bureau", "2001-01-01", seasons={1: ["a"] * 3, 2: ["b"] * 9, 5: ["c"] * 25}
     )
     online.shows.put("Bureau/Bureau.525.mkv", "Bureau/Season 2/Bureau - 12.mkv")
-    online.shows.put("Bureau/Season 2/Bureau - 05.mkv")
+    online.shows.put("Bureau/Season 2/Bureau - 05.mkv", "Bureau/Season 1/Bureau - 14.mkv")
+    online.shows.put("Bureau/Season 1/Bureau - 99.mkv")
     online.scan()
     assert sorted(online.titles().values()) == [
         "Bureau (2001) S02E05",
         "Bureau (2001) S02E09",
+        "Bureau (2001) S05E02",
         "Bureau (2001) S05E25",
+        "unmatched",
     ]
 
 
@@ -421,6 +424,25 @@ def test_an_id_that_nobody_has_fails_that_title_only(online: Online, name: str) 
     assert "Correct the id tag" in unmatched.reason
     assert online.titles()[MATRIX] == "The Matrix (1999)"
     assert online.known() == ["The Matrix (1999)"]
+
+
+def test_an_id_tag_of_a_show_is_not_given_up_for_its_title(online: Online) -> None:
+    online.shows.put("Dark {tmdb-424242}/S01E01.mkv", "Lost {tmdb-424242} {tvdb-9}/S01E01.mkv")
+    report = online.scan()
+    told = {file.path: file.reason for each in report.libraries for file in each.unmatched_files}
+    assert len(told) == 2
+    assert all("no show with id 424242" in reason for reason in told.values())
+
+
+def test_the_title_in_an_nfo_file_is_searched_for_where_its_id_is_gone(online: Online) -> None:
+    gone = "<uniqueid type='tmdb'>424242</uniqueid>"
+    online.films.put("x/x.mkv")
+    nfo = f"<movie><title>Heat</title><year>1995</year>{gone}</movie>"
+    online.films.put("x/movie.nfo", text=nfo)
+    online.shows.put("x/S01E01.mkv")
+    online.shows.put("x/tvshow.nfo", text=f"<tvshow><title>Dark</title>{gone}</tvshow>")
+    online.scan()
+    assert sorted(online.titles().values()) == ["Dark (2017) S01E01", "Heat (1995)"]
 
 
 def test_a_record_that_cannot_be_used_fails_that_title_only(online: Online) -> None:
