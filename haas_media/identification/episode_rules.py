@@ -78,9 +78,10 @@ SHORT_DATE = rule("two digits for the year, where nothing else counts; with dots
     rf"(?P<day>0[1-9]|[12][0-9]|3[01])(?(sep)(?=_[0-2][0-9]-[0-5][0-9]_)|{END})",
     "A_Late_Show_‹140722›_720p", "Show_‹14.07.22›_20-15_ard", but=("Show 14.07.22", "Show 141322"))
 UNSURE_DAY = rule("a day, of which no one can tell which number is the year's",
-    r"(?<![0-9.])[0-3][0-9]\.[0-3][0-9]\.[0-3][0-9](?![0-9.])", "Show ‹14.07.22› Guests", but=("Show.2.14.07",))
+    r"(?<![0-9])(?<![0-9]\.)[0-3][0-9]\.[0-3][0-9]\.[0-3][0-9](?!\.?[0-9])", "Show ‹14.07.22› Guests", but=("Show.2.14.07",))
 
-HOUR = rule("when a recording began, behind its day", r"^[-_ T]+[0-2][0-9][-.:h]?[0-5][0-9](?=[ _]+[-–])", "‹ 2015› - Show",
+HOUR = rule("when a recording began, behind its day", r"^[-_ T]+(?:[0-2][0-9][0-5][0-9](?=[ _]+[-–])"
+    r"|[0-2][0-9](?:[-.:h][0-5][0-9](?:[-.:m][0-5][0-9])?|[0-5][0-9][0-5][0-9])(?=[ _-]))", "‹ 2015› - Show", "‹_201500›_Show",
     but=(" 2015 Show",))
 
 # ---- 3. Season and episode in one number.

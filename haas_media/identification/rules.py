@@ -188,7 +188,7 @@ EXTRA_SUFFIX = rule("what kind of extra a file is, at the end of its name", r"""
     flags=_X)
 EXTRA_WHOLE = rule("a name that is only the kind of an extra, or begins with `sample-`",
     r"^(?:(?P<trailer>(?:official[ ._-])?(?:trailer|teaser))|(?P<sample>sample(?:[-_.].+)?)|(?P<theme>theme)"
-    r"|(?P<behindthescenes>making[ ._-]?of|behind[ ._-]the[ ._-]scenes)|(?P<deleted>deleted[ ._-]scenes?)"
+    r"|(?P<behindthescenes>making[ ._-]?of|behind[ ._-]the[ ._-]scenes)|(?P<deleted>deleted[ ._-]scenes?)|(?P<featurette>featurettes?)"
     r"|(?P<other>bloopers?|gag[ ._-]reel|outtakes?))[ ._-]?[0-9]{0,2}$", "‹Official Trailer›", "‹Making Of›", "‹sample-film›", but=("Sample Film",), flags=_I)
 
 # ---- 4. Folders.
@@ -202,7 +202,7 @@ SPECIALS_FOLDER = rule("a folder of specials",
     r"|спец(?:выпуски|эпизоды|серии)?|спешлы|特典|特别篇|番外篇?)[\])]?$", "‹Show (OVA)›", but=("Special Victims",), flags=_I)
 DISC = rule("a folder of a disc's structure, or of one of several discs",
     r"^(?:video_ts|audio_ts|hvdvd_ts|bdmv|stream|backup|certificate|(?:cd|dvd|bd|disc|disk|blu-?ray)"
-    r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt)[ ._-]?(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
+    r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt|d|vol)[ ._-]{0,2}(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
 COUNTING_FOLDER = rule("a folder that counts episodes",
     rf"^[\[(]?(?:(?:{EPISODE_WORD}|e|\#)[ ._]*)?第?(?P<first>[0-9]{{1,4}})[ ]?(?:[-–~_]|to)[ ]?e?"
     r"(?P<last>[0-9]{1,4})[集話话回]?[\])]?$", "‹01-03›", "‹Episodes 1-6›", but=("24-7-365", "Season 1-3"), flags=_I)
@@ -261,7 +261,7 @@ VOLUME = re.compile(
 FILM_PART = rule("one of several files of a film",
     r"(?:^|[ ._-]+)[(\[]?(?:cd|dvd(?![59])|dis[ck])[ ._-]?([1-9]|[a-d])(?:[ ._-]?of[ ._-]?[1-9])?(?![^\W_])[)\]]?"
     r"|(?:[._-]|[ ]-[ ])(?:part|pt)([1-9]|[a-d])$|[ ._]-[ ._](?:part|pt)([1-9])$"
-    r"|(?<=[)\]])[ ._-]+(?:part|pt|teil|partie|parte|часть)[ ._-]?([1-9]|[a-d]|one|two|three|i{1,3})$"
+    r"|(?<=[)\]])[ ._-]+(?:part|pt|teil|partie|parte|часть)[ ._-]?([1-9]|[a-d]|one|two|three|i{1,3})(?=$|[ ]-[ ]|[ ._]*[(\[])"
     r"|(?<=[)\]])[ ._-]+[(\[]?([1-9])[ ._-]?of[ ._-]?[1-9][)\]]?$", "Film (1999)‹ - CD2›",
     "Film‹-part1›", "Film (1999)‹ - Part 2›", but=("Film Part 2", "Film - Part 2"), flags=_I)
 WORDED_PART = rule("a part with a space, which a title may have, too; the folder tells",
