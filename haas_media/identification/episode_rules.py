@@ -86,8 +86,8 @@ HOUR = rule("when a recording began, behind its day", r"^[-_ T]+(?:[0-2][0-9][0-
 
 # ---- 3. Season and episode in one number.
 CHAPTER = rule("Spanish releases: season and episode in one number",
-    r"[\[(]cap(?:[ií]tulos?)?[. ]{0,2}(?P<first>[1-9][0-9]{2,3})"
-    r"(?:(?:[-_]|[ ](?:al?|y)[ ])(?P<last>[1-9][0-9]{2,3}))?(?:[. ]final)?[\])]", "Show ‹[Cap.103]›", "Show ‹[Cap. 203_204]›",
+    r"[\[(]cap(?:[ií]tulo)?s?[. ]{0,2}(?P<first>[1-9][0-9]{2,3})"
+    r"(?:(?:[-_][1-9][0-9]{2,3})*?(?:[-_]|[ ](?:al?|y)[ ])(?P<last>[1-9][0-9]{2,3}))?(?:[. ]final)?[\])]", "Show ‹[Cap.103]›", "Show ‹[Cap. 203_204]›",
     but=("Show [Cap.3]",), flags=_I)
 SCENE = rule("broadcast releases: `117`, `101.102` and `10708` right before where they were taken from",
     r"^[\w'&.-]*?[^\W\d_][\w'&.-]*?[._](?P<numbers>[1-9][0-9]{2,5}(?P<more>[._-][1-9][0-9]{2,3})*)[._]"

@@ -113,6 +113,9 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
         alone = numbers.find_alone(text) if in_folder else None
         return (Show(None), alone) if alone else _in_brackets(text)
     fansub = text is not whole
+    if scene := numbers.find_scene(text):
+        # The rest of the name tells it only with the show's title before it.
+        return _named(text, scene), scene
     text = _without_show(text, show)
     year = rules.YEAR_FIRST.match(text) if text is not whole else None
     found = _counted(text, season, in_folder=in_folder, fansub=fansub)
@@ -207,8 +210,8 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
     if worded and worded.episodes:
         return worded
     day = None if worded else numbers.find_date(text, (episode_rules.SHORT_DATE,))
-    if found := numbers.find_scene(text) or day:
-        return found
+    if day:
+        return day
     body = episode_rules.UNSURE_DAY.sub(lambda day: " " * len(day[0]), body)
     pair = None if worded else _paired(body, in_folder=in_folder)
     if pair and season not in (None, pair.season):
