@@ -78,15 +78,16 @@ SHORT_DATE = rule("two digits for the year, where nothing else counts; with dots
     rf"(?P<day>0[1-9]|[12][0-9]|3[01])(?(sep)(?=_[0-2][0-9]-[0-5][0-9]_)|{END})",
     "A_Late_Show_‹140722›_720p", "Show_‹14.07.22›_20-15_ard", but=("Show 14.07.22", "Show 141322"))
 UNSURE_DAY = rule("a day, of which no one can tell which number is the year's",
-    r"(?<![0-9.])[0-3][0-9]\.[0-3][0-9]\.[0-3][0-9](?![0-9.])", "Show ‹14.07.22› Guests", but=("Show.2.14.07",))
+    r"(?<![0-9])(?<![0-9]\.)[0-3][0-9]\.[0-3][0-9]\.[0-3][0-9](?!\.?[0-9])", "Show ‹14.07.22› Guests", but=("Show.2.14.07",))
 
-HOUR = rule("when a recording began, behind its day", r"^[-_ T]+[0-2][0-9][-.:h]?[0-5][0-9](?=[ _]+[-–])", "‹ 2015› - Show",
+HOUR = rule("when a recording began, behind its day", r"^[-_ T]+(?:[0-2][0-9][0-5][0-9](?=[ _]+[-–])"
+    r"|[0-2][0-9](?:[-.:h][0-5][0-9](?:[-.:m][0-5][0-9])?|[0-5][0-9][0-5][0-9])(?=[ _-]))", "‹ 2015› - Show", "‹_201500›_Show",
     but=(" 2015 Show",))
 
 # ---- 3. Season and episode in one number.
 CHAPTER = rule("Spanish releases: season and episode in one number",
-    r"[\[(]cap(?:[ií]tulos?)?[. ]{0,2}(?P<first>[1-9][0-9]{2,3})"
-    r"(?:(?:[-_]|[ ](?:al?|y)[ ])(?P<last>[1-9][0-9]{2,3}))?(?:[. ]final)?[\])]", "Show ‹[Cap.103]›", "Show ‹[Cap. 203_204]›",
+    r"[\[(]cap(?:[ií]tulo)?s?[. ]{0,2}(?P<first>[1-9][0-9]{2,3})"
+    r"(?:(?:[-_][1-9][0-9]{2,3})*?(?:[-_]|[ ](?:al?|y)[ ])(?P<last>[1-9][0-9]{2,3}))?(?:[. ]final)?[\])]", "Show ‹[Cap.103]›", "Show ‹[Cap. 203_204]›",
     but=("Show [Cap.3]",), flags=_I)
 SCENE = rule("broadcast releases: `117`, `101.102` and `10708` right before where they were taken from",
     r"^[\w'&.-]*?[^\W\d_][\w'&.-]*?[._](?P<numbers>[1-9][0-9]{2,5}(?P<more>[._-][1-9][0-9]{2,3})*)[._]"

@@ -222,15 +222,16 @@ def _movie(named: Identity | Unidentified, nfos: tuple[Nfo, ...]) -> Identificat
         if named.is_episode:
             return Identification(reason=Reason("episode-among-films"))
     by_name = named if isinstance(named, Identity) else Identity(named.path)
-    source: Source = "tag" if ids else "nfo" if nfo and (nfo.ids or nfo.title) else "name"
-    title = (nfo.title if nfo else None) or by_name.title
-    year = (nfo.year if nfo and nfo.title else None) or by_name.year
+    nfo_title = _title_of(nfo, by_name)
+    source: Source = "tag" if ids else "nfo" if nfo and (nfo.ids or nfo_title) else "name"
+    title = nfo_title or by_name.title
+    year = (nfo.year if nfo and nfo_title else None) or by_name.year
     found_ids = ids or (nfo.ids if nfo else {})
     if not title and not found_ids:
         return Identification(reason=_reason(named))
     return Identification(
         title=title,
-        other_titles=() if nfo and nfo.title else by_name.other_titles,
+        other_titles=() if nfo_title else by_name.other_titles,
         year=year,
         ids=dict(found_ids),
         source=source,
@@ -239,6 +240,11 @@ def _movie(named: Identity | Unidentified, nfos: tuple[Nfo, ...]) -> Identificat
         part=by_name.part,
         details=nfo if nfo and nfo.kind else None,
     )
+
+
+def _title_of(nfo: Nfo | None, by_name: Identity) -> str | None:
+    """Return the title that an NFO file gives, unless the name's is surer."""
+    return None if nfo is None or (nfo.unsure and by_name.title) else nfo.title
 
 
 # As in NFO files.
@@ -259,7 +265,7 @@ def _episode(
     by_name = named if isinstance(named, Identity) else Identity(named.path)
     details = [nfo for nfo in nfos if nfo.kind == "episode"]
     numbered = [nfo for nfo in details if nfo.season is not None and nfo.episode is not None]
-    show_title = (show.title if show else None) or next(
+    show_title = _title_of(show, by_name) or next(
         (nfo.show_title for nfo in details if nfo.show_title), None
     )
     ids = dict(by_name.ids) or (dict(show.ids) if show else {})
@@ -284,7 +290,7 @@ def _episode(
     found = Identification(
         title=title,
         other_titles=() if show_title else by_name.other_titles,
-        year=(show.year if show and show.title else None) or by_name.year,
+        year=(show.year if show and show_title else None) or by_name.year,
         ids=ids,
         source=source,
         season=by_name.season,

@@ -72,6 +72,16 @@ def is_disc(folder: str) -> bool:
     return bool(rules.DISC.match(folder))
 
 
+def _is_owned(folders: list[str]) -> bool:
+    return not all(map(is_generic, folders))
+
+
+def _is_none(folders: list[str], stem: str) -> bool:
+    """Tell whether a folder of no title is none of extras: it sorts films, or is a show's."""
+    sorts = folders[0].casefold() in ("other", "others", "short", "shorts")
+    return sorts or any(map(season_of, folders[1:])) or find_marked(stem) is not None
+
+
 def _begins(folder: str, stem: str) -> bool:
     return folder.casefold().startswith(stem.casefold())
 
@@ -87,8 +97,7 @@ def extra_of(folders: list[str], stem: str) -> tuple[str, list[str], str] | None
     """Return the kind of extra, and the folders and the name of the title it is an extra of."""
     for depth in range(len(folders) - 1, -1, -1):
         kind = _EXTRAS.get(" ".join(_WORDS.split(folders[depth].casefold())).strip())
-        # At the library's root it may be a show of this name.
-        if kind and (depth or not (any(map(season_of, folders[1:])) or find_marked(stem))):
+        if kind and (_is_owned(folders[:depth]) or not _is_none(folders[depth:], stem)):
             return kind, folders[:depth], ""
     untitled = (rules.CREDITLESS,) if _MAY_BE_CREDITS(stem) else ()
     for rule in (rules.EXTRA_SUFFIX, *untitled, rules.EXTRA_WHOLE):

@@ -35,8 +35,12 @@ _DECLARATION = re.compile(r"<\?xml\b[^<>]*>|<!DOCTYPE\b[^<>\[]*>", re.IGNORECASE
 _ENCODING = re.compile(rb"<\?xml\b[^>]*\bencoding\s*=\s*[\"']([A-Za-z0-9._-]+)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _AMPERSAND = re.compile(r"&(?!#\d+;|#x[0-9a-fA-F]+;|(?:amp|lt|gt|quot|apos);)(?:(\w+);)?")
-# No language has words of accented letters alone.
-_WRONG_LETTERS = re.compile(r"[\x80-\x9f\ufffd]|(?<![^\W\d_])[À-ÖØ-öø-ÿ]{3,}(?![^\W\d_])")
+# No language has words of accented letters alone, or signs between letters.
+_WRONG_LETTERS = re.compile(
+    r"[\x80-\x9f\ufffd]|(?<![A-Za-zÀ-ÿ])[À-ÖØ-öø-ÿ]{3,}(?![A-Za-zÀ-ÿ])"
+    r"|[^\W\d_][¡-©¬®¯±¶¸¼¾¿×÷](?=[^\W\d_])|^[?\s]{3,}$"
+)
+_YEAR_BEHIND = re.compile(r"(.*\S)\s*\(([0-9]{4})\)")
 _CDATA, _CDATA_END = "<![CDATA[", "]]>"
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -79,7 +83,8 @@ class Nfo:
     """What one root of an NFO file says. ``kind`` is none for a bare address that tells no kind.
 
     ``ids`` are keyed ``tmdb``, ``imdb`` and ``tvdb``; those of an episode are the episode's own.
-    ``runtime`` in minutes.
+    ``runtime`` in minutes. ``unsure`` says that the encoding of the title was detected, and may be
+    another: a good name has the better title.
     """
 
     kind: NfoKind | None
@@ -95,6 +100,7 @@ class Nfo:
     genres: tuple[str, ...] = ()
     vote_average: float | None = None
     ids: dict[str, str] = field(default_factory=dict)
+    unsure: bool = False
 
 
 def read_nfo(path: Path) -> tuple[Nfo, ...]:
@@ -116,11 +122,12 @@ def parse_nfo(data: bytes) -> tuple[Nfo, ...]:
     """Do what ``read_nfo`` says with the content of a file."""
     if len(data) > MAX_BYTES:
         raise NfoError(f"it is larger than {MAX_BYTES // 1024 // 1024} MiB, which no NFO file is")
-    text = _CONTROL.sub("", _decode(data))
+    decoded, detected = _decode(data)
+    text = _CONTROL.sub("", decoded)
     if not _ROOT.search(text):
         return _bare(text)
     roots, around = _parse_roots(text)
-    found = [_read(root) for root in roots if root.tag.lower() in _KINDS]
+    found = [_read(root, detected=detected) for root in roots if root.tag.lower() in _KINDS]
     address = _bare(around)
     if address and found and (found[0].kind == address[0].kind or address[0].kind is None):
         # The elements of the XML are what a person sees; the address only adds to them.
@@ -128,22 +135,23 @@ def parse_nfo(data: bytes) -> tuple[Nfo, ...]:
     return tuple(found)
 
 
-def _decode(data: bytes) -> str:
+def _decode(data: bytes) -> tuple[str, bool]:
+    """Return the text, and whether its encoding had to be detected."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
-            return data[len(bom) :].decode(encoding, "replace")
+            return data[len(bom) :].decode(encoding, "replace"), False
     if data[:4] in (b"<\x00?\x00", b"<\x00m\x00", b"<\x00t\x00", b"<\x00e\x00"):
-        return data.decode("utf-16-le", "replace")
+        return data.decode("utf-16-le", "replace"), False
     declared = _ENCODING.search(data[:200])
     named = declared[1].decode().lower() if declared else ""
     if named.startswith(("utf-16", "utf-32", "ucs")):
         named = ""  # then the declaration itself could not have been read
     for encoding in (named or "utf-8", "utf-8"):
         try:
-            return data.decode(encoding)
+            return data.decode(encoding), False
         except (UnicodeDecodeError, LookupError):
             continue
-    return _detected(data)
+    return _detected(data), True
 
 
 def _detected(data: bytes) -> str:
@@ -230,14 +238,19 @@ def _bare(text: str) -> tuple[Nfo, ...]:
     return (Nfo(kind, ids=ids),) if ids else ()
 
 
-def _read(root: Element) -> Nfo:
+def _read(root: Element, *, detected: bool) -> Nfo:
     kind = _KINDS[root.tag.lower()]
     dates = [_date(_text(root, tag)) for tag in ("premiered", "releasedate", "aired")]
     date = next((date for date in dates if date), None)
     year = _number(_text(root, "year"))
+    title = _title(root, "title")
+    named = _YEAR_BEHIND.fullmatch(title or "")
+    if named and is_year(int(named[2])):
+        # `The Flash (2014)`, as TheTVDB tells shows apart.
+        title, year = named[1], year or int(named[2])
     return Nfo(
         kind=kind,
-        title=_title(root, "title"),
+        title=title,
         original_title=_clipped(_text(root, "originaltitle"), _MAX_TITLE),
         show_title=_title(root, "showtitle"),
         year=year if year and is_year(year) else (date.year if date else None),
@@ -249,6 +262,7 @@ def _read(root: Element) -> Nfo:
         genres=tuple(dict.fromkeys(text for text in _texts(root, "genre") if text)),
         vote_average=_rating(root),
         ids=_ids(root, kind),
+        unsure=detected and _is_foreign(title or ""),
     )
 
 
@@ -270,12 +284,17 @@ def _title(root: Element, tag: str) -> str | None:
     return None if title and _is_garbled(title) else title
 
 
+def _is_foreign(title: str) -> bool:
+    letters = [letter for letter in title if letter.isalpha()]
+    return sum(map(str.isascii, letters)) <= len(letters) / 2 if letters else False
+
+
 def _is_garbled(text: str) -> bool:
     """Tell whether text was once decoded as what it is not: `Ð‘Ñ€Ð°Ñ‚` or `Áðàò` for `Брат`."""
-    if text.isascii():
-        return False
     if _WRONG_LETTERS.search(text):
         return True
+    if text.isascii():
+        return False
     try:
         text.encode("cp1252").decode()
     except UnicodeError:
@@ -322,7 +341,8 @@ def _ids(root: Element, kind: NfoKind) -> dict[str, str]:
 
 def _is_typed(child: Element) -> bool:
     tag = str(child.tag).lower()
-    return tag in _TYPED or (tag == "uniqueid" and bool(child.get("type")))
+    told = child.get("type") if tag == "uniqueid" else tag == "id" and child.attrib
+    return tag in _TYPED or bool(told)
 
 
 def _named_ids(child: Element, kind: NfoKind, *, untyped: bool) -> list[tuple[str, Any]]:

@@ -103,12 +103,12 @@ SLASH_IN_BRACKETS = rule("slashes within a bracket belong to the name",
 SITE = rule("a site in front: in brackets, after www, or `domain - `; an ending that is also a word needs"
     " more (`Despicable.Me - 2010`)", rf"""\s*(?:
     [\[({{【]{{1,2}}\s*(?:ww+[. ])?[\w-]+(?:[. ][\w-]+)?\.[a-z]{{2,10}}\s*[\])}}】]{{1,2}}[\s._-]*
-    | [^\W0-9_a-z]{{0,8}}ww+[.,][\w-]+?(?:\.[\w-]+?)?\.(?:(?:{_TLDS})[\s._-]+|[a-z]{{2,10}}\s+[\s-]*)
+    | [^\W0-9_a-z]{{0,8}}ww+[.,][\w-]+?(?:\.[\w-]+?)?\.(?:(?:{_TLDS})[\s._-]+|[a-z]{{2}}[._-]+(?![a-z]{{2}}[\s_-])|[a-z]{{2,10}}\s+[\s-]*)
     | www[ ][\w-]+[ ](?:(?:co|com)[ ])?(?:{_TLDS})\s*[-–]+\s+
     | [\w-]+\.(?:com|net|org|info|biz|co\.[a-z]{{2}})(?:\s+[-–]+\s+|[_])
     | @\w+\s+[-–]+\s+(?=[^\W\d_])
-    | [\w-]+\.(?:xyz|vip|pics|club|site|online|(?!am|as|at|be|by|do|go|he|in|is|it|la|me|my|no|of
-      |on|or|so|to|up|us|we)[a-z]{{2}})\s+[-–]+\s+(?=[^\W\d_])
+    | [\w-]+\.(?:xyz|vip|pics|club|site|online|app|movies?|live|stream|(?!am|as|at|be|by|do|go|he|in|is|it|la|me|my|no|of
+      |on|or|so|to|up|us|we)[a-z]{{2}})[\s_]+[-–]+[\s_]+(?=[^\W\d_])
     )""", "‹films123.ca - ›Film", "‹[ www.films.org ] - ›Film", "‹www.Films.sx - ›Film", "‹@films - ›Film",
     but=("Despicable.Me - 2010",), flags=_I | _X)
 GROUP = rule("a release group in brackets in front",
@@ -147,7 +147,6 @@ ARTICLE = re.compile(
     r"[\W_]*(?:(?:the|an?|my|l[aeo]s?|une?|el|los|una|il|gli|der|die|das|eine?|de[nt]?|het|een|os?|as)"
     r"[\W_]+)?", _I
 )
-YEAR_NEXT = re.compile(rf"[ ._-]+[(\[]?{YEAR}{END}")
 EDITION = rule("an edition", rf"{START}(?:{_EDITION}|hybrid){END}", "Film.2000.‹Extended.Cut›", "Film ‹IMAX›",
     but=("The Extender",), flags=_I)
 # In capitals, as scene releases write them: the same word in small letters may belong to a title.
@@ -188,7 +187,7 @@ EXTRA_SUFFIX = rule("what kind of extra a file is, at the end of its name", r"""
     flags=_X)
 EXTRA_WHOLE = rule("a name that is only the kind of an extra, or begins with `sample-`",
     r"^(?:(?P<trailer>(?:official[ ._-])?(?:trailer|teaser))|(?P<sample>sample(?:[-_.].+)?)|(?P<theme>theme)"
-    r"|(?P<behindthescenes>making[ ._-]?of|behind[ ._-]the[ ._-]scenes)|(?P<deleted>deleted[ ._-]scenes?)"
+    r"|(?P<behindthescenes>making[ ._-]?of|behind[ ._-]the[ ._-]scenes)|(?P<deleted>deleted[ ._-]scenes?)|(?P<featurette>featurettes?)"
     r"|(?P<other>bloopers?|gag[ ._-]reel|outtakes?))[ ._-]?[0-9]{0,2}$", "‹Official Trailer›", "‹Making Of›", "‹sample-film›", but=("Sample Film",), flags=_I)
 
 # ---- 4. Folders.
@@ -199,10 +198,10 @@ SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a f
 SPECIALS_FOLDER = rule("a folder of specials",
     r"^(?P<show>.*?[\s._([-]+)??(?:season[ ._-]*0+|s0+|specials?|spéciaux|specialer|extras? and specials"
     r"|ov?as?|oads?|oavs?|onas?|sps?|especia(?:l|les|is)|speciali|specjalne|hors[ _-]?(?:saison|s[ée]rie)"
-    r"|спец(?:выпуски|эпизоды|серии)?|спешлы|特典|特别篇|番外篇?)[\])]?$", "‹Show (OVA)›", but=("Special Victims",), flags=_I)
+    r"|спец(?:выпуски|эпизоды|серии)?|спешлы|特典|特别篇|番外篇?)[\])]?(?:[\s._]*[\[(][^\[\]()]*[\])])*$", "‹Show (OVA)›", but=("Special Victims",), flags=_I)
 DISC = rule("a folder of a disc's structure, or of one of several discs",
     r"^(?:video_ts|audio_ts|hvdvd_ts|bdmv|stream|backup|certificate|(?:cd|dvd|bd|disc|disk|blu-?ray)"
-    r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt)[ ._-]?(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
+    r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt|d|vol)[ ._-]{0,2}(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
 COUNTING_FOLDER = rule("a folder that counts episodes",
     rf"^[\[(]?(?:(?:{EPISODE_WORD}|e|\#)[ ._]*)?第?(?P<first>[0-9]{{1,4}})[ ]?(?:[-–~_]|to)[ ]?e?"
     r"(?P<last>[0-9]{1,4})[集話话回]?[\])]?$", "‹01-03›", "‹Episodes 1-6›", but=("24-7-365", "Season 1-3"), flags=_I)
@@ -247,8 +246,11 @@ YEARS = rule("the years of a collection",
     rf"(?<=[^\s._-])[\s._-]*[(\[]?(?<![^\W_])({YEAR}) ?[-–—] ?(?:({YEAR}){END}|[0-9]{{2}}(?![^\W_-])|(?=[)\]]))",
     "Films‹ 1999-2003›", "Films‹ (1999-2003›)", but=("2046 - 2004 - 1080p",))
 LEADING_YEAR = rule("a year that only sorts: no other follows",
-    rf"^(?:[(\[](?P<in>{YEAR})[)\]][\s._-]+|(?P<bare>{YEAR})(?:[ _]?[-–][ _]|\. ))(?=[^\W\d_])", "‹(1999) ›Film",
+    rf"^(?:[(\[](?P<in>{YEAR})[)\]][\s._-]+|(?P<bare>{YEAR})(?:[ _.]?[-–~][ _.]?|\. ))(?=[^\W\d_])", "‹(1999) ›Film",
     "‹1993- ›Copper Peak", "‹1999 - ›Film", but=("[1922] (2017)", "2001 A Space Odyssey", "2046 - 2004"))
+PLACE_OF_YEAR = rule("where a film stands in its collection, before a year that sorts, too",
+    rf"^(?:0[0-9]|[0-9]{{1,2}}\.)(?:[ ]-)?[ ](?=[(\[]?{YEAR}(?:[)\]]|[ ]?[-–]|\.)[ ][^\W\d_])", "‹1. ›1987 - Film",
+    "‹01 ›(1987) Film", but=("12 - 2007 - DVDRip", "9 (2009) DVDRip"))
 SORTED_IN_COLLECTION = re.compile(rf"^({YEAR})[ _](?=[^\W\d_])")
 PLACE = rule("where a film stands in its collection",
     r"^(?:\#?(?:[0-9]{1,2}|0(?!07)[0-9]{2})(?: - |\. )|[0-9]{1,2}- |\#[0-9]{1,2} |\([0-9]{1,2}\) ?|0[0-9][ _.](?!-)"
@@ -261,7 +263,7 @@ VOLUME = re.compile(
 FILM_PART = rule("one of several files of a film",
     r"(?:^|[ ._-]+)[(\[]?(?:cd|dvd(?![59])|dis[ck])[ ._-]?([1-9]|[a-d])(?:[ ._-]?of[ ._-]?[1-9])?(?![^\W_])[)\]]?"
     r"|(?:[._-]|[ ]-[ ])(?:part|pt)([1-9]|[a-d])$|[ ._]-[ ._](?:part|pt)([1-9])$"
-    r"|(?<=[)\]])[ ._-]+(?:part|pt|teil|partie|parte|часть)[ ._-]?([1-9]|[a-d]|one|two|three|i{1,3})$"
+    r"|(?<=[)\]])[ ._-]+(?:part|pt|teil|partie|parte|часть)[ ._-]?([1-9]|[a-d]|one|two|three|i{1,3})(?=$|[ ]-[ ]|[ ._]*[(\[])"
     r"|(?<=[)\]])[ ._-]+[(\[]?([1-9])[ ._-]?of[ ._-]?[1-9][)\]]?$", "Film (1999)‹ - CD2›",
     "Film‹-part1›", "Film (1999)‹ - Part 2›", but=("Film Part 2", "Film - Part 2"), flags=_I)
 WORDED_PART = rule("a part with a space, which a title may have, too; the folder tells",

@@ -12,6 +12,7 @@ from haas_media.identification.rules import is_year
 
 _SEVERAL = re.compile(r"[0-9]\s?(?:[-–~:&+,/]|to|and|à|bis|по)")
 _COUNTED = re.compile(r"[0-9][話话集回화회]?[ ._([-]*$")
+_BARE_YEAR = re.compile(rf"[^\W_][ ._-]+{rules.YEAR}[ ._-]*$")
 _A_YEAR = re.compile(rules.YEAR)
 
 FIRST_YEAR = 1930
@@ -62,7 +63,8 @@ def released_in(folder: str) -> tuple[Show, Found] | None:
 @lru_cache(maxsize=8192)
 def show_of(text: str) -> Show:
     """Read the stretch of a name that stands before its numbers."""
-    text, year = titles.split_year(text.rstrip(" /([{") or text)
+    whole = text.rstrip(" /([{") or text
+    text, year = titles.split_year(whole)
     if "[" in text and not rules.COUNTRY.search(text):
         text = rules.TRAILING_GROUPS.sub("", text)
     rest = rules.LEFTOVER.sub("", text)
@@ -74,6 +76,9 @@ def show_of(text: str) -> Show:
     title, others = titles.titles_of(rest)
     if title is None:
         return Show(None)
+    if year and _BARE_YEAR.search(whole):
+        # `Space 1999` is called that, most others are only told apart by it.
+        others = (*others, f"{title} {year}")
     code = country[country.lastindex or 0].upper().replace(".", "")[:2] if country else None
     return Show(title, year, code, others)
 
@@ -113,6 +118,9 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
         alone = numbers.find_alone(text) if in_folder else None
         return (Show(None), alone) if alone else _in_brackets(text)
     fansub = text is not whole
+    if scene := numbers.find_scene(text):
+        # The rest of the name tells it only with the show's title before it.
+        return _named(text, scene), scene
     text = _without_show(text, show)
     year = rules.YEAR_FIRST.match(text) if text is not whole else None
     found = _counted(text, season, in_folder=in_folder, fansub=fansub)
@@ -207,8 +215,8 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
     if worded and worded.episodes:
         return worded
     day = None if worded else numbers.find_date(text, (episode_rules.SHORT_DATE,))
-    if found := numbers.find_scene(text) or day:
-        return found
+    if day:
+        return day
     body = episode_rules.UNSURE_DAY.sub(lambda day: " " * len(day[0]), body)
     pair = None if worded else _paired(body, in_folder=in_folder)
     if pair and season not in (None, pair.season):

@@ -123,14 +123,16 @@ def pieces(text: str) -> list[str]:
 def title_release(text: str) -> re.Match[str] | None:
     """Find the first word of release talk that a title can stand before.
 
-    `Remux (2014)` and `The.Remux.2014` are titles: a year follows, or nothing.
+    In `Remux (2014)`, `The.Remux.2014` and `A.Remux.Story` the word is the title's: no other is.
     """
     release = find_release(text)
     while release:
         before = text[: release.start()]
-        of_a_title = rules.ARTICLE.fullmatch(before) and (
-            rules.YEAR_NEXT.match(text, release.end())
-            or not any(map(str.isalnum, text[release.end() :]))
+        rest = text[release.end() :].lstrip(_EDGE_JUNK + _OPENING)
+        of_a_title = (
+            rules.ARTICLE.fullmatch(before)
+            and (text[release.start()].isalpha() or not any(map(str.isalnum, rest)))
+            and not begins_with_release(rest)
         )
         if any(map(str.isalnum, before)) and not of_a_title:
             return release
@@ -146,6 +148,7 @@ def cut_release(text: str) -> str:
 
 def with_year_behind(text: str, first: int = rules.FIRST_YEAR) -> str:
     """Put a year that begins a name, to sort by it, behind the title: `1993 - Copper Peak`."""
+    text = rules.PLACE_OF_YEAR.sub("", text)
     leading = rules.LEADING_YEAR.match(text)
     year = int(leading["in"] or leading["bare"]) if leading else 0
     alone = leading and (leading["in"] or not rules.BARE_YEAR.search(text, leading.end()))

@@ -220,6 +220,9 @@ EPISODES: list[tuple[str, str | None, int | None, tuple[int, ...]]] = [
     ("Шоу - 2 сезон 3 серия 720p.mkv", "Шоу", 2, (3,)),
     ("Anime/Show/[Group] Show - 03 [1080p].mkv", "Show", None, (3,)),
     ("Anime/Show/Season 2/[Group] Show - 03 [1080p].mkv", "Show", 2, (3,)),
+    ("Show/S02/D1/03.mkv", "Show", 2, (3,)),
+    ("Show/Vol. 1/03.mkv", "Show", None, (3,)),
+    ("TV/Extras/Season 2/03.mkv", "Extras", 2, (3,)),
     # bonus with a season and an episode is the title of one
     ("Show (2010) - S02E03 - Deleted Scenes.mkv", "Show", 2, (3,)),
     ("[CM] Show - 03 [1080p].mkv", "Show", None, (3,)),
@@ -300,6 +303,8 @@ DAILY = [
     "The Daily Show/2015/2015-07-22.mkv",
     "The Daily Show/2015/07/The Daily Show 2015-07-22.mkv",
     "The Daily Show/2015-07-22 - Guest.mkv",
+    "20150722_201500_The Daily Show.ts",
+    "2015-07-22 20-15-00 The Daily Show.ts",
 ]
 
 

@@ -287,7 +287,8 @@ def test_an_id_of_unknown_origin_beside_typed_ones_is_nobodys() -> None:
     (bare,) = parse_nfo(b"<tvshow><id>1399</id></tvshow>")
     (tag,) = parse_nfo(b"<tvshow><id>1399</id><tmdbid>1399</tmdbid></tvshow>")
     assert (maze.ids, both.ids, bare.ids) == ({}, {"tmdb": "1399"}, {"tvdb": "1399"})
-    assert tag.ids == {"tmdb": "1399"}
+    (attribute,) = parse_nfo(b'<tvshow><id TMDB="3">1399</id></tvshow>')
+    assert (tag.ids, attribute.ids) == ({"tmdb": "1399"}, {"tmdb": "3"})
 
 
 def test_a_year_before_films_is_absent_and_what_is_escaped_twice_is_read() -> None:
@@ -312,14 +313,42 @@ def test_a_title_of_wrong_letters_is_none() -> None:
         "Брат".encode().decode("latin-1"),
         "Amélie".encode().decode("cp1252"),
         "Αστέρι".encode("cp1253").decode("cp1252"),
+        "Zażółć gęślą".encode("iso8859-2").decode("latin-1"),
+        "电影故事".encode("gbk").decode("latin-1"),
+        "영화 이야기".encode("euc_kr").decode("latin-1"),
         "Ma\ufffdtre",
+        "????",
     ]
-    right = ["Été", "Amélie", "Où est la main", "Öö", "Ça", "Þór", "Брат", "千と千尋", "¡Ay!"]
+    right = [
+        "Été",
+        "Amélie",
+        "Où est la main",
+        "Öö",
+        "Ça",
+        "Þór",
+        "Брат",
+        "千と千尋",
+        "¡Ay!",
+        "WALL·E",
+        "8½",
+    ]
     told = {t: one(f"<movie><title>{t}</title></movie>").title for t in (*wrong, *right)}
     assert told == dict.fromkeys(wrong) | {title: title for title in right}
+
+
+def test_the_year_behind_a_title_is_the_year() -> None:
+    told = {
+        "<title>The Flash (2014)</title>": ("The Flash", 2014),
+        "<title>Heat (1995)</title><year>1996</year>": ("Heat", 1996),
+        "<title>Office (3000)</title>": ("Office (3000)", None),
+    }
+    found = {inner: one(f"<tvshow>{inner}</tvshow>") for inner in told}
+    assert {inner: (nfo.title, nfo.year) for inner, nfo in found.items()} == told
 
 
 def test_text_in_an_encoding_that_is_not_declared_is_detected() -> None:
     words = "<movie><title>Брат</title><plot>Демобилизовавшись, он едет к брату.</plot></movie>"
     (nfo,) = parse_nfo(words.encode("cp1251"))
-    assert nfo.title == "Брат"
+    assert (nfo.title, nfo.unsure) == ("Брат", True)
+    assert not one(words).unsure
+    assert not one("<movie><title>Größe</title></movie>".encode("cp1252")).unsure

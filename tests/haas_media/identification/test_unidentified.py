@@ -45,6 +45,7 @@ def test_an_episode_without_number_is_not_guessed() -> None:
         # a year of no season, and days whose year no one can tell
         "Harbour - Summer Concert Series 2012 1080i HDTV.ts",
         "Harbour 14.07.22.mkv",
+        "Harbour.14.07.22.Guest.mkv",
         "Harbour (14.07.22).mkv",
         "Harbour 14-07-22.mkv",
     ):

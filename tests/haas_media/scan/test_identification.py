@@ -214,11 +214,18 @@ def test_a_show_nfo_in_a_folder_that_sorts_names_no_show(house: House) -> None:
 
 
 def test_a_title_of_wrong_letters_never_goes_before_a_good_folder(house: House) -> None:
-    declared = '<?xml version="1.0" encoding="iso-8859-1"?><movie><title>Брат</title></movie>'
-    house.films.put("Брат (1997)/1.mkv")
-    house.films.put("Брат (1997)/movie.nfo", text=declared.encode("cp1251"))
+    wrong, nfo = '<?xml version="1.0" encoding="iso-8859-1"?>', "<movie><title>{}</title></movie>"
+    files = {
+        "Брат (1997)": (wrong + nfo).format("Брат").encode("cp1251"),
+        "Сестра (1998)": nfo.format("Сестра").encode("koi8-r"),
+        "אור בים (1999)": nfo.format("אור בים").encode("cp1255"),
+        "映画の話 (2000)": nfo.format("映画の話").encode("shift_jis"),
+    }
+    for folder, data in files.items():
+        house.films.put(f"{folder}/1.mkv")
+        house.films.put(f"{folder}/movie.nfo", text=data)
     house.scan()
-    assert list(house.titles().values()) == ["Брат (1997)"]
+    assert sorted(house.titles().values()) == sorted(files)
 
 
 def test_the_id_of_an_episode_is_not_taken_for_the_shows(house: House) -> None:
