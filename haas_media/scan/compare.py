@@ -267,7 +267,7 @@ class Moves:
     A file has moved when one of the same size, time and name (in whatever case), or the same file
     by its inode, is new elsewhere in a library of the same kind. Libraries that are not scanned
     now, or only in part, lend their files, too: those that left the settings all of them, others
-    what is surely gone.
+    what is surely gone, or in a folder that is another library now.
     """
 
     def __init__(self) -> None:
@@ -300,15 +300,19 @@ class Moves:
                     if file.id not in self._ids:
                         self._gone[file.size, file.mtime_ns, kind].append(file)
 
-    def take(self, entry: Entry, kind: Kind, library_id: int) -> KnownFile | None:
-        """Return the gone file that this new one is, if any, and take it from the list."""
+    def take(self, entry: Entry, kind: Kind, library_id: int, path: str) -> KnownFile | None:
+        """Return the gone file that this new one is, if any, and take it from the list.
+
+        Args:
+            path: of the new one, with its library's.
+        """
         files = self._gone.get((entry.size, entry.mtime_ns, kind), [])
         name, inode = folded(entry.name), str(entry.inode)
         fitting = [
             file
             for file in files
             if (file.inode == inode or folded(file.path.rpartition("/")[2]) == name)
-            and self._is_gone(file)
+            and self._is_gone(file, path)
         ]
         if not fitting:
             return None
@@ -319,9 +323,9 @@ class Moves:
         files.remove(best)
         return best
 
-    def _is_gone(self, file: KnownFile) -> bool:
+    def _is_gone(self, file: KnownFile, path: str) -> bool:
         lender = None if file.id in self._ids else self._lenders.get(file.library_id)
-        if lender is None or not lender.is_set:
+        if lender is None or not lender.is_set or f"{lender.path}/{file.path}" == path:
             return True
         disk = lender.disks.get(file.folder_id) if file.folder_id else None
         if lender.mount not in (None, mount_of(lender.path)) or is_bare(lender.path):

@@ -231,7 +231,8 @@ def find_moves(state: ScanState) -> None:
                 sorted({change.entry.size for _, change in new}),
             )
     for each, change in new:
-        change.known = moves.take(change.entry, each.library.kind, each.row.id)
+        path = f"{each.library.path}/{change.path}"
+        change.known = moves.take(change.entry, each.library.kind, each.row.id, path)
         if change.known:
             change.why = "moved"
             state.count(each, "new", -1)

@@ -355,8 +355,7 @@ class Walker:
             self._links.append(_Folder(path, target, above.inherited, mount))
             return None
         real = f"{above.real}/{entry.name}"
-        if real in self._others:
-            self._reach.leave_out(path)
+        if real in self._others:  # which takes over what is on record of it here
             return None
         return _Folder(path, real, above.inherited, real if real in self._mounts else above.mount)
 

@@ -299,6 +299,19 @@ def test_files_of_a_library_that_left_the_settings_are_there_once(
     assert {file["id"] for file in house.files().values()} == before
 
 
+def test_files_of_a_folder_that_becomes_a_library_are_there_once(house: House) -> None:
+    films, shows = house.settings.libraries
+    house.films.put("kids/Up (2009).mkv", "Heat (1995).mkv")
+    house.scan()
+    before = {file["id"] for file in house.files().values()}
+    kids = Library(title="Kids", kind="movies", path=films.path / "kids")
+    house.with_settings(libraries=(films, shows, kids))
+    assert moved(house.scan(library="Films")) == (0, 0, 0, 0)
+    assert moved(house.scan(library="Kids")) == (1, 0, 0, 0)
+    assert moved(house.scan()) == (0, 0, 0, 0)
+    assert {file["id"] for file in house.files().values()} == before
+
+
 def with_more_films(house: House) -> Path:
     """Make a second library of films; return its root."""
     other = house.films.root.with_name("more")
