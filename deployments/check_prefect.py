@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from deployments import check_mistakes as mistakes
 from deployments.check_mistakes import Finding
 from deployments.claim import address_of
-from deployments.server import KEPT_LEASES, answers
+from deployments.server import KEPT_LEASES, answers, unusable
 from deployments.work_pool import (
     WorkPoolNameError,
     deployments_of,
@@ -59,17 +59,22 @@ def connected(data_dir: Path | None) -> Iterator[tuple[str, SyncPrefectClient]]:
         data_dir: where a stack of ``haas up`` would have left its address.
 
     Raises:
-        ServerError: no server is set, or it does not answer.
+        ServerError: no server is set, or it does not answer, or refuses.
     """
+    from httpx import HTTPError
+
     api_url = _server(data_dir)
     if api_url is None:
         raise ServerError(
             "No server is set. Start one with `haas up`, or let PREFECT_API_URL lead to one."
         )
     if not answers(api_url):
-        raise ServerError(f"{api_url} does not answer. Start it, or correct PREFECT_API_URL.")
-    with _client(api_url) as client:
-        yield api_url, client
+        raise ServerError(unusable(api_url))
+    try:
+        with _client(api_url) as client:
+            yield api_url, client
+    except HTTPError as error:
+        raise ServerError(unusable(api_url, error)) from error
 
 
 def _server(data_dir: Path | None) -> str | None:

@@ -44,6 +44,7 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
     from deployments import kept
     from deployments.defaults import from_environment
     from deployments.earlier import take_away
+    from deployments.server import unusable
     from deployments.work_pool import VARIABLE, create_work_pool, work_pool_name
 
     try:
@@ -63,9 +64,8 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
                 for sentence in sentences + kept.said(before):
                     sys.stderr.write(f"{sentence}\n")
                 atexit.register(_put_back, before)
-        except httpx.TransportError:
-            text = f"{ctx.api_url} does not answer. Start it, or correct PREFECT_API_URL."
-            raise SystemExit(text) from None
+        except httpx.HTTPError as error:
+            raise SystemExit(unusable(ctx.api_url, error)) from None
     return SetupResult(env={VARIABLE: name}, note=f"work pool {name}")
 
 

@@ -53,6 +53,17 @@ def answers(api_url: str) -> bool:
         return False
 
 
+def unusable(api_url: str, error: Exception | None = None) -> str:
+    """Say what is wrong with a server that was asked, or with its address, and what to do."""
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    address = "PREFECT_API_URL, which ends in /api"
+    if not status:
+        return f"{api_url} does not answer. Start it, or correct {address}."
+    if status >= 500:
+        return f"{api_url} answers with {status}. Look at the server's log."
+    return f"{api_url} answers with {status}. Correct {address}, or PREFECT_API_AUTH_STRING."
+
+
 def home_of(api_url: str) -> Path | None:
     """Return the home of the server that answers at this address: tells one from another."""
     import httpx

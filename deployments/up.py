@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployments.server import answers
+from deployments.server import answers, unusable
 from deployments.stack import Stack
 from deployments.terminal import Terminal, addresses, stop_signals
 
@@ -36,14 +36,14 @@ def up(
     Raises:
         StackError: something did not start or died.
     """
+    terminal.title("Haas Media")
     stack = Stack(
         settings.data_dir,
         port=port,
-        api_url=configured_server(),
+        api_url=configured_server(terminal),
         worker_environment=same_settings(settings, config),
         drain=drain,
     )
-    terminal.title("Haas Media")
     with stop_signals() as received, stopping(stack, terminal, received):
         bring_up(stack, terminal)
         stack.start_watch()
@@ -89,12 +89,18 @@ def same_settings(settings: Settings, config: Path | None) -> dict[str, str]:
     return variables
 
 
-def configured_server() -> str | None:
-    """Return the address in ``PREFECT_API_URL``, or in Prefect's profile, if a server answers."""
+def configured_server(terminal: Terminal) -> str | None:
+    """Return the address in ``PREFECT_API_URL``, or in Prefect's profile, if a server answers.
+
+    If none does, that is said: another is started, and it may not be what was wanted.
+    """
     from prefect.settings import PREFECT_API_URL
 
     address: str | None = PREFECT_API_URL.value()
-    return address if address and answers(address) else None
+    if address and not answers(address):
+        terminal.say(f" {unusable(address)} Another server is started here.\n")
+        return None
+    return address or None
 
 
 def bring_up(stack: Stack, terminal: Terminal) -> None:

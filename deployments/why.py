@@ -34,7 +34,7 @@ def print_why(settings: Settings, name: str) -> None:
     console = Console(highlight=False)
     console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     for line in lines:
-        console.print(f"  {escape(line)}")
+        console.print(f"  {escape(line)}", soft_wrap=True)
     directory = trace_directory(settings)
     settle_lost(directory)
     ids.remember_caller(run)

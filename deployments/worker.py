@@ -31,6 +31,7 @@ from prefect.runner._flow_run_executor import FlowRunExecutorContext
 from prefect.settings import PREFECT_API_URL, get_current_settings
 from prefect.workers.process import ProcessWorker
 
+from deployments.server import unusable
 from deployments.work_pool import create_work_pool
 from flows import again
 from haas_otel import records
@@ -180,7 +181,7 @@ def start(name: str | None, pool: str, *, limit: int | None, drain: float) -> No
         drain: how many seconds its runs may go on when it is stopped.
 
     Raises:
-        WorkerError: no server is set, or the pool is of another type.
+        WorkerError: no server is set, it refuses, or the pool is of another type.
     """
     if not PREFECT_API_URL.value():
         raise WorkerError("No server is set: let PREFECT_API_URL lead to one.")
@@ -209,14 +210,10 @@ def _type_of(pool: str) -> str | None:
         with get_client(sync_client=True) as client:
             return create_work_pool(client, pool)
     except httpx.HTTPError as error:
+        text = unusable(PREFECT_API_URL.value(), error)
         if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
-            raise
-        LOGGER.warning(
-            "%s does not answer (%s). Start it, or correct PREFECT_API_URL. Asked again in %d s.",
-            PREFECT_API_URL.value(),
-            error,
-            SERVER_SECONDS,
-        )
+            raise WorkerError(text) from error
+        LOGGER.warning("%s Asked again in %d s.", text, SERVER_SECONDS)
     return None
 
 

@@ -57,7 +57,7 @@ def test_an_encoding_is_filled_in_watched_and_cancelled(ui: PrefectUi, stage: St
     before = stage.film.read_bytes()
 
     ui.open_deployments()
-    ui.picture("deployments", height=620)
+    ui.picture("deployments", height=815)
     ui.open_deployment("encoding")
     ui.open_form()
     ui.fill("Source", str(stage.film), kind="str")

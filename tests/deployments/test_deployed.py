@@ -456,6 +456,31 @@ def test_what_is_wrong_is_said_before_anything_is_deployed(
     assert "Deploying" not in done.stdout
 
 
+class NotFound(BaseHTTPRequestHandler):
+    """Answers as Prefect's server does at an address that lacks its /api."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    do_POST = do_GET  # noqa: N815 - as it is called
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+def test_an_address_without_api_is_said(haas: Command, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        done = prefect_deploy(address, tmp_path)
+        shown = haas("worker", environment={"PREFECT_API_URL": address})
+        server.shutdown()
+    assert (done.returncode, "Deploying" in done.stdout, shown.code) == (1, False, 1)
+    for said in (done.stderr, shown.err):
+        assert f"{address} answers with 404. Correct PREFECT_API_URL, which ends in /api" in said
+        assert said.count("\n") == 1
+
+
 def test_no_other_command_makes_a_work_pool() -> None:
     for line in (
         "/usr/bin/prefect deploy --all",

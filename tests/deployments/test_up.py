@@ -1,15 +1,19 @@
-"""What `haas up` hands on to runs, which start in another folder."""
+"""What `haas up` hands on to runs, which start in another folder, and what it says of a server."""
 
 from __future__ import annotations
 
 import json
 import os
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from rich.console import Console
 
 from deployments.stack import Stack
-from deployments.up import same_settings
+from deployments.terminal import Terminal
+from deployments.up import configured_server, same_settings
 from haas_media.settings import Settings, load_settings
 
 NAMES = (
@@ -72,3 +76,11 @@ def test_relative_folders_of_a_stack(here: Path) -> None:
     assert stack.data_dir == here / "data"
     assert stack.traces == here / "spans"
     assert Stack(Path("data"), environment=dict(os.environ)).traces == here / "data" / "telemetry"
+
+
+def test_a_server_that_is_set_and_does_not_answer_is_named() -> None:
+    shown = StringIO()
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert configured_server(Terminal(Console(file=shown))) is None
+    assert "http://127.0.0.1:1/api does not answer." in shown.getvalue()
+    assert "Another server is started here." in shown.getvalue()
