@@ -9,6 +9,7 @@ from copy import copy
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Status, StatusCode
 
 try:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
 
+_LEAST_EVENTS = 2  # of the contract: the start and the end
 _SET_UP, _EXPORT = "opentelemetry.sdk._configuration", "opentelemetry.sdk._logs.export"
 # Where names are that are imported when they are first used: it takes long.
 NAMES = {
@@ -82,6 +84,9 @@ def make_room(span: Any, own: dict[str, Any], tags: dict[str, Any]) -> tuple[boo
     full = most is not None and len(attributes) + len(tags) > most
     if full:
         attributes.maxlen = max(most, len(own) + len(tags))
+    if limits.max_events is not None and limits.max_events < _LEAST_EVENTS:
+        span._events = BoundedList(_LEAST_EVENTS)
+        return full, True
     return full, limits.max_events is not None and len(span._events) >= limits.max_events
 
 

@@ -57,6 +57,7 @@ class TaskSpanConfigurator(_sdk._OTelSDKConfigurator):  # type: ignore[misc]
             super()._configure(**kwargs)
             _use_provider()
             return
+        _leave_out_what_is_no_limit()
         resource = shared_resource(kwargs.get("auto_instrumentation_version"))
         processor = DurableSpanProcessor(
             telemetry_directory(),
@@ -187,6 +188,17 @@ def _use_provider(given: TracerProvider | None = None) -> bool:
     if (sampler := getattr(provider, "sampler", None)) is not None:
         provider.sampler = deciding_on_runs(sampler)
     return True
+
+
+def _leave_out_what_is_no_limit() -> None:
+    """Ignore limits that are no numbers, as the specification has it: the SDK refuses to start."""
+    for name in [
+        name for name in os.environ if name.startswith("OTEL_") and name.endswith("_LIMIT")
+    ]:
+        value = os.environ[name].strip()
+        if value and not (value.isascii() and value.isdigit()):
+            _logger.warning("%s=%r is no limit: a whole number from 0; it is ignored", name, value)
+            del os.environ[name]
 
 
 def _fallback_ids() -> Any:

@@ -939,7 +939,7 @@ def test_what_travels_on_labels_is_bounded(told: Told, messages: list[str], attr
 def test_limits_of_the_sdk_take_no_field_of_the_contract_away(
     told: Told, provider: TracerProvider, monkeypatch: MonkeyPatch, limit: int
 ) -> None:
-    limits = SpanLimits(max_span_attributes=limit, max_attribute_length=60)
+    limits = SpanLimits(max_span_attributes=limit, max_attribute_length=60, max_events=limit // 5)
     monkeypatch.setattr(provider, "_span_limits", limits)
     monkeypatch.setattr(
         span, "_tracer", provider.get_tracer(settings.scope, span.package_version(), str(limit))
@@ -954,6 +954,7 @@ def test_limits_of_the_sdk_take_no_field_of_the_contract_away(
     assert one.attributes["task.status"] == "Failed"
     assert {"task.id", "task.type", "task.name", "task.duration_ms"} <= set(one.attributes)
     assert one.attributes["exception.message"] == one.status.description == "m" * 60
+    assert events(one) == ["task.started", "task.failed"]
 
 
 @pytest.mark.parametrize("name", [None, 3])

@@ -315,6 +315,18 @@ def test_the_id_generator_that_is_asked_for_makes_all_other_ids(monkeypatch: Mon
     assert (context.trace_id, context.span_id) == (12, 11)
 
 
+@pytest.mark.parametrize("value", ["abc", "-1"])
+def test_a_limit_that_is_none_is_ignored(
+    monkeypatch: MonkeyPatch, caplog: LogCapture, value: str
+) -> None:
+    monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", value)
+
+    delivery.configure()
+
+    assert f"OTEL_SPAN_LINK_COUNT_LIMIT={value!r} is no limit" in caplog.text
+    assert trace.get_tracer("x").start_span("y").is_recording()
+
+
 def test_what_cannot_be_set_up_is_logged_and_harms_nothing(
     monkeypatch: MonkeyPatch, caplog: LogCapture
 ) -> None:
