@@ -6,7 +6,11 @@ import re
 from dataclasses import dataclass, replace
 
 _LEVEL = re.compile(r"\[(?P<level>fatal|error|warning|info|verbose|debug)\]")
-_DECODED = re.compile(r"^\[[va]ist#.* decoder -> .*pts_time:(?P<time>-?[\d.]+)")
+# Of sound only its filters tell when it is heard; where there are pictures, these tell better.
+_DECODED = re.compile(
+    r"^\[((?P<seen>vist#.* decoder)|aist#.* decoder|af#.* filter_raw) -> .*"
+    r"pts_time:(?P<time>-?[\d.]+)"
+)
 _OF_PART = re.compile(r"^\[[^\]]+ @ ")
 # Of what is written, not of what is read; and what is no fault of anything.
 _WRITING = re.compile(
@@ -50,11 +54,15 @@ class DamageFinder:
     def __init__(self) -> None:
         self.found: list[Damage] = []
         self._now: float | None = None
+        self._sees = False
 
     def take(self, line: str) -> bool:
         """Take a line; tell whether it is worth keeping in a log."""
         decoded = _DECODED.match(line)
         if decoded is not None:
+            self._sees |= decoded["seen"] is not None
+            if self._sees and decoded["seen"] is None:
+                return False
             if self._now is None:  # what was met before the first picture is at the beginning
                 self.found = [replace(each, start=0.0) for each in self.found]
             self._now = float(decoded["time"])

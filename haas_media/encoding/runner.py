@@ -40,7 +40,11 @@ _RESIZED = re.compile(
     r"^\[vf#0:(?P<stream>\d+)[^\]]*\] \[info\] Reconfiguring filter graph because video parameters"
     r" changed to .*, (?P<width>\d+)x(?P<height>\d+)\b"
 )
-_MOST_SIZES = 100
+_REARRANGED = re.compile(
+    r"^\[af#0:(?P<stream>\d+)[^\]]*\] \[info\] Reconfiguring filter graph because audio parameters"
+    r" changed to \d+ Hz, (?P<layout>[^,]+)"
+)
+_MOST_CHANGES = 100
 # Until the guard has killed and reaped; after that it is done from here. A guard that has not said
 # yet whom it guards is still starting.
 _GUARD_SECONDS = 0.4
@@ -54,7 +58,8 @@ class Finished:
 
     ``last`` is its last progress, ``messages`` the beginning and the end of its warnings and
     errors, ``damage`` what it met in what it read, ``scores`` what filters have measured,
-    ``sizes`` to which width and height pictures changed, by the number of the output's stream.
+    ``sizes`` to which width and height pictures changed, by the number of the output's stream,
+    ``layouts`` to which arrangement of channels sound did.
     """
 
     returncode: int
@@ -63,6 +68,7 @@ class Finished:
     damage: tuple[Damage, ...] = ()
     scores: tuple[str, ...] = ()
     sizes: frozenset[tuple[int, int, int]] = frozenset()
+    layouts: frozenset[tuple[int, str]] = frozenset()
 
 
 def run(
@@ -160,6 +166,7 @@ class _Supervised:
             tuple(log.damage.found),
             log.scores,
             frozenset(log.sizes),
+            frozenset(log.layouts),
         )
 
     def _supervise(self) -> None:
@@ -246,6 +253,7 @@ class _Log:
         self.damage = DamageFinder()
         self.scores: tuple[str, ...] = ()
         self.sizes: set[tuple[int, int, int]] = set()
+        self.layouts: set[tuple[int, str]] = set()
         self._first: list[str] = []
         self._last: deque[str] = deque(maxlen=_LAST_MESSAGES)
 
@@ -253,9 +261,12 @@ class _Log:
         if _SCORE.match(line):
             self.scores = (*self.scores, line)[-_MOST_SCORES:]
         resized = _RESIZED.match(line)
-        if resized is not None and len(self.sizes) < _MOST_SIZES:
+        if resized is not None and len(self.sizes) < _MOST_CHANGES:
             stream, width, height = map(int, resized.groups())
             self.sizes.add((stream, width, height))
+        rearranged = _REARRANGED.match(line)
+        if rearranged is not None and len(self.layouts) < _MOST_CHANGES:
+            self.layouts.add((int(rearranged["stream"]), rearranged["layout"]))
         if not self.damage.take(line):
             return
         most = _FIRST_MESSAGES * (2 if line.startswith("[in#") else 1)
