@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _LEVEL = re.compile(r"\[(?P<level>fatal|error|warning|info|verbose|debug)\]")
 # Of sound only its filters tell when it is heard; where there are pictures, these tell better.
@@ -11,7 +15,7 @@ _DECODED = re.compile(
     r"^\[((?P<seen>vist#.* decoder)|aist#.* decoder|af#.* filter_raw) -> .*"
     r"pts_time:(?P<time>-?[\d.]+)"
 )
-_OF_PART = re.compile(r"^\[[^\]]+ @ ")
+_OF_PART = re.compile(r"^\[(?P<name>[^\]@]+) @ ")
 # Of what is written, not of what is read; and what is no fault of anything.
 _WRITING = re.compile(
     r"^\[(vost|aost|sost|tost|out|vf|af|fc|Parsed_|lib(x26|svt|vpx|aom|opus|mp3)|mp4|mov|matroska"
@@ -49,10 +53,14 @@ class Damage:
 
 
 class DamageFinder:
-    """Reads ffmpeg's log, made at level ``info``, as it comes; ``-debug_ts`` gives the places."""
+    """Reads ffmpeg's log, made at level ``info``, as it comes; ``-debug_ts`` gives the places.
 
-    def __init__(self) -> None:
+    What the decoders that are ``spared`` say is no damage.
+    """
+
+    def __init__(self, spared: Collection[str] = ()) -> None:
         self.found: list[Damage] = []
+        self._spared = spared
         self._now: float | None = None
         self._sees = False
 
@@ -69,7 +77,9 @@ class DamageFinder:
             return False
         level = level_of(line) or "error"
         bad = level in {"error", "fatal"} or (level == "warning" and _CORRUPT.search(line))
-        if bad and _OF_PART.match(line) and not (_WRITING.match(line) or _HARMLESS.search(line)):
+        part = _OF_PART.match(line)
+        told = part is not None and part["name"] not in self._spared
+        if bad and told and not (_WRITING.match(line) or _HARMLESS.search(line)):
             self._note(line)
         return level in {"error", "fatal", "warning"}
 

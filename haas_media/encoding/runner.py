@@ -28,7 +28,7 @@ from haas_media.encoding.ffmpeg import environment
 from haas_media.encoding.progress import Tick, TickParser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 _GUARD = Path(__file__).with_name("guard.py")
 _FIRST_MESSAGES = 20
@@ -80,18 +80,20 @@ def run(
     keep_open: Sequence[int] = (),
     timeout: float | None = None,
     stop_at_damage: bool = False,
+    spared: Collection[str] = (),
 ) -> Finished:
     """Run ffmpeg and wait for its end.
 
     ``on_tick`` is called in this thread, at most every ``interval`` seconds and only when there is
     something new; ``on_wait`` every ``interval`` seconds whatever happens. ``keep_open`` are file
     descriptors that stay open until ffmpeg is gone, even when this process is not there any more.
-    After ``timeout`` seconds ffmpeg is killed; with ``stop_at_damage`` also when it has met some.
+    After ``timeout`` seconds ffmpeg is killed; with ``stop_at_damage`` also when it has met some,
+    which is none if a decoder that is ``spared`` says so.
 
     Raises EncodingError when it cannot be started or takes too long. Whatever interrupts the call
     (KeyboardInterrupt, a signal handler's exception, one of ``on_tick``) kills ffmpeg first.
     """
-    supervised = _Supervised(argv, keep_open)
+    supervised = _Supervised(argv, keep_open, spared)
     deadline = None if timeout is None else time.monotonic() + timeout
     told: Tick | None = None
     try:
@@ -115,11 +117,13 @@ def run(
 class _Supervised:
     """A run of ffmpeg with the thread that owns it."""
 
-    def __init__(self, argv: Sequence[str], keep_open: Sequence[int]) -> None:
+    def __init__(
+        self, argv: Sequence[str], keep_open: Sequence[int], spared: Collection[str]
+    ) -> None:
         self.latest: Tick | None = None
         self._argv = list(argv)
         self._keep_open = tuple(keep_open)
-        self._log = _Log()
+        self._log = _Log(spared)
         self._parser = TickParser()
         self._guarded: int | None = None
         self._returncode: int | None = None
@@ -249,8 +253,8 @@ class _Log:
     lines about single frames.
     """
 
-    def __init__(self) -> None:
-        self.damage = DamageFinder()
+    def __init__(self, spared: Collection[str]) -> None:
+        self.damage = DamageFinder(spared)
         self.scores: tuple[str, ...] = ()
         self.sizes: set[tuple[int, int, int]] = set()
         self.layouts: set[tuple[int, str]] = set()

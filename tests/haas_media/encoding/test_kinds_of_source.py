@@ -286,6 +286,20 @@ def test_a_codec_that_nobody_knows(
     studio.refuses(said, None, streams=streams, video_codec=codec)
 
 
+@pytest.mark.parametrize("codec", ["h264", "copy"])
+def test_a_cover_that_is_not_what_it_says(codec: str, studio: Studio, tmp_path: Path) -> None:
+    cover = "-metadata:s:t mimetype=image/png -metadata:s:t filename=cover.png"
+    make_clips(
+        tmp_path,
+        {
+            "cover.jpg": f"{PICTURE} -frames:v 1",
+            "film.mkv": f"-i {studio.clips / 'film.mkv'} -map 0 -c copy -attach cover.jpg {cover}",
+        },
+    )
+    report = studio.encode(tmp_path / "film.mkv", video_codec=codec)
+    assert report.warnings == ("Stream left out: 3 (a picture, not video).",)
+
+
 @pytest.mark.parametrize("rate", [8000, 11025])
 def test_mp3_of_a_low_rate(rate: int, studio: Studio, tmp_path: Path) -> None:
     make_clips(tmp_path, {"old.avi": f"{PICTURE} {TONE} {X264} -c:a libmp3lame -ar {rate}"})
