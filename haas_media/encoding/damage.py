@@ -10,11 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _LEVEL = re.compile(r"\[(?P<level>fatal|error|warning|info|verbose|debug)\]")
-# Of sound only its filters tell when it is heard; where there are pictures, these tell better.
-_DECODED = re.compile(
-    r"^\[((?P<seen>vist#.* decoder)|aist#.* decoder|af#.* filter_raw) -> .*"
-    r"pts_time:(?P<time>-?[\d.]+)"
-)
+_DECODED = re.compile(r"^\[[va]ist#.* decoder -> .*pts_time:(?P<time>-?[\d.]+)")
+# Of sound only its filters tell when it is heard, which may be long before a picture of that time.
+_HEARD = re.compile(r"^\[af#.* filter_raw -> .*pts_time:(?P<time>-?[\d.]+)")
+_HAS_PICTURES = re.compile(r"^\[info\] +Stream .* -> wrapped_avframe ")
 _OF_PART = re.compile(r"^\[(?P<name>[^\]@]+) @ ")
 # Of what is written, not of what is read; and what is no fault of anything.
 _WRITING = re.compile(
@@ -66,11 +65,9 @@ class DamageFinder:
 
     def take(self, line: str) -> bool:
         """Take a line; tell whether it is worth keeping in a log."""
-        decoded = _DECODED.match(line)
+        self._sees = self._sees or _HAS_PICTURES.match(line) is not None
+        decoded = _DECODED.match(line) or (None if self._sees else _HEARD.match(line))
         if decoded is not None:
-            self._sees |= decoded["seen"] is not None
-            if self._sees and decoded["seen"] is None:
-                return False
             if self._now is None:  # what was met before the first picture is at the beginning
                 self.found = [replace(each, start=0.0) for each in self.found]
             self._now = float(decoded["time"])
