@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from haas_media.encoding.facts import Disposition, is_lossless
 from haas_media.encoding.losses import TONE_MAP
 from haas_media.encoding.plan import COPY
+from haas_media.encoding.probe import TIMED, read_argv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 # What every run of ffmpeg is told, to be read by a program.
 LOGGED = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-progress", "pipe:1")
-# Demuxers of containers that say when each picture is shown.
-_TIMED = {"mov", "matroska"}
+# Of lossy encoders.
+_MOST_CHANNELS = 8
 _LETTERS = {"video": "v", "audio": "a", "subtitle": "s", "attachment": "t"}
 
 
@@ -36,12 +37,15 @@ def build_argv(
         argv += encoder.global_arguments()
     for number, media in enumerate(plan.inputs):
         copies = any(track.file == number and track.action == COPY for track in plan.video)
-        if copies and media.format not in _TIMED:
+        if copies and media.format not in TIMED:
             argv += ["-fflags", "+genpts"]
+        argv += ["-itsoffset", f"{media.late:.3f}"] if media.late else []
         argv += read_argv(media.path, media.format)
     for track in plan.tracks:
         argv += ["-map", f"{track.file}:{track.stream.index}"]
     argv += ["-map_metadata", f"{plan.main}", "-map_chapters", f"{plan.main}"]
+    for name, value in plan.inputs[plan.main].retold.items():
+        argv += ["-metadata", f"{name}={value}"]
     argv += _video(request, plan, encoder)
     argv += _others(plan)
     argv += _dispositions(plan)
@@ -51,12 +55,6 @@ def build_argv(
                 argv += [f"-metadata:s:{position}", f"{name}={value}"]
     argv += [*plan.container.options, "-f", plan.container.muxer, f"file:{target}"]
     return argv
-
-
-def read_argv(path: Path, kind: str) -> list[str]:
-    """List what reads one file, its checksums included, and nothing else."""
-    argv = ["-err_detect", "crccheck", "-f", kind, "-protocol_whitelist", "file,pipe"]
-    return [*argv, "-i", f"file:{path}"]
 
 
 def _video(request: EncodeRequest, plan: Plan, encoder: Encoder | None) -> list[str]:
@@ -142,9 +140,13 @@ def _dispositions(plan: Plan) -> list[str]:
 def _audio_quality(where: str, track: Track) -> list[str]:
     if is_lossless(track.action):
         return []
-    channels = track.stream.channels or 2
+    channels = min(track.stream.channels or 2, _MOST_CHANNELS)
     argv = [f"-b:{where}", f"{max(96, 64 * channels)}k"]
     if track.action == "libopus":
-        # Opus knows these layouts only; 5.1 with side speakers is among those it refuses.
-        argv += [f"-filter:{where}", "aformat=channel_layouts=7.1|5.1|stereo|mono"]
+        # Opus knows these layouts only; 5.1 with side speakers is among those it refuses. Left the
+        # choice, ffmpeg makes stereo of 2.1.
+        layouts = "stereo|mono" if channels <= 2 else "5.1" if channels <= 6 else "7.1"
+        argv += [f"-filter:{where}", f"aformat=channel_layouts={layouts}"]
+    elif (track.stream.channels or 0) > _MOST_CHANNELS:
+        argv += [f"-filter:{where}", "aformat=channel_layouts=7.1"]
     return argv

@@ -23,6 +23,7 @@ class Container:
     ``muxer`` is ffmpeg's name of it; ``audio_encoders`` are tried in turn for audio that has to be
     converted, after ``lossless_encoder`` if it is uncompressed, or what ``wide`` has for samples
     that are too wide for that; text subtitles not in ``subtitles`` become ``subtitle_encoder``.
+    ``lowest_rate`` is the least sample rate that a codec may have in it.
     ``languages`` are the words for them that ffmpeg writes; None: any of three letters.
     """
 
@@ -35,6 +36,7 @@ class Container:
     subtitle_encoder: str
     lossless_encoder: str | None = None
     wide: Mapping[str, str] = field(default_factory=dict)
+    lowest_rate: Mapping[str, int] = field(default_factory=dict)
     attachments: bool = False
     languages: frozenset[str] | None = None
     options: tuple[str, ...] = ()
@@ -86,6 +88,7 @@ MP4 = Container(
     subtitles=frozenset({"mov_text"}),
     audio_encoders=("aac",),
     subtitle_encoder="mov_text",
+    lowest_rate={"mp3": 16_000},
     # The index goes to the front, so that playing can start before all of the file is there.
     options=("-movflags", "+faststart"),
 )

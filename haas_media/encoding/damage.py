@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _LEVEL = re.compile(r"\[(?P<level>fatal|error|warning|info|verbose|debug)\]")
 _DECODED = re.compile(r"^\[[va]ist#.* decoder -> .*pts_time:(?P<time>-?[\d.]+)")
-_OF_PART = re.compile(r"^\[[^\]]+ @ ")
+# Of sound only its filters tell when it is heard, which may be long before a picture of that time.
+_HEARD = re.compile(r"^\[af#.* filter_raw -> .*pts_time:(?P<time>-?[\d.]+)")
+_HAS_PICTURES = re.compile(r"^\[info\] +Stream .* -> wrapped_avframe ")
+_OF_PART = re.compile(r"^\[(?P<name>[^\]@]+) @ ")
 # Of what is written, not of what is read; and what is no fault of anything.
 _WRITING = re.compile(
     r"^\[(vost|aost|sost|tost|out|vf|af|fc|Parsed_|lib(x26|svt|vpx|aom|opus|mp3)|mp4|mov|matroska"
@@ -45,15 +52,21 @@ class Damage:
 
 
 class DamageFinder:
-    """Reads ffmpeg's log, made at level ``info``, as it comes; ``-debug_ts`` gives the places."""
+    """Reads ffmpeg's log, made at level ``info``, as it comes; ``-debug_ts`` gives the places.
 
-    def __init__(self) -> None:
+    What the decoders that are ``spared`` say is no damage.
+    """
+
+    def __init__(self, spared: Collection[str] = ()) -> None:
         self.found: list[Damage] = []
+        self._spared = spared
         self._now: float | None = None
+        self._sees = False
 
     def take(self, line: str) -> bool:
         """Take a line; tell whether it is worth keeping in a log."""
-        decoded = _DECODED.match(line)
+        self._sees = self._sees or _HAS_PICTURES.match(line) is not None
+        decoded = _DECODED.match(line) or (None if self._sees else _HEARD.match(line))
         if decoded is not None:
             if self._now is None:  # what was met before the first picture is at the beginning
                 self.found = [replace(each, start=0.0) for each in self.found]
@@ -61,7 +74,9 @@ class DamageFinder:
             return False
         level = level_of(line) or "error"
         bad = level in {"error", "fatal"} or (level == "warning" and _CORRUPT.search(line))
-        if bad and _OF_PART.match(line) and not (_WRITING.match(line) or _HARMLESS.search(line)):
+        part = _OF_PART.match(line)
+        told = part is not None and part["name"] not in self._spared
+        if bad and told and not (_WRITING.match(line) or _HARMLESS.search(line)):
             self._note(line)
         return level in {"error", "fatal", "warning"}
 

@@ -147,6 +147,13 @@ def is_lossless(codec: str) -> bool:
     return codec in _LOSSLESS or (codec.startswith("pcm_") and codec not in _COMPANDED)
 
 
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """How many channels a sound has."""
+
+    count: int
+
+
 Fact = (
     Interlaced
     | HighDynamicRange
@@ -164,4 +171,5 @@ Fact = (
     | Samples
     | SideData
     | Lossless
+    | Channels
 )

@@ -192,7 +192,14 @@ class _Studio:
             interval=PROGRESS_INTERVAL.total_seconds(),
             keep_open=(self.partial.descriptor,),
             stop_at_damage=stop_at_damage,
+            spared=self._left_out(),
         )
+
+    def _left_out(self) -> set[str]:
+        """List the codecs of covers, which are read though nobody takes them."""
+        streams = (each for media in self.plan.inputs for each in media.streams)
+        covers = {each.codec for each in streams if each.attached_picture}
+        return covers - {track.stream.codec for track in self.plan.tracks}
 
     def _on_wait(self) -> None:
         self.partial.touch()

@@ -12,6 +12,7 @@ from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import (
     Alpha,
     Begins,
+    Channels,
     Disposition,
     DolbyVision,
     Fact,
@@ -95,7 +96,7 @@ def _fate(
 ) -> Fate:
     match fact:
         case Interlaced():
-            return _interlaced(fact, stream, request, codec)
+            return _interlaced(fact, stream, request, container, codec)
         case HighDynamicRange():
             return _hdr(fact, stream, request, codec)
         case Untagged():
@@ -116,6 +117,9 @@ def _fate(
             return Fate(fact, "tried", options=options)
         case Lossless():
             return _lossless(fact, stream, codec)
+        case Channels():
+            says = f"Audio {stream.index} has fewer channels than the {fact.count} of its source."
+            return Fate(fact, "tried", says)
         case Reshaped():
             if codec is None:
                 return Fate(fact, "tried")
@@ -134,6 +138,8 @@ def _fate(
         case Samples():
             return _samples(fact, stream, codec)
         case SideData():
+            if codec and fact.name == "DISPLAYMATRIX":  # pictures are turned as they are decoded
+                return Fate(fact, "dropped")
             if codec and fact.name in _OF_HDR and _is_tone_mapped(request, codec):
                 return Fate(fact, "dropped")
             return Fate(fact, "tried", f"Video {stream.index} loses its {_words(fact.name)}.")
@@ -150,11 +156,16 @@ def reshaped(index: int) -> str:
 
 
 def _interlaced(
-    fact: Interlaced, stream: Stream, request: EncodeRequest, codec: str | None
+    fact: Interlaced,
+    stream: Stream,
+    request: EncodeRequest,
+    container: Container,
+    codec: str | None,
 ) -> Fate:
     what = f"Video {stream.index}"
-    if codec is None:
-        return Fate(fact, "kept")
+    if codec is None:  # of some sources nothing but the container tells
+        says = f"{what} stays interlaced, and {container.name} does not tell players so."
+        return Fate(fact, "tried", says)
     if request.deinterlace == "never":
         if request.height is not None:
             raise EncodingError(
@@ -217,7 +228,7 @@ def _dolby_vision(
     container: Container,
     codec: str | None,
 ) -> Fate:
-    if codec is None and container.muxer in {"matroska", "mp4"}:
+    if codec is None and container.muxer in {"matroska", "webm", "mp4"}:
         return Fate(fact, "kept", options=(("strict", "unofficial"),))
     what = f"Video {stream.index} is Dolby Vision of profile {fact.profile}"
     where = f"in {container.name}" if codec is None else "in an encode"
@@ -326,5 +337,9 @@ def three_letters(tag: str) -> str | None:
 
 
 def _words(name: str) -> str:
-    known = {"A53_CC": "closed captions", "DYNAMIC_HDR_PLUS": "HDR10+ metadata"}
+    known = {
+        "A53_CC": "closed captions",
+        "DISPLAYMATRIX": "rotation",
+        "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
+    }
     return known.get(name, name.replace("_", " ").lower())

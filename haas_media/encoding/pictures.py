@@ -37,8 +37,8 @@ _BT2020 = 9
 # Of pictures and packets: what is said elsewhere, and what encoders write for themselves.
 UNREMARKABLE = {
     *("SEI_UNREGISTERED", "MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST"),
-    *("DISPLAYMATRIX", "VIDEO_HINT", "GOP_TIMECODE", "PANSCAN", "AFD", "FILM_GRAIN_PARAMS"),
-    *("DOVI_RPU_BUFFER", "DOVI_METADATA", "displaymatrix", "CPB properties"),
+    *("VIDEO_HINT", "GOP_TIMECODE", "PANSCAN", "AFD", "FILM_GRAIN_PARAMS"),
+    *("DOVI_RPU_BUFFER", "DOVI_METADATA", "CPB properties"),
     *("DOVI configuration record", "ICC_PROFILE", "S12M_TIMECODE"),
 }
 
@@ -185,13 +185,12 @@ def _look_inside(
     found = _Inside()
     for share in _WINDOWS if duration else ():
         graph = av.filter.Graph()
-        source, idet = graph.add_buffer(template=raw), graph.add("idet", "rep_thres=1.5")
-        sink = graph.add("buffersink")
-        source.link_to(idet)
-        idet.link_to(sink)
         last: dict[str, str] = {}
         before: float | None = None
         try:
+            source, idet = graph.add_buffer(template=raw), graph.add("idet", "rep_thres=1.5")
+            source.link_to(idet)
+            idet.link_to(graph.add("buffersink"))
             graph.configure()
             container.seek(int((duration or 0.0) * share * 1_000_000 + (container.start_time or 0)))
             for frame in itertools.islice(container.decode(raw), _WINDOW_PICTURES):

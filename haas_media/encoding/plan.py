@@ -13,6 +13,7 @@ from haas_media.encoding.containers import (
 )
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.losses import Fate, decide
+from haas_media.encoding.probe import TAGGED, on_one_clock
 from haas_media.encoding.request import CODEC_NAMES
 
 if TYPE_CHECKING:
@@ -107,6 +108,9 @@ def make_plan(
             f"{CODEC_NAMES[request.video_codec]}: with video_codec 'copy' the rest is taken alone."
         )
     _refuse_bitmaps(chosen, container)
+    films = [file for kind in ("video", "audio") for file, each in chosen if each.kind == kind]
+    inputs = on_one_clock(inputs, films[0])
+    chosen = [(file, inputs[file].streams[stream.index]) for file, stream in chosen]
     planned = [
         _track(file, stream, request.video_codec, container, encoders) for file, stream in chosen
     ]
@@ -126,16 +130,17 @@ def make_plan(
     warnings += _losses(tracks)
     fates = [fate for track in tracks for fate in track.fates]
     warnings += [fate.says for fate in fates if fate.says and fate.what == "dropped"]
-    films = [track.file for kind in ("video", "audio") for track in tracks if track.kind == kind]
+    # Bare pictures have no place for a title.
+    described = (file for file in films if inputs[file].format in TAGGED)
     return Plan(
-        tuple(inputs),
+        inputs,
         tracks,
         container,
         request.height,
         _expected_duration(inputs, tracks),
         tuple(warnings),
         tuple(fate.note for fate in fates if fate.note),
-        films[0],
+        next(described, films[0]),
         request.constant_quality,
     )
 
@@ -146,6 +151,7 @@ def _worth_taking(media: MediaFile, container: Container, warnings: list[str]) -
         if _is_written_anew(media, stream, container):
             continue
         wanted = stream.kind in {"video", "audio"} and not stream.attached_picture
+        wanted = wanted and stream.is_known
         if stream.kind == "subtitle":
             wanted = stream.codec in container.subtitles | TEXT_SUBTITLES | BITMAP_SUBTITLES
         if wanted or (stream.kind == "attachment" and container.attachments):
@@ -156,6 +162,13 @@ def _worth_taking(media: MediaFile, container: Container, warnings: list[str]) -
             codec = "" if stream.codec in {"unknown", "none"} else f" {stream.codec}"
             codec = " timecode" if stream.index in media.anew else codec
             left.append(f"{stream.index} ({stream.kind}{codec})")
+    pictures = [each for each in media.streams if each.kind == "video"]
+    unseen = [each for each in pictures if not (each.is_known or each.attached_picture)]
+    if unseen and not any(each in taken for each in pictures):
+        raise EncodingError(
+            f"Video {unseen[0].index} has nothing that can be decoded here: to take the rest, name "
+            "its streams."
+        )
     if left:
         noun = "Stream" if len(left) == 1 else "Streams"
         warnings.append(f"{noun} left out: {', '.join(left)}.")
@@ -188,6 +201,11 @@ def _named(request: EncodeRequest, inputs: Sequence[MediaFile]) -> list[tuple[in
             raise EncodingError(
                 f"Stream {ref.index} of {ref.input!r} is an attached picture, not video: leave it "
                 "out."
+            )
+        if not stream.is_known:
+            raise EncodingError(
+                f"Stream {ref.index} of {ref.input!r} ({stream.describe()}) has nothing that can "
+                "be decoded: leave it out."
             )
         if stream.kind not in {"video", "audio", "subtitle"}:
             raise EncodingError(
@@ -246,7 +264,8 @@ def _video(file: int, stream: Stream, video_codec: str, container: Container) ->
 
 
 def _audio(file: int, stream: Stream, container: Container, encoders: Collection[str]) -> Track:
-    if stream.codec in container.audio:
+    lowest = container.lowest_rate.get(stream.codec, 0)
+    if stream.codec in container.audio and (stream.sample_rate or lowest) >= lowest:
         return Track(file, stream, COPY, stream.codec)
     candidates = list(container.audio_encoders)
     if stream.codec.startswith("pcm_") and container.lossless_encoder is not None:

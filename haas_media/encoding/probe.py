@@ -15,6 +15,7 @@ from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import (
     Alpha,
     Begins,
+    Channels,
     Disposition,
     DolbyVision,
     Fact,
@@ -29,21 +30,23 @@ from haas_media.encoding.facts import (
 )
 from haas_media.encoding.ffmpeg import companion, environment
 from haas_media.encoding.pictures import UNREMARKABLE, look, look_at_end
-from haas_media.probe.container import open_input
+from haas_media.probe.container import PATIENTLY, open_input
 from haas_media.probe.streams import Stream, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from av.container import InputContainer
 
 # Where a picture is, and how long the file, is told by nothing but its clock, which may jump.
 CLOCKED = {"mpegts", "mpeg"}
+# Containers that say when each picture is shown, by a clock that begins at 0.
+TIMED = {"mov", "matroska"}
 _TEXT_FORMATS = {"srt", "ass", "webvtt", "microdvd", "mpsub", "mpl2", "subviewer", "sami", "stl"}
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # Containers whose global tags are a film's; others count bytes and name programs in them.
-_TAGGED = {"matroska", "mov", "avi", "ogg"}
+TAGGED = {"matroska", "mov", "avi", "ogg"}
 _TECHNICAL = re.compile(
     r"(encoder|encoding_tool|software|major_brand|minor_version|compatible_brands|creation_time"
     r"|timecode|duration)(-\w+)?$"
@@ -90,7 +93,9 @@ class MediaFile:
     ``facts`` are those of each stream, by its index. ``unfinished`` says that the file ends in the
     middle of something, though it does not tell how long it was to be. ``anew`` are the streams in
     which MP4 keeps what is no stream elsewhere, by index; ``tags`` the names, in small letters, of
-    what somebody wrote about all of it.
+    what somebody wrote about all of it, ``retold`` those that stand in its tracks; ``chapters`` how
+    many it has. ``start`` is its first timestamp, in seconds, where its clock begins at 0, ``late``
+    how much later than the main input it begins.
     """
 
     path: Path
@@ -102,6 +107,18 @@ class MediaFile:
     unfinished: bool = False
     anew: dict[int, Anew] = field(default_factory=dict)
     tags: frozenset[str] = frozenset()
+    retold: Mapping[str, str] = field(default_factory=dict)
+    chapters: int = 0
+    start: float = 0.0
+    late: float = 0.0
+
+
+def read_argv(path: Path, kind: str) -> list[str]:
+    """List what has ffmpeg read one file, its checksums included, and nothing else."""
+    argv = ["-err_detect", "crccheck", "-f", kind, "-protocol_whitelist", "file,pipe"]
+    for name, value in PATIENTLY.items() if kind in CLOCKED else ():
+        argv += [f"-{name}", value]
+    return [*argv, "-i", f"file:{path}"]
 
 
 def identify(path: Path) -> Identity:
@@ -120,7 +137,7 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
     from av.error import FFmpegError
 
     try:
-        with open_input(path) as container:
+        with open_input(path, patient=True) as container:
             known = read(container, path)
             found, duration = list(known.streams), known.duration
             name = known.container.split(",")[0]
@@ -134,7 +151,7 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
                     stream = found[position] = replace(stream, codec=codec)
                 raw = container.streams[stream.index]
                 facts[stream.index] = (*_facts(stream, raw), *side_data)
-                if stream.kind == "video" and not stream.attached_picture:
+                if stream.kind == "video" and stream.is_known and not stream.attached_picture:
                     pictures = look(
                         container, raw, duration if look_for_fields else None, again=looked
                     )
@@ -151,7 +168,13 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
                 duration = max((each.ends for each in found if each.ends), default=None)
             codec_tags = {index: tag for index, (_, tag, _) in dumped.items()}
             anew = _written_anew(container, found, codec_tags) if name == "mov" else {}
-            tags = _tags(container) if name in _TAGGED else frozenset()
+            tags = _tags(container.metadata) if name in TAGGED else frozenset()
+            retold: dict[str, str] = {}
+            if name == "ogg":  # whose tracks each have what is known of the film
+                for raw in container.streams:
+                    kept = _tags(raw.metadata) - {"language"}
+                    retold |= {k: v for k, v in raw.metadata.items() if k.lower() in kept}
+            chapters = len(container.chapters())
     except FFmpegError as error:
         raise EncodingError(
             f"{str(path)!r} is not a media file that can be read: it is damaged, incomplete or of "
@@ -162,7 +185,38 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
     if name in _TEXT_FORMATS:
         _check_encoding(path)
     unfinished = _is_unfinished(path, name, identity.size)
-    return MediaFile(path, name, duration, tuple(found), identity, facts, unfinished, anew, tags)
+    return MediaFile(
+        path,
+        name,
+        duration,
+        tuple(found),
+        identity,
+        facts,
+        unfinished,
+        anew,
+        tags.union(map(str.lower, retold)),
+        retold,
+        chapters,
+        known.start if name in TIMED else 0.0,
+    )
+
+
+def on_one_clock(inputs: Sequence[MediaFile], main: int) -> tuple[MediaFile, ...]:
+    """Have inputs that begin later than the main one, by clocks that all begin at 0, stay late."""
+    return tuple(_late(media, media.start - inputs[main].start) for media in inputs)
+
+
+def _late(media: MediaFile, seconds: float) -> MediaFile:
+    if seconds <= 0:
+        return media
+    streams = (replace(each, begins=each.begins + seconds) for each in media.streams)
+    facts = {
+        index: tuple(
+            Begins(each.seconds + seconds) if isinstance(each, Begins) else each for each in known
+        )
+        for index, known in media.facts.items()
+    }
+    return replace(media, streams=tuple(streams), facts=facts, late=seconds)
 
 
 def _written_anew(
@@ -204,6 +258,7 @@ def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
         profile = (raw.codec_context and raw.codec_context.profile) or ""
         if is_lossless(stream.codec) or profile.startswith("DTS-HD MA"):
             yield Lossless(profile if stream.codec == "dts" else stream.codec)
+        yield Channels(stream.channels)
     counted = tuple(name for name in raw.metadata if _STATISTICS.match(name))
     if counted:
         yield Statistics(counted)
@@ -219,9 +274,9 @@ def _facts(stream: Stream, raw: Any) -> Iterator[Fact]:
             yield samples
 
 
-def _tags(container: InputContainer) -> frozenset[str]:
+def _tags(metadata: Mapping[str, str]) -> frozenset[str]:
     """List what somebody wrote about a file, and no program about itself."""
-    names = (name.lower() for name in container.metadata)
+    names = (name.lower() for name in metadata)
     return frozenset(
         name for name in names if not (_TECHNICAL.match(name) or _STATISTICS.match(name))
     )
@@ -262,8 +317,7 @@ def _dump(path: Path, kinds: str) -> tuple[dict[int, tuple[str, str | None, list
     Also whether the length that it tells is a guess, from the size and what a second takes of it.
     """
     try:
-        argv = [str(companion()), "-hide_banner", "-nostdin", "-f", kinds.split(",")[0]]
-        argv += ["-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
+        argv = [str(companion()), "-hide_banner", "-nostdin", *read_argv(path, kinds.split(",")[0])]
         said = subprocess.run(
             argv, capture_output=True, check=False, timeout=_DUMP_SECONDS, env=environment()
         ).stderr

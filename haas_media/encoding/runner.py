@@ -28,7 +28,7 @@ from haas_media.encoding.ffmpeg import environment
 from haas_media.encoding.progress import Tick, TickParser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 _GUARD = Path(__file__).with_name("guard.py")
 _FIRST_MESSAGES = 20
@@ -40,7 +40,11 @@ _RESIZED = re.compile(
     r"^\[vf#0:(?P<stream>\d+)[^\]]*\] \[info\] Reconfiguring filter graph because video parameters"
     r" changed to .*, (?P<width>\d+)x(?P<height>\d+)\b"
 )
-_MOST_SIZES = 100
+_REARRANGED = re.compile(
+    r"^\[af#0:(?P<stream>\d+)[^\]]*\] \[info\] Reconfiguring filter graph because audio parameters"
+    r" changed to \d+ Hz, (?P<layout>[^,]+)"
+)
+_MOST_CHANGES = 100
 # Until the guard has killed and reaped; after that it is done from here. A guard that has not said
 # yet whom it guards is still starting.
 _GUARD_SECONDS = 0.4
@@ -54,7 +58,8 @@ class Finished:
 
     ``last`` is its last progress, ``messages`` the beginning and the end of its warnings and
     errors, ``damage`` what it met in what it read, ``scores`` what filters have measured,
-    ``sizes`` to which width and height pictures changed, by the number of the output's stream.
+    ``sizes`` to which width and height pictures changed, by the number of the output's stream,
+    ``layouts`` to which arrangement of channels sound did.
     """
 
     returncode: int
@@ -63,6 +68,7 @@ class Finished:
     damage: tuple[Damage, ...] = ()
     scores: tuple[str, ...] = ()
     sizes: frozenset[tuple[int, int, int]] = frozenset()
+    layouts: frozenset[tuple[int, str]] = frozenset()
 
 
 def run(
@@ -74,18 +80,20 @@ def run(
     keep_open: Sequence[int] = (),
     timeout: float | None = None,
     stop_at_damage: bool = False,
+    spared: Collection[str] = (),
 ) -> Finished:
     """Run ffmpeg and wait for its end.
 
     ``on_tick`` is called in this thread, at most every ``interval`` seconds and only when there is
     something new; ``on_wait`` every ``interval`` seconds whatever happens. ``keep_open`` are file
     descriptors that stay open until ffmpeg is gone, even when this process is not there any more.
-    After ``timeout`` seconds ffmpeg is killed; with ``stop_at_damage`` also when it has met some.
+    After ``timeout`` seconds ffmpeg is killed; with ``stop_at_damage`` also when it has met some,
+    which is none if a decoder that is ``spared`` says so.
 
     Raises EncodingError when it cannot be started or takes too long. Whatever interrupts the call
     (KeyboardInterrupt, a signal handler's exception, one of ``on_tick``) kills ffmpeg first.
     """
-    supervised = _Supervised(argv, keep_open)
+    supervised = _Supervised(argv, keep_open, spared)
     deadline = None if timeout is None else time.monotonic() + timeout
     told: Tick | None = None
     try:
@@ -109,11 +117,13 @@ def run(
 class _Supervised:
     """A run of ffmpeg with the thread that owns it."""
 
-    def __init__(self, argv: Sequence[str], keep_open: Sequence[int]) -> None:
+    def __init__(
+        self, argv: Sequence[str], keep_open: Sequence[int], spared: Collection[str]
+    ) -> None:
         self.latest: Tick | None = None
         self._argv = list(argv)
         self._keep_open = tuple(keep_open)
-        self._log = _Log()
+        self._log = _Log(spared)
         self._parser = TickParser()
         self._guarded: int | None = None
         self._returncode: int | None = None
@@ -160,6 +170,7 @@ class _Supervised:
             tuple(log.damage.found),
             log.scores,
             frozenset(log.sizes),
+            frozenset(log.layouts),
         )
 
     def _supervise(self) -> None:
@@ -242,10 +253,11 @@ class _Log:
     lines about single frames.
     """
 
-    def __init__(self) -> None:
-        self.damage = DamageFinder()
+    def __init__(self, spared: Collection[str]) -> None:
+        self.damage = DamageFinder(spared)
         self.scores: tuple[str, ...] = ()
         self.sizes: set[tuple[int, int, int]] = set()
+        self.layouts: set[tuple[int, str]] = set()
         self._first: list[str] = []
         self._last: deque[str] = deque(maxlen=_LAST_MESSAGES)
 
@@ -253,9 +265,12 @@ class _Log:
         if _SCORE.match(line):
             self.scores = (*self.scores, line)[-_MOST_SCORES:]
         resized = _RESIZED.match(line)
-        if resized is not None and len(self.sizes) < _MOST_SIZES:
+        if resized is not None and len(self.sizes) < _MOST_CHANGES:
             stream, width, height = map(int, resized.groups())
             self.sizes.add((stream, width, height))
+        rearranged = _REARRANGED.match(line)
+        if rearranged is not None and len(self.layouts) < _MOST_CHANGES:
+            self.layouts.add((int(rearranged["stream"]), rearranged["layout"]))
         if not self.damage.take(line):
             return
         most = _FIRST_MESSAGES * (2 if line.startswith("[in#") else 1)

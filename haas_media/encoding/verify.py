@@ -13,15 +13,17 @@ from haas_media.encoding.damage import Damage, clock, level_of, places
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import (
     Begins,
+    Channels,
     DolbyVision,
     Fact,
     HighDynamicRange,
     Interlaced,
+    SideData,
     Untimed,
 )
 from haas_media.encoding.losses import reshaped
 from haas_media.encoding.probe import CLOCKED, MediaFile, identify, probe
-from haas_media.probe.container import open_input
+from haas_media.probe.container import channels_of, open_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,6 +196,9 @@ def check_output(path: Path, plan: Plan) -> tuple[MediaFile, list[str]]:
     expected = None if plan.duration is None else plan.duration - plan.begins
     _check_length("The output holds", media.duration, expected, plan)
     warnings = [*_length_gained(media, plan), *_tags_lost(media, plan)]
+    chapters = plan.inputs[plan.main].chapters
+    if media.chapters < chapters:
+        warnings.append(f"Of {chapters} chapters {chapters - media.chapters} are lost.")
     lost: list[str] = []
     for track, stream in zip(plan.tracks, media.streams, strict=False):
         if track.kind in {"video", "audio"} and stream.ends is not None:
@@ -212,6 +217,8 @@ def _compare(fate: Fate, facts: tuple[Fact, ...], track: Track, plan: Plan) -> s
     """Hold what the output is against one fate; give what is to be said of it, if anything."""
     fact = fate.fact
     same = [each for each in facts if type(each) is type(fact)]
+    if isinstance(fact, SideData):
+        same = [each for each in same if each == fact]
     match fate.what:
         case "tried":
             return None if _is_kept(fact, same, plan) else fate.says
@@ -253,6 +260,8 @@ def _is_kept(fact: Fact, found: list[Fact], plan: Plan) -> bool:
         expected = fact.seconds - plan.begins
         times = [each.seconds for each in found if isinstance(each, Begins)]
         return any(abs(seconds - expected) < _TOLERANCE_SECONDS for seconds in times)
+    if isinstance(fact, Channels):
+        return any(each.count >= fact.count for each in found if isinstance(each, Channels))
     if isinstance(fact, Interlaced):
         return bool(found)
     return fact in found
@@ -289,6 +298,13 @@ def warnings_of(
         same = (width, height) == (stream.width, stream.height)
         if not same and changed not in (*plan.warnings, *said):
             said.append(changed)
+    for position, layout in sorted(finished.layouts):
+        stream = plan.tracks[position].stream
+        if channels_of(layout) > stream.channels:
+            said.append(
+                f"Audio {stream.index} has more channels in the middle ({layout}): all of it has "
+                f"{stream.channels} now, as it begins with."
+            )
     if damage:
         first = _plain(damage[0].message)
         said.append(f"The source is damaged {places(damage)} ({first}).")

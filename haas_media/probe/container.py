@@ -22,17 +22,23 @@ FORMATS = (
     "sami,stl,sup,vobsub"
 )
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+# For recordings, in which a track may be silent for long: bytes and microseconds to look at, until
+# all are known.
+PATIENTLY = {"probesize": "100000000", "analyzeduration": "60000000"}
 # Titles and the like are often in the encoding of whoever wrote them, which nobody knows.
 _LENIENT = "replace"
 
 
 @contextmanager
-def open_input(path: Path, timeout: float | None = None) -> Iterator[InputContainer]:
+def open_input(
+    path: Path, timeout: float | None = None, *, patient: bool = False
+) -> Iterator[InputContainer]:
     """Open a file for reading.
 
     Args:
         path: any name, however it looks; only the file itself is opened.
         timeout: seconds until a device that does not answer is given up; None to wait.
+        patient: look for tracks that begin late in a recording, too, which takes seconds.
 
     Raises:
         av.error.FFmpegError: it is no media file, or of a kind that refers to other files.
@@ -41,6 +47,7 @@ def open_input(path: Path, timeout: float | None = None) -> Iterator[InputContai
     import av
 
     name = str(path)
+    options = _OPTIONS | PATIENTLY if patient else _OPTIONS
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -48,13 +55,13 @@ def open_input(path: Path, timeout: float | None = None) -> Iterator[InputContai
         with (
             path.open("rb") as file,
             av.open(
-                file, "r", timeout=timeout, options=_OPTIONS, metadata_errors=_LENIENT
+                file, "r", timeout=timeout, options=options, metadata_errors=_LENIENT
             ) as container,
         ):
             yield container
     else:
         with av.open(
-            f"file:{name}", "r", timeout=timeout, options=_OPTIONS, metadata_errors=_LENIENT
+            f"file:{name}", "r", timeout=timeout, options=options, metadata_errors=_LENIENT
         ) as container:
             yield container
 
@@ -68,6 +75,13 @@ def codec_of(stream: Any) -> str | None:
     """Return a codec's name (``av1``), not that of the decoder at hand (``libdav1d``)."""
     context = stream.codec_context
     return None if context is None else str(context.codec.canonical_name)
+
+
+def channels_of(layout: str) -> int:
+    """Count the channels of an arrangement by ffmpeg's name of it (``5.1(side)``)."""
+    import av
+
+    return int(av.AudioLayout(layout).nb_channels)
 
 
 def is_attached_picture(stream: Any) -> bool:

@@ -77,6 +77,11 @@ class Stream:
         return None if self.duration is None else self.begins + self.duration
 
     @property
+    def is_known(self) -> bool:
+        """Tell whether there is anything in it that can be decoded."""
+        return bool({"video": self.width, "audio": self.sample_rate}.get(self.kind, True))
+
+    @property
     def shown_size(self) -> tuple[int, int]:
         """Width and height as shown, in pixels."""
         return (self.height, self.width) if self.turned else (self.width, self.height)
@@ -103,12 +108,16 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a file holds. ``duration`` in seconds, ``bit_rate`` in bits a second."""
+    """What a file holds. ``duration`` in seconds, ``bit_rate`` in bits a second.
+
+    ``start`` is its first timestamp, in seconds.
+    """
 
     container: str
     duration: float | None
     bit_rate: int | None
     streams: tuple[Stream, ...]
+    start: float = 0.0
 
 
 def probe(path: Path) -> Probe:
@@ -184,6 +193,7 @@ def read(container: InputContainer, path: Path) -> Probe:
         duration=duration if duration > 0 else None,
         bit_rate=container.bit_rate or None,
         streams=tuple(_stream(raw, start) for raw in container.streams),
+        start=start,
     )
 
 

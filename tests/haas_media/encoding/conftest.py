@@ -213,3 +213,14 @@ def library(tmp_path: Path) -> Path:
 @pytest.fixture
 def studio(library: Path, clips: Path) -> Studio:
     return Studio(library, clips)
+
+
+@pytest.fixture
+def chapters(studio: Studio, tmp_path: Path) -> str:
+    """Write chapters; give ffmpeg's arguments for the film with them."""
+    (tmp_path / "chapters").write_text(
+        ";FFMETADATA1\ntitle=The Film\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=One\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n"
+    )
+    return f"-i {studio.clips / 'film.mkv'} -i chapters -map_metadata 1 -map_chapters 1 -c copy"

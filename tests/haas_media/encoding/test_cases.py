@@ -78,7 +78,7 @@ CASES = [
         {"source": "film.mkv", "output": "out.webm", "video_codec": "vp9"},
         "film.mkv 0:0 0:1 0:2 | -c:v libvpx-vp9 -crf 31 -b:v 0 -deadline good -cpu-used 2"
         " -row-mt 1 -pix_fmt:v:0 yuv420p -c:a:0 libopus -b:a:0 96k -filter:a:0"
-        " 'aformat=channel_layouts=7.1|5.1|stereo|mono' -c:s:0 webvtt",
+        " 'aformat=channel_layouts=stereo|mono' -c:s:0 webvtt",
         ["vp9 160x120 yuv420p", "opus eng", "webvtt deu"],
     ),
     Case(
@@ -226,7 +226,7 @@ CASES = [
         {"source": "surround.mkv", "output": "out.webm", "video_codec": "vp9"},
         "surround.mkv 0:0 0:1 | -c:v libvpx-vp9 -crf 31 -b:v 0 -deadline good -cpu-used 2"
         " -row-mt 1 -pix_fmt:v:0 yuv420p -c:a:0 libopus -b:a:0 384k -filter:a:0"
-        " 'aformat=channel_layouts=7.1|5.1|stereo|mono'",
+        " aformat=channel_layouts=5.1",
         ["vp9 160x120 yuv420p", "opus"],
     ),
     Case(

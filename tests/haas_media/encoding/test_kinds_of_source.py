@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _GAP = "='lt(t\\,0.5)+gt(t\\,1.2)'"
 _CADENCE = "-f lavfi -i testsrc2=s=160x120:r=24000/1001:d=2 -vf telecine=pattern=23"
+_MUCH_LATER = "-f lavfi -i testsrc2=s=160x120:r=5:d=11 -itsoffset 10 -f lavfi -i sine=d=1"
 # How each is made, and how long it is.
 SOURCES = {
     "stream.ts": (f"{PICTURE} {TONE} {X264} -c:a mp2", 2),
@@ -40,6 +41,10 @@ SOURCES = {
     "fields.mkv": (f"{PICTURE} {TONE} -vf interlace -c:v libx264 -flags +ilme+ildct -c:a ac3", 2),
     "late-sound.mkv": (f"{PICTURE} -itsoffset 0.6 {TONE} {X264} -c:a aac", 2.6),
     "late-sound.ts": (f"{PICTURE} -itsoffset 0.7 {TONE} {X264} -c:a mp2", 2.7),
+    "later-sound.ts": (f"{_MUCH_LATER} {X264} -c:a aac", 11),
+    "later-sound.vob": (f"{_MUCH_LATER} -c:v mpeg2video -r 25 -c:a ac3", 11),
+    "later-sound.flv": (f"{_MUCH_LATER} -c:v flv -c:a libmp3lame -ar 44100", 11),
+    "later-sound.mp4": (f"{_MUCH_LATER} {X264} -c:a aac", 11),
     "late-picture.mp4": (f"-itsoffset 1 {PICTURE} {TONE} {X264} -c:a aac", 3),
     "early.mp4": (f"{PICTURE} {TONE} {X264} -bf 3 -c:a aac -movflags negative_cts_offsets", 2),
     "negative.mkv": (f"{PICTURE} {TONE} {X264} -c:a libopus -avoid_negative_ts disabled", 2),
@@ -128,6 +133,30 @@ def test_a_recording_may_begin_and_end_anywhere(
         assert any("damaged at 0:00" in each for each in report.warnings)
 
 
+def test_a_recording_that_ends_in_the_middle_of_a_sound(studio: Studio, tmp_path: Path) -> None:
+    film = f"{PICTURE} {TONE} -c:v mpeg2video -c:a ac3"
+    make_clips(tmp_path, {"whole.vob": film.replace("d=2", "d=4")})
+    whole = (tmp_path / "whole.vob").read_bytes()
+    (tmp_path / "part.vob").write_bytes(whole[: len(whole) // 2])
+    for codec in ("h264", "copy"):
+        warnings = studio.encode(tmp_path / "part.vob", video_codec=codec).warnings
+        assert [each.startswith("The source is damaged at 0:0") for each in warnings] == [True]
+
+
+def test_a_track_of_a_recording_that_holds_nothing(studio: Studio, tmp_path: Path) -> None:
+    """As broadcasters announce them; a packet of a transport stream has 188 bytes."""
+    tracks = f"{PICTURE} {TONE} {TONE} -map 0 -map 1 -map 2 -streamid 2:300"
+    make_clips(tmp_path, {"film.ts": f"{tracks} {X264} -c:a mp2"})
+    whole = (tmp_path / "film.ts").read_bytes()
+    packets = (whole[at : at + 188] for at in range(0, len(whole), 188))
+    kept = (each for each in packets if int.from_bytes(each[1:3]) & 0x1FFF != 300)
+    (tmp_path / "film.ts").write_bytes(b"".join(kept))
+    for codec in ("h264", "copy"):
+        report = studio.encode(tmp_path / "film.ts", video_codec=codec)
+        assert [each.kind for each in report.streams] == ["video", "audio"]
+        assert report.warnings == ("Stream left out: 2 (audio mp3).",)
+
+
 @pytest.mark.parametrize("codec", ["h264", "copy"])
 def test_a_clock_that_jumps(codec: str, studio: Studio, tmp_path: Path) -> None:
     """Recordings that were put one behind the other, the later with larger pictures."""
@@ -208,17 +237,6 @@ def test_hdr_in_h264_is_warned_of(studio: Studio) -> None:
     assert warning.startswith("Video 0 is HDR (PQ) and was tone-mapped to SDR.")
 
 
-@pytest.fixture
-def chapters(studio: Studio, tmp_path: Path) -> str:
-    """Write chapters; give ffmpeg's arguments for the film with them."""
-    (tmp_path / "chapters").write_text(
-        ";FFMETADATA1\ntitle=The Film\n"
-        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=One\n"
-        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n"
-    )
-    return f"-i {studio.clips / 'film.mkv'} -i chapters -map_metadata 1 -map_chapters 1 -c copy"
-
-
 def _chapters(path: Path) -> list[str]:
     with av.open(str(path)) as container:
         return [chapter["metadata"]["title"] for chapter in container.chapters()]
@@ -234,6 +252,61 @@ def test_chapters_titles_and_languages_go_along(
             assert container.metadata["title"] == "The Film"
             assert container.streams.audio[0].language == "eng"
         assert _chapters(output) == ["One", "Two"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "unknown"),
+    [
+        ("audio", b"A_AC3", b"A_XX3"),
+        ("subtitle", b"S_TEXT/UTF8", b"S_XEXT/UTF8"),
+        ("video", b"V_MPEG4/ISO/AVC", b"V_XPEG4/ISO/AVC"),
+    ],
+)
+@pytest.mark.parametrize("codec", ["h264", "copy"])
+def test_a_codec_that_nobody_knows(
+    codec: str, kind: str, known: bytes, unknown: bytes, studio: Studio, tmp_path: Path
+) -> None:
+    """What is known is taken, and the rest named; but a film without its picture is none."""
+    make_clips(
+        tmp_path,
+        {"film.mkv": f"-i {studio.clips / 'film.mkv'} -map 0 -map 0:a -c copy -c:a:1 ac3"},
+    )
+    film = tmp_path / "film.mkv"
+    film.write_bytes(film.read_bytes().replace(known, unknown))
+    index = {"video": 0, "subtitle": 2, "audio": 3}[kind]
+    if kind == "video":
+        studio.refuses("nothing that can be decoded", film, video_codec=codec)
+    else:
+        report = studio.encode(film, video_codec=codec)
+        assert report.warnings == (f"Stream left out: {index} ({kind}).",)
+        assert len(report.streams) == 3
+    streams = [("film.mkv", 0), (film, index)]
+    undecoded = "nothing that can be decoded: leave it out"
+    said = "they cannot be converted" if kind == "subtitle" else undecoded
+    studio.refuses(said, None, streams=streams, video_codec=codec)
+
+
+@pytest.mark.parametrize("codec", ["h264", "copy"])
+def test_a_cover_that_is_not_what_it_says(codec: str, studio: Studio, tmp_path: Path) -> None:
+    cover = "-metadata:s:t mimetype=image/png -metadata:s:t filename=cover.png"
+    make_clips(
+        tmp_path,
+        {
+            "cover.jpg": f"{PICTURE} -frames:v 1",
+            "film.mkv": f"-i {studio.clips / 'film.mkv'} -map 0 -c copy -attach cover.jpg {cover}",
+        },
+    )
+    report = studio.encode(tmp_path / "film.mkv", video_codec=codec)
+    assert report.warnings == ("Stream left out: 3 (a picture, not video).",)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025])
+def test_mp3_of_a_low_rate(rate: int, studio: Studio, tmp_path: Path) -> None:
+    make_clips(tmp_path, {"old.avi": f"{PICTURE} {TONE} {X264} -c:a libmp3lame -ar {rate}"})
+    for output, codec in (("out.mkv", "mp3"), ("out.mov", "mp3"), ("out.mp4", "aac")):
+        report = studio.copy(tmp_path / "old.avi", output)
+        assert report.warnings == ()
+        assert probe(report.output).streams[1].codec == codec
 
 
 @pytest.mark.parametrize("timecode", ["", "-timecode 01:00:00:00"])

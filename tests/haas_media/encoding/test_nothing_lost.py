@@ -10,7 +10,7 @@ import av
 import pytest
 
 from haas_media.encoding import EncodingError
-from haas_media.encoding.facts import Interlaced
+from haas_media.encoding.facts import DolbyVision, Interlaced
 from haas_media.encoding.probe import probe
 from tests.haas_media.encoding.conftest import (
     FFMPEG,
@@ -103,17 +103,19 @@ def sources(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _add_dolby_vision(plain: Path, path: Path, profile: int, base: int) -> None:
-    """Have an HEVC track say that it is Dolby Vision; its index has to be at the end."""
+def _add_dolby_vision(
+    plain: Path, path: Path, profile: int, base: int, codec: bytes = b"hvc1"
+) -> None:
+    """Have a track say that it is Dolby Vision; the file's index has to be at its end."""
     data = bytearray(plain.read_bytes())
     flags = profile << 9 | 6 << 3 | 1 << 2 | (profile == 7) << 1 | 1
     body = bytes((1, 0)) + struct.pack(">H", flags) + bytes((base << 4,)) + bytes(19)
     box = struct.pack(">I", 8 + len(body)) + (b"dvvC" if profile > 7 else b"dvcC") + body
-    at = data.index(b"hvcC") - 4
+    at = data.index(b"hvcC" if codec == b"hvc1" else b"av1C") - 4
     at += int.from_bytes(data[at : at + 4], "big")
     data[at:at] = box
     start = 0
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hvc1"):
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", codec):
         start = data.index(name, start) - 4
         size = int.from_bytes(data[start : start + 4], "big") + len(box)
         data[start : start + 4] = size.to_bytes(4, "big")
@@ -253,6 +255,15 @@ def test_interlaced_video_that_shall_stay_so(sources: Path, studio: Studio) -> N
     assert report.notes == ("Video 0 stays interlaced.",)
 
 
+def test_fields_of_which_only_the_container_tells(studio: Studio, tmp_path: Path) -> None:
+    fields = f"{_MOVING} {X264} -field_order tt"
+    make_clips(tmp_path, {"fields.mkv": fields})
+    assert studio.copy(tmp_path / "fields.mkv").warnings == ()
+    assert studio.copy(tmp_path / "fields.mkv", "out.mov").warnings == (
+        "Video 0 stays interlaced, and QuickTime does not tell players so.",
+    )
+
+
 @pytest.mark.parametrize("codec", ["hevc", "av1", "vp9"])
 def test_nine_bits_become_ten(codec: str, studio: Studio, tmp_path: Path) -> None:
     make_clips(tmp_path, {"nine.mkv": f"{PICTURE} -t 0.4 -c:v ffv1 -pix_fmt yuv420p9le"})
@@ -367,6 +378,15 @@ def test_dolby_vision_is_copied(profile: int, output: str, sources: Path, studio
     assert report.warnings == ()
     facts = probe(report.output).facts[0]
     assert set(probe(sources / f"dolby-{profile}.mp4").facts[0]) <= set(facts)
+
+
+def test_dolby_vision_of_av1_is_copied(sources: Path, studio: Studio, tmp_path: Path) -> None:
+    make_clips(tmp_path, {"plain.mp4": f"{PICTURE} -t 0.4 -c:v libsvtav1 -pix_fmt yuv420p10le"})
+    _add_dolby_vision(tmp_path / "plain.mp4", tmp_path / "dolby.mp4", 10, 1, codec=b"av01")
+    for output in ("out.mp4", "out.mkv", "out.webm"):
+        report = studio.copy(tmp_path / "dolby.mp4", output)
+        assert report.warnings == ()
+        assert DolbyVision(10, fallback=True) in probe(report.output).facts[0]
 
 
 @pytest.mark.parametrize("name", ["hlg.mkv", "alpha.mov"])
@@ -505,6 +525,73 @@ def test_the_films_title_whatever_is_named_first(studio: Studio) -> None:
         assert film.metadata["title"] == "The Film"
 
 
+def test_a_title_that_only_the_second_file_has(
+    chapters: str, studio: Studio, tmp_path: Path
+) -> None:
+    bare = f"{PICTURE} {X264}"
+    make_clips(tmp_path, {"film.mkv": f"{chapters} -map 0", "bare.h264": bare})
+    streams = [(tmp_path / "bare.h264", 0), (tmp_path / "film.mkv", 1)]
+    report = studio.copy(None, streams=streams)
+    with av.open(str(report.output)) as film:
+        assert film.metadata["title"] == "The Film"
+        assert len(film.chapters()) == 2
+
+
+def test_chapters_that_get_lost(chapters: str, studio: Studio, tmp_path: Path) -> None:
+    make_clips(tmp_path, {"film.mkv": f"{chapters} -map 0"})
+    body = "os.execv(ffmpeg, [*sys.argv[:-1], '-map_chapters', '-1', sys.argv[-1]])"
+    how = {"ffmpeg": make_program(tmp_path / "forgets", body)}
+    assert studio.copy(tmp_path / "film.mkv", "whole.mkv").warnings == ()
+    assert studio.copy(tmp_path / "film.mkv", how=how).warnings == ("Of 2 chapters 2 are lost.",)
+
+
+@pytest.mark.parametrize("name", ["song.ogg", "film.ogv"])
+def test_what_an_ogg_file_says_of_itself(name: str, studio: Studio, tmp_path: Path) -> None:
+    """It says so in each of its tracks."""
+    tags = "-metadata title=Song -metadata artist=Me -metadata mood=calm"
+    picture = PICTURE if name == "film.ogv" else ""
+    make_clips(tmp_path, {name: f"{picture} {TONE} -c:a libvorbis {tags}"})
+    codec = "h264" if picture else "copy"
+    for output, lost in (("out.mkv", ()), ("out.mp4", ("MP4 does not keep the tag 'mood'.",))):
+        report = studio.encode(tmp_path / name, output, video_codec=codec)
+        assert report.warnings == lost
+        with av.open(str(report.output)) as film:
+            kept = {key.lower(): value for key, value in film.metadata.items()}
+        assert (kept["title"], kept["artist"]) == ("Song", "Me")
+
+
+def test_a_rotation(studio: Studio, tmp_path: Path) -> None:
+    make_clips(
+        tmp_path, {"turned.mp4": f"-display_rotation 90 -i {studio.clips / 'hdr.mkv'} -c copy"}
+    )
+    turned = tmp_path / "turned.mp4"
+    for output in ("out.mkv", "out.mp4", "out.mov"):
+        report = studio.copy(turned, output)
+        assert report.warnings == ()
+        assert probe(report.output).streams[0].shown_size == (120, 160)
+    report = studio.encode(turned, video_codec="hevc")
+    assert report.warnings == ()
+    assert probe(report.output).streams[0].shown_size == (120, 160)
+    # As ffmpeg 5 writes Matroska.
+    body = "at = sys.argv.index('-i')\nsys.argv[at:at] = ['-display_rotation', '0']\n"
+    how = {"ffmpeg": make_program(tmp_path / "upright", f"{body}os.execv(ffmpeg, sys.argv)")}
+    assert studio.copy(turned, "upright.mkv", how=how).warnings == ("Video 0 loses its rotation.",)
+
+
+@pytest.mark.parametrize("name", ["dub.mka", "dub.m4a"])
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])
+def test_a_dub_of_its_own_that_begins_late(
+    name: str, output: str, sources: Path, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {name: f"-i {sources / 'late.mkv'} -map 0:a -c copy -copyts"})
+    for codec in ("h264", "copy"):
+        streams = [(tmp_path / name, 0), ("film.mkv", 0)]
+        report = studio.encode(None, output, streams=streams, video_codec=codec, verify="full")
+        assert report.warnings == ()
+        dub, film = probe(report.output).streams
+        assert dub.begins - film.begins == pytest.approx(0.6, abs=0.05)
+
+
 def test_a_larger_output(studio: Studio) -> None:
     report = studio.encode("film.mp4", crf=0)
     assert "larger than its source" in report.to_markdown()
@@ -559,6 +646,35 @@ def test_full_verification_finds_a_faulty_disk(studio: Studio, tmp_path: Path) -
         streams=streams,
         verify="full",
         how=how,
+    )
+
+
+@pytest.mark.parametrize(
+    ("layout", "output", "channels"),
+    [
+        *(("2.1", "out.webm", 6), ("3.0", "out.webm", 6), ("7.0", "out.webm", 8)),
+        *(("mono", "out.webm", 1), ("stereo", "out.webm", 2), ("7.1.4", "out.webm", 8)),
+        *(("2.1", "out.mp4", 3), ("7.1.4", "out.mp4", 8)),
+    ],
+)
+def test_channels(layout: str, output: str, channels: int, studio: Studio, tmp_path: Path) -> None:
+    noise = f"-f lavfi -i anoisesrc=d=1:r=48000,aformat=channel_layouts={layout}"
+    make_clips(tmp_path, {"sound.wav": f"{noise} -c:a pcm_s16le"})
+    report = studio.copy(tmp_path / "sound.wav", output)
+    says = ("Audio 0 has fewer channels than the 12 of its source.",)
+    assert report.warnings == (says if layout == "7.1.4" else ())
+    assert probe(report.output).streams[0].channels == channels
+
+
+def test_sound_that_gets_more_channels_in_the_middle(studio: Studio, tmp_path: Path) -> None:
+    noise = "-f lavfi -i 'anoisesrc=d=1,aformat=channel_layouts={}' -c:a ac3"
+    make_clips(tmp_path, {"2.mka": noise.format("stereo"), "6.mka": noise.format("5.1")})
+    (tmp_path / "list").write_text("file 2.mka\nfile 6.mka\n")
+    make_clips(tmp_path, {"both.ts": "-f concat -i list -c copy"})
+    assert studio.copy(tmp_path / "both.ts").warnings == ()
+    assert studio.copy(tmp_path / "both.ts", "out.webm").warnings == (
+        "Audio 0 has more channels in the middle (5.1(side)): all of it has 2 now, as it begins "
+        "with.",
     )
 
 
