@@ -95,14 +95,16 @@ class DurableSpanProcessor(SpanProcessor):
         """Make rounds until nothing waits, or no exporter takes anything more in this time."""
         until = time.monotonic() + timeout.total_seconds()
         while (left := until - time.monotonic()) > 0:
+            asked = time.time()
             self.force_flush(int(left * 1000))
             waiting = [each for each in self._senders if each.waiting]
             if not any(each.progressed for each in waiting):
-                waits = [each.state.until - time.time() for each in waiting]
-                wait = min((wait for wait in waits if wait > 0), default=timeout.total_seconds())
+                # A moment that has come since then was too far away for this round.
+                moments = (each.state.until for each in waiting if each.state.until > asked)
+                wait = min(moments, default=float("inf")) - time.time()
                 if wait >= until - time.monotonic():
                     return
-                time.sleep(wait)
+                time.sleep(max(0.0, wait))
 
     def begin_shutdown(self, timeout: timedelta | None = None) -> timedelta:
         """Have the last rounds begun, for this time or for what each exporter is known to need.

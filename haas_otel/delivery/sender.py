@@ -209,6 +209,7 @@ class Sender:
         throttled = time.time() < self.state.until
         self.waiting = throttled or (not urgent and time.monotonic() < self._retry_at)
         if self.waiting:
+            self._looked_at = float("-inf")  # at nothing, yet
             return
         if self._journal.paths and not self.state.answers:
             self._connect()  # while tasks run: when they end, it is known how long to wait

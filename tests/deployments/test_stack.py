@@ -272,7 +272,7 @@ def haas_up(folder: Path, api_url: str | None = None) -> Iterator[subprocess.Pop
         )
     try:
         is_up = lambda: "Press Ctrl-C" in shown.read_text() or command.poll() is not None  # noqa: E731
-        wait_until(is_up, what="haas up")
+        wait_until(is_up, timeout=3 * PATIENCE, what="server, deployments and worker")
         assert command.poll() is None, shown.read_text()
         yield command
     finally:

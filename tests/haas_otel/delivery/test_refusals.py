@@ -207,6 +207,23 @@ def test_a_collector_that_throttles_is_waited_for_and_nothing_is_lost(
     assert min(asked) >= until
 
 
+def test_a_moment_to_try_again_that_comes_unseen_is_not_missed(
+    receiver: Receiver, run: Run, directory: Path, monkeypatch: MonkeyPatch
+) -> None:
+    """On a busy machine it comes between a round that was too early and the look at the time."""
+    receiver.rule = lambda *_: Refusal("429", wait=2)
+    run(*some(3))
+    receiver.rule = lambda *_: None
+    processor = DurableSpanProcessor(directory, chosen_targets(), ASKED)
+    flush = processor.force_flush
+    monkeypatch.setattr(processor, "force_flush", lambda most: (flush(most), time.sleep(2))[0])
+    processor.deliver(timedelta(seconds=60))
+    came = len(arrived(receiver))
+    processor.shutdown()
+
+    assert came == 3
+
+
 def test_a_span_for_which_the_collector_throttles_lets_others_by(
     receiver: Receiver, run: Run, directory: Path
 ) -> None:
