@@ -122,12 +122,35 @@ Reason = Literal["refused_parameters", "cancelled", "limit_reached", "crashed"]
 def count_never_began(asked: Server, flow_runs: Iterable[FlowRun | None]) -> None:
     """Count those of these flow runs that never began; what is counted is marked, for others."""
     for flow_run in flow_runs:
-        reason = why_never_began(flow_run) if flow_run else None
-        if flow_run is None or reason is None or records.COUNTED in flow_run.labels:
+        counts = _uncounted(asked, flow_run)
+        if flow_run is None or counts is None:
             continue
-        if not send(asked.flow_name(flow_run), reason):
+        if not send(*counts):
             return
-        asked.mark(flow_run.id, {records.COUNTED: reason})
+        asked.mark(flow_run.id, {records.COUNTED: counts[1]})
+
+
+async def count_own(flow_run_id: UUID) -> None:
+    """Do so with a flow run of this process, which is about to end.
+
+    Each step has the time that an answer may take for itself: what was counted, and not marked,
+    is counted again.
+    """
+
+    def read(asked: Server) -> tuple[str, Reason] | None:
+        return _uncounted(asked, asked.flow_run(flow_run_id))  # that at hand may be an older one
+
+    counts = await to_thread.run_sync(server.within_bound, read)
+    if counts and await to_thread.run_sync(server.within_bound, lambda _: send(*counts)):
+        marks = {records.COUNTED: counts[1]}
+        await to_thread.run_sync(server.within_bound, lambda asked: asked.mark(flow_run_id, marks))
+
+
+def _uncounted(asked: Server, flow_run: FlowRun | None) -> tuple[str, Reason] | None:
+    reason = why_never_began(flow_run) if flow_run else None
+    if flow_run is None or reason is None or records.COUNTED in flow_run.labels:
+        return None
+    return asked.flow_name(flow_run), reason
 
 
 def why_never_began(flow_run: FlowRun) -> Reason | None:

@@ -228,7 +228,9 @@ def haas_otel_on_ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
     if not span.enabled():
         return None
     ids.remember_caller(flow_run)
-    later = [_end_left(flow_run.id), _counted(flow_run)]
+    later = [_end_left(flow_run.id)]
+    if history.why_never_began(flow_run):
+        later.append(history.count_own(flow_run.id))
     is_last = isinstance(sys.exception(), TerminationSignal) and (
         _outermost(flow_run.id) == flow_run.id and not _prefect.is_cancelled_by_its_runner()
     )
@@ -422,20 +424,6 @@ def _outermost(flow_run_id: UUID) -> UUID:
         return known[0]
     own = os.environ.get(OWN_FLOW_RUN)
     return UUID(own) if own else flow_run_id
-
-
-def _counted(flow_run: FlowRun) -> Later | None:
-    """Return what counts a flow run that ended without having begun."""
-    if history.why_never_began(flow_run) is None:
-        return None
-
-    async def count() -> None:
-        def ask(asked: server.Server) -> None:  # the flow run may be of before it began
-            history.count_never_began(asked, [asked.flow_run(flow_run.id)])
-
-        await to_thread.run_sync(server.within_bound, ask)
-
-    return count()
 
 
 def _all(later: list[Later | None]) -> Later | None:

@@ -67,19 +67,19 @@ def container_of(stack: Containers, run: object) -> str:
 
 def test_spans_outlive_their_containers(pool: Containers, state: Path, tmp_path: Path) -> None:
     scan = pool.start("metadata-scan/hourly")
-    pool.wait_for(scan, "Completed")
-    stopped = pool.encode("Stopped")
+    stopped, cancelled, killed = (
+        pool.encode(name) for name in ("Stopped", "By a person", "Killed in a container")
+    )
+    command("docker", "kill", container_of(pool, killed))
+    pool.api.cancel(cancelled)
     command("docker", "stop", "--time", "60", container_of(pool, stopped))
+    pool.wait_for(scan, "Completed")
+    pool.wait_for(killed, "Crashed")
+    pool.wait_for(cancelled, "Cancelled")
     pool.wait_for(stopped, "Cancelled")
     repeated = pool.repetition(stopped)
     pool.wait_for(repeated, "Running")
     pool.api.cancel(repeated)
-    cancelled = pool.encode("By a person")
-    pool.api.cancel(cancelled)
-    pool.wait_for(cancelled, "Cancelled")
-    killed = pool.encode("Killed in a container")
-    command("docker", "kill", container_of(pool, killed))
-    pool.wait_for(killed, "Crashed")
     wanted = {scan: "Completed", stopped: "Cancelled", cancelled: "Cancelled", killed: "Failed"}
     environment = {"HAAS_DATA_DIR": str(state), "PREFECT_API_URL": pool.api_url}
     haas = Command({**os.environ, "HAAS_CONFIG": os.devnull, **environment}, tmp_path)
