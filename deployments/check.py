@@ -41,7 +41,8 @@ def check(console: Console | None = None) -> bool:
 
 def findings() -> Iterator[Finding]:
     """Look at one thing after the other."""
-    from haas_media.settings import SettingsError, load_settings, misspelt_variables
+    from haas_media.settings import SettingsError
+    from haas_media.settings_sources import load_settings, misspelt_variables
 
     for text in misspelt_variables():
         yield Finding("settings", "wrong", text)

@@ -395,7 +395,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _settings(config: Path | None) -> Settings:
-    from haas_media.settings import load_settings, misspelt_variables
+    from haas_media.settings_sources import load_settings, misspelt_variables
 
     for warning in misspelt_variables():
         print(f"haas: {warning}", file=sys.stderr)

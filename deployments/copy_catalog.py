@@ -76,7 +76,8 @@ def _continue_numbers(table: Table, target: Connection) -> None:
 def main() -> None:
     """Copy the catalog of the settings to the address on the command line."""
     from haas_media.catalog import CatalogError
-    from haas_media.settings import SettingsError, load_settings
+    from haas_media.settings import SettingsError
+    from haas_media.settings_sources import load_settings
 
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("Usage: python -m deployments.copy_catalog postgresql://user:password@host/name")

@@ -171,7 +171,7 @@ def _sample_credits(config: Path, terminal: Terminal) -> None:
 
 def _demo_settings(config: Path) -> Settings:
     """Read the demo's settings from its file alone: elsewhere the environment wins."""
-    from haas_media.settings import load_settings
+    from haas_media.settings_sources import load_settings
 
     ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("HAAS_")}
     try:

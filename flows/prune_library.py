@@ -34,7 +34,7 @@ def prune_library_flow(
 ) -> dict[str, int]:
     """Report what is on record that no scan removes, and remove it when asked to."""
     from haas_media.library.prune import prune
-    from haas_media.settings import load_settings
+    from haas_media.settings_sources import load_settings
 
     settings = load_settings()
     with catalog_for_task(settings) as catalog:

@@ -127,7 +127,8 @@ def run_settings() -> "Settings":
     Raises:
         SettingsError: something else in the settings is wrong.
     """
-    from haas_media.settings import SettingsError, load_settings
+    from haas_media.settings import SettingsError
+    from haas_media.settings_sources import load_settings
 
     try:
         settings = load_settings()

@@ -21,7 +21,8 @@ import deployments.defaults as defaults
 from deployments import work_pool
 from haas_media.encoding.containers import BY_SUFFIX
 from haas_media.encoding.request import BITRATE_RANGE, CRF_RANGE, DEFAULT_CRF
-from haas_media.settings import Settings, _variables
+from haas_media.settings import Settings
+from haas_media.settings_sources import _variables
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(

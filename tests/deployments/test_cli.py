@@ -155,7 +155,7 @@ def test_an_empty_catalog(haas: Command) -> None:
 def test_what_the_catalog_holds(haas: Command, samples: SampleLibrary, tmp_path: Path) -> None:
     from haas_media.catalog import open_catalog
     from haas_media.scan import scan
-    from haas_media.settings import load_settings
+    from haas_media.settings_sources import load_settings
 
     config = settings_of(samples, tmp_path)
     config.write_text(f'data_dir = "data"\n{config.read_text()}')
@@ -189,7 +189,7 @@ def test_what_the_catalog_holds(haas: Command, samples: SampleLibrary, tmp_path:
 def test_the_copies_of_a_film_and_their_parts(haas: Command, tmp_path: Path) -> None:
     from haas_media.catalog import open_catalog
     from haas_media.scan import scan
-    from haas_media.settings import load_settings
+    from haas_media.settings_sources import load_settings
 
     folder = tmp_path / "films" / "Heat (1995)"
     (folder / "BDMV" / "STREAM").mkdir(parents=True)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from deployments import work_pool
-from haas_media.settings import load_settings
+from haas_media.settings_sources import load_settings
 from tests.e2e.machines import COMPOSE, ROOT, VARIABLE, compose_file
 
 FILE = COMPOSE / "compose.yaml"

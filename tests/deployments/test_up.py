@@ -6,6 +6,7 @@ import json
 import os
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -14,7 +15,10 @@ from rich.console import Console
 from deployments.stack import Stack
 from deployments.terminal import Terminal
 from deployments.up import configured_server, same_settings
-from haas_media.settings import Settings, load_settings
+from haas_media.settings_sources import load_settings
+
+if TYPE_CHECKING:
+    from haas_media.settings import Settings
 
 NAMES = (
     *("HAAS_LIBRARIES", "HAAS_ENCODING_ROOTS", "HAAS_FFMPEG", "HAAS_CONFIG", "HAAS_DATA_DIR"),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_media.settings import Library, Settings, SettingsError, load_settings, misspelt_variables
+from haas_media.settings import Library, Settings, SettingsError
+from haas_media.settings_sources import load_settings, misspelt_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,251 @@
+"""Where settings come from: one ``haas.toml``, every key also as ``HAAS_...`` variable, which wins.
+
+The file is the one that ``HAAS_CONFIG`` names, else ``haas.toml`` in the working directory if
+there is one. Relative paths in the file start at the file's own folder, relative paths in the
+environment at the working directory, so that a worker that starts elsewhere means the same place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from haas_media.settings import Library, Section, Settings, SettingsError, from_home, with_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CONFIG_NAME = "haas.toml"
+CONFIG_VARIABLE = "HAAS_CONFIG"
+
+# What pydantic calls by Python's names, by the first word of its errors.
+_WANTED = {
+    "string": "text, in quotes",
+    "path": "a path, in quotes",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple": "a list, such as [...]",
+    "dict": "a table",
+    "model": "a table",
+}
+_OF_ANOTHER_KIND = re.compile(r"(\w+?)_(?:type|parsing|from_float)")
+
+
+def name_telemetry_dir() -> None:
+    """Set ``HAAS_OTEL_DIR`` from the data directory, unless it is set: where spans are kept.
+
+    What else is wrong with the settings is for who loads them to say.
+    """
+    if os.environ.get("HAAS_OTEL_DIR", "").strip():
+        return
+    others = set(Settings.model_fields) - {"data_dir"}
+    try:
+        settings = load_settings(without=others)
+    except SettingsError:
+        settings = Settings()
+    os.environ["HAAS_OTEL_DIR"] = str(settings.telemetry_dir)
+
+
+def load_settings(path: Path | None = None, *, without: Iterable[str] = ()) -> Settings:
+    """Read the settings from file and environment.
+
+    Args:
+        path: the file to read instead of the one that ``HAAS_CONFIG`` or the working directory
+            would give.
+        without: settings that keep their default, whatever file and environment say.
+
+    Raises:
+        SettingsError: a file that is missing, unreadable or broken, an unknown key, a wrong value.
+    """
+    file = path or _config_file()
+    from_file = _read_file(file) if file else {}
+    from_environment = _read_environment()
+    given = _merge(from_file, from_environment)
+    for name in without:
+        given.pop(name, None)
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        problems = [_sentence(dict(problem), file, from_environment) for problem in error.errors()]
+        raise SettingsError("\n".join(dict.fromkeys(problems))) from None
+
+
+def misspelt_variables() -> tuple[str, ...]:
+    """List ``HAAS_`` variables that are no setting but look like one, with what they resemble.
+
+    They are not refused: other parts of an installation may use the prefix too.
+    """
+    known = [CONFIG_VARIABLE, *_variables()]
+    found = []
+    for name in sorted(os.environ):
+        if name.startswith("HAAS_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+            found += [f"{name} is not a setting; did you mean {near[0]}?"] if near else []
+    return tuple(found)
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        try:
+            return from_home(Path(named))
+        except ValueError as wrong:
+            raise SettingsError(f"{CONFIG_VARIABLE} {wrong}.") from None
+    local = Path(CONFIG_NAME)
+    return local if local.exists() else None
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        raw = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"The settings file {file} does not exist. "
+            f"Make it, or let {CONFIG_VARIABLE} name the right one."
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"The settings file {file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file} is not UTF-8 text. Save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}. Mend that line.") from None
+    _anchor(raw, file.absolute().parent)
+    return raw
+
+
+def _anchor(raw: dict[str, Any], base: Path) -> None:
+    """Let the relative paths of a settings file start at its own folder."""
+
+    def anchored(value: Any) -> Any:
+        relative = isinstance(value, str) and value.strip() and not value.startswith("~")
+        return str(base / value) if relative else value
+
+    libraries = raw.get("libraries")
+    for library in libraries if isinstance(libraries, list) else ():
+        if isinstance(library, dict) and "path" in library:
+            library["path"] = anchored(library["path"])
+    if "data_dir" in raw:
+        raw["data_dir"] = anchored(raw["data_dir"])
+    if isinstance(raw.get("database_url"), str):
+        raw["database_url"] = with_file(raw["database_url"], anchored)
+    if "/" in str(raw.get("ffmpeg", "")):
+        raw["ffmpeg"] = anchored(raw["ffmpeg"])
+    encoding = raw.get("encoding")
+    if isinstance(encoding, dict) and isinstance(encoding.get("roots"), list):
+        encoding["roots"] = [anchored(root) for root in encoding["roots"]]
+    watch = raw.get("watch")
+    if isinstance(watch, dict) and isinstance(watch.get("path_mappings"), dict):
+        here = watch["path_mappings"]
+        watch["path_mappings"] = {there: anchored(path) for there, path in here.items()}
+
+
+def _variables() -> dict[str, tuple[tuple[str, ...], bool]]:
+    """Map each variable to its key and to whether its value is a JSON list."""
+    found: dict[str, tuple[tuple[str, ...], bool]] = {}
+    for name, info in Settings.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            for inner, field in section.model_fields.items():
+                is_list = get_origin(field.annotation) is tuple
+                found[f"HAAS_{name}_{inner}".upper()] = ((name, inner), is_list)
+        else:
+            found[f"HAAS_{name}".upper()] = ((name,), get_origin(section) is tuple)
+    return found
+
+
+def _read_environment() -> dict[str, Any]:
+    raw: dict[str, Any] = {}
+    for variable, (key, is_list) in _variables().items():
+        text = os.environ.get(variable, "")
+        if text.strip():
+            target = raw if len(key) == 1 else raw.setdefault(key[0], {})
+            target[key[-1]] = _json_list(variable, text) if is_list else text
+    return raw
+
+
+def _json_list(variable: str, text: str) -> list[Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{variable} is not valid JSON: {error}. It takes a list.") from None
+    except RecursionError:
+        raise SettingsError(f"{variable} is nested too deeply. It takes a list.") from None
+    if not isinstance(value, list):
+        raise SettingsError(f"{variable} must be a JSON list, such as [...].")
+    return value
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = (
+            {**under, **value} if isinstance(under, dict) and isinstance(value, dict) else value
+        )
+    return merged
+
+
+def _sentence(problem: dict[str, Any], file: Path | None, environment: dict[str, Any]) -> str:
+    location = tuple(problem["loc"])
+    key = _dotted(location)
+    where = _origin(location, file, environment)
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return f"{where}{key} is not a setting. {_suggestion(location)}"
+    if kind == "missing":
+        return f"{where}{key} is missing. Add it."
+    if location == ("libraries",) and kind == "tuple_type":
+        return f"{where}libraries must be a list of tables. Head each one with [[libraries]]."
+    return f"{where}{key} {_rule(problem)}."
+
+
+def _rule(problem: dict[str, Any]) -> str:
+    if problem["type"] == "literal_error":
+        return f"must be {problem['ctx']['expected']}"
+    of_another_kind = _OF_ANOTHER_KIND.fullmatch(problem["type"])
+    if of_another_kind and (wanted := _WANTED.get(of_another_kind[1])):
+        return f"must be {wanted}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return re.sub(r"^Input should", "must", message).rstrip(".")
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
+
+
+def _origin(location: tuple[int | str, ...], file: Path | None, environment: dict[str, Any]) -> str:
+    for variable, (key, _) in _variables().items():
+        if location[: len(key)] == key:
+            section: Any = environment
+            for part in key:
+                section = section.get(part, {})
+            if section:
+                return f"{variable}: "
+    return f"{file}: " if file else ""
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    *path, wrong = location
+    model: type[BaseModel] = Settings
+    for part in path:
+        if part == "libraries":
+            model = Library
+        elif isinstance(part, str):
+            annotation = model.model_fields[part].annotation
+            model = annotation if isinstance(annotation, type) else model
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(str(wrong), known, n=1)
+    if near:
+        return f"Did you mean {_dotted((*path, near[0]))}?"
+    return f"Known here: {', '.join(known)}."
