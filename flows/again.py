@@ -63,7 +63,7 @@ def _again(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
         if error.response.status_code not in _REFUSED:
             raise
         client.update_flow_run_labels(run.id, {BY: ""})  # it is asked once
-        why = error.response.json().get("detail")
+        why = error.response.json().get("detail", error)
         _log(client, run, f"The system cut this run off, and its deployment refuses it now: {why}")
         return None
     client.update_flow_run_labels(run.id, {BY: str(new.id)})

@@ -71,6 +71,7 @@ def test_importing_is_light() -> None:
         "haas_media",
         "flows",
         "haas_media.identification",
+        "haas_media.settings",
         "haas_media.settings_sources",
     ]
     modules += [f"flows.{file.stem}" for file in sorted((ROOT / "flows").glob("[a-z]*.py"))]
