@@ -5,6 +5,8 @@
 Everything else comes from the standard ``OTEL_*`` variables.
 """
 
+from collections.abc import Callable as _Callable
+
 from opentelemetry.trace import TracerProvider as _TracerProvider
 
 from haas_otel import history as _history
@@ -51,12 +53,13 @@ def _find_disk() -> _records.Disk | None:
     return find_disk(_hooks.settle_others)
 
 
-def _count_never_began(flow_name: str, reason: str) -> bool:
-    from haas_otel.delivery.counts import send_never_began
+def _load_counts() -> _Callable[[str, str], bool]:
+    from haas_otel.delivery import counts
 
-    return send_never_began(flow_name, reason)
+    counts.load()
+    return counts.send_never_began
 
 
-_history.send = _count_never_began
+_history.load_send = _load_counts
 _span.prepare, _span.before_exit = _set_up, _hooks.end_left_at_exit
 _records.disk = _find_disk

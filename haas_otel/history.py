@@ -20,7 +20,7 @@ from haas_otel import records, server
 from haas_otel.span import nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Collection, Coroutine, Iterable
     from uuid import UUID
 
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
@@ -32,8 +32,8 @@ WAIT = "prefect.wait."  # with a reason and "_ms", attributes of spans
 _REFUSED = "Validation of flow parameters failed"
 _LIMIT = "Deployment concurrency limit reached"
 _BY_NAME = {"AwaitingConcurrencySlot": "concurrency_slot", "AwaitingRetry": "retry"}
-# Sends a count, of a flow's name and a reason, and says whether it was taken.
-send: Callable[[str, str], bool] = lambda _name, _reason: False  # noqa: E731
+# Loads what sends a count, of a flow's name and a reason, and says whether it was taken.
+load_send: Callable[[], Callable[[str, str], bool]] = lambda: lambda _name, _reason: False  # noqa: E731
 _TaskRuns = defaultdict[str, list["UUID"]]  # by their tasks' keys, in order
 
 
@@ -119,38 +119,57 @@ def waits_of(states: Iterable[State], now: int) -> list[Wait]:
 Reason = Literal["refused_parameters", "cancelled", "limit_reached", "crashed"]
 
 
-def count_never_began(asked: Server, flow_runs: Iterable[FlowRun | None]) -> None:
-    """Count those of these flow runs that never began; what is counted is marked, for others."""
+def count_never_began(
+    asked: Server, flow_runs: Iterable[FlowRun], elsewhere: Collection[str] = ()
+) -> None:
+    """Count those of these flow runs that never began, and mark them as counted.
+
+    ``elsewhere`` are the keys of records: others are at it.
+    """
     for flow_run in flow_runs:
-        counts = _uncounted(asked, flow_run)
-        if flow_run is None or counts is None:
+        reason = _uncounted(flow_run)
+        if reason is None or records.COUNT(flow_run.id) in elsewhere:
             continue
-        if not send(*counts):
+        if not load_send()(asked.flow_name(flow_run), reason):
             return
-        asked.mark(flow_run.id, {records.COUNTED: counts[1]})
+        mark_counted(asked, flow_run)
+
+
+def mark_counted(asked: Server, flow_run: FlowRun) -> Literal[True]:
+    """Mark a flow run as counted, for others."""
+    asked.mark(flow_run.id, {records.COUNTED: why_never_began(flow_run) or ""})
+    return True
 
 
 async def count_own(flow_run_id: UUID) -> None:
     """Do so with a flow run of this process, which is about to end.
 
-    Each step has the time that an answer may take for itself: what was counted, and not marked,
-    is counted again.
+    From when it may have been counted until that is marked, a record on the disk says so: whoever
+    finds that of a dead process marks it, and does not count it a second time.
     """
-
-    def read(asked: Server) -> tuple[str, Reason] | None:
-        return _uncounted(asked, asked.flow_run(flow_run_id))  # that at hand may be an older one
-
-    counts = await to_thread.run_sync(server.within_bound, read)
-    if counts and await to_thread.run_sync(server.within_bound, lambda _: send(*counts)):
-        marks = {records.COUNTED: counts[1]}
-        await to_thread.run_sync(server.within_bound, lambda asked: asked.mark(flow_run_id, marks))
+    await to_thread.run_sync(_count_own, flow_run_id)
 
 
-def _uncounted(asked: Server, flow_run: FlowRun | None) -> tuple[str, Reason] | None:
-    reason = why_never_began(flow_run) if flow_run else None
-    if flow_run is None or reason is None or records.COUNTED in flow_run.labels:
-        return None
-    return asked.flow_name(flow_run), reason
+def _count_own(flow_run_id: UUID) -> None:
+    def read(asked: Server) -> tuple[FlowRun, str, str] | None:
+        flow_run = asked.flow_run(flow_run_id)  # that at hand may be an older one
+        reason = _uncounted(flow_run) if flow_run else None
+        return (flow_run, asked.flow_name(flow_run), reason) if flow_run and reason else None
+
+    if (found := server.within_bound(read)) is None:
+        return
+    flow_run, *counts = found
+    send, disk, key = load_send(), records.disk(), records.COUNT(flow_run_id)
+    if disk:
+        disk.begin(key, records.of_flow(flow_run_id, time.time_ns()))
+    taken = server.within_bound(lambda _: send(*counts), late=True)
+    done = not taken or server.within_bound(lambda asked: mark_counted(asked, flow_run))
+    if disk and done:
+        disk.end(key)
+
+
+def _uncounted(flow_run: FlowRun) -> Reason | None:
+    return None if records.COUNTED in flow_run.labels else why_never_began(flow_run)
 
 
 def why_never_began(flow_run: FlowRun) -> Reason | None:

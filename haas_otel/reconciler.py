@@ -81,7 +81,7 @@ def reconcile(*, lookback: timedelta = timedelta(days=7), tags: Collection[str] 
         pass_.settle_machine()
         pass_.settle_gone(lookback, tags)
         badly = connected.ended(lookback, tags, server.BADLY) if tags else ()
-        history.count_never_began(connected, badly)
+        history.count_never_began(connected, badly, pass_.open_here())
     return pass_.result
 
 
@@ -287,6 +287,8 @@ class Pass:
         last_sign, flow_run = process.last_sign, self._asked.flow_run(record.flow_run_id)
         if flow_run is None or flow_run.state is None:
             return True
+        if record.key == records.COUNT(flow_run.id):
+            return history.mark_counted(self._asked, flow_run)
         is_just_now = decision.is_just_now(last_sign, self._now())
         if not flow_run.state.is_final() and (held or is_just_now):
             # Its worker may do it; of a worker's runs, one may just have begun.
@@ -317,13 +319,15 @@ class Pass:
         if written:
             self._asked.mark(flow_run.id, records.spoken_for(written, self._machine))
 
+    def open_here(self) -> dict[str, Record]:
+        """Return the records that this machine's processes have open, by their keys."""
+        disk = self._disk
+        processes = [*disk.living(), *disk.lost()] if disk else ()
+        return {record.key: record for process in processes for record in process.records}
+
     def settle_gone(self, lookback: timedelta, tags: Collection[str] = ()) -> None:
         """Settle what machines left that are gone, by the server's records alone."""
-        here: set[UUID | None] = set()
-        if self._disk is not None:
-            processes = [*self._disk.living(), *self._disk.lost()]
-            found = [record for process in processes for record in process.records]
-            here = {record.root_id or record.flow_run_id for record in found}
+        here = {record.root_id or record.flow_run_id for record in self.open_here().values()}
         unasked = Evidence(now=self._now(), known=False)
         flow_runs = {each.id: each for each in self._asked.open_flow_runs()}
         roots = {

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 # Keys of the records of a flow run, each with its id: of its process; of the worker that has it in
-# hand, to its very end; of who stops it because the system does.
+# hand, to its very end; of who stops it because the system does; of who counts that it never began.
 FLOW, HELD, STOP = "flow {}".format, "held {}".format, "stop {}".format
+COUNT = "count {}".format
 # Labels of a task run. Set before it enters Running they arrive at the server with that state,
 # later ones with the next state. They hold ids, names and numbers of the span, never parameters.
 TASK_TYPE = "haas_otel.task.type"

@@ -16,7 +16,7 @@ from haas_otel.delivery.setup import shared_resource
 from haas_otel.span import package_version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from opentelemetry.metrics import Meter
 
@@ -37,6 +37,12 @@ def send_never_began(flow_name: str, reason: str) -> bool:
     return _send(make, counts, REASON, {"prefect.flow.name": flow_name})
 
 
+def load() -> None:
+    """Load what counting needs, which takes a busy machine seconds, before time is short."""
+    for made in _exporters():
+        made.shutdown()
+
+
 def send_audit(counts: Mapping[str, int]) -> bool:
     """Send how many spans had each result of an audit, and say whether that was taken."""
 
@@ -48,13 +54,8 @@ def send_audit(counts: Mapping[str, int]) -> bool:
 
 def _send(make: Any, counts: Mapping[str, int], by: str, labels: Mapping[str, str]) -> bool:
     taken = []
-    for name in chosen_names("METRICS"):
-        try:
-            made = make_exporter(name, "METRICS")
-            exporter, reader = Exporter(made, "METRICS"), InMemoryMetricReader(*preferred(made))
-        except Exception as error:  # noqa: BLE001 - exporters are plugins
-            _logger.warning("nothing is counted for %s: %s", name, error)
-            continue
+    for made in _exporters():
+        exporter, reader = Exporter(made, "METRICS"), InMemoryMetricReader(*preferred(made))
         provider = sdk.MeterProvider([reader], resource=shared_resource(), shutdown_on_exit=False)
         note = make(provider.get_meter(settings.scope, package_version()))
         for value, count in counts.items():
@@ -62,3 +63,13 @@ def _send(make: Any, counts: Mapping[str, int], by: str, labels: Mapping[str, st
         taken.append(exporter.send(reader.get_metrics_data()).kind is Kind.TAKEN)
         exporter.shutdown()
     return bool(taken) and all(taken)
+
+
+def _exporters() -> Iterator[Any]:
+    for name in chosen_names("METRICS"):
+        try:
+            made = make_exporter(name, "METRICS")
+        except Exception as error:  # noqa: BLE001 - exporters are plugins
+            _logger.warning("nothing is counted for %s: %s", name, error)
+        else:
+            yield made

@@ -7,9 +7,10 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
+import anyio
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
@@ -29,7 +30,10 @@ from prefect.states import (
 from prefect.task_engine import SyncTaskRunEngine
 
 import haas_otel
-from haas_otel import decision, flow, hooks, reconciler, records, span, task
+from haas_otel import decision, flow, history, hooks, reconciler, records, span, task
+from haas_otel.delivery.disk import SharedDisk
+from haas_otel.delivery.segments import Journal
+from haas_otel.server import Server
 from tests.haas_otel.dies import ends_well, killed
 from tests.haas_otel.records import task_runs
 from tests.waits import wait_until
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from prefect.client.schemas.objects import FlowRun
 
-    from haas_otel.delivery.disk import SharedDisk
     from tests.haas_otel.conftest import Told
     from tests.haas_otel.given import Client, Kill, LogCapture, MonkeyPatch
 
@@ -622,3 +625,51 @@ def test_moments_are_exact_to_their_microsecond(zone: str) -> None:
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     assert span.nanoseconds(moment) == since // timedelta(microseconds=1) * 1000
     assert span.nanoseconds(moment.astimezone(UTC)) == span.nanoseconds(moment)
+
+
+@pytest.mark.parametrize(("mark", "counted"), [("late", 1), ("refused", 0)])
+def test_what_never_began_is_counted_once_though_its_process_could_not_say_so(
+    client: Client,
+    told: Told,
+    tmp_path: Path,
+    monkeypatch: MonkeyPatch,
+    mark: str,
+    counted: int,
+) -> None:
+    """The server had no answer for it in time; or the collector did not take the count."""
+    sent: list[tuple[str, str]] = []
+    tag = f"counted-{uuid4()}"
+    taken = [mark == "late"]
+
+    def send(flow_name: str, reason: str) -> bool:
+        if taken[-1]:
+            sent.append((flow_name, reason))
+        return taken[-1]
+
+    def no_answer(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(history, "load_send", lambda: send)
+    run = client.create_flow_run(ends_well, tags=[tag])
+    message = "Validation of flow parameters failed with error: x"
+    client.set_flow_run_state(run.id, Failed(message=message), force=True)
+    dies = Journal(tmp_path)
+    monkeypatch.setattr(records, "disk", lambda: SharedDisk(tmp_path, dies))
+    with monkeypatch.context() as slow:
+        slow.setattr(Server, "mark", no_answer)
+        anyio.run(history.count_own, run.id)
+    assert len(sent) == counted
+
+    def reconcile() -> None:
+        monkeypatch.setattr(records, "disk", lambda: SharedDisk(tmp_path, Journal(tmp_path)))
+        haas_otel.reconcile(tags=[tag])
+
+    taken.append(True)
+    if counted:  # its process is still at it
+        reconcile()
+        assert records.COUNTED not in client.read_flow_run(run.id).labels
+    dies.close()
+    for _ in range(2):
+        reconcile()
+    assert sent == [("ends-well", "refused_parameters")]
+    assert client.read_flow_run(run.id).labels[records.COUNTED] == "refused_parameters"
