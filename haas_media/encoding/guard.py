@@ -23,6 +23,7 @@ import time
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _REAP_SECONDS = 2.0
+_NICENESS = 10
 
 
 def main(command: list[str]) -> int:
@@ -66,6 +67,7 @@ def _become(command: list[str], guard: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:
             os._exit(125)
+        _give_way()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
@@ -79,6 +81,13 @@ def _become(command: list[str], guard: int) -> None:
         os.write(2, f"[fatal] {command[0]} cannot be started: {error.strerror}\n".encode())
     finally:
         os._exit(127)
+
+
+def _give_way() -> None:
+    """Let whoever plays a film, scans or looks at a page go first: encoding takes all it gets."""
+    niceness = os.nice(_NICENESS)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:  # noqa: PTH123
+        group.write(str(niceness))  # where sessions share the processors, their own counts alone
 
 
 def _wait(child: int, wake: int) -> int | None:

@@ -83,7 +83,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory, films: Path) -> Iterator[Sta
                     [{"title": "Films", "kind": "movies", "path": str(films)}]
                 ),
                 "HAAS_TRACE_URL": TRACE_URL,
-                "HAAS_FFMPEG": str(_behind_everybody(ffmpeg, home)),
             },
         ) as stack,
     ):
@@ -96,14 +95,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory, films: Path) -> Iterator[Sta
         stack.deploy()
         stack.wait_for_workers()
         yield stage
-
-
-def _behind_everybody(ffmpeg: Path, home: Path) -> Path:
-    """Return the same ffmpeg at the lowest priority: the browser has to move beside it."""
-    wrapper = home / "ffmpeg"
-    wrapper.write_text(f'#!/bin/sh\nexec nice -n 19 "{ffmpeg}" "$@"\n')
-    wrapper.chmod(0o755)
-    return wrapper
 
 
 @pytest.fixture(scope="session")

@@ -167,6 +167,16 @@ def test_the_guard_and_ffmpeg_hold_the_lock_too(studio: Studio) -> None:
     assert run.end(signal.SIGTERM) == "terminated\n"
 
 
+def test_ffmpeg_gives_way_to_whatever_else_runs(studio: Studio) -> None:
+    run = Run(studio.clips / "long.mkv", studio.folder / "out.mkv")
+    _, ffmpeg = run.wait_until_at_work()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, ffmpeg) == min(own + 10, 19)
+    group = Path(f"/proc/{ffmpeg}/autogroup")
+    assert not group.exists() or group.read_text().endswith(f" nice {min(own + 10, 19)}\n")
+    assert run.end(signal.SIGTERM) == "terminated\n"
+
+
 def test_two_runs_at_once_to_one_output(studio: Studio) -> None:
     output = studio.folder / "out.mkv"
     runs = [Run(studio.clips / "film.mkv", output) for _ in range(2)]
