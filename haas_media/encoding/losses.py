@@ -47,6 +47,7 @@ TONE_MAP = (
 )
 # That of transport streams, fine enough for every frame rate.
 FINE_CLOCK = "1/90000"
+_CAPTIONS = "A53_CC"
 _OF_HDR = {
     *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"),
     *("DYNAMIC_HDR_VIVID", "AMBIENT_VIEWING_ENVIRONMENT"),
@@ -142,6 +143,10 @@ def _fate(
                 return Fate(fact, "dropped")
             if codec and fact.name in _OF_HDR and _is_tone_mapped(request, codec):
                 return Fate(fact, "dropped")
+            if codec in {None, "h264"} and fact.name == _CAPTIONS:
+                # Its encoders write them. Not all pictures have some: those that are looked at in
+                # the output are others.
+                return Fate(fact, "tried")
             return Fate(fact, "tried", f"Video {stream.index} loses its {_words(fact.name)}.")
         case _:
             assert_never(fact)
@@ -338,7 +343,7 @@ def three_letters(tag: str) -> str | None:
 
 def _words(name: str) -> str:
     known = {
-        "A53_CC": "closed captions",
+        _CAPTIONS: "closed captions",
         "DISPLAYMATRIX": "rotation",
         "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
     }

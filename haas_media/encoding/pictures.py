@@ -22,7 +22,7 @@ from haas_media.encoding.facts import (
 from haas_media.probe.container import open_input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from av.container import InputContainer
@@ -42,9 +42,11 @@ UNREMARKABLE = {
     *("DOVI configuration record", "ICC_PROFILE", "S12M_TIMECODE"),
 }
 
-# Windows of a film that are looked at for fields, and how many pictures of each.
+# Windows of a film that are looked at, and how many pictures of each, to know its fields.
 _WINDOWS = (0.1, 0.4, 0.6, 0.85)
 _WINDOW_PICTURES = 30
+# Of those that have no fields: what comes with them, such as captions, may begin late.
+_FEW_PICTURES = 4
 # FFmpeg's AVFieldOrder: TT, BB, TB, BT.
 _ORDERS: dict[int, Order] = {2: "tff", 3: "bff", 4: "tff", 5: "bff"}
 _HIGHEST_INTERLACED = 1088
@@ -90,8 +92,6 @@ def look(container: InputContainer, raw: Any, duration: float | None, *, again: 
         first = frames[0]
         found.turned = getattr(first, "rotation", 0) % 180 == 90
         facts += _colours(first, said_outside, context)
-        names = dict.fromkeys(side.type.name for frame in frames for side in frame.side_data)
-        facts += [SideData(name) for name in names if name not in UNREMARKABLE]
         times = [frame.pts for frame in frames]
         if None in times or any(one > other for one, other in itertools.pairwise(times)):
             facts.append(Untimed())
@@ -100,7 +100,9 @@ def look(container: InputContainer, raw: Any, duration: float | None, *, again: 
     possible = raw.codec_context.height <= _HIGHEST_INTERLACED
     possible = possible and (raw.average_rate or 0) <= _FASTEST_INTERLACED
     shape = _shape(frames[0], context) if frames else None
-    looked = _look_inside(container, raw, shape, duration if said or possible else None)
+    looked = _look_inside(container, raw, shape, duration, fields=said or possible)
+    names = dict.fromkeys((*_side_data(frames), *looked.side_data))
+    facts += [SideData(name) for name in names if name not in UNREMARKABLE]
     interlaced = _fields(looked.fields, said, order)
     facts += [interlaced] if interlaced else []
     facts += [Reshaped()] if looked.reshaped else []
@@ -162,12 +164,17 @@ class _Inside:
     """What was seen of pictures in the middle: ``fields`` as ``idet`` counts them.
 
     ``shortest`` is the least time between two of them, in seconds; ``reshaped`` says that some are
-    of another shape than the first picture.
+    of another shape than the first picture; ``side_data`` names what comes with them.
     """
 
     fields: dict[str, float] = field(default_factory=dict)
     shortest: float | None = None
     reshaped: bool = False
+    side_data: tuple[str, ...] = ()
+
+
+def _side_data(frames: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(side.type.name for frame in frames for side in frame.side_data))
 
 
 def _shape(frame: Any, context: Any) -> tuple[int, int, Any]:
@@ -176,9 +183,17 @@ def _shape(frame: Any, context: Any) -> tuple[int, int, Any]:
 
 
 def _look_inside(
-    container: InputContainer, raw: Any, shape: tuple[int, int, Any] | None, duration: float | None
+    container: InputContainer,
+    raw: Any,
+    shape: tuple[int, int, Any] | None,
+    duration: float | None,
+    *,
+    fields: bool,
 ) -> _Inside:
-    """Look at some windows of a film, if its length is known: how many pictures are combed."""
+    """Look at some windows of a film, if its length is known.
+
+    With ``fields`` at enough pictures to say how many are combed.
+    """
     import av
     from av.error import FFmpegError
 
@@ -193,7 +208,9 @@ def _look_inside(
             idet.link_to(graph.add("buffersink"))
             graph.configure()
             container.seek(int((duration or 0.0) * share * 1_000_000 + (container.start_time or 0)))
-            for frame in itertools.islice(container.decode(raw), _WINDOW_PICTURES):
+            pictures = _WINDOW_PICTURES if fields else _FEW_PICTURES
+            for frame in itertools.islice(container.decode(raw), pictures):
+                found.side_data += _side_data([frame])
                 if shape is not None and _shape(frame, raw.codec_context) != shape:
                     found.reshaped = True
                 graph.push(frame)
@@ -207,7 +224,7 @@ def _look_inside(
                     continue
         except (FFmpegError, OSError, ValueError, IndexError):
             continue  # it cannot be sought in, or is damaged there, which may show a new stream
-        for name, value in last.items():
+        for name, value in last.items() if fields else ():
             known = name.removeprefix("lavfi.idet.")
             if known.startswith(("repeated.", "multiple.")) and "current" not in known:
                 found.fields[known] = found.fields.get(known, 0.0) + float(value)

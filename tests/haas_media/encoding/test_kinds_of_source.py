@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import av
@@ -230,6 +231,36 @@ def test_a_bare_dub_is_as_long_as_its_packets(
     assert media.duration == media.streams[0].duration == pytest.approx(30, abs=0.1)
     report = studio.copy(None, streams=[("film.mkv", 0), (tmp_path / name, 0)])
     assert report.warnings == ()
+
+
+def _with_captions(path: Path, made: Path, *, first: int) -> None:
+    """Put captions before each picture of a bare H.264 stream from one on (ATSC A/53, part 4)."""
+    captions = b"\xb5\x00\x31GA94\x03\xc2\xff" + b"\xfc\xc8\xe9" * 2 + b"\xff"
+    message = b"\x00\x00\x00\x01\x06\x04" + bytes([len(captions)]) + captions + b"\x80"
+    pictures = re.split(rb"(?=\x00\x00\x00\x01\x09)", path.read_bytes())[1:]
+    for number, picture in enumerate(pictures[first:], first):
+        slice_ = re.search(rb"\x00\x00(\x00)?\x01[\x01\x21\x41\x61\x25\x45\x65]", picture)
+        assert slice_
+        pictures[number] = picture[: slice_.start()] + message + picture[slice_.start() :]
+    made.write_bytes(b"".join(pictures))
+
+
+@pytest.mark.parametrize("rate", [25, 50])
+@pytest.mark.parametrize(("codec", "kept"), [("h264", True), ("hevc", False)])
+def test_captions_that_begin_late_are_not_lost_without_a_word(
+    codec: str, kept: bool, rate: int, studio: Studio, tmp_path: Path
+) -> None:
+    source = (
+        f"-f lavfi -i testsrc2=s=160x120:r={rate}:d=8 {X264} -g {rate} -bf 0 -x264-params aud=1"
+    )
+    make_clips(tmp_path, {"film.h264": source})
+    _with_captions(tmp_path / "film.h264", tmp_path / "captions.h264", first=3 * rate)
+    make_clips(tmp_path, {"film.mkv": f"-r {rate} -i captions.h264 -c copy"})
+    report = studio.encode(tmp_path / "film.mkv", "out.mkv", video_codec=codec)
+    assert report.warnings == (() if kept else ("Video 0 loses its closed captions.",))
+    with av.open(str(report.output)) as container:
+        sides = [side.type.name for f in container.decode(video=0) for side in f.side_data]
+    assert ("A53_CC" in sides) == kept
 
 
 def test_hdr_in_h264_is_warned_of(studio: Studio) -> None:
