@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from haas_media.encoding import EncodeRequest, encode, find_ffmpeg
+from haas_media.encoding.guard import give_way
 from haas_media.probe import streams as scanning
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ def encode_bare(argv: tuple[str, ...], output: Path, *, decodes: bool) -> None:
         commands += [[argv[0], "-nostdin", "-i", str(output), "-map", "0", "-f", "null", "-"]]
     for command in commands:
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        subprocess.run(command, check=True, **streams)  # type: ignore[call-overload]
+        # At a niceness like that of ours: an encoder's threads may leave their processor.
+        subprocess.run(  # type: ignore[call-overload]
+            command, check=True, start_new_session=True, preexec_fn=give_way, **streams
+        )
 
 
 def measure_encoding(folder: Path, seconds: float, rounds: int) -> list[Row]:

@@ -67,7 +67,7 @@ def _become(command: list[str], guard: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:
             os._exit(125)
-        _give_way()
+        give_way()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
@@ -83,7 +83,7 @@ def _become(command: list[str], guard: int) -> None:
         os._exit(127)
 
 
-def _give_way() -> None:
+def give_way() -> None:
     """Let whoever plays a film, scans or looks at a page go first: encoding takes all it gets."""
     niceness = os.nice(_NICENESS)
     with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:  # noqa: PTH123
