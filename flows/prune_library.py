@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from prefect import flow
-
 from flows.catalog import catalog_for_task
 from flows.forms import field
 from flows.reporting import logger, publish
+from haas_otel import flow
 
-# A plain Prefect flow without tasks: a person keeps house with it, and it leaves no span.
+# It has no tasks, and so leaves no span: a person keeps house with it.
 
 
 def _run_name() -> str:

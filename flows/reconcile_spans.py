@@ -7,18 +7,21 @@ from datetime import timedelta
 from time import sleep
 from typing import TYPE_CHECKING, Annotated
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from pydantic import Field
 
 from flows.again import run_again
 from flows.forms import field
 from flows.why import explain_ended
 from haas_media.wording import counted
+from haas_otel import flow
 
 if TYPE_CHECKING:
     from haas_otel import Reconciled
 
-# A plain Prefect flow without tasks: it keeps house for spans and leaves none itself.
+# It has no tasks, and so leaves no span: it looks after those of others. Its run leaves a record
+# on disk as all of ours do. Else one that lost power would be Running for a quarter of an hour, and
+# its deployment would take no other.
 
 
 Days = Annotated[float, Field(gt=0, le=90)]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+import yaml
+from prefect.flows import load_flow_from_entrypoint
+
+from haas_otel.hooks import haas_otel_on_begun
+from tests.waits import wait_until
 from tests.warm import warm
 
 if TYPE_CHECKING:
     from tests.flows.conftest import Flows
 
+ROOT = Path(__file__).parents[2]
 SCRIPT = """
 from types import SimpleNamespace as Passed
 import haas_otel
@@ -38,3 +46,41 @@ def test_what_cannot_be_said_yet_is_looked_at_again_in_the_same_run(flows: Flows
         *(looked, "WAITED 9.0", looked, "WAITED 9.0", looked, none),
     ], done.stderr
     assert "Looking again in 60 s" in done.stdout + done.stderr
+
+
+LOSES_POWER = """
+import os, signal
+from prefect.runtime import flow_run
+from flows import reconcile_spans
+
+def dies(*_):
+    print(flow_run.id, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+reconcile_spans._look = dies
+reconcile_spans.reconcile_spans_flow()
+"""
+
+
+def test_a_run_that_lost_power_is_settled_by_whoever_comes_next(flows: Flows) -> None:
+    """Not only after the silence of a machine that is gone: its deployment takes no other run."""
+    where: dict[str, Any] = {"env": flows.environment, "cwd": flows.telemetry.parent}
+    told = warm().run("-c", LOSES_POWER, **where).stdout
+    run = UUID(told.strip().splitlines()[-1])
+    assert flows.server.flow_run(run).state_name == "Running"
+
+    def is_settled() -> bool:
+        warm().run("-c", "import haas_otel; haas_otel.reconcile()", **where)
+        return flows.server.flow_run(run).state_name == "Crashed"
+
+    wait_until(is_settled, interval=1, what=f"the end of {run}")
+
+
+def test_the_runs_of_all_deployments_leave_a_record() -> None:
+    without = [
+        each["entrypoint"]
+        for each in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+        if haas_otel_on_begun
+        not in load_flow_from_entrypoint(f"{ROOT / each['entrypoint']}").on_running_hooks
+    ]
+    assert without == []
