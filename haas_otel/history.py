@@ -126,11 +126,13 @@ def count_never_began(
 
     ``elsewhere`` are the keys of records: others are at it.
     """
+    send = None
     for flow_run in flow_runs:
         reason = _uncounted(flow_run)
         if reason is None or records.COUNT(flow_run.id) in elsewhere:
             continue
-        if not load_send()(asked.flow_name(flow_run), reason):
+        send = send or load_send()
+        if not send(asked.flow_name(flow_run), reason):
             return
         mark_counted(asked, flow_run)
 

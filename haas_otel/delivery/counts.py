@@ -39,8 +39,8 @@ def send_never_began(flow_name: str, reason: str) -> bool:
 
 def load() -> None:
     """Load what counting needs, which takes a busy machine seconds, before time is short."""
-    for made in _exporters():
-        made.shutdown()
+    for exporter, _ in _exporters():
+        exporter.shutdown()
 
 
 def send_audit(counts: Mapping[str, int]) -> bool:
@@ -54,8 +54,7 @@ def send_audit(counts: Mapping[str, int]) -> bool:
 
 def _send(make: Any, counts: Mapping[str, int], by: str, labels: Mapping[str, str]) -> bool:
     taken = []
-    for made in _exporters():
-        exporter, reader = Exporter(made, "METRICS"), InMemoryMetricReader(*preferred(made))
+    for exporter, reader in _exporters():
         provider = sdk.MeterProvider([reader], resource=shared_resource(), shutdown_on_exit=False)
         note = make(provider.get_meter(settings.scope, package_version()))
         for value, count in counts.items():
@@ -65,11 +64,13 @@ def _send(make: Any, counts: Mapping[str, int], by: str, labels: Mapping[str, st
     return bool(taken) and all(taken)
 
 
-def _exporters() -> Iterator[Any]:
+def _exporters() -> Iterator[tuple[Exporter, InMemoryMetricReader]]:
+    """Make each exporter, with what reads what is counted for it."""
     for name in chosen_names("METRICS"):
         try:
             made = make_exporter(name, "METRICS")
+            pair = Exporter(made, "METRICS"), InMemoryMetricReader(*preferred(made))
         except Exception as error:  # noqa: BLE001 - exporters are plugins
             _logger.warning("nothing is counted for %s: %s", name, error)
         else:
-            yield made
+            yield pair
