@@ -69,6 +69,8 @@ def run(directory: Path) -> Run:
             tracer.start_span(name, attributes=attributes).end()
         processor.force_flush(60_000)
         processor.shutdown()
+        for sender in processor._senders:  # a process that has ended holds no segment
+            assert not sender.begun or sender.ended.wait(PATIENCE)
 
     return run
 
