@@ -68,11 +68,16 @@ def run(directory: Path) -> Run:
                 attributes |= {"task.type": "MetadataScanTask", "task.status": "Completed"}
             tracer.start_span(name, attributes=attributes).end()
         processor.force_flush(60_000)
-        processor.shutdown()
-        for sender in processor._senders:  # a process that has ended holds no segment
-            assert not sender.begun or sender.ended.wait(PATIENCE)
+        end(processor)
 
     return run
+
+
+def end(processor: DurableSpanProcessor) -> None:
+    """Shut it down, and wait as for a process: one that has ended holds no segment."""
+    processor.shutdown()
+    for sender in processor._senders:
+        assert not sender.begun or sender.ended.wait(PATIENCE)
 
 
 def some(count: int, size: int = 10, name: str = "span") -> list[tuple[str, int]]:
@@ -201,7 +206,7 @@ def test_a_collector_that_throttles_is_waited_for_and_nothing_is_lost(
         run(*some(1, name=f"more {len(asked)}"))
     processor = DurableSpanProcessor(directory, chosen_targets(), ASKED)
     processor.deliver(timedelta(seconds=60))
-    processor.shutdown()
+    end(processor)
 
     assert first == 0
     assert len(arrived(receiver)) >= 11
@@ -221,7 +226,7 @@ def test_a_moment_to_try_again_that_comes_unseen_is_not_missed(
     monkeypatch.setattr(processor, "force_flush", lambda most: (flush(most), time.sleep(2))[0])
     processor.deliver(timedelta(seconds=60))
     came = len(arrived(receiver))
-    processor.shutdown()
+    end(processor)
 
     assert came == 3
 
@@ -310,7 +315,7 @@ def test_what_is_throttled_for_longer_than_there_is_time_is_not_waited_for(
 
     processor = DurableSpanProcessor(directory, chosen_targets(), ASKED)
     processor.deliver(timedelta(seconds=20))
-    processor.shutdown()
+    end(processor)
 
     assert waits == []
     assert waiting(directory) == 3
@@ -366,7 +371,7 @@ def test_a_span_from_no_time_goes_out_and_can_be_read(
     with tracer.start_as_current_span("well"):
         tracer.start_span("from no time", start_time=start, attributes={"task.id": "1"}).end(start)
     processor.force_flush(60_000)
-    processor.shutdown()
+    end(processor)
 
     assert arrived(receiver) == {"well", "from no time"}
     assert list((directory / "journal").iterdir()) == []
@@ -388,7 +393,7 @@ def test_an_attribute_that_is_nested_without_end_loses_no_span(
     attributes = {"task.id": "1", "lists": lists, "mappings": mappings}
     tracer.start_span("deep", attributes=attributes).end()
     processor.force_flush(60_000)
-    processor.shutdown()
+    end(processor)
 
     assert arrived(receiver) == {"deep"}
     assert [span.name for span in TraceStore(directory).tasks()] == ["deep"]
