@@ -22,7 +22,7 @@ from haas_media.encoding.facts import (
 from haas_media.probe.container import open_input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from av.container import InputContainer
@@ -101,7 +101,7 @@ def look(container: InputContainer, raw: Any, duration: float | None, *, again: 
     possible = possible and (raw.average_rate or 0) <= _FASTEST_INTERLACED
     shape = _shape(frames[0], context) if frames else None
     looked = _look_inside(container, raw, shape, duration, fields=said or possible)
-    names = dict.fromkeys((*_side_data(frames), *looked.side_data))
+    names = dict.fromkeys(_side_data(*frames) + looked.side_data)
     facts += [SideData(name) for name in names if name not in UNREMARKABLE]
     interlaced = _fields(looked.fields, said, order)
     facts += [interlaced] if interlaced else []
@@ -170,11 +170,11 @@ class _Inside:
     fields: dict[str, float] = field(default_factory=dict)
     shortest: float | None = None
     reshaped: bool = False
-    side_data: tuple[str, ...] = ()
+    side_data: list[str] = field(default_factory=list)
 
 
-def _side_data(frames: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(side.type.name for frame in frames for side in frame.side_data))
+def _side_data(*frames: Any) -> list[str]:
+    return [side.type.name for frame in frames for side in frame.side_data]
 
 
 def _shape(frame: Any, context: Any) -> tuple[int, int, Any]:
@@ -194,41 +194,49 @@ def _look_inside(
 
     With ``fields`` at enough pictures to say how many are combed.
     """
-    import av
+    from av.error import BlockingIOError as NotYet
+    from av.error import EOFError as AtEnd
     from av.error import FFmpegError
 
     found = _Inside()
     for share in _WINDOWS if duration else ():
-        graph = av.filter.Graph()
         last: dict[str, str] = {}
         before: float | None = None
         try:
-            source, idet = graph.add_buffer(template=raw), graph.add("idet", "rep_thres=1.5")
-            source.link_to(idet)
-            idet.link_to(graph.add("buffersink"))
-            graph.configure()
+            combed = _find_combed(raw) if fields else None
             container.seek(int((duration or 0.0) * share * 1_000_000 + (container.start_time or 0)))
             pictures = _WINDOW_PICTURES if fields else _FEW_PICTURES
             for frame in itertools.islice(container.decode(raw), pictures):
-                found.side_data += _side_data([frame])
+                found.side_data += _side_data(frame)
                 if shape is not None and _shape(frame, raw.codec_context) != shape:
                     found.reshaped = True
-                graph.push(frame)
                 if before is not None and frame.time is not None and frame.time > before:
                     gap = frame.time - before
                     found.shortest = gap if found.shortest is None else min(gap, found.shortest)
                 before = frame.time
-                try:
-                    last = graph.pull().metadata
-                except (av.error.BlockingIOError, av.error.EOFError):
-                    continue
+                if combed is not None:
+                    combed.push(frame)
+                    with contextlib.suppress(NotYet, AtEnd):
+                        last = combed.pull().metadata
         except (FFmpegError, OSError, ValueError, IndexError):
             continue  # it cannot be sought in, or is damaged there, which may show a new stream
-        for name, value in last.items() if fields else ():
+        for name, value in last.items():
             known = name.removeprefix("lavfi.idet.")
             if known.startswith(("repeated.", "multiple.")) and "current" not in known:
                 found.fields[known] = found.fields.get(known, 0.0) + float(value)
     return found
+
+
+def _find_combed(raw: Any) -> Any:
+    """Return what counts the combed pictures among those of a stream that are pushed into it."""
+    import av
+
+    graph = av.filter.Graph()
+    source, idet = graph.add_buffer(template=raw), graph.add("idet", "rep_thres=1.5")
+    source.link_to(idet)
+    idet.link_to(graph.add("buffersink"))
+    graph.configure()
+    return graph
 
 
 def look_at_end(path: Path, index: int) -> tuple[tuple[int, int], ...]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import yaml
-from prefect.flows import load_flow_from_entrypoint
-
 from haas_otel.hooks import haas_otel_on_begun
+from tests.test_docs import flows as deployed_flows
 from tests.waits import wait_until
 from tests.warm import warm
 
 if TYPE_CHECKING:
     from tests.flows.conftest import Flows
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = """
 from types import SimpleNamespace as Passed
 import haas_otel
@@ -77,10 +73,5 @@ def test_a_run_that_lost_power_is_settled_by_whoever_comes_next(flows: Flows) ->
 
 
 def test_the_runs_of_all_deployments_leave_a_record() -> None:
-    without = [
-        each["entrypoint"]
-        for each in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-        if haas_otel_on_begun
-        not in load_flow_from_entrypoint(f"{ROOT / each['entrypoint']}").on_running_hooks
-    ]
-    assert without == []
+    hooks = {name: flow.on_running_hooks for name, flow in deployed_flows().items()}
+    assert [name for name, each in hooks.items() if haas_otel_on_begun not in each] == []
