@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,9 +68,9 @@ def container_of(stack: Containers, run: object) -> str:
 
 def test_spans_outlive_their_containers(pool: Containers, state: Path, tmp_path: Path) -> None:
     scan = pool.start("metadata-scan/hourly")
-    stopped, cancelled, killed = (
-        pool.encode(name) for name in ("Stopped", "By a person", "Killed in a container")
-    )
+    with ThreadPoolExecutor() as threads:  # each container takes long to begin
+        names = ("Stopped", "By a person", "Killed in a container")
+        stopped, cancelled, killed = threads.map(pool.encode, names)
     command("docker", "kill", container_of(pool, killed))
     pool.api.cancel(cancelled)
     command("docker", "stop", "--time", "60", container_of(pool, stopped))
