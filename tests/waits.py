@@ -29,6 +29,6 @@ def wait_until(
         answered = time.monotonic()
         if answered > deadline:
             raise AssertionError(f"waited {timeout} s in vain for {what or predicate}")
-        time.sleep(max(interval, min(3 * (answered - asked), 1.0)))
+        time.sleep(max(interval, min(10 * (answered - asked), 2.0)))
         asked = time.monotonic()
     return value

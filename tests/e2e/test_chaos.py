@@ -9,8 +9,6 @@ import contextlib
 import itertools
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -33,8 +31,10 @@ from tests.e2e.fates import Plan, plans, right_statuses
 from tests.e2e.prefect_processes import PrefectProcesses
 from tests.receiver import Receiver
 from tests.waits import PATIENCE, wait_until
+from tests.warm import warm
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from uuid import UUID
 
@@ -252,7 +252,9 @@ class Chaos:
             "print(reconcile(tags=['haas-media']), deliver_pending(t(seconds=20)))"
         )
         environment = self.prefect.environment | {"HAAS_OTEL_DIR": str(machine)}
-        subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+        done = warm().run("-c", script, env=environment, cwd=self.folder)
+        print(done.stdout)
+        assert done.returncode == 0, done.stderr
 
 
 def kill_all(*processes: subprocess.Popen[bytes]) -> None:
