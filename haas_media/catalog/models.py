@@ -422,8 +422,8 @@ def title_column(model: TitleModel) -> InstrumentedAttribute[int | None]:
 
 
 def title_model(kind: str) -> TitleModel:
-    """Return the table of the titles of a kind of library."""
-    return Movie if kind == "movies" else Show
+    """Return the table of the titles of a kind, which libraries call ``movies``."""
+    return Show if kind == "tv" else Movie
 
 
 def match_key(title: str, year: int | None) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from haas_media.catalog.models import Movie, Season, Show
-from haas_media.catalog.store_titles import store_movie, store_show
+from haas_media.catalog.models import Movie, Season, Show, title_model
+from haas_media.catalog.store_titles import store_title
 from haas_media.library import TitleKind, named
 from haas_media.library.add import read_seasons
 from haas_media.library.people import PeopleReport, fetch_people, fetch_people_of_titles
@@ -289,14 +289,11 @@ class _Refresh:
 def _store(session: Session, kind: TitleKind, read: _Read) -> int:
     """Store what was read, unless the title was removed meanwhile; return how many were stored."""
     record, seasons = read
-    model: Any = Movie if kind == "movie" else Show
+    model = title_model(kind)
     held = select(model.id).where(model.tmdb_id == record.tmdb_id).with_for_update()
     if session.scalar(held) is None:
         return 0
-    if isinstance(record, MovieRecord):
-        store_movie(session, record)
-    else:
-        store_show(session, record, seasons)
+    store_title(session, record, seasons)
     return 1
 
 

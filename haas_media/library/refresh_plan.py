@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import case, func, select, update
 
 from haas_media.catalog.dialects import chunked
-from haas_media.catalog.models import Movie, Person, Season, Show
+from haas_media.catalog.models import Movie, Person, Season, Show, title_model
 from haas_media.providers.records import Gone, UnusableRecord
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _current_since(session: Session, kind: RefreshKind) -> dict[int, dt.datetime
             Person.details_fetched_at.is_not(None)
         )
         return {row[0]: row[1] for row in session.execute(query)}
-    model: Any = Movie if kind == "movie" else Show
+    model = title_model(kind)
     # Known by its id alone, so nothing has been read of it yet.
     since = case((model.details_fetched_at.is_not(None), model.looked_up_at))
     query = select(model.tmdb_id, since).where(model.tmdb_id.is_not(None))

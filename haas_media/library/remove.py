@@ -12,15 +12,7 @@ from sqlalchemy import delete, func, select, update
 
 from haas_media.catalog import file_state
 from haas_media.catalog.library_rows import hold
-from haas_media.catalog.models import (
-    Credit,
-    Episode,
-    Folder,
-    MediaFile,
-    Movie,
-    Season,
-    Show,
-)
+from haas_media.catalog.models import Credit, Episode, Folder, MediaFile, Season, title_model
 from haas_media.library import TitleKind, TitleReport, TitleUnknown, check_title, named
 from haas_media.wording import counted, counted_people
 
@@ -83,7 +75,7 @@ def remove_from_library(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> Remo
 
 
 def _remove(session: Session, kind: TitleKind, tmdb_id: int) -> RemoveReport:
-    model = Movie if kind == "movie" else Show
+    model = title_model(kind)
     hold(session, select(MediaFile.library_id).where(_belongs_to(kind, tmdb_id)))
     # Held, so that whoever stores this title at this moment takes turns with us.
     found = session.execute(
