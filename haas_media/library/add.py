@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from haas_media.catalog.models import title_model
 from haas_media.catalog.store_titles import store_title
-from haas_media.library import TitleKind, TitleReport, TitleUnknown, check_title, named
+from haas_media.library import TitleReport, TitleUnknown, check_title, named
 from haas_media.library.people import PeopleReport, fetch_people_of_titles
 from haas_media.library.remove import release_files
 from haas_media.markdown import markdown_list
@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
     from haas_media.catalog.models import Movie, Show
     from haas_media.catalog.opening import Catalog
-    from haas_media.providers.records import MovieRecord, Provider, SeasonRecord, ShowRecord
+    from haas_media.providers.records import (
+        MovieRecord,
+        Provider,
+        SeasonRecord,
+        ShowRecord,
+        TitleKind,
+    )
 
 # Titles count for this much of the progress, people for the rest, as in a scan.
 _PHASES = {"title": (0.0, 0.7), "people": (0.7, 1.0)}
