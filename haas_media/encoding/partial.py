@@ -138,12 +138,6 @@ class Partial:
             removed.set()
 
 
-@dataclass(frozen=True, slots=True)
-class _Leftover:
-    partials: tuple[Path, ...]
-    lock: Path | None
-
-
 def sweep_folder(folder: Path) -> list[Path]:
     """Remove the partial files of dead runs from one folder; list what was removed.
 
@@ -154,10 +148,13 @@ def sweep_folder(folder: Path) -> list[Path]:
             names = [entry.name for entry in entries]
     except OSError:
         return []
-    removed = []
-    for leftover in _leftovers(folder, names):
-        removed += _sweep(leftover)
-    return removed
+    found: dict[str, tuple[list[Path], list[Path]]] = {}
+    for name in names:
+        match = _OURS.fullmatch(name)
+        if match is not None:
+            partials, locks = found.setdefault(match["id"], ([], []))
+            (locks if match["kind"] == "lock" else partials).append(folder / name)
+    return [path for partials, locks in found.values() for path in _sweep(partials, locks)]
 
 
 def sweep_registered(register: Path | None) -> list[Path]:
@@ -182,31 +179,19 @@ def _drop(entry: Path, folder: Path) -> None:
             entry.unlink()
 
 
-def _leftovers(folder: Path, names: list[str]) -> list[_Leftover]:
-    found: dict[str, tuple[list[Path], list[Path]]] = {}
-    for name in names:
-        match = _OURS.fullmatch(name)
-        if match is not None:
-            partials, locks = found.setdefault(match["id"], ([], []))
-            (locks if match["kind"] == "lock" else partials).append(folder / name)
-    return [
-        _Leftover(tuple(partials), locks[0] if locks else None)
-        for partials, locks in found.values()
-    ]
-
-
-def _sweep(leftover: _Leftover) -> list[Path]:
-    if leftover.lock is None:
-        return [path for path in leftover.partials if _untouched(path) and _unlink(path)]
+def _sweep(partials: list[Path], locks: list[Path]) -> list[Path]:
+    if not locks:
+        return [path for path in partials if _untouched(path) and _unlink(path)]
+    lock = locks[0]
     try:
-        descriptor = os.open(leftover.lock, os.O_RDWR)
+        descriptor = os.open(lock, os.O_RDWR)
     except OSError:
         return []
     try:
-        if not _is_dead(descriptor, leftover.lock):
+        if not _is_dead(descriptor, lock):
             return []
         # The lock file goes last: should this end in between, it still stands for the rest.
-        return [path for path in (*leftover.partials, leftover.lock) if _unlink(path)]
+        return [path for path in (*partials, lock) if _unlink(path)]
     finally:
         os.close(descriptor)
 
