@@ -11,20 +11,13 @@ SOFTWARE = {
     "vp9": ("libvpx-vp9",),
 }
 
-# In the order in which "auto" tries them.
+# What each kind is called and encodes, in the order in which "auto" tries them.
 HARDWARE = {
-    "nvenc": {"h264": "h264_nvenc", "hevc": "hevc_nvenc", "av1": "av1_nvenc"},
-    "qsv": {"h264": "h264_qsv", "hevc": "hevc_qsv", "av1": "av1_qsv", "vp9": "vp9_qsv"},
-    "vaapi": {"h264": "h264_vaapi", "hevc": "hevc_vaapi", "av1": "av1_vaapi", "vp9": "vp9_vaapi"},
-    "amf": {"h264": "h264_amf", "hevc": "hevc_amf", "av1": "av1_amf"},
-    "videotoolbox": {"h264": "h264_videotoolbox", "hevc": "hevc_videotoolbox"},
-}
-HARDWARE_NAMES = {
-    "nvenc": "NVENC",
-    "qsv": "Quick Sync",
-    "vaapi": "VAAPI",
-    "amf": "AMF",
-    "videotoolbox": "VideoToolbox",
+    "nvenc": ("NVENC", {"h264", "hevc", "av1"}),
+    "qsv": ("Quick Sync", {"h264", "hevc", "av1", "vp9"}),
+    "vaapi": ("VAAPI", {"h264", "hevc", "av1", "vp9"}),
+    "amf": ("AMF", {"h264", "hevc", "av1"}),
+    "videotoolbox": ("VideoToolbox", {"h264", "hevc"}),
 }
 
 # Speed against size where the encoder's own default is unsuited to files that are kept.
