@@ -162,7 +162,9 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
                             Untimed(tail) if fact == Untimed() else fact for fact in pictures.facts
                         )
                     found[position] = replace(stream, turned=pictures.turned)
-                    facts[stream.index] = _merged(facts[stream.index], pictures.facts)
+                    said = facts[stream.index]
+                    new = (fact for fact in pictures.facts if fact not in said)
+                    facts[stream.index] = (*said, *new)
             if guessed:
                 found = _measured(path, found)
                 duration = max((each.ends for each in found if each.ends), default=None)
@@ -293,10 +295,6 @@ def _chroma(pixels: str) -> Literal["4:2:0", "4:2:2", "4:4:4"]:
     if len(known.components) < 3 or width < 2 or height < 4:
         return "4:2:0"
     return "4:4:4" if width == 4 else "4:2:2"
-
-
-def _merged(stream: tuple[Fact, ...], pictures: tuple[Fact, ...]) -> tuple[Fact, ...]:
-    return (*stream, *(fact for fact in pictures if fact not in stream))
 
 
 def _measured(path: Path, streams: list[Stream]) -> list[Stream]:
