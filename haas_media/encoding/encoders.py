@@ -71,11 +71,7 @@ class Encoder:
             return ["-b:v", str(bits)]
         # Room for hard scenes: without a ceiling some drivers fall back to constant bitrate.
         ceiling = ["-b:v", str(bits), "-maxrate:v", str(bits * 3 // 2), "-bufsize:v", str(bits * 2)]
-        modes = {
-            "nvenc": ["-rc", "vbr"],
-            "vaapi": ["-rc_mode", "VBR"],
-            "amf": ["-rc", "vbr_peak"],
-        }
+        modes = {"nvenc": ["-rc", "vbr"], "vaapi": ["-rc_mode", "VBR"], "amf": ["-rc", "vbr_peak"]}
         extra = ["-gpu", self.device] if self.hardware == "nvenc" and self.device else []
         return [*extra, *modes.get(self.hardware, []), *ceiling]
 

@@ -8,13 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from haas_media.encoding.command import build_argv
-from haas_media.encoding.decoding import (
-    compare,
-    decode,
-    forget_cached,
-    locate,
-    refuse_faulty,
-)
+from haas_media.encoding.decoding import compare, decode, forget_cached, locate, refuse_faulty
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.ffmpeg import companion, find_ffmpeg, list_encoders
 from haas_media.encoding.hardware import choose_encoder

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.containers import (
-    BITMAP_SUBTITLES,
-    TEXT_SUBTITLES,
-    Container,
-    container_of,
-)
+from haas_media.encoding.containers import BITMAP_SUBTITLES, TEXT_SUBTITLES, Container, container_of
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.losses import Fate, decide
 from haas_media.encoding.probe import TAGGED, on_one_clock

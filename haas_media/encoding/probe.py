@@ -152,19 +152,15 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
                 raw = container.streams[stream.index]
                 facts[stream.index] = (*_facts(stream, raw), *side_data)
                 if stream.kind == "video" and stream.is_known and not stream.attached_picture:
-                    pictures = look(
-                        container, raw, duration if look_for_fields else None, again=looked
-                    )
+                    length = duration if look_for_fields else None
+                    turned, seen = look(container, raw, length, again=looked)
                     looked = True
-                    if Untimed() in pictures.facts and stream.codec in {"h264", "hevc"}:
+                    if Untimed() in seen and stream.codec in {"h264", "hevc"}:
                         tail = () if look_for_fields else look_at_end(path, stream.index)
-                        pictures.facts = tuple(
-                            Untimed(tail) if fact == Untimed() else fact for fact in pictures.facts
-                        )
-                    found[position] = replace(stream, turned=pictures.turned)
+                        seen = [Untimed(tail) if fact == Untimed() else fact for fact in seen]
+                    found[position] = replace(stream, turned=turned)
                     said = facts[stream.index]
-                    new = (fact for fact in pictures.facts if fact not in said)
-                    facts[stream.index] = (*said, *new)
+                    facts[stream.index] = (*said, *(fact for fact in seen if fact not in said))
             if guessed:
                 found = _measured(path, found)
                 duration = max((each.ends for each in found if each.ends), default=None)

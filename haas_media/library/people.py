@@ -13,12 +13,7 @@ from haas_media.catalog.dialects import chunked, columns_of, table_of, update_ma
 from haas_media.catalog.models import Credit, Movie, Person, Show
 from haas_media.pool import map_unordered
 from haas_media.progress import OnProgress, Progress
-from haas_media.providers.records import (
-    Gone,
-    PersonRecord,
-    ProviderUnreachable,
-    UnusableRecord,
-)
+from haas_media.providers.records import Gone, PersonRecord, ProviderUnreachable, UnusableRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

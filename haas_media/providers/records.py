@@ -183,11 +183,6 @@ class Provider(Protocol):
         """Read a person: one request."""
 
     def changes(
-        self,
-        kind: RecordKind,
-        start: dt.date,
-        end: dt.date,
-        *,
-        most_pages: int | None = None,
+        self, kind: RecordKind, start: dt.date, end: dt.date, *, most_pages: int | None = None
     ) -> frozenset[int] | None:
         """Say what changed between two days: one request a page; None if that is too long."""

@@ -120,12 +120,7 @@ class TmdbClient(Exchange):
         return self._get(path, {**appended, **self._language})
 
     def changes(
-        self,
-        kind: RecordKind,
-        start: dt.date,
-        end: dt.date,
-        *,
-        most_pages: int | None = None,
+        self, kind: RecordKind, start: dt.date, end: dt.date, *, most_pages: int | None = None
     ) -> frozenset[int] | None:
         """Return the ids of what changed from one day to another: one request a page of 100.
 
