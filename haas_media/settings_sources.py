@@ -130,26 +130,23 @@ def _anchor(raw: dict[str, Any], base: Path) -> None:
     """Let the relative paths of a settings file start at its own folder."""
 
     def anchored(value: Any) -> Any:
+        if isinstance(value, list):
+            return [anchored(each) for each in value]
+        if isinstance(value, dict):
+            return {name: anchored(each) for name, each in value.items()}
         relative = isinstance(value, str) and value.strip() and not value.startswith("~")
         return str(base / value) if relative else value
 
     libraries = raw.get("libraries")
-    for library in libraries if isinstance(libraries, list) else ():
-        if isinstance(library, dict) and "path" in library:
-            library["path"] = anchored(library["path"])
-    if "data_dir" in raw:
-        raw["data_dir"] = anchored(raw["data_dir"])
+    places = [(each, "path") for each in (libraries if isinstance(libraries, list) else ())]
+    places += [(raw, "data_dir"), (raw.get("encoding"), "roots")]
+    for table, key in (*places, (raw.get("watch"), "path_mappings")):
+        if isinstance(table, dict) and key in table:
+            table[key] = anchored(table[key])
     if isinstance(raw.get("database_url"), str):
         raw["database_url"] = with_file(raw["database_url"], anchored)
     if "/" in str(raw.get("ffmpeg", "")):
         raw["ffmpeg"] = anchored(raw["ffmpeg"])
-    encoding = raw.get("encoding")
-    if isinstance(encoding, dict) and isinstance(encoding.get("roots"), list):
-        encoding["roots"] = [anchored(root) for root in encoding["roots"]]
-    watch = raw.get("watch")
-    if isinstance(watch, dict) and isinstance(watch.get("path_mappings"), dict):
-        here = watch["path_mappings"]
-        watch["path_mappings"] = {there: anchored(path) for there, path in here.items()}
 
 
 def _variables() -> dict[str, tuple[tuple[str, ...], Any]]:
