@@ -53,10 +53,10 @@ def store_sample_credits(catalog: Catalog) -> int:
     from sqlalchemy import select
 
     from haas_media.catalog.models import Movie
-    from haas_media.catalog.store_titles import store_movie
+    from haas_media.catalog.store_titles import store_title
 
     with catalog.session() as session:
         for film in FILMS:
             known = select(Movie.id).where(Movie.title == film.title, Movie.tmdb_id.is_(None))
-            store_movie(session, film, replaces=session.scalar(known))
+            store_title(session, film, replaces=session.scalar(known))
     return len({credit.person_id for film in FILMS for credit in film.credits})

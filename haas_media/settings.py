@@ -6,7 +6,6 @@ happens to be started.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
@@ -170,14 +169,6 @@ class WatchSettings(Section):
     listen: str | None = None
     password: Secret = None
     path_mappings: dict[str, AbsolutePath] = {}
-
-    @field_validator("path_mappings", mode="before")
-    @classmethod
-    def _from_json(cls, given: Any) -> Any:
-        try:
-            return json.loads(given) if isinstance(given, str) else given
-        except ValueError:
-            raise ValueError('must be a JSON object, such as {"/there": "/here"}') from None
 
 
 def with_file(url: str, change: Callable[[str], str]) -> str:

@@ -36,6 +36,11 @@ _WANTED = {
     "dict": "a table",
     "model": "a table",
 }
+# What variables have as JSON.
+_JSON = {
+    tuple: (list, "a JSON list, such as [...]"),
+    dict: (dict, 'a JSON object, such as {"/there": "/here"}'),
+}
 _OF_ANOTHER_KIND = re.compile(r"(\w+?)_(?:type|parsing|from_float)")
 
 
@@ -125,61 +130,58 @@ def _anchor(raw: dict[str, Any], base: Path) -> None:
     """Let the relative paths of a settings file start at its own folder."""
 
     def anchored(value: Any) -> Any:
+        if isinstance(value, list):
+            return [anchored(each) for each in value]
+        if isinstance(value, dict):
+            return {name: anchored(each) for name, each in value.items()}
         relative = isinstance(value, str) and value.strip() and not value.startswith("~")
         return str(base / value) if relative else value
 
     libraries = raw.get("libraries")
-    for library in libraries if isinstance(libraries, list) else ():
-        if isinstance(library, dict) and "path" in library:
-            library["path"] = anchored(library["path"])
-    if "data_dir" in raw:
-        raw["data_dir"] = anchored(raw["data_dir"])
+    places = [(each, "path") for each in (libraries if isinstance(libraries, list) else ())]
+    places += [(raw, "data_dir"), (raw.get("encoding"), "roots")]
+    for table, key in (*places, (raw.get("watch"), "path_mappings")):
+        if isinstance(table, dict) and key in table:
+            table[key] = anchored(table[key])
     if isinstance(raw.get("database_url"), str):
         raw["database_url"] = with_file(raw["database_url"], anchored)
     if "/" in str(raw.get("ffmpeg", "")):
         raw["ffmpeg"] = anchored(raw["ffmpeg"])
-    encoding = raw.get("encoding")
-    if isinstance(encoding, dict) and isinstance(encoding.get("roots"), list):
-        encoding["roots"] = [anchored(root) for root in encoding["roots"]]
-    watch = raw.get("watch")
-    if isinstance(watch, dict) and isinstance(watch.get("path_mappings"), dict):
-        here = watch["path_mappings"]
-        watch["path_mappings"] = {there: anchored(path) for there, path in here.items()}
 
 
-def _variables() -> dict[str, tuple[tuple[str, ...], bool]]:
-    """Map each variable to its key and to whether its value is a JSON list."""
-    found: dict[str, tuple[tuple[str, ...], bool]] = {}
+def _variables() -> dict[str, tuple[tuple[str, ...], Any]]:
+    """Map each variable to its key and to what its value is, of which ``_JSON`` has some."""
+    found: dict[str, tuple[tuple[str, ...], Any]] = {}
     for name, info in Settings.model_fields.items():
         section = info.annotation
         if isinstance(section, type) and issubclass(section, Section):
             for inner, field in section.model_fields.items():
-                is_list = get_origin(field.annotation) is tuple
-                found[f"HAAS_{name}_{inner}".upper()] = ((name, inner), is_list)
+                variable = f"HAAS_{name}_{inner}".upper()
+                found[variable] = ((name, inner), get_origin(field.annotation))
         else:
-            found[f"HAAS_{name}".upper()] = ((name,), get_origin(section) is tuple)
+            found[f"HAAS_{name}".upper()] = ((name,), get_origin(section))
     return found
 
 
 def _read_environment() -> dict[str, Any]:
     raw: dict[str, Any] = {}
-    for variable, (key, is_list) in _variables().items():
+    for variable, (key, kind) in _variables().items():
         text = os.environ.get(variable, "")
         if text.strip():
             target = raw if len(key) == 1 else raw.setdefault(key[0], {})
-            target[key[-1]] = _json_list(variable, text) if is_list else text
+            target[key[-1]] = _read_json(variable, text, *_JSON[kind]) if kind in _JSON else text
     return raw
 
 
-def _json_list(variable: str, text: str) -> list[Any]:
+def _read_json(variable: str, text: str, kind: type, called: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise SettingsError(f"{variable} is not valid JSON: {error}. It takes a list.") from None
+        raise SettingsError(f"{variable} is not valid JSON: {error}. It takes {called}.") from None
     except RecursionError:
-        raise SettingsError(f"{variable} is nested too deeply. It takes a list.") from None
-    if not isinstance(value, list):
-        raise SettingsError(f"{variable} must be a JSON list, such as [...].")
+        raise SettingsError(f"{variable} is nested too deeply. It takes {called}.") from None
+    if not isinstance(value, kind):
+        raise SettingsError(f"{variable} must be {called}.")
     return value
 
 

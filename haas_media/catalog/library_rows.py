@@ -17,9 +17,10 @@ from haas_media.identification.files import Identification
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.orm import Session
 
+    from haas_media.catalog.models import Base
     from haas_media.settings import Library as LibrarySettings
 
 
@@ -183,12 +184,17 @@ def identify_again(session: Session, library_id: int) -> None:
         session.execute(update(model).where(model.library_id == library_id).values(**values))
 
 
+def count(session: Session, model: type[Base], condition: ColumnElement[bool]) -> int:
+    """Count the rows of a table that a condition holds for."""
+    return session.scalar(select(func.count()).select_from(model).where(condition)) or 0
+
+
 def count_present(session: Session, library_id: int) -> int:
     """Count the files of a library that were there at its last scan."""
     # Two counts that indices answer, in place of a look at every row.
-    files = select(func.count()).where(MediaFile.library_id == library_id)
-    missing = session.scalar(files.where(MediaFile.missing_since.is_not(None)))
-    return (session.scalar(files) or 0) - (missing or 0)
+    files = MediaFile.library_id == library_id
+    missing = count(session, MediaFile, files & MediaFile.missing_since.is_not(None))
+    return count(session, MediaFile, files) - missing
 
 
 def mark(
@@ -226,7 +232,7 @@ def count_added(session: Session, library_id: int, since: dt.datetime | None) ->
     added = MediaFile.library_id == library_id
     if since is not None:
         added &= MediaFile.added_at > since
-    return session.scalar(select(func.count()).where(added)) or 0
+    return count(session, MediaFile, added)
 
 
 def delete_files(session: Session, file_ids: Sequence[int]) -> None:

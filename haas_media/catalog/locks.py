@@ -17,8 +17,6 @@ from sqlalchemy import text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from sqlalchemy import Connection
-
     from haas_media.catalog.opening import Catalog
 
 _POLL_SECONDS = 0.5
@@ -85,18 +83,15 @@ class _Files:
 
 class _Advisory:
     def __init__(self, catalog: Catalog, stack: ExitStack, holder: str) -> None:
-        self._connection = self._connect(catalog, holder)
+        engine = catalog.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connection = engine.connect()
+        name = holder.encode("ascii", "replace").decode()[:_LONGEST_NAME]
+        self._connection.execute(
+            text("SELECT set_config('application_name', :name, false)"), {"name": name}
+        )
         # Closed for good, not given back to the pool: with it go its locks.
         self._connection.detach()
         stack.callback(self._connection.close)
-
-    def _connect(self, catalog: Catalog, holder: str) -> Connection:
-        connection = catalog.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        name = holder.encode("ascii", "replace").decode()[:_LONGEST_NAME]
-        connection.execute(
-            text("SELECT set_config('application_name', :name, false)"), {"name": name}
-        )
-        return connection
 
     def __call__(self, library_id: int, holder: str, stack: ExitStack) -> bool:  # noqa: ARG002
         lock = text("SELECT pg_try_advisory_lock(:kind, :id)")

@@ -35,6 +35,7 @@ from sqlalchemy.orm import (
     DeclarativeBase,
     InstrumentedAttribute,
     Mapped,
+    MappedColumn,
     composite,
     mapped_column,
     relationship,
@@ -73,6 +74,10 @@ class Base(DeclarativeBase):
         dict[str, Any]: Json,
         list[Any]: Json,
     }
+
+
+def _refers_to(table: str, *, ondelete: str = "CASCADE") -> MappedColumn[Any]:
+    return mapped_column(ForeignKey(f"{table}.id", ondelete=ondelete), index=True)
 
 
 class Library(Base):
@@ -180,12 +185,8 @@ class TitleAlias(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str]
-    movie_id: Mapped[int | None] = mapped_column(
-        ForeignKey("movies.id", ondelete="CASCADE"), index=True
-    )
-    show_id: Mapped[int | None] = mapped_column(
-        ForeignKey("shows.id", ondelete="CASCADE"), index=True
-    )
+    movie_id: Mapped[int | None] = _refers_to("movies")
+    show_id: Mapped[int | None] = _refers_to("shows")
 
     __table_args__ = (
         CheckConstraint(
@@ -292,15 +293,9 @@ class Credit(Base):
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), index=True)
-    movie_id: Mapped[int | None] = mapped_column(
-        ForeignKey("movies.id", ondelete="CASCADE"), index=True
-    )
-    show_id: Mapped[int | None] = mapped_column(
-        ForeignKey("shows.id", ondelete="CASCADE"), index=True
-    )
-    episode_id: Mapped[int | None] = mapped_column(
-        ForeignKey("episodes.id", ondelete="CASCADE"), index=True
-    )
+    movie_id: Mapped[int | None] = _refers_to("movies")
+    show_id: Mapped[int | None] = _refers_to("shows")
+    episode_id: Mapped[int | None] = _refers_to("episodes")
     kind: Mapped[str] = mapped_column(String(4))
     character: Mapped[str | None]
     order: Mapped[int | None] = mapped_column("order")
@@ -360,9 +355,7 @@ class MediaFile(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     library_id: Mapped[int] = mapped_column(ForeignKey("libraries.id", ondelete="CASCADE"))
-    folder_id: Mapped[int | None] = mapped_column(
-        ForeignKey("folders.id", ondelete="SET NULL"), index=True
-    )
+    folder_id: Mapped[int | None] = _refers_to("folders", ondelete="SET NULL")
     path: Mapped[str] = mapped_column(FsPath)
     size: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
@@ -377,12 +370,8 @@ class MediaFile(Base):
     recheck: Mapped[bool] = mapped_column(server_default=false(), default=False)
     missing_since: Mapped[dt.datetime | None]
     nfo_signature: Mapped[str | None] = mapped_column(String(32))
-    movie_id: Mapped[int | None] = mapped_column(
-        ForeignKey("movies.id", ondelete="SET NULL"), index=True
-    )
-    show_id: Mapped[int | None] = mapped_column(
-        ForeignKey("shows.id", ondelete="SET NULL"), index=True
-    )
+    movie_id: Mapped[int | None] = _refers_to("movies", ondelete="SET NULL")
+    show_id: Mapped[int | None] = _refers_to("shows", ondelete="SET NULL")
     extra_kind: Mapped[str | None]
     edition: Mapped[str | None]
     version: Mapped[str | None]
@@ -422,8 +411,8 @@ def title_column(model: TitleModel) -> InstrumentedAttribute[int | None]:
 
 
 def title_model(kind: str) -> TitleModel:
-    """Return the table of the titles of a kind of library."""
-    return Movie if kind == "movies" else Show
+    """Return the table of the titles of a kind, which libraries call ``movies``."""
+    return Show if kind == "tv" else Movie
 
 
 def match_key(title: str, year: int | None) -> str:

@@ -29,6 +29,7 @@ from haas_media.catalog.models import (
     media_file_episodes,
     title_column,
 )
+from haas_media.providers.records import MovieRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -36,13 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.catalog.models import TitleModel
-    from haas_media.providers.records import (
-        CreditRecord,
-        EpisodeRecord,
-        MovieRecord,
-        SeasonRecord,
-        ShowRecord,
-    )
+    from haas_media.providers.records import CreditRecord, EpisodeRecord, SeasonRecord, ShowRecord
 
 EpisodeKey = tuple[int, int, int]
 
@@ -53,41 +48,31 @@ _MADE_OF = {
 }
 
 
-def store_movie(session: Session, record: MovieRecord, *, replaces: int | None = None) -> Movie:
-    """Store a movie with its credits and people.
-
-    Args:
-        replaces: the id of a movie without ``tmdb_id`` that turned out to be this one; its row
-            becomes this movie's, or its files move to this movie if it is known already.
-    """
-    movie_id = _store_title(session, Movie, record, record.release_date, replaces)
-    _store_people(session, record.credits)
-    _renew_credits(session, "movie_id", {movie_id: record})
-    return session.get_one(Movie, movie_id, populate_existing=True)
-
-
-def store_show(
+def store_title(
     session: Session,
-    record: ShowRecord,
+    record: MovieRecord | ShowRecord,
     seasons: Sequence[SeasonRecord] = (),
     *,
     replaces: int | None = None,
-) -> Show:
-    """Store a show with its credits, and those of its seasons that are given, with theirs.
+) -> Movie | Show:
+    """Store a movie or a show with its credits, and those seasons that are given, with theirs.
 
     Seasons that are not given stay as they are. Episodes of a given season that the provider does
     not know go, unless a file belongs to them.
 
     Args:
-        seasons: what it tells of the seasons that are wanted.
-        replaces: the id of a show without ``tmdb_id`` that turned out to be this one.
+        seasons: what it tells of the seasons of a show that are wanted.
+        replaces: the id of a title without ``tmdb_id`` that turned out to be this one; its row
+            becomes this title's, or its files move to this title if it is known already.
     """
-    show_id = _store_title(session, Show, record, record.first_air_date, replaces)
+    model: Any = Movie if isinstance(record, MovieRecord) else Show
+    title_id = _store_row(session, model, record, replaces)
     _store_people(session, [*record.credits, *_episode_credits(seasons)])
-    _renew_credits(session, "show_id", {show_id: record})
+    _renew_credits(session, title_column(model).key, {title_id: record})
     for season in sorted(seasons, key=lambda season: season.number):
-        _store_season(session, show_id, season)
-    return session.get_one(Show, show_id, populate_existing=True)
+        _store_season(session, title_id, season)
+    title: Movie | Show = session.get_one(model, title_id, populate_existing=True)
+    return title
 
 
 def store_seasons(session: Session, show_id: int, seasons: Sequence[SeasonRecord]) -> None:
@@ -109,18 +94,15 @@ def _episode_credits(seasons: Sequence[SeasonRecord]) -> list[CreditRecord]:
     ]
 
 
-def _store_title(
-    session: Session,
-    model: TitleModel,
-    record: MovieRecord | ShowRecord,
-    first_shown: dt.date | None,
-    replaces: int | None,
+def _store_row(
+    session: Session, model: TitleModel, record: MovieRecord | ShowRecord, replaces: int | None
 ) -> int:
     """Insert or update the title and hold its row until the transaction ends."""
     if replaces is not None:
         _adopt(session, model, record.tmdb_id, replaces)
     now = dt.datetime.now(dt.UTC)
-    year = first_shown.year if first_shown else None
+    first = record.release_date if isinstance(record, MovieRecord) else record.first_air_date
+    year = first.year if first else None
     row = columns_of(record, table_of(model)) | {
         "year": year,
         "match_key": match_key(record.title, year),

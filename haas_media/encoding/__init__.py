@@ -3,7 +3,6 @@
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.ffmpeg import find_ffmpeg
 from haas_media.encoding.job import encode
-from haas_media.encoding.partial import sweep_partials
 from haas_media.encoding.progress import EncodeProgress
 from haas_media.encoding.report import EncodeReport, StreamReport
 from haas_media.encoding.request import EncodeRequest, StreamRef
@@ -17,5 +16,4 @@ __all__ = [
     "StreamReport",
     "encode",
     "find_ffmpeg",
-    "sweep_partials",
 ]

@@ -82,13 +82,11 @@ def _picture(position: int, track: Track, height: int | None, encoder: Encoder) 
     stream = track.stream
     filters = filters_of(track, height)
     pixels = encoder.pixel_format(stream.bit_depth)
-    if encoder.hardware == "vaapi":
-        filters += [f"format={pixels.removesuffix('le')}", "hwupload"]
-        return [f"-filter:v:{position}", ",".join(filters)]
     argv = [f"-pix_fmt:v:{position}", pixels]
-    if filters:
-        argv += [f"-filter:v:{position}", ",".join(filters)]
-    return argv
+    if encoder.hardware == "vaapi":
+        argv = []
+        filters += [f"format={pixels.removesuffix('le')}", "hwupload"]
+    return [*argv, f"-filter:v:{position}", ",".join(filters)] if filters else argv
 
 
 def filters_of(track: Track, height: int | None) -> list[str]:

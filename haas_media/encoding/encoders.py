@@ -11,20 +11,13 @@ SOFTWARE = {
     "vp9": ("libvpx-vp9",),
 }
 
-# In the order in which "auto" tries them.
+# What each kind is called and encodes, in the order in which "auto" tries them.
 HARDWARE = {
-    "nvenc": {"h264": "h264_nvenc", "hevc": "hevc_nvenc", "av1": "av1_nvenc"},
-    "qsv": {"h264": "h264_qsv", "hevc": "hevc_qsv", "av1": "av1_qsv", "vp9": "vp9_qsv"},
-    "vaapi": {"h264": "h264_vaapi", "hevc": "hevc_vaapi", "av1": "av1_vaapi", "vp9": "vp9_vaapi"},
-    "amf": {"h264": "h264_amf", "hevc": "hevc_amf", "av1": "av1_amf"},
-    "videotoolbox": {"h264": "h264_videotoolbox", "hevc": "hevc_videotoolbox"},
-}
-HARDWARE_NAMES = {
-    "nvenc": "NVENC",
-    "qsv": "Quick Sync",
-    "vaapi": "VAAPI",
-    "amf": "AMF",
-    "videotoolbox": "VideoToolbox",
+    "nvenc": ("NVENC", {"h264", "hevc", "av1"}),
+    "qsv": ("Quick Sync", {"h264", "hevc", "av1", "vp9"}),
+    "vaapi": ("VAAPI", {"h264", "hevc", "av1", "vp9"}),
+    "amf": ("AMF", {"h264", "hevc", "av1"}),
+    "videotoolbox": ("VideoToolbox", {"h264", "hevc"}),
 }
 
 # Speed against size where the encoder's own default is unsuited to files that are kept.
@@ -78,11 +71,7 @@ class Encoder:
             return ["-b:v", str(bits)]
         # Room for hard scenes: without a ceiling some drivers fall back to constant bitrate.
         ceiling = ["-b:v", str(bits), "-maxrate:v", str(bits * 3 // 2), "-bufsize:v", str(bits * 2)]
-        modes = {
-            "nvenc": ["-rc", "vbr"],
-            "vaapi": ["-rc_mode", "VBR"],
-            "amf": ["-rc", "vbr_peak"],
-        }
+        modes = {"nvenc": ["-rc", "vbr"], "vaapi": ["-rc_mode", "VBR"], "amf": ["-rc", "vbr_peak"]}
         extra = ["-gpu", self.device] if self.hardware == "nvenc" and self.device else []
         return [*extra, *modes.get(self.hardware, []), *ceiling]
 

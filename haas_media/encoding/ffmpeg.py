@@ -22,17 +22,14 @@ def find_ffmpeg(setting: str | None = None) -> Path:
     ``setting`` is a path or a command's name (HAAS_FFMPEG). Raises EncodingError when it leads
     nowhere.
     """
-    if setting:
-        found = shutil.which(setting)
-        if found is None:
-            raise EncodingError(
-                f"HAAS_FFMPEG is {setting!r}, which is not a program that can be run: correct it, "
-                "or unset it to use the one that came with this package."
-            )
-        return Path(found).absolute()
-    found = shutil.which("ffmpeg")
+    found = shutil.which(setting or "ffmpeg")
     if found is not None:
         return Path(found).absolute()
+    if setting:
+        raise EncodingError(
+            f"HAAS_FFMPEG is {setting!r}, which is not a program that can be run: correct it, or "
+            "unset it to use the one that came with this package."
+        )
     return companion()
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.encoders import HARDWARE, HARDWARE_NAMES, SOFTWARE, Encoder
+from haas_media.encoding.encoders import HARDWARE, SOFTWARE, Encoder
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.request import CODEC_NAMES
 from haas_media.encoding.runner import run
@@ -37,20 +37,21 @@ def choose_encoder(
     Each hardware candidate is tried on a few real frames: what an ffmpeg was built with tells
     nothing about what the machine has. Raises EncodingError when not even software can do it.
     """
-    asked = request.hardware_acceleration
+    asked, codec = request.hardware_acceleration, request.video_codec
     if asked == "none":
-        return Choice(_software(request.video_codec, encoders))
-    candidates = list(HARDWARE) if asked == "auto" else [asked]
+        return Choice(_software(codec, encoders))
     reasons = []
-    for kind in candidates:
-        name = HARDWARE[kind].get(request.video_codec)
-        encoder = None if name is None else Encoder(name, request.video_codec, kind, request.device)
-        reason = _why_not(encoder, ffmpeg, encoders, bit_depth, request.video_codec)
-        if reason is None and encoder is not None:
-            return Choice(encoder)
-        reasons.append(f"{HARDWARE_NAMES[kind]}: {reason}")
-    encoder = _software(request.video_codec, encoders)
-    wanted = "Hardware" if asked == "auto" else HARDWARE_NAMES[asked]
+    for kind in HARDWARE if asked == "auto" else [asked]:
+        called, codecs = HARDWARE[kind]
+        reason: str | None = f"it has no {CODEC_NAMES[codec]} encoder"
+        if codec in codecs:
+            encoder = Encoder(f"{codec}_{kind}", codec, kind, request.device)
+            reason = _why_not(encoder, ffmpeg, encoders, bit_depth)
+            if reason is None:
+                return Choice(encoder)
+        reasons.append(f"{called}: {reason}")
+    encoder = _software(codec, encoders)
+    wanted = "Hardware" if asked == "auto" else HARDWARE[asked][0]
     return Choice(
         encoder,
         f"{wanted} was asked for but does not work here ({'; '.join(reasons)}), so the video was "
@@ -69,11 +70,9 @@ def _software(codec: str, encoders: Collection[str]) -> Encoder:
 
 
 def _why_not(
-    encoder: Encoder | None, ffmpeg: Path, encoders: Collection[str], bit_depth: int, codec: str
+    encoder: Encoder, ffmpeg: Path, encoders: Collection[str], bit_depth: int
 ) -> str | None:
     """Say why an encoder cannot be used, None if it can."""
-    if encoder is None:
-        return f"it has no {CODEC_NAMES[codec]} encoder"
     if encoder.name not in encoders:
         return f"this ffmpeg was built without {encoder.name}"
     try:

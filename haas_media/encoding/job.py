@@ -8,23 +8,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from haas_media.encoding.command import build_argv
-from haas_media.encoding.decoding import (
-    compare,
-    decode,
-    forget_cached,
-    locate,
-    refuse_faulty,
-)
+from haas_media.encoding.decoding import compare, decode, forget_cached, locate, refuse_faulty
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.ffmpeg import companion, find_ffmpeg, list_encoders
 from haas_media.encoding.hardware import choose_encoder
-from haas_media.encoding.partial import Partial, sweep_folder
+from haas_media.encoding.partial import Partial, sweep_folder, sweep_registered
 from haas_media.encoding.paths import refuse_same_file, resolve_input, resolve_output
 from haas_media.encoding.plan import COPY, Plan, input_names, make_plan
 from haas_media.encoding.probe import MediaFile, probe
 from haas_media.encoding.progress import EncodeProgress, ProgressMeter, Tick
 from haas_media.encoding.quality import Found, find_crf, sample_seconds
-from haas_media.encoding.register import noted, sweep_noted
 from haas_media.encoding.report import EncodeReport, StreamReport
 from haas_media.encoding.runner import Finished, run
 from haas_media.encoding.verify import (
@@ -72,7 +65,7 @@ def encode(
     binary = find_ffmpeg(ffmpeg)
     target = resolve_output(request.output, roots)
     sweep_folder(target.parent)
-    sweep_noted(register)
+    sweep_registered(register)
     paths = [resolve_input(name) for name in input_names(request)]
     refuse_same_file(target, paths)
     looks = request.video_codec != COPY and request.deinterlace == "auto"
@@ -83,9 +76,9 @@ def encode(
     if request.video_codec != COPY:
         choice = choose_encoder(request, binary, encoders, plan.bit_depth)
     encoder = choice.encoder if choice else None
-    partial = Partial(target)
+    partial = Partial(target, register)
     studio = _Studio(request, plan, partial, ProgressMeter(plan.duration), on_progress)
-    with noted(register, partial.identity, target.parent), partial:
+    with partial:
         found = None
         if request.target is not None and encoder is not None:
             found = studio.find_crf(request.target, encoder, binary)

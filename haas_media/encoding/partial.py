@@ -5,6 +5,10 @@ Beside the output ``Film.mkv`` there are, while it is being encoded,
 by the run and by its ffmpeg's guard, so that the kernel itself tells the next run whether they
 still live. It also names the machine, because not every shared file system hands locks on to other
 machines: there a partial file is stale when nobody has touched its lock file for a while.
+
+A run sweeps its own output's folder; but a film mostly has a folder of its own, which may never be
+encoded into again. So a register holds for each run that lives a small file, named as the run's id,
+with the path of its folder. One whose run was killed is looked after by any later run.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from typing import TYPE_CHECKING, Self
 from haas_media.encoding.errors import EncodingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import TracebackType
 
 STALE_AFTER = timedelta(minutes=10)
@@ -39,22 +43,24 @@ class Partial:
     """A partial file with its lock, as a context manager that leaves nothing behind.
 
     ``path`` is for ffmpeg to write, ``sample`` for its trials; ``descriptor`` the lock, to be
-    handed to ffmpeg; ``identity`` what the files' names hold.
+    handed to ffmpeg. ``register`` is the folder in which it has its entry, if it is to have one.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, register: Path | None = None) -> None:
         self._target = target
-        self.identity = secrets.token_hex(8)
+        identity = secrets.token_hex(8)
         suffix = target.suffix.lower()
-        self.path = _beside(target, f".{self.identity}.haas-partial{suffix}")
-        self.sample = _beside(target, f".{self.identity}.haas-partial.nut")
-        self._lock_path = _beside(target, f".{self.identity}.haas-lock")
+        self.path = _beside(target, f".{identity}.haas-partial{suffix}")
+        self.sample = _beside(target, f".{identity}.haas-partial.nut")
+        self._lock_path = _beside(target, f".{identity}.haas-lock")
+        self._entry = register / identity if register else None
         self.descriptor = -1
         self._touched = time.monotonic()
 
     def __enter__(self) -> Self:
         try:
             self._lock()
+            self._register()
         except OSError as error:
             self._remove()
             raise EncodingError(
@@ -109,21 +115,27 @@ class Partial:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         os.write(self.descriptor, json.dumps({"machine": _machine(), "pid": os.getpid()}).encode())
 
+    def _register(self) -> None:
+        """Make the entry, behind the lock: it stands as long as there are files of its run."""
+        if self._entry is not None:
+            with contextlib.suppress(OSError):  # a register that fails costs nothing
+                self._entry.parent.mkdir(parents=True, exist_ok=True)
+                with self._entry.open("xb") as entry:
+                    entry.write(os.fsencode(self._target.parent))
+                    entry.flush()
+                    os.fsync(entry.fileno())
+
     def _remove(self, removed: threading.Event | None = None) -> None:
         for path in (self.path, self.sample, self._lock_path):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
+        if self._entry is not None:
+            _drop(self._entry, self._target.parent)
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
         if removed is not None:
             removed.set()
-
-
-@dataclass(frozen=True, slots=True)
-class _Leftover:
-    partials: tuple[Path, ...]
-    lock: Path | None
 
 
 def sweep_folder(folder: Path) -> list[Path]:
@@ -136,47 +148,50 @@ def sweep_folder(folder: Path) -> list[Path]:
             names = [entry.name for entry in entries]
     except OSError:
         return []
-    removed = []
-    for leftover in _leftovers(folder, names):
-        removed += _sweep(leftover)
-    return removed
-
-
-def sweep_partials(roots: Iterable[Path]) -> list[Path]:
-    """Remove the partial files of dead runs below the roots; list what was removed."""
-    removed = []
-    for root in roots:
-        for folder, _, names in os.walk(root):
-            for leftover in _leftovers(Path(folder), names):
-                removed += _sweep(leftover)
-    return removed
-
-
-def _leftovers(folder: Path, names: list[str]) -> list[_Leftover]:
     found: dict[str, tuple[list[Path], list[Path]]] = {}
     for name in names:
         match = _OURS.fullmatch(name)
         if match is not None:
             partials, locks = found.setdefault(match["id"], ([], []))
             (locks if match["kind"] == "lock" else partials).append(folder / name)
-    return [
-        _Leftover(tuple(partials), locks[0] if locks else None)
-        for partials, locks in found.values()
-    ]
+    return [path for partials, locks in found.values() for path in _sweep(partials, locks)]
 
 
-def _sweep(leftover: _Leftover) -> list[Path]:
-    if leftover.lock is None:
-        return [path for path in leftover.partials if _untouched(path) and _unlink(path)]
+def sweep_registered(register: Path | None) -> list[Path]:
+    """Sweep the folders in the register, if there is one; list what was removed."""
+    removed: list[Path] = []
+    with contextlib.suppress(OSError):
+        for entry in sorted(register.iterdir()) if register else ():
+            with contextlib.suppress(OSError):
+                folder = Path(os.fsdecode(entry.read_bytes()))
+                if folder.is_absolute() and folder.is_dir():  # else its disk may come back
+                    removed += sweep_folder(folder)
+                    _drop(entry, folder)
+                elif not folder.is_absolute() and _untouched(entry):
+                    _unlink(entry)  # the power went as it was written
+    return removed
+
+
+def _drop(entry: Path, folder: Path) -> None:
+    """Drop an entry, unless files of its run are there, or may be."""
+    with contextlib.suppress(OSError):
+        if not any(f".{entry.name}.haas-" in name for name in os.listdir(folder)):  # noqa: PTH208
+            entry.unlink()
+
+
+def _sweep(partials: list[Path], locks: list[Path]) -> list[Path]:
+    if not locks:
+        return [path for path in partials if _untouched(path) and _unlink(path)]
+    lock = locks[0]
     try:
-        descriptor = os.open(leftover.lock, os.O_RDWR)
+        descriptor = os.open(lock, os.O_RDWR)
     except OSError:
         return []
     try:
-        if not _is_dead(descriptor, leftover.lock):
+        if not _is_dead(descriptor, lock):
             return []
         # The lock file goes last: should this end in between, it still stands for the rest.
-        return [path for path in (*leftover.partials, leftover.lock) if _unlink(path)]
+        return [path for path in (*partials, lock) if _unlink(path)]
     finally:
         os.close(descriptor)
 

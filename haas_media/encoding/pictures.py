@@ -61,22 +61,17 @@ _SAME_RATE = 0.01
 _MUCH_FASTER = 0.75
 
 
-@dataclass(slots=True)
-class Pictures:
-    """What was seen: ``turned`` says that a quarter turn stands in a picture."""
-
-    turned: bool = False
-    facts: tuple[Fact, ...] = ()
-
-
-def look(container: InputContainer, raw: Any, duration: float | None, *, again: bool) -> Pictures:
+def look(
+    container: InputContainer, raw: Any, duration: float | None, *, again: bool
+) -> tuple[bool, list[Fact]]:
     """Decode the first pictures of a video stream, and some later ones if its length is given.
 
-    ``again`` says that the file has been read from already, which a bare stream cannot be twice.
+    Returns whether a quarter turn stands in a picture, and the facts. ``again`` says that the file
+    has been read from already, which a bare stream cannot be twice.
     """
     from av.error import FFmpegError
 
-    found = Pictures()
+    turned = False
     facts: list[Fact] = []
     frames: list[Any] = []
     context = raw.codec_context
@@ -90,7 +85,7 @@ def look(container: InputContainer, raw: Any, duration: float | None, *, again: 
         pass  # a damaged beginning: ffmpeg will say so
     if frames:
         first = frames[0]
-        found.turned = getattr(first, "rotation", 0) % 180 == 90
+        turned = getattr(first, "rotation", 0) % 180 == 90
         facts += _colours(first, said_outside, context)
         times = [frame.pts for frame in frames]
         if None in times or any(one > other for one, other in itertools.pairwise(times)):
@@ -107,8 +102,7 @@ def look(container: InputContainer, raw: Any, duration: float | None, *, again: 
     facts += [interlaced] if interlaced else []
     facts += [Reshaped()] if looked.reshaped else []
     facts += [VariableRate()] if _is_variable(raw, looked.shortest) else []
-    found.facts = tuple(facts)
-    return found
+    return turned, facts
 
 
 def _colours(first: Any, said_outside: tuple[int, int, int], context: Any) -> Iterator[Fact]:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.containers import (
-    BITMAP_SUBTITLES,
-    TEXT_SUBTITLES,
-    Container,
-    container_of,
-)
+from haas_media.encoding.containers import BITMAP_SUBTITLES, TEXT_SUBTITLES, Container, container_of
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.losses import Fate, decide
 from haas_media.encoding.probe import TAGGED, on_one_clock
@@ -111,22 +106,12 @@ def make_plan(
     films = [file for kind in ("video", "audio") for file, each in chosen if each.kind == kind]
     inputs = on_one_clock(inputs, films[0])
     chosen = [(file, inputs[file].streams[stream.index]) for file, stream in chosen]
-    planned = [
-        _track(file, stream, request.video_codec, container, encoders) for file, stream in chosen
-    ]
-    tracks = tuple(
-        replace(
-            track,
-            fates=decide(
-                track.stream,
-                inputs[track.file].facts.get(track.stream.index, ()),
-                request,
-                container,
-                None if track.action == COPY else track.codec,
-            ),
-        )
-        for track in planned
-    )
+    tracks = []
+    for file, stream in chosen:
+        action, codec = _action(stream, request.video_codec, container, encoders)
+        facts = inputs[file].facts.get(stream.index, ())
+        decided = decide(stream, facts, request, container, None if action == COPY else codec)
+        tracks.append(Track(file, stream, action, codec, decided))
     warnings += _losses(tracks)
     fates = [fate for track in tracks for fate in track.fates]
     warnings += [fate.says for fate in fates if fate.says and fate.what == "dropped"]
@@ -134,7 +119,7 @@ def make_plan(
     described = (file for file in films if inputs[file].format in TAGGED)
     return Plan(
         inputs,
-        tracks,
+        tuple(tracks),
         container,
         request.height,
         _expected_duration(inputs, tracks),
@@ -178,13 +163,8 @@ def _worth_taking(media: MediaFile, container: Container, warnings: list[str]) -
 
 def _is_written_anew(media: MediaFile, stream: Stream, container: Container) -> bool:
     """Tell whether the output has the same without the stream."""
-    match media.anew.get(stream.index):
-        case "chapters":
-            return True
-        case "timecode":
-            return container.is_quicktime
-        case _:
-            return False
+    anew = media.anew.get(stream.index)
+    return anew == "chapters" or (anew == "timecode" and container.is_quicktime)
 
 
 def _named(request: EncodeRequest, inputs: Sequence[MediaFile]) -> list[tuple[int, Stream]]:
@@ -197,21 +177,15 @@ def _named(request: EncodeRequest, inputs: Sequence[MediaFile]) -> list[tuple[in
             held = "; ".join(f"{each.index}: {each.describe()}" for each in streams)
             raise EncodingError(f"{ref.input!r} has no stream {ref.index}. It holds {held}.")
         stream = streams[ref.index]
+        wrong = None
         if stream.attached_picture:
-            raise EncodingError(
-                f"Stream {ref.index} of {ref.input!r} is an attached picture, not video: leave it "
-                "out."
-            )
-        if not stream.is_known:
-            raise EncodingError(
-                f"Stream {ref.index} of {ref.input!r} ({stream.describe()}) has nothing that can "
-                "be decoded: leave it out."
-            )
-        if stream.kind not in {"video", "audio", "subtitle"}:
-            raise EncodingError(
-                f"Stream {ref.index} of {ref.input!r} is {stream.kind}, not video, audio or "
-                "subtitles: leave it out."
-            )
+            wrong = "is an attached picture, not video"
+        elif not stream.is_known:
+            wrong = f"({stream.describe()}) has nothing that can be decoded"
+        elif stream.kind not in {"video", "audio", "subtitle"}:
+            wrong = f"is {stream.kind}, not video, audio or subtitles"
+        if wrong:
+            raise EncodingError(f"Stream {ref.index} of {ref.input!r} {wrong}: leave it out.")
         chosen.append((file, stream))
     return chosen
 
@@ -237,61 +211,49 @@ def _refuse_bitmaps(chosen: list[tuple[int, Stream]], container: Container) -> N
         )
 
 
-def _track(
-    file: int, stream: Stream, video_codec: str, container: Container, encoders: Collection[str]
-) -> Track:
+def _action(
+    stream: Stream, video_codec: str, container: Container, encoders: Collection[str]
+) -> tuple[str, str]:
+    """Say what is done with a stream, and the codec that the output then holds."""
+    where = f"{container.name} does not hold {stream.codec} {stream.kind}"
     match stream.kind:
-        case "video":
-            return _video(file, stream, video_codec, container)
-        case "audio":
-            return _audio(file, stream, container, encoders)
-        case "subtitle":
-            return _subtitle(file, stream, container)
-        case _:
-            return Track(file, stream, COPY, stream.codec)
+        case "video" if video_codec != COPY:
+            return video_codec, video_codec
+        case "video" if stream.codec not in container.video:
+            instead = "" if container.attachments else ", or an .mkv output"
+            raise EncodingError(
+                f"{where} (stream {stream.index}), so it cannot be copied: choose a video codec"
+                f"{instead}."
+            )
+        case "audio" if not _holds_audio(container, stream):
+            candidates = list(container.audio_encoders)
+            if stream.codec.startswith("pcm_") and container.lossless_encoder is not None:
+                wide = container.wide.get(stream.codec, container.lossless_encoder)
+                candidates.insert(0, wide)
+            for encoder in candidates:
+                if encoder in encoders:
+                    return encoder, encoder.removeprefix("lib")
+            raise EncodingError(
+                f"{where} (stream {stream.index}), and this ffmpeg has no encoder for what it "
+                f"holds ({', '.join(container.audio_encoders)}): choose an .mkv output, or set "
+                "HAAS_FFMPEG to a full ffmpeg."
+            )
+        case "subtitle" if stream.codec not in container.subtitles:
+            if stream.codec in TEXT_SUBTITLES:
+                return container.subtitle_encoder, container.subtitle_encoder
+            raise EncodingError(
+                f"{where}s (stream {stream.index}), and they cannot be converted: name the streams "
+                "without them."
+            )
+    return COPY, stream.codec
 
 
-def _video(file: int, stream: Stream, video_codec: str, container: Container) -> Track:
-    if video_codec != COPY:
-        return Track(file, stream, video_codec, video_codec)
-    if stream.codec not in container.video:
-        instead = "" if container.attachments else ", or an .mkv output"
-        raise EncodingError(
-            f"{container.name} does not hold {stream.codec} video (stream {stream.index}), so it "
-            f"cannot be copied: choose a video codec{instead}."
-        )
-    return Track(file, stream, COPY, stream.codec)
-
-
-def _audio(file: int, stream: Stream, container: Container, encoders: Collection[str]) -> Track:
+def _holds_audio(container: Container, stream: Stream) -> bool:
     lowest = container.lowest_rate.get(stream.codec, 0)
-    if stream.codec in container.audio and (stream.sample_rate or lowest) >= lowest:
-        return Track(file, stream, COPY, stream.codec)
-    candidates = list(container.audio_encoders)
-    if stream.codec.startswith("pcm_") and container.lossless_encoder is not None:
-        candidates.insert(0, container.wide.get(stream.codec, container.lossless_encoder))
-    for encoder in candidates:
-        if encoder in encoders:
-            return Track(file, stream, encoder, encoder.removeprefix("lib"))
-    raise EncodingError(
-        f"{container.name} does not hold {stream.codec} audio (stream {stream.index}), and this "
-        f"ffmpeg has no encoder for what it holds ({', '.join(container.audio_encoders)}): choose "
-        "an .mkv output, or set HAAS_FFMPEG to a full ffmpeg."
-    )
+    return stream.codec in container.audio and (stream.sample_rate or lowest) >= lowest
 
 
-def _subtitle(file: int, stream: Stream, container: Container) -> Track:
-    if stream.codec in container.subtitles:
-        return Track(file, stream, COPY, stream.codec)
-    if stream.codec in TEXT_SUBTITLES:
-        return Track(file, stream, container.subtitle_encoder, container.subtitle_encoder)
-    raise EncodingError(
-        f"{container.name} does not hold {stream.codec} subtitles (stream {stream.index}), and "
-        "they cannot be converted: name the streams without them."
-    )
-
-
-def _losses(tracks: tuple[Track, ...]) -> list[str]:
+def _losses(tracks: Sequence[Track]) -> list[str]:
     """Say what the output has less of than the source."""
     said = []
     for track in tracks:
@@ -301,7 +263,7 @@ def _losses(tracks: tuple[Track, ...]) -> list[str]:
     return said
 
 
-def _expected_duration(inputs: Sequence[MediaFile], tracks: tuple[Track, ...]) -> float | None:
+def _expected_duration(inputs: Sequence[MediaFile], tracks: Sequence[Track]) -> float | None:
     """Work out how long the output has to be: as the longest of its video and audio.
 
     A stream that does not tell its own length may be as long as its file.

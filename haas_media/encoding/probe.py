@@ -152,17 +152,15 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
                 raw = container.streams[stream.index]
                 facts[stream.index] = (*_facts(stream, raw), *side_data)
                 if stream.kind == "video" and stream.is_known and not stream.attached_picture:
-                    pictures = look(
-                        container, raw, duration if look_for_fields else None, again=looked
-                    )
+                    length = duration if look_for_fields else None
+                    turned, seen = look(container, raw, length, again=looked)
                     looked = True
-                    if Untimed() in pictures.facts and stream.codec in {"h264", "hevc"}:
+                    if Untimed() in seen and stream.codec in {"h264", "hevc"}:
                         tail = () if look_for_fields else look_at_end(path, stream.index)
-                        pictures.facts = tuple(
-                            Untimed(tail) if fact == Untimed() else fact for fact in pictures.facts
-                        )
-                    found[position] = replace(stream, turned=pictures.turned)
-                    facts[stream.index] = _merged(facts[stream.index], pictures.facts)
+                        seen = [Untimed(tail) if fact == Untimed() else fact for fact in seen]
+                    found[position] = replace(stream, turned=turned)
+                    said = facts[stream.index]
+                    facts[stream.index] = (*said, *(fact for fact in seen if fact not in said))
             if guessed:
                 found = _measured(path, found)
                 duration = max((each.ends for each in found if each.ends), default=None)
@@ -293,10 +291,6 @@ def _chroma(pixels: str) -> Literal["4:2:0", "4:2:2", "4:4:4"]:
     if len(known.components) < 3 or width < 2 or height < 4:
         return "4:2:0"
     return "4:4:4" if width == 4 else "4:2:2"
-
-
-def _merged(stream: tuple[Fact, ...], pictures: tuple[Fact, ...]) -> tuple[Fact, ...]:
-    return (*stream, *(fact for fact in pictures if fact not in stream))
 
 
 def _measured(path: Path, streams: list[Stream]) -> list[Stream]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 
@@ -114,14 +114,8 @@ class ProgressMeter:
 
     def complete(self, tick: Tick) -> EncodeProgress:
         """Tell that the output is in its place."""
-        return EncodeProgress(
-            percent=100.0,
-            out_time=timedelta(seconds=max(self._out_time, tick.out_time or 0.0)),
-            speed=tick.speed,
-            remaining=timedelta(0),
-            frame=tick.frame,
-            fps=tick.fps,
-        )
+        done = self.measure(tick)
+        return replace(done, percent=100.0, remaining=timedelta(0), phase="encoding")
 
 
 def _number(text: str | None) -> float | None:

@@ -77,12 +77,7 @@ def sample_seconds(plan: Plan) -> float:
 
 
 def find_crf(
-    target: float,
-    plan: Plan,
-    encoder: Encoder,
-    programs: tuple[Path, Path],
-    sample: Path,
-    run: Run,
+    target: float, plan: Plan, encoder: Encoder, programs: tuple[Path, Path], sample: Path, run: Run
 ) -> Found:
     """Search the crf whose VMAF is nearest to the target.
 

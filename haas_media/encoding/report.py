@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from rich.filesize import decimal
+
 from haas_media.markdown import Report, escaped
 from haas_media.wording import clean_text
 
@@ -62,7 +64,7 @@ class EncodeReport(Report):
             return None
         change = round(100 * (1 - self.size / self.source_size))
         than = f"{'smaller' if self.size <= self.source_size else 'larger'} than its source"
-        return f"{abs(change)} % {than} of {_size(self.source_size)}"
+        return f"{abs(change)} % {than} of {decimal(self.source_size)}"
 
     def counts(self) -> dict[str, int]:
         """Count what was done, by name."""
@@ -98,7 +100,7 @@ class EncodeReport(Report):
         """Say how large and long it is, and what there is to know of it."""
         speed = self.duration / self.elapsed if self.elapsed else 0.0
         how = f"by {self.hardware}" if self.hardware else "in software"
-        long = f"{_size(self.size)}, {_clock(self.duration)} long"
+        long = f"{decimal(self.size)}, {_clock(self.duration)} long"
         said = [
             f"{long}, {speed:.1f} times real time, {how}.",
             *([self.fallback] if self.fallback else []),
@@ -118,14 +120,6 @@ def _fenced(text: str) -> list[str]:
     while fence in text:
         fence += "`"
     return [fence + "sh", clean_text(text), fence]
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def _clock(length: timedelta) -> str:

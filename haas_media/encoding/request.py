@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -44,10 +45,22 @@ BITRATE_RANGE = {
     "av1": (50_000, 100_000_000),
     "vp9": (50_000, 240_000_000),
 }
+# What has no meaning for a copy.
+_OF_ENCODERS = (
+    *("crf", "video_bitrate", "quality", "deinterlace", "hdr", "resolution"),
+    "hardware_acceleration",
+)
 _BITRATE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*([kKmM]?)(?:bit/s|bps|b/s)?")
 _DEVICE = re.compile(r"\d{1,2}|/dev/dri/(?:renderD|card)\d+")
 
-PathText = Annotated[StrictStr, Field(min_length=1)]
+
+def _refuse_nul(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("A path cannot hold a NUL character.")
+    return path
+
+
+PathText = Annotated[StrictStr, Field(min_length=1), AfterValidator(_refuse_nul)]
 
 
 class StreamRef(BaseModel):
@@ -57,11 +70,6 @@ class StreamRef(BaseModel):
 
     input: PathText = Field(title="Input", description="Path of the file that holds the stream.")
     index: StrictInt = Field(ge=0, title="Index", description="Index of the stream, from 0.")
-
-    @field_validator("input")
-    @classmethod
-    def _is_a_path(cls, value: str) -> str:
-        return _refuse_nul(value)
 
 
 class EncodeRequest(BaseModel):
@@ -153,11 +161,6 @@ class EncodeRequest(BaseModel):
         "the output is decoded from the disk and compared with the source at some points.",
     )
 
-    @field_validator("source", "output")
-    @classmethod
-    def _is_a_path(cls, value: str | None) -> str | None:
-        return None if value is None else _refuse_nul(value)
-
     @field_validator("streams")
     @classmethod
     def _each_stream_once(cls, value: list[StreamRef] | None) -> list[StreamRef] | None:
@@ -193,13 +196,9 @@ class EncodeRequest(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
+    def _sensible_together(self) -> Self:
         if (self.source is None) == (self.streams is None):
             raise ValueError("Give either a source or a list of streams, not both and not neither.")
-        return self
-
-    @model_validator(mode="after")
-    def _sensible_together(self) -> Self:
         if self.device is not None:
             self._check_device(self.device)
         if self.video_codec == "copy":
@@ -220,19 +219,10 @@ class EncodeRequest(BaseModel):
                 raise ValueError("VideoToolbox chooses its GPU itself: leave the device out.")
 
     def _check_copy(self) -> None:
-        given: dict[str, Any] = {
-            "crf": self.crf,
-            "video_bitrate": self.video_bitrate,
-            "quality": self.quality,
-            "deinterlace": None if self.deinterlace == "auto" else self.deinterlace,
-            "hdr": "tonemap" if self.hdr == "tonemap" else None,
-            "resolution": None if self.resolution == "source" else self.resolution,
-            "hardware_acceleration": (
-                None if self.hardware_acceleration == "none" else self.hardware_acceleration
-            ),
-        }
-        for name, value in given.items():
-            if value is not None:
+        for name in _OF_ENCODERS:
+            value, default = getattr(self, name), EncodeRequest.model_fields[name].default
+            kept = name == "hdr" and value != "tonemap"  # as a copy does anyway
+            if value != default and not kept:
                 raise ValueError(
                     f"{name} has no meaning with video_codec 'copy', which keeps the video as it "
                     f"is: leave {name} out, or choose a codec."
@@ -302,12 +292,6 @@ class EncodeRequest(BaseModel):
     def height(self) -> int | None:
         """The height in pixels to scale down to; None for the source's own."""
         return None if self.resolution == "source" else int(self.resolution.removesuffix("p"))
-
-
-def _refuse_nul(path: str) -> str:
-    if "\0" in path:
-        raise ValueError("A path cannot hold a NUL character.")
-    return path
 
 
 def _bits_per_second(value: int | str) -> int:

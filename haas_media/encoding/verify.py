@@ -165,9 +165,7 @@ def may_be_cut(plan: Plan) -> bool:
 
 def _is_edge(damage: Damage, plan: Plan) -> bool:
     """Tell whether a recording just begins, or ends, in the middle of a picture."""
-    if not may_be_cut(plan):
-        return False
-    if damage.start is None:
+    if not may_be_cut(plan) or damage.start is None:
         return False
     ends = float("inf") if plan.duration is None else plan.duration
     return damage.end < _EDGE_SECONDS or damage.start > ends - _EDGE_SECONDS

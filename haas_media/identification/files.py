@@ -82,6 +82,11 @@ class Identification:
             known["date"] = dt.date.fromisoformat(known["date"])
         return cls(**known)
 
+    @classmethod
+    def of_name(cls, named: Identity) -> Identification:
+        """Return what a name says by itself."""
+        return cls(**{name: getattr(named, name) for name in _KEPT if name != "source"})
+
 
 class Identifier:
     """Identifies the files of one library, reading each NFO file once.
@@ -287,20 +292,13 @@ def _episode(
     if not numbered and max(_numbers(by_name)) > _LARGEST_NUMBER:
         return Identification(reason=Reason("number-too-large"))
     source: Source = "tag" if by_name.ids else "nfo" if show_title or ids or numbered else "name"
-    found = Identification(
+    found = replace(
+        Identification.of_name(by_name),
         title=title,
         other_titles=() if show_title else by_name.other_titles,
         year=(show.year if show and show_title else None) or by_name.year,
         ids=ids,
         source=source,
-        season=by_name.season,
-        episodes=by_name.episodes,
-        date=by_name.date,
-        absolute=by_name.absolute,
-        bare=by_name.bare,
-        edition=by_name.edition,
-        version=by_name.version,
-        part=by_name.part,
         details=show if show and show.kind else None,
         episode_details=tuple(details),
     )

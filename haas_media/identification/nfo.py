@@ -159,20 +159,9 @@ def _detected(data: bytes) -> str:
     import charset_normalizer
 
     words = re.sub(rb"<[^<>]*>|[\x00-\x7f]{40,}", b" ", data)
-    best = charset_normalizer.from_bytes(
-        words,
-        cp_isolation=[
-            "cp1250",
-            "cp1251",
-            "cp1252",
-            "cp1253",
-            "cp1254",
-            "big5",
-            "gb18030",
-            "cp932",
-            "cp949",
-        ],
-    ).best()
+    european = ["cp1250", "cp1251", "cp1252", "cp1253", "cp1254"]
+    asian = ["big5", "gb18030", "cp932", "cp949"]
+    best = charset_normalizer.from_bytes(words, cp_isolation=european + asian).best()
     return data.decode(best.encoding if best else "cp1252", "replace")
 
 

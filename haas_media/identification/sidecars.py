@@ -46,12 +46,8 @@ def _owner(name: str, stems: Mapping[str, str]) -> str | None:
     while stem:
         if stem in stems:
             return stems[stem]
-        stem = stem[: _last_boundary(stem)]
+        stem = stem[: max(0, *(stem.rfind(char) for char in _BOUNDARIES))]
     return None
-
-
-def _last_boundary(stem: str) -> int:
-    return max(0, *(stem.rfind(char) for char in _BOUNDARIES))
 
 
 def folded(name: str) -> str:

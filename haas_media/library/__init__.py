@@ -6,11 +6,13 @@ Each operation is in a module of its own; here is how people and deployments nam
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from haas_media.markdown import Report
 
-TitleKind = Literal["movie", "tv"]
+if TYPE_CHECKING:
+    from haas_media.providers.records import TitleKind
+
 LARGEST_ID = 2**31 - 1
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from haas_media.catalog.models import Movie, Show
-from haas_media.catalog.store_titles import store_movie, store_show
-from haas_media.library import TitleKind, TitleReport, TitleUnknown, check_title, named
+from haas_media.catalog.models import title_model
+from haas_media.catalog.store_titles import store_title
+from haas_media.library import TitleReport, TitleUnknown, check_title, named
 from haas_media.library.people import PeopleReport, fetch_people_of_titles
 from haas_media.library.remove import release_files
 from haas_media.markdown import markdown_list
 from haas_media.progress import OnProgress, PhasedProgress
-from haas_media.providers.records import Gone, MovieRecord, ProviderUnreachable, SeasonRecord
+from haas_media.providers.records import Gone, ProviderUnreachable
 from haas_media.wording import counted, counted_people
 
 if TYPE_CHECKING:
@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from haas_media.catalog.models import Movie, Show
     from haas_media.catalog.opening import Catalog
-    from haas_media.providers.records import Provider, ShowRecord
+    from haas_media.providers.records import (
+        MovieRecord,
+        Provider,
+        SeasonRecord,
+        ShowRecord,
+        TitleKind,
+    )
 
 # Titles count for this much of the progress, people for the rest, as in a scan.
 _PHASES = {"title": (0.0, 0.7), "people": (0.7, 1.0)}
@@ -187,12 +194,8 @@ def _store(
     It is marked as one that somebody wants.
     """
     files = release_files(session, kind, record.tmdb_id)
-    model = Movie if isinstance(record, MovieRecord) else Show
+    model = title_model(kind)
     known = session.scalar(select(model.id).where(model.tmdb_id == record.tmdb_id))
-    title: Movie | Show
-    if isinstance(record, MovieRecord):
-        title = store_movie(session, record)
-    else:
-        title = store_show(session, record, seasons)
+    title = store_title(session, record, seasons)
     title.requested = True
     return known is None, title, files

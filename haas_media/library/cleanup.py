@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select, true
 
 from haas_media.catalog.dialects import chunked
+from haas_media.catalog.library_rows import count
 from haas_media.catalog.models import Credit, Person
 from haas_media.library import LARGEST_ID
 from haas_media.markdown import Report
@@ -79,13 +80,13 @@ def cleanup_people(
         ValueError: an id is out of range.
     """
     started = time.monotonic()
-    total, batches = _everybody(catalog) if person_ids is None else _these(person_ids)
+    if person_ids is None:
+        total, batches = _count(catalog, true()), _ranges(catalog)
+    else:
+        total, batches = _these(person_ids)
     checked = deleted = done = 0
     for size, who in batches:
-        if person_ids is None:
-            checked += size
-        else:
-            checked += _count(catalog, who(Person.id))
+        checked += size if person_ids is None else _count(catalog, who(Person.id))
         deleted += catalog.write(partial(_delete_orphans, who=who))
         done += size
         if on_progress:
@@ -94,17 +95,13 @@ def cleanup_people(
     return CleanupReport(checked, deleted, time.monotonic() - started)
 
 
-def _everybody(catalog: Catalog) -> tuple[int, Iterator[tuple[int, Who]]]:
-    """Return how many people there are, and batches of them by ranges of ids."""
-    return _count(catalog, true()), _ranges(catalog)
-
-
 def _count(catalog: Catalog, condition: ColumnElement[bool]) -> int:
     with catalog.reading() as session:
-        return session.scalar(select(func.count()).select_from(Person).where(condition)) or 0
+        return count(session, Person, condition)
 
 
 def _ranges(catalog: Catalog) -> Iterator[tuple[int, Who]]:
+    """Yield batches of everybody, by ranges of ids."""
     low: int | None = 0
     while low is not None:
         with catalog.reading() as session:

@@ -13,12 +13,7 @@ from haas_media.catalog.dialects import chunked, columns_of, table_of, update_ma
 from haas_media.catalog.models import Credit, Movie, Person, Show
 from haas_media.pool import map_unordered
 from haas_media.progress import OnProgress, Progress
-from haas_media.providers.records import (
-    Gone,
-    PersonRecord,
-    ProviderUnreachable,
-    UnusableRecord,
-)
+from haas_media.providers.records import Gone, PersonRecord, ProviderUnreachable, UnusableRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -72,13 +67,9 @@ def wanted_people(
     found: set[int] = set()
     for column, ids in ((Credit.movie_id, movie_ids), (Credit.show_id, show_ids)):
         for chunk in chunked(sorted(ids), _IDS_PER_QUERY):
-            found |= _wanted_of(catalog, column, chunk)
+            with catalog.reading() as session:
+                found |= set(session.scalars(_wanted_query(column, chunk)))
     return sorted(found)
-
-
-def _wanted_of(catalog: Catalog, column: Any, ids: Sequence[int]) -> set[int]:
-    with catalog.reading() as session:
-        return set(session.scalars(_wanted_query(column, ids)))
 
 
 def _wanted_query(column: Any, ids: Sequence[int]) -> Select[tuple[int]]:
@@ -135,10 +126,9 @@ def fetch_people_of_titles(
     wanted = wanted_people(catalog, movie_ids, show_ids)
     report = fetch_people(catalog, provider, wanted, threads=threads, on_progress=on_progress)
     if not report.unreachable:
-        for chunk in chunked(movie_ids, _IDS_PER_QUERY):
-            catalog.write(partial(_mark, model=Movie, ids=chunk, started=started))
-        for chunk in chunked(show_ids, _IDS_PER_QUERY):
-            catalog.write(partial(_mark, model=Show, ids=chunk, started=started))
+        for model, ids in ((Movie, movie_ids), (Show, show_ids)):
+            for chunk in chunked(ids, _IDS_PER_QUERY):
+                catalog.write(partial(_mark, model=model, ids=chunk, started=started))
     return report
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import delete, exists, select
 
 from haas_media.catalog.file_state import is_dismissed
+from haas_media.catalog.library_rows import count
 from haas_media.catalog.locks import scanning
 from haas_media.catalog.models import Folder, Library, MediaFile, Movie, Show, title_column
 from haas_media.markdown import Report, markdown_list
@@ -131,17 +132,19 @@ def _prune(
     report = PruneReport(
         dry_run=dry_run,
         libraries={
-            f"{row.title} ({row.path})": _count(session, MediaFile.library_id == row.id)
+            f"{row.title} ({row.path})": count(session, MediaFile, MediaFile.library_id == row.id)
             for row in left
         },
         titles=tuple(sorted(name for _, _, name in titles)),
-        files=_count(session, dismissed & MediaFile.library_id.not_in([row.id for row in left])),
+        files=count(
+            session, MediaFile, dismissed & MediaFile.library_id.not_in([row.id for row in left])
+        ),
         out_of_reach={
-            name: _count(session, files)
+            name: count(session, MediaFile, files)
             for name, files in away.items()
             if name not in gone_for_good
         },
-        given_up={name: _count(session, away[name]) for name in gone_for_good},
+        given_up={name: count(session, MediaFile, away[name]) for name in gone_for_good},
     )
     if not dry_run:
         session.execute(delete(MediaFile).where(going).execution_options(synchronize_session=False))
@@ -182,7 +185,3 @@ def _titles(
         (model, row.id, f"{row.title} ({row.year})" if row.year else row.title)
         for row in session.execute(query)
     ]
-
-
-def _count(session: Session, files: ColumnElement[bool]) -> int:
-    return session.scalar(select(func.count()).select_from(MediaFile).where(files)) or 0

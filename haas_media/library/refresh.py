@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from haas_media.catalog.models import Movie, Season, Show
-from haas_media.catalog.store_titles import store_movie, store_show
-from haas_media.library import TitleKind, named
+from haas_media.catalog.models import Movie, Season, Show, title_model
+from haas_media.catalog.store_titles import store_title
+from haas_media.library import named
 from haas_media.library.add import read_seasons
 from haas_media.library.people import PeopleReport, fetch_people, fetch_people_of_titles
 from haas_media.library.refresh_plan import make_plan, mark_current
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.catalog.opening import Catalog
-    from haas_media.library.refresh_plan import Plan, RefreshKind
-    from haas_media.providers.records import Provider
+    from haas_media.library.refresh_plan import Plan
+    from haas_media.providers.records import Provider, RecordKind, TitleKind
 
 NAMES = {"movie": "movies", "tv": "shows", "person": "people"}
 _COUNTED = ("known", "unchanged", "refreshed", "gone", "unusable", "unreachable")
 # What each kind counts in the progress.
-_SHARES: dict[RefreshKind, float] = {"movie": 0.3, "tv": 0.4, "person": 0.3}
+_SHARES: dict[RecordKind, float] = {"movie": 0.3, "tv": 0.4, "person": 0.3}
 _THREADS = 4
 _Read = tuple[MovieRecord | ShowRecord, list[SeasonRecord]]
 
@@ -63,7 +63,7 @@ class KindReport:
     kept, as are ``unusable`` ones; ``unreachable`` ones are read by the next refresh.
     """
 
-    kind: RefreshKind
+    kind: RecordKind
     known: int = 0
     unchanged: int = 0
     refreshed: int = 0
@@ -184,7 +184,7 @@ def refresh(
     if not (movies or tv_shows or people):
         raise ValueError("Choose at least one of movies, tv_shows and people to refresh.")
     started, requests = time.monotonic(), provider.requests_made
-    wanted: dict[RefreshKind, bool] = {"movie": movies, "tv": tv_shows, "person": people}
+    wanted: dict[RecordKind, bool] = {"movie": movies, "tv": tv_shows, "person": people}
     kinds = [kind for kind in wanted if wanted[kind]]
     work = _Refresh(catalog, provider, changed_only, _phases(kinds, on_progress))
     reports = [work.people() if kind == "person" else work.titles(kind) for kind in kinds]
@@ -197,7 +197,7 @@ def refresh(
     )
 
 
-def _phases(kinds: Sequence[RefreshKind], on_progress: OnProgress | None) -> PhasedProgress:
+def _phases(kinds: Sequence[RecordKind], on_progress: OnProgress | None) -> PhasedProgress:
     total = sum(_SHARES[kind] for kind in kinds)
     ends = list(accumulate((_SHARES[kind] / total for kind in kinds), initial=0.0))
     phases = {NAMES[kind]: (ends[place], ends[place + 1]) for place, kind in enumerate(kinds)}
@@ -259,7 +259,7 @@ class _Refresh:
             "people", begin + (end - begin) * done.fraction, done.current
         )
 
-    def _plan(self, kind: RefreshKind) -> Plan:
+    def _plan(self, kind: RecordKind) -> Plan:
         self.progress.report(NAMES[kind], 0.0, "what has changed")
         try:
             return make_plan(self._catalog, self._provider, kind, changed_only=self._changed_only)
@@ -289,14 +289,11 @@ class _Refresh:
 def _store(session: Session, kind: TitleKind, read: _Read) -> int:
     """Store what was read, unless the title was removed meanwhile; return how many were stored."""
     record, seasons = read
-    model: Any = Movie if kind == "movie" else Show
+    model = title_model(kind)
     held = select(model.id).where(model.tmdb_id == record.tmdb_id).with_for_update()
     if session.scalar(held) is None:
         return 0
-    if isinstance(record, MovieRecord):
-        store_movie(session, record)
-    else:
-        store_show(session, record, seasons)
+    store_title(session, record, seasons)
     return 1
 
 
@@ -322,7 +319,7 @@ def _people(ids: Iterable[int], reason: str) -> list[Problem]:
 
 
 def _report(
-    kind: RefreshKind, plan: Plan, refreshed: int, failed: Iterable[Iterable[Problem]]
+    kind: RecordKind, plan: Plan, refreshed: int, failed: Iterable[Iterable[Problem]]
 ) -> KindReport:
     """Say what became of a plan; ``failed`` are those gone, unusable and unreachable."""
     gone, unusable, unreachable = map(tuple, failed)

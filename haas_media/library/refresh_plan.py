@@ -11,12 +11,12 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, select, update
 
 from haas_media.catalog.dialects import chunked
-from haas_media.catalog.models import Movie, Person, Season, Show
+from haas_media.catalog.models import Movie, Person, Season, Show, title_model
 from haas_media.providers.records import Gone, UnusableRecord
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.catalog.opening import Catalog
-    from haas_media.providers.records import Provider
-
-RefreshKind = Literal["movie", "tv", "person"]
+    from haas_media.providers.records import Provider, RecordKind
 
 # Lists of a longer time cost more than reading the few records that are so old.
 _OLDEST = dt.timedelta(weeks=8)
@@ -51,7 +49,7 @@ class Plan:
 
 
 def make_plan(
-    catalog: Catalog, provider: Provider, kind: RefreshKind, *, changed_only: bool
+    catalog: Catalog, provider: Provider, kind: RecordKind, *, changed_only: bool
 ) -> Plan:
     """Say what is to be read again, asking for change lists if only changes are wanted.
 
@@ -91,26 +89,26 @@ def make_plan(
     return Plan(len(everything), wanted)
 
 
-def _current_since(session: Session, kind: RefreshKind) -> dict[int, dt.datetime | None]:
+def _current_since(session: Session, kind: RecordKind) -> dict[int, dt.datetime | None]:
     if kind == "person":
         # Those without details are not read by a refresh, but with their titles.
         query = select(Person.id, Person.details_fetched_at).where(
             Person.details_fetched_at.is_not(None)
         )
         return {row[0]: row[1] for row in session.execute(query)}
-    model: Any = Movie if kind == "movie" else Show
+    model = title_model(kind)
     # Known by its id alone, so nothing has been read of it yet.
     since = case((model.details_fetched_at.is_not(None), model.looked_up_at))
     query = select(model.tmdb_id, since).where(model.tmdb_id.is_not(None))
     return {row[0]: row[1] for row in session.execute(query)}
 
 
-def _requests_for_all(session: Session, kind: RefreshKind, titles: int) -> int:
+def _requests_for_all(session: Session, kind: RecordKind, titles: int) -> int:
     seasons = session.scalar(select(func.count()).select_from(Season)) if kind == "tv" else 0
     return max(1, titles + (seasons or 0))
 
 
-def mark_current(session: Session, kind: RefreshKind, ids: Sequence[int], now: dt.datetime) -> None:
+def mark_current(session: Session, kind: RecordKind, ids: Sequence[int], now: dt.datetime) -> None:
     """Note that these records are current as of a time."""
     model: Any = {"movie": Movie, "tv": Show, "person": Person}[kind]
     key = model.id if kind == "person" else model.tmdb_id

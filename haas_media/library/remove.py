@@ -6,22 +6,14 @@ Its people are left to the cleanup.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
 from haas_media.catalog import file_state
-from haas_media.catalog.library_rows import hold
-from haas_media.catalog.models import (
-    Credit,
-    Episode,
-    Folder,
-    MediaFile,
-    Movie,
-    Season,
-    Show,
-)
-from haas_media.library import TitleKind, TitleReport, TitleUnknown, check_title, named
+from haas_media.catalog.library_rows import count, hold
+from haas_media.catalog.models import Credit, Episode, Folder, MediaFile, Season, title_model
+from haas_media.library import TitleReport, TitleUnknown, check_title, named
 from haas_media.wording import counted, counted_people
 
 if TYPE_CHECKING:
@@ -29,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.catalog.opening import Catalog
+    from haas_media.providers.records import TitleKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +76,7 @@ def remove_from_library(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> Remo
 
 
 def _remove(session: Session, kind: TitleKind, tmdb_id: int) -> RemoveReport:
-    model = Movie if kind == "movie" else Show
+    model = title_model(kind)
     hold(session, select(MediaFile.library_id).where(_belongs_to(kind, tmdb_id)))
     # Held, so that whoever stores this title at this moment takes turns with us.
     found = session.execute(
@@ -104,9 +97,9 @@ def _remove(session: Session, kind: TitleKind, tmdb_id: int) -> RemoveReport:
         title=found.title,
         year=found.year,
         person_ids=tuple(sorted(people)),
-        seasons=_count(session, Season, Season.show_id == title_id) if kind == "tv" else 0,
-        episodes=_count(session, Episode, Episode.season_id.in_(seasons)) if kind == "tv" else 0,
-        credits=_count(session, Credit, credits_of_it),
+        seasons=count(session, Season, Season.show_id == title_id) if kind == "tv" else 0,
+        episodes=count(session, Episode, Episode.season_id.in_(seasons)) if kind == "tv" else 0,
+        credits=count(session, Credit, credits_of_it),
         files=_let_go_of_files(session, kind, tmdb_id),
     )
     session.execute(delete(model).where(model.id == title_id))
@@ -122,10 +115,6 @@ def _credits_of(kind: TitleKind, title_id: int) -> ColumnElement[bool]:
         .where(Season.show_id == title_id)
     )
     return (Credit.show_id == title_id) | Credit.episode_id.in_(episodes)
-
-
-def _count(session: Session, model: Any, condition: ColumnElement[bool]) -> int:
-    return session.scalar(select(func.count()).select_from(model).where(condition)) or 0
 
 
 def _belongs_to(kind: TitleKind, tmdb_id: int) -> ColumnElement[bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 if TYPE_CHECKING:
@@ -46,24 +46,16 @@ def open_input(
     """
     import av
 
-    name = str(path)
     options = _OPTIONS | PATIENTLY if patient else _OPTIONS
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        # PyAV takes UTF-8 names only; an older name is read through a file object instead.
-        with (
-            path.open("rb") as file,
-            av.open(
-                file, "r", timeout=timeout, options=options, metadata_errors=_LENIENT
-            ) as container,
-        ):
-            yield container
-    else:
-        with av.open(
-            f"file:{name}", "r", timeout=timeout, options=options, metadata_errors=_LENIENT
-        ) as container:
-            yield container
+    source: Any = f"file:{path}"
+    with ExitStack() as stack:
+        try:
+            source.encode()
+        except UnicodeEncodeError:
+            # PyAV takes UTF-8 names only; an older name is read through a file object instead.
+            source = stack.enter_context(path.open("rb"))
+        opened = av.open(source, "r", timeout=timeout, options=options, metadata_errors=_LENIENT)
+        yield stack.enter_context(opened)
 
 
 def kind_of(stream: Any) -> Kind:

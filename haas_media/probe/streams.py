@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from haas_media.probe.container import Kind, codec_of, is_attached_picture, kind_of, open_input
+from haas_media.wording import clean_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,8 +103,11 @@ class Stream:
         known = {name: getattr(self, name) for name in _KEPT}
         if self.frame_rate:
             known["frame_rate"] = round(self.frame_rate, 3)
-        known = {name: value for name, value in known.items() if value and value != _UNKNOWN}
-        return {"index": self.index, **known}
+        return {"index": self.index} | {
+            name: clean_text(value) if isinstance(value, str) else value
+            for name, value in known.items()
+            if value and value != _UNKNOWN
+        }
 
 
 @dataclass(frozen=True, slots=True)

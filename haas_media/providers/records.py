@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from haas_media.reasons import Reason
 
+TitleKind = Literal["movie", "tv"]
+RecordKind = Literal["movie", "tv", "person"]
+
 
 class ProviderError(Exception):
     """Anything a provider could not do. The text is a sentence for people."""
@@ -57,15 +60,13 @@ class CreditRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class MovieRecord:
-    """A movie: ids, texts, runtime in minutes, credits."""
+class TitleRecord:
+    """What movies and shows have in common: ids, texts, credits."""
 
     tmdb_id: int
     title: str
     original_title: str | None = None
-    release_date: dt.date | None = None
     overview: str | None = None
-    runtime: int | None = None
     imdb_id: str | None = None
     poster_path: str | None = None
     genres: tuple[str, ...] = ()
@@ -73,6 +74,14 @@ class MovieRecord:
     vote_average: float | None = None
     credits: tuple[CreditRecord, ...] = ()
     missing: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class MovieRecord(TitleRecord):
+    """A movie; its runtime in minutes."""
+
+    release_date: dt.date | None = None
+    runtime: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +111,12 @@ class SeasonRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ShowRecord:
+class ShowRecord(TitleRecord):
     """A show without its episodes; ``season_numbers`` says which seasons can be asked for."""
 
-    tmdb_id: int
-    title: str
-    original_title: str | None = None
     first_air_date: dt.date | None = None
-    overview: str | None = None
-    imdb_id: str | None = None
     tvdb_id: int | None = None
-    poster_path: str | None = None
-    genres: tuple[str, ...] = ()
-    popularity: float = 0.0
-    vote_average: float | None = None
     season_numbers: tuple[int, ...] = ()
-    credits: tuple[CreditRecord, ...] = ()
-    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +164,10 @@ class Provider(Protocol):
     def requests_made(self) -> int:
         """Requests sent so far, retries included."""
 
-    def find_movie(self, title: str, year: int | None) -> Match | NoMatch:
-        """Search for a movie: one request, and one more if the year keeps it from being found."""
+    def find(self, kind: TitleKind, title: str, year: int | None) -> Match | NoMatch:
+        """Search for a title: one request, and one more if the year keeps it from being found."""
 
-    def find_show(self, title: str, year: int | None) -> Match | NoMatch:
-        """Search for a show: one request, and one more if the year keeps it from being found."""
-
-    def find_external(self, kind: Literal["movie", "tv"], source: str, value: str) -> int | None:
+    def find_external(self, kind: TitleKind, source: str, value: str) -> int | None:
         """Translate an ``imdb`` or ``tvdb`` id into a TMDb id: one request."""
 
     def movie(self, tmdb_id: int) -> MovieRecord:
@@ -188,11 +183,6 @@ class Provider(Protocol):
         """Read a person: one request."""
 
     def changes(
-        self,
-        kind: Literal["movie", "tv", "person"],
-        start: dt.date,
-        end: dt.date,
-        *,
-        most_pages: int | None = None,
+        self, kind: RecordKind, start: dt.date, end: dt.date, *, most_pages: int | None = None
     ) -> frozenset[int] | None:
         """Say what changed between two days: one request a page; None if that is too long."""

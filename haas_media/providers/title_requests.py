@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from haas_media.providers.records import (
     Gone,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from haas_media.identification.files import Identification
-    from haas_media.providers.records import Provider
+    from haas_media.providers.records import Provider, TitleKind
 
 Episodes = tuple[tuple[int, int], ...]
 Record = TypeVar("Record", MovieRecord, ShowRecord)
@@ -134,7 +134,7 @@ def request_show(provider: Provider, request: ShowRequest) -> ShowResult | NoMat
     return ShowResult(record, seasons.fetched, episodes, refused, frozenset(waiting), tuple(notes))
 
 
-def _find(provider: Provider, kind: Literal["movie", "tv"], request: TitleRequest) -> int | NoMatch:
+def _find(provider: Provider, kind: TitleKind, request: TitleRequest) -> int | NoMatch:
     """Find a title by the surest that is known of it: TMDb's id, another's, its name.
 
     What only an NFO file gives is no more than its title; an id tag is never given up for a name.
@@ -154,7 +154,7 @@ def _find(provider: Provider, kind: Literal["movie", "tv"], request: TitleReques
         source, value = foreign[0]
         what, whose = ("movie" if kind == "movie" else "show"), _DATABASES[source]
         return NoMatch(Reason("unknown-foreign-id", what=what, source=whose, id=value))
-    return _by_title(provider.find_movie if kind == "movie" else provider.find_show, request)
+    return _by_title(partial(provider.find, kind), request)
 
 
 def _read(

@@ -362,7 +362,7 @@ def says_otherwise(
     if before.source == "nfo" and found.source == "name":
         folder, _, name = file.path.rpartition("/")
         named = identify_name(folder, name, kind)
-        before = _as_named(named) if isinstance(named, Identity) else Identification()
+        before = Identification.of_name(named) if isinstance(named, Identity) else Identification()
     return (
         _other_ids(before, found)
         or _numbers(found) not in (_numbers(before), _numbers(Identification()))
@@ -381,18 +381,6 @@ def as_other_copy(before: Identification, found: Identification) -> Identificati
         return None
     copy = replace(before, edition=found.edition, version=found.version, part=found.part)
     return None if copy == before else copy
-
-
-def _as_named(named: Identity) -> Identification:
-    return Identification(
-        title=named.title,
-        year=named.year,
-        ids=dict(named.ids),
-        season=named.season,
-        episodes=named.episodes,
-        date=named.date,
-        absolute=named.absolute,
-    )
 
 
 def _other_ids(before: Identification, found: Identification) -> bool:

@@ -28,9 +28,8 @@ from haas_media.catalog.models import (
 from haas_media.catalog.store_titles import (
     link_episodes,
     remember_aliases,
-    store_movie,
     store_seasons,
-    store_show,
+    store_title,
 )
 from haas_media.catalog.title_rows import alias_keys
 from haas_media.identification.files import Identification
@@ -220,7 +219,7 @@ def _show_request(session: Session, row: Show, refresh: bool, about: dict[str, A
 def _store_movie(session: Session, request: TitleRequest, record: MovieRecord) -> None:
     if not _is_there(session, Movie, request, record):
         return
-    movie = store_movie(session, record, replaces=_replaced(session, Movie, request, record))
+    movie = store_title(session, record, replaces=_replaced(session, Movie, request, record))
     remember_aliases(session, Movie, movie.id, request.aliases)
     _match(session, Movie, movie.id)
 
@@ -231,7 +230,7 @@ def _store_show(session: Session, request: ShowRequest, answer: ShowResult) -> N
         return
     if answer.record is not None:
         replaces = _replaced(session, Show, request, answer.record)
-        show_id = store_show(session, answer.record, answer.seasons, replaces=replaces).id
+        show_id = store_title(session, answer.record, answer.seasons, replaces=replaces).id
         remember_aliases(session, Show, show_id, request.aliases)
     elif answer.seasons:
         store_seasons(session, show_id, answer.seasons)

@@ -169,17 +169,14 @@ class Reach:
 
     def keeps(self, path: str) -> bool:
         """Tell whether a file that was not seen may be there all the same, and report that."""
-        place = self._away_above(path)
+        place = _nearest(path, self._away)
         if place and (problem := self._away[place]):
             self._kept[problem] += 1
         return place is not None
 
     def is_away(self, path: str) -> bool:
         """Tell whether a path lies in something that is out of reach."""
-        return self._away_above(path) is not None
-
-    def _away_above(self, path: str) -> str | None:
-        return _nearest(path, self._away)
+        return _nearest(path, self._away) is not None
 
     def _came_back(self, path: str) -> bool:
         """Tell whether a file is there that its folder did not list: its disk was away then."""

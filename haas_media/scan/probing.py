@@ -14,7 +14,6 @@ from haas_media.catalog.models import MediaFile
 from haas_media.pool import map_unordered
 from haas_media.probe.streams import Probe, ProbeError, Unreadable, probe
 from haas_media.scan.offline import Problem
-from haas_media.wording import clean_text
 
 if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
@@ -94,11 +93,5 @@ def _values(outcome: Probe | ProbeError) -> dict[str, Any]:
         "probe_error": None,
         "container": outcome.container,
         "duration": outcome.duration,
-        "streams": [_clean(stream.to_json()) for stream in outcome.streams],
-    }
-
-
-def _clean(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: clean_text(value) if isinstance(value, str) else value for key, value in values.items()
+        "streams": [stream.to_json() for stream in outcome.streams],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -216,7 +217,7 @@ class Walker:
         self._kinds: dict[str, str] = {}
         self._device = 0
         self._mounts = frozenset(mounts())
-        self._mounted: dict[str, bool] = {}
+        self._is_mounted = cache(is_mounted)
         self._mount = nearest_mount(self._real_root, self._mounts)
         self._visited = 0
 
@@ -361,11 +362,6 @@ class Walker:
 
     def _is_known(self, link: str) -> bool:
         return link in self._known or any(path.startswith(f"{link}/") for path in self._known)
-
-    def _is_mounted(self, place: str) -> bool:
-        if place not in self._mounted:
-            self._mounted[place] = is_mounted(place)
-        return self._mounted[place]
 
     def _note(
         self,

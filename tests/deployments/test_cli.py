@@ -222,12 +222,12 @@ def test_the_copies_of_a_film_and_their_parts(haas: Command, tmp_path: Path) -> 
 
 def test_a_film_without_a_file_has_a_list_of_none(haas: Command, tmp_path: Path) -> None:
     from haas_media.catalog import open_catalog
-    from haas_media.catalog.store_titles import store_movie
+    from haas_media.catalog.store_titles import store_title
     from haas_media.providers.records import MovieRecord
 
     url = f"sqlite:///{tmp_path}/data/catalog.sqlite3"
     with open_catalog(url) as catalog, catalog.session() as session:
-        store_movie(session, MovieRecord(tmdb_id=603, title="The Matrix"))
+        store_title(session, MovieRecord(tmdb_id=603, title="The Matrix"))
     [movie] = json.loads(haas("library", "--json").out)["movies"]
     assert (movie["tmdb_id"], movie["versions"]) == (603, [])
     shown = haas("library").out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from haas_media.providers.records import (
     Gone,
@@ -25,6 +25,8 @@ from haas_media.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from haas_media.providers.records import RecordKind, TitleKind
+
 # A change list covers at most this many days, and has at most this many pages.
 _DAYS_PER_LIST = 14
 _MOST_PAGES = 500
@@ -35,22 +37,14 @@ _ASKED_FOR_TITLES = 3
 class TmdbClient(Exchange):
     """Reads TMDb's records; a ``Provider``."""
 
-    def find_movie(self, title: str, year: int | None) -> Match | NoMatch:
-        """Search for a movie: one request; a second, without the year, if that finds none."""
-        return self._find("movie", "year", title, year)
-
-    def find_show(self, title: str, year: int | None) -> Match | NoMatch:
-        """Search for a show: one request; a second, without the year, if that finds none."""
-        return self._find("tv", "first_air_date_year", title, year)
-
-    def _find(
-        self, kind: Literal["movie", "tv"], year_key: str, title: str, year: int | None
-    ) -> Match | NoMatch:
+    def find(self, kind: TitleKind, title: str, year: int | None) -> Match | NoMatch:
+        """Search for a title: one request; more, without the year, if that finds none."""
         if not title.strip():
             return NoMatch(Reason("nothing-to-search-for"))
         in_year: tuple[tuple[int, int | None], ...] = ()
         if year is not None:
             # TMDb's own filter lets a common title of that year into the first page at all.
+            year_key = "year" if kind == "movie" else "first_air_date_year"
             found = weigh(kind, title, year, self._search(kind, title, {year_key: str(year)}))
             if isinstance(found, Match) or found.reason.code == "ambiguous":
                 return found
@@ -66,9 +60,7 @@ class TmdbClient(Exchange):
         ]
         return self._by_other_titles(kind, title, near[:_ASKED_FOR_TITLES]) or found
 
-    def _by_other_titles(
-        self, kind: Literal["movie", "tv"], title: str, near: list[int]
-    ) -> Match | None:
+    def _by_other_titles(self, kind: TitleKind, title: str, near: list[int]) -> Match | None:
         """Find the one that has this title elsewhere, or in another language."""
         hits = []
         for tmdb_id in near:
@@ -89,7 +81,7 @@ class TmdbClient(Exchange):
         require_list(answer, "results")
         return answer
 
-    def find_external(self, kind: Literal["movie", "tv"], source: str, value: str) -> int | None:
+    def find_external(self, kind: TitleKind, source: str, value: str) -> int | None:
         """Translate an ``imdb`` or ``tvdb`` id into a TMDb id: one request.
 
         An id that cannot be one asks nothing and is None.
@@ -128,12 +120,7 @@ class TmdbClient(Exchange):
         return self._get(path, {**appended, **self._language})
 
     def changes(
-        self,
-        kind: Literal["movie", "tv", "person"],
-        start: dt.date,
-        end: dt.date,
-        *,
-        most_pages: int | None = None,
+        self, kind: RecordKind, start: dt.date, end: dt.date, *, most_pages: int | None = None
     ) -> frozenset[int] | None:
         """Return the ids of what changed from one day to another: one request a page of 100.
 

@@ -7,7 +7,7 @@ tv-season-details, person-details, find-by-id, changes-movie-list.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from haas_media.providers.records import (
     EpisodeRecord,
@@ -35,6 +35,8 @@ from haas_media.providers.tmdb.fields import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from haas_media.providers.records import TitleKind
 
     Fields = Mapping[str, Any]
 
@@ -179,7 +181,7 @@ def parse_person(fields: Fields, person_id: int) -> PersonRecord:
     return PersonRecord(person_id=person_id, missing=frozenset(missing), **read)
 
 
-def parse_found(fields: Fields, kind: Literal["movie", "tv"]) -> int | None:
+def parse_found(fields: Fields, kind: TitleKind) -> int | None:
     """Return the title that ``/find`` tells of; an episode's or a season's id stands for its show.
 
     None when there is none, or more than one.

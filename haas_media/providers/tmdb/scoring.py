@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from haas_media.providers.records import Match, NoMatch
 from haas_media.providers.tmdb.fields import date, integer, nested, number, objects, text
@@ -13,6 +13,8 @@ from haas_media.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from haas_media.providers.records import TitleKind
 
 # A candidate below this is not taken.
 THRESHOLD = 0.8
@@ -47,7 +49,7 @@ class _Result:
 
 
 def weigh(
-    kind: Literal["movie", "tv"], title: str, year: int | None, answer: Mapping[str, Any]
+    kind: TitleKind, title: str, year: int | None, answer: Mapping[str, Any]
 ) -> Match | NoMatch:
     """Choose among the results of a search, or say why none is chosen.
 

@@ -19,7 +19,7 @@ from haas_media.catalog.models import (
     Season,
     Show,
 )
-from haas_media.catalog.store_titles import link_episodes, store_movie, store_seasons, store_show
+from haas_media.catalog.store_titles import link_episodes, store_seasons, store_title
 from haas_media.providers.records import (
     CreditRecord,
     EpisodeRecord,
@@ -105,7 +105,7 @@ def state(catalog: Catalog) -> dict[str, list[Any]]:
 
 def test_a_movie_is_stored_with_its_credits_and_people(catalog: Catalog) -> None:
     with catalog.session() as session:
-        movie = store_movie(session, MATRIX)
+        movie = store_title(session, MATRIX)
     assert (movie.tmdb_id, movie.year, movie.runtime) == (603, 1999, 136)
     assert (movie.genres, movie.source) == (["Action", "Science Fiction"], "tmdb")
     found = state(catalog)
@@ -115,9 +115,9 @@ def test_a_movie_is_stored_with_its_credits_and_people(catalog: Catalog) -> None
 
 def test_credits_that_are_gone_go_and_people_stay(catalog: Catalog) -> None:
     with catalog.session() as session:
-        store_movie(session, MATRIX)
+        store_title(session, MATRIX)
     with catalog.session() as session:
-        store_movie(session, MovieRecord(603, "The Matrix", credits=(cast(6384, "Keanu"),)))
+        store_title(session, MovieRecord(603, "The Matrix", credits=(cast(6384, "Keanu"),)))
     found = state(catalog)
     assert [credit[0] for credit in found["credits"]] == [6384]
     assert (9339, "Lilly Wachowski") in found["people"]
@@ -126,25 +126,25 @@ def test_credits_that_are_gone_go_and_people_stay(catalog: Catalog) -> None:
 
 def test_known_details_of_a_person_survive(catalog: Catalog) -> None:
     with catalog.session() as session:
-        store_movie(session, MATRIX)
+        store_title(session, MATRIX)
         session.get_one(Person, 6384).biography = "Born in Beirut."
     with catalog.session() as session:
-        store_movie(session, MATRIX)
+        store_title(session, MATRIX)
     with catalog.reading() as session:
         assert session.get_one(Person, 6384).biography == "Born in Beirut."
 
 
 def test_a_season_that_is_not_given_stays(catalog: Catalog) -> None:
     with catalog.session() as session:
-        store_show(session, DARK, [season(1, "Secrets", "Lies")])
+        store_title(session, DARK, [season(1, "Secrets", "Lies")])
     with catalog.session() as session:
-        store_show(session, DARK, [season(2, "Beginnings")])
+        store_title(session, DARK, [season(2, "Beginnings")])
     assert state(catalog)["episodes"] == [(1, 1, "Secrets"), (1, 2, "Lies"), (2, 1, "Beginnings")]
 
 
 def test_an_episode_that_is_gone_goes_unless_a_file_holds_it(catalog: Catalog) -> None:
     with catalog.session() as session:
-        show = store_show(session, DARK, [season(1, "Secrets", "Lies", "Past")])
+        show = store_title(session, DARK, [season(1, "Secrets", "Lies", "Past")])
         session.add(library := Library(title="Shows", kind="tv", path="/shows"))
         session.flush()
         file = MediaFile(library_id=library.id, path="a", size=1, mtime_ns=1, show_id=show.id)
@@ -163,7 +163,7 @@ def test_a_title_known_by_name_becomes_the_one_with_the_id(
 ) -> None:
     with catalog.session() as session:
         if known_already:
-            store_show(session, DARK)
+            store_title(session, DARK)
         bare = Show(title="dark", match_key="dark|", genres=[], season_numbers=[])
         library = Library(title="Shows", kind="tv", path="/shows")
         session.add_all([bare, library])
@@ -174,7 +174,7 @@ def test_a_title_known_by_name_becomes_the_one_with_the_id(
         link_episodes(session, {file.id: [(bare.id, 1, 1), (bare.id, 1, 2)]})
         bare_id, file_id = bare.id, file.id
     with catalog.session() as session:
-        store_show(session, DARK, [season(1, "Secrets", "Lies")], replaces=bare_id)
+        store_title(session, DARK, [season(1, "Secrets", "Lies")], replaces=bare_id)
     with catalog.reading() as session:
         show = session.query(Show).one()
         assert (show.tmdb_id, show.title) == (70523, "Dark")
@@ -206,7 +206,7 @@ def test_writers_of_one_title_at_once_leave_one_title(catalog: Catalog) -> None:
     def work() -> None:
         for _ in range(10):
             with catalog.session() as session:
-                store_movie(session, MATRIX)
+                store_title(session, MATRIX)
 
     assert run_at_once(*[work] * 4) == []
     found = state(catalog)
@@ -221,7 +221,7 @@ def test_writers_of_titles_with_the_same_people_do_not_wait_in_a_circle(catalog:
         def work() -> None:
             for _ in range(10):
                 with catalog.session() as session:
-                    store_show(
+                    store_title(
                         session,
                         ShowRecord(tmdb_id, f"Show {tmdb_id}", credits=tuple(order[:20])),
                         [season(1, "One", guests=tuple(order[20:]))],

@@ -99,7 +99,7 @@ def test_command(asked: tuple[str, str, str | None, dict[str, Any]], command: st
     )
     stream = Stream(0, "video", "hevc", width=3840, height=2160, bit_depth=10, duration=5.0)
     media = MediaFile(Path("/films/in.mp4"), "mov", 5.0, (stream,), Identity(0, 0, 1, 0))
-    encoder = Encoder(HARDWARE[kind][codec], codec, kind, device)
+    encoder = Encoder(f"{codec}_{kind}", codec, kind, device)
 
     argv = build_argv(
         Path("ffmpeg"), request, make_plan(request, [media], []), encoder, Path("/films/out.mkv")
@@ -159,7 +159,8 @@ def test_the_first_that_works_is_chosen(tmp_path: Path) -> None:
         ' *) echo "[h264_nvenc @ 0x1] [error] Cannot load libcuda.so.1" >&2; exit 1;; esac\n'
     )
     stub.chmod(0o755)
-    encoders = {name for kinds in HARDWARE.values() for name in kinds.values()} | {"libx264"}
+    encoders = {f"{codec}_{kind}" for kind, (_, codecs) in HARDWARE.items() for codec in codecs}
+    encoders |= {"libx264"}
     request = EncodeRequest(source="x", output="x.mkv", hardware_acceleration="auto", device="1")
     choice = choose_encoder(request, stub, encoders, 8)
     assert choice.encoder == Encoder("h264_qsv", "h264", "qsv", "1")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_media.encoding.register import sweep_noted
+from haas_media.encoding.partial import sweep_registered
 from tests.haas_media.encoding.conftest import Studio, make_program
 from tests.haas_media.encoding.processes import Run, hidden, names
 
@@ -66,18 +67,22 @@ def test_an_entry_waits_for_its_disk(run: Run, library: Path, register: Path) ->
     run.end(signal.SIGKILL)
     folder, away = library / "Film A", library.parent / "away"
     folder.rename(away)
-    assert sweep_noted(register) == []
+    assert sweep_registered(register) == []
     assert len(names(register)) == 1
     away.rename(folder)
-    assert len(sweep_noted(register)) == 2
+    assert len(sweep_registered(register)) == 2
     assert names(register) == []
 
 
 def test_an_entry_without_its_folder_is_dropped(register: Path) -> None:
     """The power went before it was written."""
     register.mkdir(parents=True)
-    (register / "0123456789abcdef").touch()
-    assert sweep_noted(register) == []
+    entry = register / "0123456789abcdef"
+    entry.touch()
+    assert sweep_registered(register) == []
+    assert names(register) == [entry.name]  # which may be written right now
+    os.utime(entry, (0, 0))
+    assert sweep_registered(register) == []
     assert names(register) == []
 
 

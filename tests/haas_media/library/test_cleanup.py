@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text
 
 from haas_media.catalog.models import Credit, Person
-from haas_media.catalog.store_titles import store_movie
+from haas_media.catalog.store_titles import store_title
 from haas_media.library.cleanup import cleanup_people
 from haas_media.providers.records import CreditRecord, MovieRecord
 from tests.chaos import CHAOS
@@ -38,7 +38,7 @@ def _movie(tmdb_id: int, *person_ids: int) -> MovieRecord:
 
 
 def _store(catalog: Catalog, record: MovieRecord) -> None:
-    catalog.write(lambda session: store_movie(session, record))
+    catalog.write(lambda session: store_title(session, record))
 
 
 def _add_people(catalog: Catalog, *person_ids: int) -> None:
@@ -153,7 +153,7 @@ def test_who_is_being_credited_at_this_moment_is_kept_and_not_waited_for(
 ) -> None:
     _add_people(librarian.catalog, 7, 8)
     with librarian.catalog.session() as scan:
-        store_movie(scan, _movie(1, 7))
+        store_title(scan, _movie(1, 7))
         report = librarian.cleanup()
         assert report.deleted == 1
     assert set(librarian.people()) == {7}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.catalog.models import Movie, Person, Show
-from haas_media.catalog.store_titles import store_movie, store_show
+from haas_media.catalog.store_titles import store_title
 from haas_media.library.people import fetch_people, fetch_people_of_titles, wanted_people
 from haas_media.providers.records import (
     CreditRecord,
@@ -36,7 +36,7 @@ def _crew(*ids_and_weights: tuple[int, int]) -> list[CreditRecord]:
 
 def _store(catalog: Catalog, tmdb_id: int, *given: CreditRecord) -> int:
     record = MovieRecord(tmdb_id, f"M{tmdb_id}", credits=given)
-    return catalog.write(lambda session: store_movie(session, record)).id
+    return catalog.write(lambda session: store_title(session, record)).id
 
 
 @on_both_databases
@@ -76,7 +76,7 @@ def test_guests_of_episodes_are_not_asked_for(librarian: Librarian) -> None:
     episode = EpisodeRecord(1, credits=tuple(_cast(5)))
     record = ShowRecord(1, "S", credits=tuple(_cast(4)))
     seasons = [SeasonRecord(1, episodes=(episode,))]
-    show = librarian.catalog.write(lambda session: store_show(session, record, seasons))
+    show = librarian.catalog.write(lambda session: store_title(session, record, seasons))
     assert wanted_people(librarian.catalog, show_ids=[show.id]) == [4]
 
 
@@ -104,7 +104,7 @@ def test_a_title_stays_unmarked_while_somebody_cannot_be_reached(
     for person_id in (1, 2):
         tmdb.catalogue.add_person(person_id, f"Person {person_id}")
     record = ShowRecord(1, "S", credits=tuple(_cast(1, 2)))
-    librarian.catalog.write(lambda session: store_show(session, record))
+    librarian.catalog.write(lambda session: store_title(session, record))
     tmdb.fail(Fault("reset"), "/person/2", times=None)
     report = fetch_people_of_titles(librarian.catalog, librarian.provider)
     assert (report.fetched, report.unreachable) == (1, (2,))

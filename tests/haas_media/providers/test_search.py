@@ -64,7 +64,7 @@ def test_films(connect) -> None:
     client = connect()
     wrong = []
     for title, year, expected in FILMS:
-        found = client.find_movie(title, year)
+        found = client.find("movie", title, year)
         if isinstance(found, Match):
             right = found.tmdb_id == expected
         else:
@@ -74,21 +74,21 @@ def test_films(connect) -> None:
 
 
 def test_a_sure_film_costs_one_request(films: Catalogue, connect, tmdb: FakeTmdb) -> None:
-    connect().find_movie("The Matrix", 1999)
+    connect().find("movie", "The Matrix", 1999)
     assert [(s.path, s.query) for s in tmdb.requests] == [
         ("/3/search/movie", {"query": "The Matrix", "include_adult": "false", "year": "1999"})
     ]
 
 
 def test_a_year_apart_costs_a_second_request(films: Catalogue, connect, tmdb: FakeTmdb) -> None:
-    connect().find_movie("The Matrix", 2000)
+    connect().find("movie", "The Matrix", 2000)
     assert [s.query.get("year") for s in tmdb.requests] == ["2000", None]
 
 
 def test_two_equals_in_a_year_are_not_searched_again(
     films: Catalogue, connect, tmdb: FakeTmdb
 ) -> None:
-    connect().find_movie("Twins", 2010)
+    connect().find("movie", "Twins", 2010)
     assert len(tmdb.requests) == 1
 
 
@@ -114,7 +114,7 @@ def test_shows(connect, tmdb: FakeTmdb) -> None:
     add(501, "Battlestar Galactica", "1978-09-17", popularity=20.0)
     add(1396, "Breaking Bad", "2008-01-20")
     client = connect()
-    found = {asked: client.find_show(*asked) for asked in SHOWS}
+    found = {asked: client.find("tv", *asked) for asked in SHOWS}
     ids = {asked: getattr(match, "tmdb_id", None) for asked, match in found.items()}
     assert ids == SHOWS, found
 
@@ -126,9 +126,9 @@ def test_an_alternative_title_or_a_translation_is_asked_for(connect, tmdb: FakeT
     others = {"translations": {"translations": [{"data": {"title": "Formiche"}}, {"data": None}]}}
     add(9488, "Formigas", "1998-10-02", also_found_as=["Formiche"], **others)
     client = connect()
-    found = [client.find_movie("Bichitos", 1998), client.find_movie("Formiche", 1998)]
+    found = [client.find("movie", "Bichitos", 1998), client.find("movie", "Formiche", 1998)]
     assert [getattr(match, "tmdb_id", match) for match in found] == [9487, 9488]
-    assert isinstance(client.find_movie("Formiche", 1971), NoMatch)
+    assert isinstance(client.find("movie", "Formiche", 1971), NoMatch)
 
 
 def test_films_of_other_years_do_not_keep_another_title_from_being_asked_for(
@@ -139,15 +139,15 @@ def test_films_of_other_years_do_not_keep_another_title_from_being_asked_for(
     add(9487, "A Bug's Tale", "1998-11-25", also_found_as=["Bichitos"], **others)
     for number in range(30):
         add(9500 + number, "Bichitos", f"{1950 + number}-01-01", popularity=50.0)
-    assert connect().find_movie("Bichitos", 1998) == Match(9487)
+    assert connect().find("movie", "Bichitos", 1998) == Match(9487)
 
 
 def test_a_word_that_ends_a_title_is_no_country(connect, tmdb: FakeTmdb) -> None:
     add = tmdb.catalogue.add_show
     add(67136, "This Is Us", "2016-09-20", popularity=20.0, origin_country=["US"])
     add(5, "This Is", "2010-01-01", popularity=90.0, origin_country=["US"])
-    assert connect().find_show("This Is Us", None) == Match(67136)
-    assert connect().find_show("this is us", None) == Match(67136)
+    assert connect().find("tv", "This Is Us", None) == Match(67136)
+    assert connect().find("tv", "this is us", None) == Match(67136)
     assert {seen.query["query"].lower() for seen in tmdb.requests} == {"this is us"}
 
 
@@ -249,5 +249,5 @@ def test_the_same_result_twice_is_no_rival_of_itself() -> None:
 
 
 def test_a_very_long_title_is_still_a_query(connect, tmdb: FakeTmdb) -> None:
-    assert isinstance(connect().find_movie("x" * 5000, None), NoMatch)
+    assert isinstance(connect().find("movie", "x" * 5000, None), NoMatch)
     assert len(tmdb.requests[0].query["query"]) <= 250
