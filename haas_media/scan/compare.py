@@ -358,7 +358,8 @@ def says_otherwise(
     if found.reason:
         return False
     if found.extra or before.extra:
-        return found.extra != before.extra
+        kind_and_ids = (found.extra, found.ids) != (before.extra, before.ids)
+        return kind_and_ids or _other_title(before, found)
     if before.source == "nfo" and found.source == "name":
         folder, _, name = file.path.rpartition("/")
         named = identify_name(folder, name, kind)
