@@ -99,13 +99,15 @@ def compare(
     """
     result = Comparison(counts=Counter(unchanged=walk.unchanged))
     unseen = {
-        folder.id for path, folder in known.items() if path not in walk.seen and scope.has(path)
+        path: folder.id
+        for path, folder in known.items()
+        if path not in walk.seen and scope.has(path)
     }
     on_record = [(known[each.path], each) for each in walk.changed if each.path in known]
     large = {each.path for row, each in on_record if _needs_few(row, each)}
     changed = [row.id for row, each in on_record if each.path not in large]
     by_folder = defaultdict(list)
-    for file in _files_to_compare(session, library_id, [*changed, *unseen]):
+    for file in _files_to_compare(session, library_id, [*changed, *unseen.values()]):
         parent = file.path.rpartition("/")[0]
         if scope.has(parent):
             by_folder[parent].append(file)
@@ -119,21 +121,22 @@ def compare(
         files = {file.path.rpartition("/")[2]: file for file in loaded}
         if listing.path in large:
             videos = [video for video in videos if video[0] in files]
-        if folder and reach.disk_is_away(listing.path):
-            listing.mount = folder.mount
         again = folder is not None and folder.nfo_signature != listing.nfo_signature
         changes = _changes(listing.path, videos, beside, files, again=again, refresh=refresh)
+        # The disk of files that are not there has to be known until they are back, or removed.
+        if folder and folder.mount is not None and (files or reach.disk_is_away(listing.path)):
+            listing.mount = folder.mount
         result.folders.append((listing, changes))
         result.counts.update(c.why if c.why in ("new", "changed") else "unchanged" for c in changes)
         result.counts["unchanged"] += len(listing.videos) - len(changes)
         by_folder[listing.path] = [*files.values()]
-    for left in by_folder.values():
+    for parent, left in by_folder.items():
         for file in left:
-            if not reach.keeps(file.path):
+            if reach.keeps(file.path):
+                kept.add(parent)
+            else:
                 result.gone.append(file)
-            elif file.folder_id:
-                kept.add(file.folder_id)
-    result.gone_folders = sorted(unseen - kept)
+    result.gone_folders = sorted(unseen[path] for path in unseen.keys() - kept)
     return result
 
 
@@ -143,9 +146,10 @@ def _of_disks(
     """Count files by where their disk was mounted: those that are there, and all on record."""
     seen: Counter[str] = Counter()
     on_record: Counter[str] = Counter()
-    for folder in known.values():
+    for path, folder in known.items():
         if folder.mount:
-            on_record[folder.mount] += folder.files
+            missing = sum(file.missing for file in files.get(path, ()))
+            on_record[folder.mount] += folder.files + missing
     for listing in walk.changed if on_record else ():
         if (mount := known[listing.path].mount if listing.path in known else None) is not None:
             there = {video[0] for video in listing.videos}
