@@ -99,15 +99,13 @@ def compare(
     """
     result = Comparison(counts=Counter(unchanged=walk.unchanged))
     unseen = {
-        path: folder.id
-        for path, folder in known.items()
-        if path not in walk.seen and scope.has(path)
+        folder.id for path, folder in known.items() if path not in walk.seen and scope.has(path)
     }
     on_record = [(known[each.path], each) for each in walk.changed if each.path in known]
     large = {each.path for row, each in on_record if _needs_few(row, each)}
     changed = [row.id for row, each in on_record if each.path not in large]
     by_folder = defaultdict(list)
-    for file in _files_to_compare(session, library_id, [*changed, *unseen.values()]):
+    for file in _files_to_compare(session, library_id, [*changed, *unseen]):
         parent = file.path.rpartition("/")[0]
         if scope.has(parent):
             by_folder[parent].append(file)
@@ -130,13 +128,13 @@ def compare(
         result.counts.update(c.why if c.why in ("new", "changed") else "unchanged" for c in changes)
         result.counts["unchanged"] += len(listing.videos) - len(changes)
         by_folder[listing.path] = [*files.values()]
-    for parent, left in by_folder.items():
+    for left in by_folder.values():
         for file in left:
-            if reach.keeps(file.path):
-                kept.add(parent)
-            else:
+            if not reach.keeps(file.path):
                 result.gone.append(file)
-    result.gone_folders = sorted(unseen[path] for path in unseen.keys() - kept)
+            elif file.folder_id:
+                kept.add(file.folder_id)
+    result.gone_folders = sorted(unseen - kept)
     return result
 
 
@@ -146,10 +144,9 @@ def _of_disks(
     """Count files by where their disk was mounted: those that are there, and all on record."""
     seen: Counter[str] = Counter()
     on_record: Counter[str] = Counter()
-    for path, folder in known.items():
+    for folder in known.values():
         if folder.mount:
-            missing = sum(file.missing for file in files.get(path, ()))
-            on_record[folder.mount] += folder.files + missing
+            on_record[folder.mount] += folder.files
     for listing in walk.changed if on_record else ():
         if (mount := known[listing.path].mount if listing.path in known else None) is not None:
             there = {video[0] for video in listing.videos}
@@ -222,14 +219,13 @@ def _why(
     if (again or known.recheck or known.nfo_signature != nfo) and not known.dismissed:
         return "again"
     as_kept = json.dumps(sidecars) if sidecars else "[]"
-    # One that was missing has no folder until it is written.
-    return "beside" if known.sidecars != as_kept or known.folder_id is None else None
+    return "beside" if known.sidecars != as_kept or known.missing else None
 
 
 def _files_to_compare(
     session: Session, library_id: int, folder_ids: list[int]
 ) -> Iterator[KnownFile]:
-    """Load the files of these folders, and those that are in none because they were missing."""
+    """Load the files of these folders, and those of removed titles that were not there."""
     # Of all libraries: with a condition on theirs SQLite would look at every file there is.
     stray = load_files(session, MediaFile.folder_id.is_(None))
     yield from (file for file in stray if file.library_id == library_id)

@@ -132,7 +132,7 @@ class Reach:
         away: dict[str, Problem | None] = {}
         points = frozenset(mounts())
         for path, folder in known.items():
-            if folder.mount is None:
+            if folder.mount is None or not folder.files:
                 continue
             mount = folder.mount or self._where_left(path, points)
             if mount not in away:
