@@ -636,6 +636,19 @@ def test_a_wrong_tag_that_was_believed_for_others_of_its_name_is_undone_by_a_ref
     assert online.titles() == {film: "Heat (1995)", right: "La Haine (1995)"}
 
 
+def test_a_wrong_id_beside_another_that_was_believed_for_others_is_undone_by_a_refresh(
+    online: Online,
+) -> None:
+    ids = "<tmdbid>603</tmdbid><imdbid>tt0113277</imdbid>"
+    online.films.put("m/m.mkv", "h/h.mkv")
+    online.films.put("m/m.nfo", text=f"<movie><title>The Matrix</title>{ids}</movie>")
+    online.films.put("h/h.nfo", text="<movie><title>Heat</title><imdbid>tt0113277</imdbid></movie>")
+    online.scan()
+    for _ in range(2):
+        online.scan(refresh_existing=True)
+        assert online.titles() == {"h/h.mkv": "Heat (1995)", "m/m.mkv": "The Matrix (1999)"}
+
+
 def test_refreshing_takes_nothing_away_that_the_provider_has_dropped(online: Online) -> None:
     online.films.put(MATRIX)
     online.scan()
