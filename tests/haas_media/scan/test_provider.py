@@ -277,6 +277,17 @@ def test_a_refresh_counts_numbers_and_dates_anew(online: Online) -> None:
     assert found == [f"{dark} S02E01", talk, f"{talk} S01E01", f"{dark} S01E04"]
 
 
+@pytest.mark.parametrize("body", [{}, {"success": False, "status_message": "Down."}])
+def test_an_answer_that_holds_nothing_is_no_word_on_a_title(
+    online: Online, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online.films.put("Heat {tmdb-949}.mkv")
+    monkeypatch.setattr(online.tmdb, "answer", lambda *_: (200, body))
+    assert online.scan().counts()["pending"] == 1
+    monkeypatch.undo()
+    assert online.scan().counts()["matched"] == 1
+
+
 def test_numbers_without_a_season_are_of_the_only_one(online: Online) -> None:
     online.tmdb.catalogue.add_show(96, "Reef", "2012-01-01", seasons={0: ["s"], 1: ["a"] * 9})
     online.shows.put("Reef/Reef E07-E08.mkv", "Reef/Reef Part 2 of 4.mkv", "Reef/Reef 5of9.mkv")
