@@ -369,4 +369,4 @@ def _put(ids: dict[str, str], source: str, value: str) -> None:
     if source not in ("tmdb", "imdb", "tvdb") or not re.fullmatch(pattern, value):
         return
     if source == "imdb" or int(value) <= LARGEST_ID:
-        ids.setdefault(source, value)
+        ids.setdefault(source, value.lstrip("0"))
