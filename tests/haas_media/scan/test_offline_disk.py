@@ -400,6 +400,21 @@ def test_a_large_part_that_is_gone_is_removed_by_the_second_scan_that_says_so(
     assert list(house.files()) == ["Heat (1995).mkv"]
 
 
+def test_a_large_part_of_what_is_in_reach_is_not_removed_at_once(house: House) -> None:
+    """Two disks of a union and one below it go together when their box is switched off."""
+    house.films.put(*(f"Film {number} (1999).mkv" for number in range(10)))
+    with mounted(house.films.root / "Disk 2") as disk:
+        house.films.put(*(f"Disk 2/Film {number} (2001).mkv" for number in range(20)))
+        house.scan()
+        before = house.files()
+        subprocess.run(["umount", str(disk)], check=True)
+        for number in range(8):
+            house.films.remove(f"Film {number} (1999).mkv")
+        report = films(house.scan())
+        assert (report.removed, house.files()) == (0, before)
+        assert films(house.scan()).removed == 8
+
+
 @on_both_databases
 def test_what_a_clock_that_was_ahead_has_marked_as_missing_is_removed_by_the_next_scan(
     house: House,
