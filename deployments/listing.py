@@ -161,16 +161,11 @@ def _holdings(session: Session) -> dict[str, Any]:
 
 
 def _libraries(session: Session) -> list[dict[str, Any]]:
-    from sqlalchemy import func, select
+    from sqlalchemy import select
 
-    from haas_media.catalog.models import Library, MediaFile
+    from haas_media.catalog.library_rows import count_states
+    from haas_media.catalog.models import Library
 
-    counts: dict[int, dict[str, int]] = {}
-    query = select(MediaFile.library_id, MediaFile.state, func.count()).group_by(
-        MediaFile.library_id, MediaFile.state
-    )
-    for library_id, state, count in session.execute(query):
-        counts.setdefault(library_id, {})[state] = count
     return [
         {
             "title": library.title,
@@ -179,7 +174,7 @@ def _libraries(session: Session) -> list[dict[str, Any]]:
             "online": library.online,
             "offline_reason": library.offline_reason,
             "last_scanned": library.last_scanned and library.last_scanned.isoformat(),
-            "files": counts.get(library.id, {}),
+            "files": dict(count_states(session, library.id)),
         }
         for library in session.scalars(select(Library).order_by(Library.title))
     ]
@@ -273,17 +268,13 @@ def _shows(session: Session) -> list[dict[str, Any]]:
 def _unmatched(session: Session) -> list[dict[str, Any]]:
     from sqlalchemy import select
 
-    from haas_media.catalog.models import Library, MediaFile
+    from haas_media.catalog.library_rows import list_unmatched
+    from haas_media.catalog.models import Library
 
-    query = (
-        select(Library.title, MediaFile.path, MediaFile.unmatched_reason)
-        .join(MediaFile.library)
-        .where(MediaFile.state == "unmatched")
-        .order_by(Library.title, MediaFile.path)
-    )
     return [
-        {"library": title, "path": path, "reason": reason}
-        for title, path, reason in session.execute(query)
+        {"library": library.title, "path": path, "reason": reason}
+        for library in session.scalars(select(Library).order_by(Library.title))
+        for path, reason in list_unmatched(session, library.id)
     ]
 
 
@@ -354,4 +345,4 @@ def _print_unmatched(console: Console, files: list[dict[str, Any]], *, alone: bo
     console.print(f"\n[bold]Unmatched[/] ({len(files)})")
     for file in files:
         console.print(f"{escape(file['library'])}: {escape(file['path'])}", soft_wrap=True)
-        console.print(f"    [dim]{escape(file['reason'] or '')}[/]", soft_wrap=True)
+        console.print(f"    [dim]{escape(file['reason'])}[/]", soft_wrap=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Text, cast, delete, exists, func, select, type_coerce, update
+from sqlalchemy import Text, case, cast, delete, exists, func, select, type_coerce, update
 
 from haas_media.catalog.dialects import chunked, from_stored_path, table_of
 from haas_media.catalog.file_state import REMOVED, is_dismissed, waits_again
@@ -213,9 +213,16 @@ def mark(
 
 
 def mark_missing(session: Session, file_ids: Sequence[int]) -> None:
-    """Keep files on record that were not there; the next scan decides what became of them."""
-    missing = {"missing_since": dt.datetime.now(dt.UTC), "folder_id": None}
+    """Keep files on record that were not there; the next scan decides what became of them.
+
+    It looks into their folders for that, which tell their disk; those of removed titles are kept
+    for good, in no folder.
+    """
     were_there = MediaFile.id.in_(file_ids) & MediaFile.missing_since.is_(None)
+    folders = select(MediaFile.folder_id).where(were_there)
+    session.execute(update(Folder).where(Folder.id.in_(folders)).values(recheck=True))
+    of_folder = case((is_dismissed(), None), else_=MediaFile.folder_id)
+    missing = {"missing_since": dt.datetime.now(dt.UTC), "folder_id": of_folder}
     session.execute(update(MediaFile).where(were_there).values(**missing))
 
 

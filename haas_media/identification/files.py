@@ -220,7 +220,8 @@ def identify_name(folder: str, name: str, kind: Kind) -> Identity | Unidentified
 
 def _movie(named: Identity | Unidentified, nfos: tuple[Nfo, ...]) -> Identification:
     ids = named_ids(named)
-    nfo = next((nfo for nfo in nfos if nfo.kind in ("movie", None)), None)
+    fitting = (nfo for nfo in nfos if nfo.kind in ("movie", None) and _is_of(nfo, ids))
+    nfo = next(fitting, None)
     if nfo is None and not ids:
         if isinstance(named, Unidentified):
             return Identification(reason=named.reason)
@@ -247,6 +248,11 @@ def _movie(named: Identity | Unidentified, nfos: tuple[Nfo, ...]) -> Identificat
     )
 
 
+def _is_of(nfo: Nfo, ids: Mapping[str, str]) -> bool:
+    """Tell whether an NFO file may be of the title that a tag names: no id speaks against it."""
+    return all(nfo.ids.get(source, value) == value for source, value in ids.items())
+
+
 def _title_of(nfo: Nfo | None, by_name: Identity) -> str | None:
     """Return the title that an NFO file gives, unless the name's is surer."""
     return None if nfo is None or (nfo.unsure and by_name.title) else nfo.title
@@ -268,6 +274,7 @@ def _episode(
     named: Identity | Unidentified, nfos: tuple[Nfo, ...], show: Nfo | None
 ) -> Identification:
     by_name = named if isinstance(named, Identity) else Identity(named.path)
+    show = show if show and _is_of(show, by_name.ids) else None
     details = [nfo for nfo in nfos if nfo.kind == "episode"]
     numbered = [nfo for nfo in details if nfo.season is not None and nfo.episode is not None]
     show_title = _title_of(show, by_name) or next(

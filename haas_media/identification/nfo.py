@@ -140,16 +140,19 @@ def _decode(data: bytes) -> tuple[str, bool]:
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             return data[len(bom) :].decode(encoding, "replace"), False
-    if data[:4] in (b"<\x00?\x00", b"<\x00m\x00", b"<\x00t\x00", b"<\x00e\x00"):
-        return data.decode("utf-16-le", "replace"), False
+    for first, encoding in ((0, "utf-16-be"), (1, "utf-16-le")):
+        if data[first:4:2] == b"\0\0":  # no text begins with letters beyond these 256
+            return data.decode(encoding, "replace"), False
     declared = _ENCODING.search(data[:200])
     named = declared[1].decode().lower() if declared else ""
     if named.startswith(("utf-16", "utf-32", "ucs")):
         named = ""  # then the declaration itself could not have been read
-    for encoding in (named or "utf-8", "utf-8"):
+    # What is declared is often wrong where the text is UTF-8, which no other text looks like unless
+    # it has plain letters alone.
+    for encoding in (named, "utf-8") if data.isascii() else ("utf-8", named):
         try:
-            return data.decode(encoding), False
-        except (UnicodeDecodeError, LookupError):
+            return data.decode(encoding or "utf-8"), False
+        except (UnicodeError, LookupError):
             continue
     return _detected(data), True
 
@@ -350,9 +353,9 @@ def _named_ids(child: Element, kind: NfoKind, *, untyped: bool) -> list[tuple[st
 
 def _put(ids: dict[str, str], source: str, value: str) -> None:
     source = {"themoviedb": "tmdb", "thetvdb": "tvdb"}.get(source, source)
-    pattern = r"tt\d{7,10}" if source == "imdb" else r"0*[1-9]\d{0,9}"
+    pattern = "tt[0-9]{7,10}" if source == "imdb" else "0{0,9}[1-9][0-9]{0,9}"
     value = value.strip()
     if source not in ("tmdb", "imdb", "tvdb") or not re.fullmatch(pattern, value):
         return
     if source == "imdb" or int(value) <= LARGEST_ID:
-        ids.setdefault(source, value)
+        ids.setdefault(source, value.lstrip("0"))

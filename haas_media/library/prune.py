@@ -170,7 +170,7 @@ def _out_of_reach(session: Session, rows: Iterable[Library]) -> dict[str, Column
     for mount in session.scalars(mounts.order_by(Folder.mount)):
         if mount and not is_mounted(mount):
             on_it = select(Folder.id).where(Folder.mount == mount)
-            # A file that was not there has no folder: of which disk it was is not known.
+            # A file of a removed title that was not there has no folder.
             found[mount] = MediaFile.folder_id.is_not(None) & MediaFile.folder_id.in_(on_it)
     return found
 

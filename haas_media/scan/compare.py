@@ -119,10 +119,11 @@ def compare(
         files = {file.path.rpartition("/")[2]: file for file in loaded}
         if listing.path in large:
             videos = [video for video in videos if video[0] in files]
-        if folder and reach.disk_is_away(listing.path):
-            listing.mount = folder.mount
         again = folder is not None and folder.nfo_signature != listing.nfo_signature
         changes = _changes(listing.path, videos, beside, files, again=again, refresh=refresh)
+        # The disk of files that are not there has to be known until they are back, or removed.
+        if folder and folder.mount is not None and (files or reach.disk_is_away(listing.path)):
+            listing.mount = folder.mount
         result.folders.append((listing, changes))
         result.counts.update(c.why if c.why in ("new", "changed") else "unchanged" for c in changes)
         result.counts["unchanged"] += len(listing.videos) - len(changes)
@@ -218,14 +219,13 @@ def _why(
     if (again or known.recheck or known.nfo_signature != nfo) and not known.dismissed:
         return "again"
     as_kept = json.dumps(sidecars) if sidecars else "[]"
-    # One that was missing has no folder until it is written.
-    return "beside" if known.sidecars != as_kept or known.folder_id is None else None
+    return "beside" if known.sidecars != as_kept or known.missing else None
 
 
 def _files_to_compare(
     session: Session, library_id: int, folder_ids: list[int]
 ) -> Iterator[KnownFile]:
-    """Load the files of these folders, and those that are in none because they were missing."""
+    """Load the files of these folders, and those of removed titles that were not there."""
     # Of all libraries: with a condition on theirs SQLite would look at every file there is.
     stray = load_files(session, MediaFile.folder_id.is_(None))
     yield from (file for file in stray if file.library_id == library_id)
@@ -358,7 +358,8 @@ def says_otherwise(
     if found.reason:
         return False
     if found.extra or before.extra:
-        return found.extra != before.extra
+        kind_and_ids = (found.extra, found.ids) != (before.extra, before.ids)
+        return kind_and_ids or _other_title(before, found)
     if before.source == "nfo" and found.source == "name":
         folder, _, name = file.path.rpartition("/")
         named = identify_name(folder, name, kind)

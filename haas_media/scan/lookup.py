@@ -186,8 +186,9 @@ def _request(row: Movie | Show, refresh: bool) -> dict[str, Any]:
 
 
 def _show_request(session: Session, row: Show, refresh: bool, about: dict[str, Any]) -> ShowRequest:
-    # All files if the show is asked for the first time: numbers may be counted anew.
-    states = ["pending"] if row.looked_up_at is not None else ["pending", "matched"]
+    # All files if the show is asked for as a whole: numbers may be counted anew.
+    as_a_whole = refresh or row.looked_up_at is None
+    states = ["pending", "matched"] if as_a_whole else ["pending"]
     files = session.execute(
         select(MediaFile.id, MediaFile.identity).where(
             MediaFile.show_id == row.id,

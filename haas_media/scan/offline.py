@@ -52,7 +52,8 @@ class Reach:
         self._away: dict[str, Problem | None] = {}
         self._away_disks: dict[str, list[str]] = {}
         self._left_out: set[str] = set()
-        self._kept: Counter[Problem] = Counter()
+        # Files that are kept, by their paths.
+        self._kept: dict[str, Problem | None] = {}
         self._before: os.stat_result | None = None
 
     # The root
@@ -170,8 +171,8 @@ class Reach:
     def keeps(self, path: str) -> bool:
         """Tell whether a file that was not seen may be there all the same, and report that."""
         place = _nearest(path, self._away)
-        if place and (problem := self._away[place]):
-            self._kept[problem] += 1
+        if place is not None:
+            self._kept[path] = self._away[place]
         return place is not None
 
     def is_away(self, path: str) -> bool:
@@ -190,7 +191,7 @@ class Reach:
         """Return what was out of reach, a disk or link that has kept something once."""
         kept = [
             Problem(path, f"{reason}; {counted(files, 'record')} kept")
-            for (path, reason), files in self._kept.items()
+            for (path, reason), files in Counter(filter(None, self._kept.values())).items()
         ]
         return [*self.problems, *kept]
 
@@ -210,7 +211,8 @@ class Reach:
         gone = list(gone)
         first = [file for file in gone if not file.missing]
         back = {file.id for file in first if self._came_back(file.path)}
-        many = len(first) > _FEW and len(first) >= _PART * on_record
+        in_reach = on_record - len(self._kept)
+        many = len(first) > _FEW and len(first) >= _PART * in_reach
         if back:
             reason = (
                 f"{counted(len(back), 'file was', 'files were')} not there when the folders were "

@@ -249,7 +249,8 @@ def remove_what_is_gone(state: ScanState) -> None:
         each.held = [file.id for file in held if not file.missing]
         for chunk in chunked([file.id for file in gone]):
             state.catalog.write(partial(library_rows.delete_files, file_ids=chunk))
-        _delete_folders(state, each)
+        for chunk in chunked(each.compared.gone_folders):
+            state.catalog.write(partial(library_rows.delete_folders, folder_ids=chunk))
         state.count(each, "removed", len(gone))
 
 
@@ -266,11 +267,6 @@ def _gone_before(state: ScanState, each: LibraryState) -> tuple[list[KnownFile],
         on_record -= library_rows.count_added(session, each.row.id, each.last_scanned)
     gone = [file._replace(missing=False) if file.id in others else file for file in each.gone]
     return gone, on_record
-
-
-def _delete_folders(state: ScanState, each: LibraryState) -> None:
-    for chunk in chunked(each.compared.gone_folders):
-        state.catalog.write(partial(library_rows.delete_folders, folder_ids=chunk))
 
 
 def join_extras(state: ScanState) -> None:
@@ -306,8 +302,6 @@ def _report(state: ScanState, each: LibraryState) -> LibraryReport:
             mark(session, offline=offline, mount=mount)
 
     state.catalog.write(end)
-    if each.held:
-        _delete_folders(state, each)
     with state.catalog.reading() as session:
         states = library_rows.count_states(session, each.row.id)
         unmatched = library_rows.list_unmatched(session, each.row.id)

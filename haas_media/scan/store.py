@@ -98,7 +98,7 @@ def _undo_borrowed_titles(
     """Have files identified anew that are refreshed and whose name does not lead to their title.
 
     They have it from another file of their name whose id, from a tag or an NFO file, was believed
-    for both. While there is such a file it is right.
+    for both. While there is such a file it is right, unless an id of their own leads elsewhere.
     """
     says = {change.path: change.says for change in files if change.says}
     led = titles.find(says)
@@ -106,7 +106,13 @@ def _undo_borrowed_titles(
     for change in files:
         if change.says and change.known:
             title_id = change.known.movie_id or change.known.show_id
-            if change.path not in led or led[change.path].id != title_id:
+            row, ids = led.get(change.path), change.says.ids
+            if row and row.id == title_id:
+                continue
+            # An id of TMDb's that leads nowhere may be one that is gone.
+            if ids and (row or "tmdb" not in ids):
+                change.found = change.says
+            else:
                 strayed[title_id, match_key(change.says.title or "", change.says.year)] += [change]
     column = title_column(model)
     theirs = select(column, MediaFile.identity).where(

@@ -220,6 +220,32 @@ def test_the_copies_of_a_film_and_their_parts(haas: Command, tmp_path: Path) -> 
     assert shown.index("heat cd1.avi part 1") < shown.index("Heat CD2.avi part 2")
 
 
+def test_the_file_of_a_removed_title_is_listed_while_it_is_there(
+    haas: Command, tmp_path: Path
+) -> None:
+    from haas_media.catalog import open_catalog
+    from haas_media.library.remove import remove_from_library
+    from haas_media.scan import scan
+    from haas_media.settings import Library, ScanSettings, Settings
+
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("Heat (1995) {tmdb-949}.mkv", "Ran (1985).mkv"):
+        (films / name).write_bytes(b"x")
+    library = Library(title="Films", kind="movies", path=films)
+    settings = Settings(libraries=(library,), scan=ScanSettings(probe=False))
+    listed = []
+    with open_catalog(f"sqlite:///{tmp_path}/data/catalog.sqlite3") as catalog:
+        scan(settings, catalog)
+        remove_from_library(catalog, "movie", 949)
+        for _ in range(2):
+            scan(settings, catalog)
+            holds = json.loads(haas("library", "--json").out)
+            listed.append((holds["libraries"][0]["files"], len(holds["unmatched"])))
+            (films / "Heat (1995) {tmdb-949}.mkv").unlink(missing_ok=True)
+    assert listed == [({"matched": 1, "unmatched": 1}, 1), ({"matched": 1}, 0)]
+
+
 def test_a_film_without_a_file_has_a_list_of_none(haas: Command, tmp_path: Path) -> None:
     from haas_media.catalog import open_catalog
     from haas_media.catalog.store_titles import store_title

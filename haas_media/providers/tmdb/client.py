@@ -12,6 +12,7 @@ from haas_media.providers.records import (
     MovieRecord,
     NoMatch,
     PersonRecord,
+    ProviderUnreachable,
     SeasonRecord,
     ShowRecord,
 )
@@ -64,7 +65,10 @@ class TmdbClient(Exchange):
         """Find the one that has this title elsewhere, or in another language."""
         hits = []
         for tmdb_id in near:
-            read = self._read(f"/{kind}/{tmdb_id}", "alternative_titles,translations")
+            try:
+                read = self._read(f"/{kind}/{tmdb_id}", "alternative_titles,translations")
+            except Gone:  # a search finds it for a while still
+                continue
             if any(likeness(title, other) == 1.0 for other in other_titles(read)):
                 hits.append(tmdb_id)
         return Match(hits[0]) if len(hits) == 1 else None
@@ -77,7 +81,13 @@ class TmdbClient(Exchange):
             **year,
             **self._language,
         }
-        answer = self._get(f"/search/{kind}", query)
+        try:
+            answer = self._get(f"/search/{kind}", query)
+        except Gone:
+            # What is found may be nothing; the search itself is there at TMDb's.
+            raise ProviderUnreachable(
+                "what answers is not TMDb (404 to a search): see HAAS_TMDB_URL"
+            ) from None
         require_list(answer, "results")
         return answer
 

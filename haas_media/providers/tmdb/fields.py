@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # What an INTEGER column holds, in PostgreSQL as well.
 _LARGEST = 2**31 - 1
+_OF_MESSAGES = {"success", "status_code", "status_message", "errors"}
 
 
 def text(fields: Mapping[str, Any], *keys: str) -> str | None:
@@ -126,7 +127,10 @@ def require_id(fields: Mapping[str, Any], what: str, key: str, expected: int) ->
 
     Raises:
         UnusableRecord: it has another id, or none.
+        ProviderUnreachable: it is no record at all, which says nothing of this one.
     """
+    if fields.keys() <= _OF_MESSAGES:
+        raise ProviderUnreachable(f"TMDb's answer holds nothing of {what}")
     found = integer(fields, key)
     if found != expected:
         raise UnusableRecord(

@@ -133,12 +133,17 @@ def test_whatever_its_encoding() -> None:
         codecs.BOM_UTF16_LE + text.encode("utf-16-le"),
         codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
         text.encode("utf-16-le"),
+        declared.format("utf-16").encode("utf-16-be"),
+        f"\n{text}".encode("utf-16-le"),
         text.encode("cp1252"),
         declared.format("ISO-8859-1").encode("latin-1"),
         # What the declaration says is wrong.
         declared.format("ascii").encode(),
+        declared.format("ISO-8859-1").encode(),
         declared.format("utf-16").encode(),
         declared.format("no-such").encode(),
+        declared.format("idna").encode("cp1252"),
+        declared.format("undefined").encode("cp1252"),
         declared.format("utf-8").encode("latin-1"),
     ):
         assert one(encoded).title == "Amélie", encoded
@@ -171,6 +176,7 @@ def test_ids_of_a_movie() -> None:
         "<tmdbid>-1</tmdbid><imdbid>603</imdbid>": {},
         "<id>603</id>": {},
         "<tmdbid>99999999999999999999</tmdbid>": {},
+        f"<tmdbid>{'0' * 5000}603</tmdbid>": {},
     }
     told = {inner: one(f"<movie><title>x</title>{inner}</movie>").ids for inner in ids}
     assert told == ids

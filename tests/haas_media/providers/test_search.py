@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from haas_media.providers.records import Match, NoMatch
+from haas_media.providers.records import Match, NoMatch, ProviderUnreachable
 from haas_media.providers.tmdb.likeness import likeness
 from haas_media.providers.tmdb.scoring import weigh
+from tests.fake_tmdb import Fault
 
 if TYPE_CHECKING:
     from tests.fake_tmdb import Catalogue, FakeTmdb
@@ -140,6 +141,25 @@ def test_films_of_other_years_do_not_keep_another_title_from_being_asked_for(
     for number in range(30):
         add(9500 + number, "Bichitos", f"{1950 + number}-01-01", popularity=50.0)
     assert connect().find("movie", "Bichitos", 1998) == Match(9487)
+
+
+def test_what_a_search_still_finds_though_it_is_gone_is_passed_over(
+    connect, tmdb: FakeTmdb
+) -> None:
+    add = tmdb.catalogue.add_movie
+    others: dict[str, Any] = {"alternative_titles": {"titles": [{"title": "Bichitos"}]}}
+    add(9487, "A Bug's Tale", "1998-11-25", also_found_as=["Bichitos"], **others)
+    add(9488, "A Tale of Bugs", "1998-11-25", also_found_as=["Bichitos"], popularity=99.0)
+    tmdb.fail(Fault("status", 404), "/movie/9488", None)
+    assert connect().find("movie", "Bichitos", 1998) == Match(9487)
+
+
+def test_a_search_that_is_not_there_says_of_no_title_that_it_is_not(
+    connect, tmdb: FakeTmdb
+) -> None:
+    tmdb.fail(Fault("status", 404), "/search", None)
+    with pytest.raises(ProviderUnreachable, match="HAAS_TMDB_URL"):
+        connect().find("movie", "Heat", 1995)
 
 
 def test_a_word_that_ends_a_title_is_no_country(connect, tmdb: FakeTmdb) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from haas_media.catalog.models import Movie
 from haas_media.scan import compare as comparing
 from tests.databases import on_both_databases
 
@@ -47,12 +48,18 @@ def test_the_videos_own_nfo_goes_before_the_folders(house: House) -> None:
 
 
 def test_an_id_tag_goes_before_an_nfo_file(house: House) -> None:
+    """One with another id is of another title: nothing that it tells is taken."""
     house.films.put("Heat (1995) {tmdb-949}/Heat.mkv")
-    house.films.put(
-        "Heat (1995) {tmdb-949}/movie.nfo", text=STALKER.format("<tmdbid>1398</tmdbid>")
-    )
+    nfo = STALKER.format("<tmdbid>1398</tmdbid>")
+    house.films.put("Heat (1995) {tmdb-949}/movie.nfo", text=nfo)
+    house.shows.put("Dark (2017) {tmdb-70523}/S01E01.mkv")
+    nfo = nfo.replace("movie", "tvshow")
+    house.shows.put("Dark (2017) {tmdb-70523}/tvshow.nfo", text=nfo)
     house.scan()
-    assert house.files()["Heat (1995) {tmdb-949}/Heat.mkv"]["tmdb_id"] == 949
+    files = {(file["is"], file["tmdb_id"]) for file in house.files().values()}
+    assert files == {("Heat (1995)", 949), ("Dark (2017) S01E01", 70523)}
+    with house.catalog.reading() as session:
+        assert session.query(Movie.overview).scalar() is None
 
 
 def test_an_id_in_an_nfo_file_is_taken(house: House) -> None:

@@ -87,6 +87,23 @@ def test_a_copy_whose_name_is_corrected_is_that_copy_of_the_same_title(
     assert copies == {("Uncut", "2160p", None), (None, None, 2)}
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("Haet (1995)", "Heat (1995)"), ("Heat {tmdb-2}", "Heat {tmdb-949}")]
+)
+def test_an_extra_goes_with_its_film_whose_name_is_corrected(
+    house: House, wrong: str, right: str
+) -> None:
+    """Else it would keep the wrong title in the catalog for ever."""
+    house.films.put(f"{wrong}/{wrong}.mkv", f"{wrong}/{wrong}-trailer.mkv", f"{wrong}/Extras/a.mkv")
+    house.scan()
+    house.films.move(wrong, right)
+    for end in (".mkv", "-trailer.mkv"):
+        house.films.move(f"{right}/{wrong}{end}", f"{right}/{right}{end}")
+    assert moved(house.scan()) == (3, 0, 0, 0)
+    assert len({file["title_id"] for file in house.files().values()}) == 1
+    assert house.known() == ["Heat (1995)" if "1995" in right else "Heat"]
+
+
 def test_of_two_episodes_of_a_date_the_corrected_name_says_which(
     house: House, tmdb: FakeTmdb
 ) -> None:

@@ -159,6 +159,7 @@ def test_offline_disk_that_goes_away_during_the_walk_keeps_every_record(
 def test_offline_disk_that_is_back_before_the_walk_ends_keeps_every_record(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
+    """Also when the next scan, which is to decide, finds it away once more."""
     source, root = tmp_path / "source", house.films.root
     source.mkdir()
     (root / place).mkdir(exist_ok=True)
@@ -186,6 +187,11 @@ def test_offline_disk_that_is_back_before_the_walk_ends_keeps_every_record(
         assert (report.found, report.removed) == (1 if place == "." else 2, 0)
         assert before.items() <= house.files().items()
         assert any("2 files were not there" in problem.reason for problem in report.problems)
+        subprocess.run(["umount", root / place], check=True)
+        for _ in range(2):
+            assert films(house.scan()).removed == 0
+        assert before.items() <= house.files().items()
+        subprocess.run(["mount", "--bind", str(source), root / place], check=True)
         report = films(house.scan())
         assert (report.removed, report.parsed, report.problems) == (1, 0, ())
         assert house.files() == before
@@ -392,6 +398,21 @@ def test_a_large_part_that_is_gone_is_removed_by_the_second_scan_that_says_so(
     assert films(house.scan()).removed == 0, "it has been whole since"
     assert films(house.scan()).removed == 12
     assert list(house.files()) == ["Heat (1995).mkv"]
+
+
+def test_a_large_part_of_what_is_in_reach_is_not_removed_at_once(house: House) -> None:
+    """Two disks of a union and one below it go together when their box is switched off."""
+    house.films.put(*(f"Film {number} (1999).mkv" for number in range(10)))
+    with mounted(house.films.root / "Disk 2") as disk:
+        house.films.put(*(f"Disk 2/Film {number} (2001).mkv" for number in range(20)))
+        house.scan()
+        before = house.files()
+        subprocess.run(["umount", str(disk)], check=True)
+        for number in range(8):
+            house.films.remove(f"Film {number} (1999).mkv")
+        report = films(house.scan())
+        assert (report.removed, house.files()) == (0, before)
+        assert films(house.scan()).removed == 8
 
 
 @on_both_databases

@@ -258,6 +258,36 @@ def test_a_tmdb_id_that_is_gone_gives_way_to_the_imdb_id_beside_it(
     assert online.scan().counts()["pending"] == 0
 
 
+@on_both_databases
+def test_a_refresh_counts_numbers_and_dates_anew(online: Online) -> None:
+    """TMDb's seasons and days are corrected; else a file would hold a wrong episode for ever."""
+    add, episodes = online.tmdb.catalogue.add_show, online.tmdb.catalogue.seasons
+    add(91, "Talk", "2010-01-01", seasons={1: ["a"]})
+    episodes[91, 1]["episodes"][0]["air_date"] = "2010-05-23"
+    online.shows.put("[Group] Dark - 04 [1080p].mkv", "Dark/Season 2/Dark - 05.mkv")
+    online.shows.put("Talk/Talk 2010-05-23.mkv", "Talk/Talk 2010-05-24.mkv")
+    online.scan()
+    dark, talk = "Dark (2017)", "Talk (2010)"
+    found = list(online.titles().values())
+    assert found == [f"{dark} S02E02", f"{talk} S01E01", talk, f"{dark} S02E01"]
+    add(70523, "Dark", "2017-12-01", seasons={1: ["a", "b", "c", "d"], 2: ["e", "f"]})
+    episodes[91, 1]["episodes"][0]["air_date"] = "2010-05-24"
+    online.scan(refresh_existing=True)
+    found = list(online.titles().values())
+    assert found == [f"{dark} S02E01", talk, f"{talk} S01E01", f"{dark} S01E04"]
+
+
+@pytest.mark.parametrize("body", [{}, {"success": False, "status_message": "Down."}])
+def test_an_answer_that_holds_nothing_is_no_word_on_a_title(
+    online: Online, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online.films.put("Heat {tmdb-949}.mkv")
+    monkeypatch.setattr(online.tmdb, "answer", lambda *_: (200, body))
+    assert online.scan().counts()["pending"] == 1
+    monkeypatch.undo()
+    assert online.scan().counts()["matched"] == 1
+
+
 def test_numbers_without_a_season_are_of_the_only_one(online: Online) -> None:
     online.tmdb.catalogue.add_show(96, "Reef", "2012-01-01", seasons={0: ["s"], 1: ["a"] * 9})
     online.shows.put("Reef/Reef E07-E08.mkv", "Reef/Reef Part 2 of 4.mkv", "Reef/Reef 5of9.mkv")
@@ -615,6 +645,19 @@ def test_a_wrong_tag_that_was_believed_for_others_of_its_name_is_undone_by_a_ref
     online.films.move(wrong, right)
     online.scan(refresh_existing=True)
     assert online.titles() == {film: "Heat (1995)", right: "La Haine (1995)"}
+
+
+def test_a_wrong_id_beside_another_that_was_believed_for_others_is_undone_by_a_refresh(
+    online: Online,
+) -> None:
+    ids = "<tmdbid>603</tmdbid><imdbid>tt0113277</imdbid>"
+    online.films.put("m/m.mkv", "h/h.mkv")
+    online.films.put("m/m.nfo", text=f"<movie><title>The Matrix</title>{ids}</movie>")
+    online.films.put("h/h.nfo", text="<movie><title>Heat</title><imdbid>tt0113277</imdbid></movie>")
+    online.scan()
+    for _ in range(2):
+        online.scan(refresh_existing=True)
+        assert online.titles() == {"h/h.mkv": "Heat (1995)", "m/m.mkv": "The Matrix (1999)"}
 
 
 def test_refreshing_takes_nothing_away_that_the_provider_has_dropped(online: Online) -> None:
