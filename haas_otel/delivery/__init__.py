@@ -58,6 +58,14 @@ def find_disk(settle: Callable[[], object]) -> SharedDisk | None:
     return setup.disk(settle)
 
 
+def load_counts() -> Callable[[str, str], bool]:
+    """Load what sends a count of what never began, and return it; see `history.load_send`."""
+    from haas_otel.delivery import metrics
+
+    metrics.load()
+    return metrics.send_never_began
+
+
 def open_disk(directory: Path) -> SharedDisk:
     """Return a folder of spans, to read who runs there, or to leave start records of one's own.
 

@@ -11,15 +11,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
 
 from haas_otel import _sdk, span
-from haas_otel._settings import settings
 from haas_otel.delivery.disk import SharedDisk
-from haas_otel.delivery.events import chosen_events
 from haas_otel.delivery.exporters import chosen_names, chosen_targets
 from haas_otel.delivery.limits import Limits, telemetry_directory
-from haas_otel.delivery.metrics import chosen_metrics, lasting
+from haas_otel.delivery.logs import LogExporting, SpanLogHandler, chosen_events
+from haas_otel.delivery.metrics import chosen_metrics, shared_resource
 from haas_otel.delivery.processor import DurableSpanProcessor
 from haas_otel.delivery.segments import Journal
 from haas_otel.ids import TaskRunIdGenerator, deciding_on_runs
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from opentelemetry.trace import TracerProvider
-
-    from haas_otel.delivery.logs import SpanLogHandler
 
 _logger = logging.getLogger(__name__)
 
@@ -76,8 +72,6 @@ class TaskSpanConfigurator(_sdk._OTelSDKConfigurator):  # type: ignore[misc]
         _use_provider()
         _processor = processor
         if names := chosen_names("LOGS"):
-            from haas_otel.delivery.logs import LogExporting, SpanLogHandler
-
             _logs = SpanLogHandler(LogExporting(names), resource)
             span.announce = _logs.announce
 
@@ -206,12 +200,3 @@ def _fallback_ids() -> Any:
     if not os.environ.get("OTEL_PYTHON_ID_GENERATOR"):
         return None
     return _sdk._import_id_generator(_sdk._get_id_generator())
-
-
-def shared_resource(auto_instrumentation_version: str | None = None) -> Resource:
-    """Return the one resource of spans, metrics and logs."""
-    version = auto_instrumentation_version
-    resource = lasting(Resource.create({"telemetry.auto.version": version} if version else {}))
-    if str(resource.attributes.get("service.name")).startswith("unknown_service"):
-        return resource.merge(Resource({"service.name": settings.service_name}))
-    return resource
