@@ -12,9 +12,9 @@ import time
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from haas_otel.delivery.exporters import asked_for
 from haas_otel.delivery.index import Index, IndexUnusable
 from haas_otel.delivery.segments import Segments, recipients
-from haas_otel.delivery.state import asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -24,10 +24,10 @@ from opentelemetry.context import attach, set_value
 
 from haas_otel import _sdk
 from haas_otel.delivery.codec import cut, decode
+from haas_otel.delivery.exporters import ExporterState
 from haas_otel.delivery.otlp import NOTHING, REQUEST_BYTES, UNKNOWN, Answer, Kind
 from haas_otel.delivery.queue import Warnings
 from haas_otel.delivery.segments import kind_of
-from haas_otel.delivery.state import ExporterState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
