@@ -85,9 +85,9 @@ def reconcile(*, lookback: timedelta = timedelta(days=7), tags: Collection[str] 
     return pass_.result
 
 
-def settle_here(disk: Disk | None = None) -> None:
+def settle_here() -> None:
     """Settle what dead processes of this machine left, if there are any and the server answers."""
-    disk = disk or records.disk()
+    disk = records.disk()
     if disk is not None and any(True for _ in disk.dead()):
         try:
             with server.connected() as connected:

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -61,9 +61,11 @@ class TaskSpanConfigurator(_sdk._OTelSDKConfigurator):  # type: ignore[misc]
             Limits.from_environment(),
             _the_journal(),
         )
+        is_named = os.environ.get("OTEL_PYTHON_ID_GENERATOR")  # else it would be looked for
+        ids = _sdk._import_id_generator(_sdk._get_id_generator()) if is_named else None
         _sdk._init_tracing(
             exporters={},
-            id_generator=TaskRunIdGenerator(_fallback_ids()),
+            id_generator=TaskRunIdGenerator(ids),
             sampler=_sdk._import_sampler(_sdk._get_sampler()),
             resource=resource,
             span_processors=[processor],
@@ -91,8 +93,8 @@ def configure(provider: TracerProvider | None = None) -> None:
                 TaskSpanConfigurator().configure()
             if _processor is not None:  # opentelemetry-instrument may have set it up
                 # Registered after the provider's own, it runs before that.
-                atexit.register(_end)
-                span.deliver_last = _end_at_once
+                atexit.register(_end, _processor)
+                span.deliver_last = partial(_end_at_once, _processor)
             if _logs is not None:
                 # Not earlier: when Prefect is imported it takes away the handlers that are there.
                 _logs.install()
@@ -153,19 +155,17 @@ def deliver_pending(timeout: timedelta) -> int:
     return _processor.delivered - before
 
 
-def _end() -> None:
+def _end(processor: DurableSpanProcessor) -> None:
     """Have logs sent while the last spans are, for no longer."""
-    if _processor is not None:
-        seconds = _processor.begin_shutdown()
-        if _logs is not None:
-            _logs.end(seconds)
+    timeout = processor.begin_shutdown()
+    if _logs is not None:
+        _logs.end(timeout)
 
 
-def _end_at_once() -> None:
+def _end_at_once(processor: DurableSpanProcessor) -> None:
     """Do what the exit functions would do."""
-    _end()
-    if _processor is not None:
-        _processor.shutdown()
+    _end(processor)
+    processor.shutdown()
 
 
 def _use_provider(given: TracerProvider | None = None) -> bool:
@@ -193,10 +193,3 @@ def _leave_out_what_is_no_limit() -> None:
         if value and not (value.isascii() and value.isdigit()):
             _logger.warning("%s=%r is no limit: a whole number from 0; it is ignored", name, value)
             del os.environ[name]
-
-
-def _fallback_ids() -> Any:
-    """Return the generator that ``OTEL_PYTHON_ID_GENERATOR`` names, None for the SDK's own."""
-    if not os.environ.get("OTEL_PYTHON_ID_GENERATOR"):
-        return None
-    return _sdk._import_id_generator(_sdk._get_id_generator())
