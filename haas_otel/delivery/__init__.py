@@ -74,7 +74,7 @@ def open_disk(directory: Path) -> SharedDisk:
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.segments import Journal
 
-    return SharedDisk(directory, Journal(directory))
+    return SharedDisk(Journal(directory))
 
 
 def deliver_pending(timeout: timedelta) -> int:

@@ -30,8 +30,9 @@ _STAMP_SECONDS = 5.0
 
 
 class SharedDisk:
-    """What the processes that share ``directory`` have written down; see `haas_otel.records.Disk`.
+    """What the processes that share a directory have written down; see `haas_otel.records.Disk`.
 
+    ``journal`` is what this process writes to, in that directory.
     ``settle`` is called now and then, in a thread of its own, while a run of this process goes on:
     to settle what other processes left that died; ``begun`` when one begins. Raises OSError when
     the directory cannot be used.
@@ -39,20 +40,18 @@ class SharedDisk:
 
     def __init__(
         self,
-        directory: Path,
         journal: Journal,
         settle: Callable[[], object] = lambda: None,
         begun: Callable[[], object] = lambda: None,
     ) -> None:
-        self._directory = directory
         self._journal = journal
         self._settle, self._begun = settle, begun
         self._pid = 0
         self._settling: threading.Thread | None = None
         self._lock = threading.Lock()  # of the segments
-        self._segments = Segments(directory, journal)
+        self._segments = Segments(journal)
         # The id of the directory, wherever it is met again; it is made with it.
-        self.machine = _read_or_make_id(directory)
+        self.machine = _read_or_make_id(journal.directory)
 
     def begin(self, key: str, record: Mapping[str, Any]) -> None:
         """Write a start record down, or a newer one with the same key. Never raises."""
@@ -76,11 +75,11 @@ class SharedDisk:
         copy it is when the disk is well, than never.
         """
         try:
-            with closing(Index(self._directory)) as index:
+            with closing(Index(self._journal.directory)) as index:
                 index.read_all()
                 return index.has(trace_id, span_id)
         except IndexUnusable as error:
-            _logger.warning("%s cannot be read now: %s", self._directory, error)
+            _logger.warning("%s cannot be read now: %s", self._journal.directory, error)
             return False
 
     def living(self) -> list[records.Process]:

@@ -51,7 +51,7 @@ class Journal:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         # The exporters that spans go to; while it is None start records alone are written.
         self.names: bytes | None = None
         # ... and those that dead processes had, by the keys of runs that this one ends for them.
@@ -175,7 +175,7 @@ class Journal:
         self._written = _SEGMENT_BYTES
         if not self._warned:
             self._warned = True
-            _logger.warning("spans are kept in memory only: %s: %s", self._directory, reason)
+            _logger.warning("spans are kept in memory only: %s: %s", self.directory, reason)
         return False
 
     def _begin_segment(self) -> None:
@@ -193,7 +193,7 @@ class Journal:
 
     def _new_path(self) -> Path:
         name = f"{time.time_ns():016x}-{secrets.token_hex(6)}{SUFFIX}"
-        return self._directory / FOLDER / name
+        return self.directory / FOLDER / name
 
     def _create(self, path: Path, content: bytes) -> None:
         """Make a segment and hold it. Raises OSError."""
@@ -325,13 +325,9 @@ class Segment:
 
 
 class Segments:
-    """The segments in ``directory``, each remembered as far as it was read; see `Segment`.
+    """The segments beside this process's ``journal``, each remembered as far as it was read."""
 
-    ``journal`` is this process's.
-    """
-
-    def __init__(self, directory: Path, journal: Journal, asked: tuple[str, ...] = ()) -> None:
-        self._folder = directory / FOLDER
+    def __init__(self, journal: Journal, asked: tuple[str, ...] = ()) -> None:
         self._journal = journal
         self._asked = asked
         self.elsewhere: frozenset[str] = frozenset()
@@ -343,8 +339,9 @@ class Segments:
         With ``own`` those of a process, and with ``others`` those of dead ones, too.
         """
         found: list[Path] = []
-        with contextlib.suppress(OSError):  # the folder is another user's: memory is left
-            found = sorted(self._folder.glob(f"[!.]*{SUFFIX}"))  # their names begin with the time
+        # Their names begin with the time. The folder may be another user's: memory is left.
+        with contextlib.suppress(OSError):
+            found = sorted((self._journal.directory / FOLDER).glob(f"[!.]*{SUFFIX}"))
         paths = [path for path in found if path.is_file() and os.access(path, os.R_OK)]
         if memory := self._journal.memory:
             paths.append(memory)

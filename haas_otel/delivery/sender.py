@@ -60,7 +60,7 @@ class Sender:
     def __init__(self, target: Target | None, queue: Queue) -> None:
         self.key = target.key if target else "index"
         self.target = target
-        self.state = ExporterState(queue.directory, self.key)
+        self.state = ExporterState(queue.journal.directory, self.key)
         self.delivered = 0
         self.waiting = self.progressed = self.sent = self.begun = False
         self.deadline = self._last_deadline = 0.0  # of its end, as ``time.monotonic``

@@ -56,10 +56,9 @@ class TaskSpanConfigurator(_sdk._OTelSDKConfigurator):  # type: ignore[misc]
         _leave_out_what_is_no_limit()
         resource = shared_resource(kwargs.get("auto_instrumentation_version"))
         processor = DurableSpanProcessor(
-            telemetry_directory(),
+            _the_journal(),
             (*chosen_targets(), *chosen_metrics(resource, _running), *chosen_events()),
             Limits.from_environment(),
-            _the_journal(),
         )
         is_named = os.environ.get("OTEL_PYTHON_ID_GENERATOR")  # else it would be looked for
         ids = _sdk._import_id_generator(_sdk._get_id_generator()) if is_named else None
@@ -111,11 +110,11 @@ def disk(settle: Callable[[], object]) -> SharedDisk | None:
     """
     global _disk
     if _disk is None:
-        directory = telemetry_directory()
+        journal = _the_journal()
         try:
-            _disk = SharedDisk(directory, _the_journal(), settle, _wake)
+            _disk = SharedDisk(journal, settle, _wake)
         except OSError as error:
-            _warn_once(f"runs are not written down in {directory}: {error}")
+            _warn_once(f"runs are not written down in {journal.directory}: {error}")
     return _disk
 
 

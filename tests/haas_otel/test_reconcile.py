@@ -653,14 +653,14 @@ def test_what_never_began_is_counted_once_though_its_process_could_not_say_so(
     message = "Validation of flow parameters failed with error: x"
     client.set_flow_run_state(run.id, Failed(message=message), force=True)
     dies = Journal(tmp_path)
-    monkeypatch.setattr(records, "disk", lambda: SharedDisk(tmp_path, dies))
+    monkeypatch.setattr(records, "disk", lambda: SharedDisk(dies))
     with monkeypatch.context() as slow:
         slow.setattr(Server, "mark", no_answer)
         history.count_own(run.id)
     assert len(sent) == counted
 
     def reconcile() -> None:
-        monkeypatch.setattr(records, "disk", lambda: SharedDisk(tmp_path, Journal(tmp_path)))
+        monkeypatch.setattr(records, "disk", lambda: SharedDisk(Journal(tmp_path)))
         haas_otel.reconcile(tags=[tag])
 
     taken.append(True)
