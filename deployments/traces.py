@@ -16,7 +16,8 @@ from rich.text import Text
 
 from deployments.waterfall import render_json, render_waterfall
 from haas_media.wording import lasted
-from haas_otel.delivery import TraceStore, open_disk
+from haas_otel.delivery import open_disk
+from haas_otel.delivery.store import TraceStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

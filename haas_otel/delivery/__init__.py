@@ -15,7 +15,7 @@ Importing this costs nothing; what is behind it is imported when it is first use
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from haas_otel.span import enabled
 
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from haas_otel.delivery.disk import SharedDisk
-    from haas_otel.delivery.store import TraceStore
 
-__all__ = ["TraceStore", "configure", "deliver_pending", "find_disk", "open_disk"]
+__all__ = ["configure", "deliver_pending", "find_disk", "load_counts", "open_disk"]
 
 
 def configure(provider: TracerProvider | None = None) -> None:
@@ -89,11 +88,3 @@ def deliver_pending(timeout: timedelta) -> int:
     from haas_otel.delivery import setup
 
     return setup.deliver_pending(timeout)
-
-
-def __getattr__(name: str) -> Any:
-    if name == "TraceStore":
-        from haas_otel.delivery.store import TraceStore
-
-        return TraceStore
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
