@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-FOLDER, SUFFIX = "journal", ".jsonl"
+_FOLDER, _SUFFIX = "journal", ".jsonl"
 # A segment that is longer is followed by a new one, so that what is sent can be removed.
 _SEGMENT_BYTES = 1024 * 1024
 _MOST_IN_MEMORY = 2048
@@ -192,8 +192,8 @@ class Journal:
             os.write(before, b"\n<\n")
 
     def _new_path(self) -> Path:
-        name = f"{time.time_ns():016x}-{secrets.token_hex(6)}{SUFFIX}"
-        return self.directory / FOLDER / name
+        name = f"{time.time_ns():016x}-{secrets.token_hex(6)}{_SUFFIX}"
+        return self.directory / _FOLDER / name
 
     def _create(self, path: Path, content: bytes) -> None:
         """Make a segment and hold it. Raises OSError."""
@@ -338,10 +338,7 @@ class Segments:
 
         With ``own`` those of a process, and with ``others`` those of dead ones, too.
         """
-        found: list[Path] = []
-        # Their names begin with the time. The folder may be another user's: memory is left.
-        with contextlib.suppress(OSError):
-            found = sorted((self._journal.directory / FOLDER).glob(f"[!.]*{SUFFIX}"))
+        found = paths_in(self._journal.directory)
         paths = [path for path in found if path.is_file() and os.access(path, os.R_OK)]
         if memory := self._journal.memory:
             paths.append(memory)
@@ -353,6 +350,16 @@ class Segments:
             for path, segment in self._known.items()
             if own is None or path in (*own, memory) or (others and not is_alive(path))
         ]
+
+
+def paths_in(directory: Path) -> list[Path]:
+    """Return the segments of all processes, oldest first: their names begin with the time.
+
+    One whose name begins with a dot is still being made.
+    """
+    with contextlib.suppress(OSError):  # the folder is another user's
+        return sorted((directory / _FOLDER).glob(f"[!.]*{_SUFFIX}"))
+    return []
 
 
 def is_alive(path: Path) -> bool:

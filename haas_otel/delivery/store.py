@@ -16,7 +16,7 @@ from haas_otel.delivery.exporters import chosen_targets
 from haas_otel.delivery.index import FILE_NAME, Index, IndexUnusable
 from haas_otel.delivery.limits import telemetry_directory
 from haas_otel.delivery.otlp import Kind
-from haas_otel.delivery.segments import FOLDER, SUFFIX, Segment, kind_of
+from haas_otel.delivery.segments import Segment, kind_of, paths_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -210,7 +210,7 @@ def _moment(time_ns: int) -> datetime:
 def waiting() -> set[Ids]:
     """Return the spans that wait on this disk for an exporter of spans."""
     found: set[Ids] = set()
-    for path in (telemetry_directory() / FOLDER).glob(f"*{SUFFIX}"):
+    for path in paths_in(telemetry_directory()):
         segment = Segment(path).read()
         for key, items in segment.waiting.items():
             if kind_of(key) == "spans":
