@@ -241,16 +241,13 @@ def write_learnt(labels: MutableMapping[str, Any], learnt: Learnt) -> None:
     ]
     attributes = sorted(learnt.attributes.items(), key=lambda each: len(str(each[1])))
     left_out = learnt.left_out
-    while True:
-        text = Learnt(tuple(retries), dict(attributes), left_out).to_json()
-        if len(text) <= MAX_BYTES or not (attributes or retries):
-            labels[LEARNT] = text
-            return
-        left_out += 1
+    while len(text := Learnt(tuple(retries), dict(attributes), left_out).to_json()) > MAX_BYTES:
         if attributes:
             attributes.pop()
         else:
             retries.pop(0)
+        left_out += 1
+    labels[LEARNT] = text
 
 
 def _attempt_of(flow_run: FlowRun) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from haas_otel.delivery.exporters import asked_for
@@ -160,12 +160,8 @@ class Queue:
 
     def _excess(self, sizes: list[int]) -> int:
         """Return how many of the oldest are beyond the limits."""
-        kept, room = 0, self.limits.max_bytes
-        for size in reversed(sizes[-self.limits.max_pending_spans :]):
-            room -= size
-            if room < 0:
-                break
-            kept += 1
+        latest_first = reversed(sizes[-self.limits.max_pending_spans :])
+        kept = sum(together <= self.limits.max_bytes for together in accumulate(latest_first))
         return len(sizes) - kept
 
     def _is_done(self, segment: Segment) -> bool:

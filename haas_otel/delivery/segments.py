@@ -289,12 +289,9 @@ class Segment:
 
     def _read_progress(self, key: str, position: int, left: list[list[int]]) -> None:
         counts = {offset: (tries, refused) for offset, tries, refused in left}
-        waiting = self.waiting.get(key, {})
         self.waiting[key] = {
-            offset: item._replace(tries=counts[offset][0], refused=counts[offset][1])
-            if offset in counts
-            else item
-            for offset, item in waiting.items()
+            offset: Item(offset, item.length, *counts.get(offset, ()))
+            for offset, item in self.waiting.get(key, {}).items()
             if offset >= position or offset in counts
         }
         self._done[key] = position
