@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 _WITHOUT_A_STATE = (Exception, Pause, Abort, GeneratorExit)
 
 # The key in OpenTelemetry's context of the id of the task run whose body goes on.
-_BODY_OF = context.create_key("haas_otel_body_of")
+BODY_OF = context.create_key("haas_otel_body_of")
 _logger = logging.getLogger(__name__)
 # The flow runs that go on here: the outermost around each, and this process's id, as a forked child
 # has its parent's.
@@ -135,7 +135,7 @@ def current() -> Iterator[Callable[[Any], Any]]:
     running.in_body = True
     if running.task_run.flow_run_id is None:
         running.interrupt = _interruption()
-    body = context.set_value(_BODY_OF, running.task_run.id)
+    body = context.set_value(BODY_OF, running.task_run.id)
     token = context.attach(trace.set_span_in_context(span.BodySpan(running.span), body))
     try:
         yield lambda result: _returned(running, result)
@@ -143,42 +143,6 @@ def current() -> Iterator[Callable[[Any], Any]]:
         running.interrupt = None
         context.detach(token)
         running.in_body = False
-
-
-def context_of(record: logging.LogRecord) -> context.Context:
-    """Return the context whose trace and span a log line belongs to.
-
-    That is the current one within a task's body. A line of a task run that is written elsewhere
-    belongs to that task's span, and one of a flow run to its trace.
-    """
-    task_run_id, flow_run_id = _runs_of(record)
-    if task_run_id is not None:
-        is_own = context.get_value(_BODY_OF) == task_run_id
-    else:
-        is_own = flow_run_id is None or trace.get_current_span().get_span_context().is_valid
-    if is_own:
-        return context.get_current()
-    span_id = ids.span_id_of(task_run_id) if task_run_id else 0
-    own = trace.SpanContext(ids.trace_of(task_run_id, flow_run_id), span_id, is_remote=False)
-    return trace.set_span_in_context(trace.NonRecordingSpan(own), context.Context())
-
-
-def _runs_of(record: logging.LogRecord) -> tuple[UUID | None, UUID | None]:
-    """Return the task run and the flow run of a line: Prefect's names on it, else those at hand."""
-    given = [_id(getattr(record, name, None)) for name in ("task_run_id", "flow_run_id")]
-    if any(given):
-        return given[0], given[1]
-    if of_task := TaskRunContext.get():
-        return of_task.task_run.id, of_task.task_run.flow_run_id
-    flow_run = ids.current_flow_run()
-    return None, flow_run.id if flow_run else None
-
-
-def _id(text: object) -> UUID | None:
-    try:
-        return UUID(str(text))
-    except ValueError:  # Prefect writes <unknown> where it does not know
-        return None
 
 
 def _returned(running: LiveSpan, result: Any) -> Any:

@@ -15,18 +15,26 @@ import logging
 import os
 import time
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from opentelemetry.context import Context, get_value
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, set_span_in_context
+from opentelemetry.context import Context, get_current, get_value
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    NonRecordingSpan,
+    SpanContext,
+    get_current_span,
+    set_span_in_context,
+)
+from prefect.context import TaskRunContext
 
-from haas_otel import _sdk
+from haas_otel import _sdk, ids
 from haas_otel._settings import settings
 from haas_otel.delivery.codec import utf8
 from haas_otel.delivery.exporters import Target, chosen_targets, make_exporter
 from haas_otel.delivery.metrics import of_task
 from haas_otel.delivery.otlp import NOTHING, Answer, Exporter, Kind
 from haas_otel.delivery.queue import Warnings
-from haas_otel.hooks import context_of
+from haas_otel.hooks import BODY_OF
 from haas_otel.span import failed, is_ours, never_failing, package_version
 
 if TYPE_CHECKING:
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.trace import Span, SpanContext
+    from opentelemetry.trace import Span
 
     from haas_otel.records import Run
 
@@ -178,12 +186,48 @@ def _translated(record: logging.LogRecord) -> Any:
     return _sdk.LogRecord(
         timestamp=int(record.created * 1e9),
         observed_timestamp=time.time_ns(),
-        context=context_of(record),
+        context=_context_of(record),
         severity_text=_SEVERITIES.get(record.levelname, record.levelname),
         severity_number=_sdk.std_to_otel(record.levelno),
         body=utf8(record.getMessage()),
         attributes={utf8(k): utf8(v) if type(v) is str else v for k, v in attributes.items()},
     )
+
+
+def _context_of(record: logging.LogRecord) -> Context:
+    """Return the context whose trace and span a log line belongs to.
+
+    That is the current one within a task's body. A line of a task run that is written elsewhere
+    belongs to that task's span, and one of a flow run to its trace.
+    """
+    task_run_id, flow_run_id = _runs_of(record)
+    if task_run_id is not None:
+        is_own = get_value(BODY_OF) == task_run_id
+    else:
+        is_own = flow_run_id is None or get_current_span().get_span_context().is_valid
+    if is_own:
+        return get_current()
+    span_id = ids.span_id_of(task_run_id) if task_run_id else 0
+    own = SpanContext(ids.trace_of(task_run_id, flow_run_id), span_id, is_remote=False)
+    return set_span_in_context(NonRecordingSpan(own), Context())
+
+
+def _runs_of(record: logging.LogRecord) -> tuple[UUID | None, UUID | None]:
+    """Return the task run and the flow run of a line: Prefect's names on it, else those at hand."""
+    given = [_id(getattr(record, name, None)) for name in ("task_run_id", "flow_run_id")]
+    if any(given):
+        return given[0], given[1]
+    if of_task := TaskRunContext.get():
+        return of_task.task_run.id, of_task.task_run.flow_run_id
+    flow_run = ids.current_flow_run()
+    return None, flow_run.id if flow_run else None
+
+
+def _id(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:  # Prefect writes <unknown> where it does not know
+        return None
 
 
 def chosen_events() -> tuple[Target, ...]:
