@@ -30,7 +30,7 @@ from prefect.context import TaskRunContext
 from haas_otel import _sdk, ids
 from haas_otel._settings import settings
 from haas_otel.delivery.codec import utf8
-from haas_otel.delivery.exporters import Target, chosen_targets, make_exporter
+from haas_otel.delivery.exporters import make_exporter
 from haas_otel.delivery.metrics import of_task
 from haas_otel.delivery.otlp import NOTHING, Answer, Exporter, Kind
 from haas_otel.delivery.queue import Warnings
@@ -228,11 +228,6 @@ def _id(text: object) -> UUID | None:
         return UUID(str(text))
     except ValueError:  # Prefect writes <unknown> where it does not know
         return None
-
-
-def chosen_events() -> tuple[Target, ...]:
-    """Return what ``OTEL_LOGS_EXPORTER`` names."""
-    return chosen_targets("LOGS", "events", EndedEvents)
 
 
 def event(name: str, of: SpanContext | None, attributes: Mapping[str, Any], at: int) -> Any:

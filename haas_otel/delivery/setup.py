@@ -16,7 +16,7 @@ from haas_otel import _sdk, span
 from haas_otel.delivery.disk import SharedDisk
 from haas_otel.delivery.exporters import chosen_names, chosen_targets
 from haas_otel.delivery.limits import Limits, telemetry_directory
-from haas_otel.delivery.logs import LogExporting, SpanLogHandler, chosen_events
+from haas_otel.delivery.logs import EndedEvents, LogExporting, SpanLogHandler
 from haas_otel.delivery.metrics import chosen_metrics, shared_resource
 from haas_otel.delivery.processor import DurableSpanProcessor
 from haas_otel.delivery.segments import Journal
@@ -55,11 +55,10 @@ class TaskSpanConfigurator(_sdk._OTelSDKConfigurator):  # type: ignore[misc]
             return
         _leave_out_what_is_no_limit()
         resource = shared_resource(kwargs.get("auto_instrumentation_version"))
-        processor = DurableSpanProcessor(
-            _the_journal(),
-            (*chosen_targets(), *chosen_metrics(resource, _running), *chosen_events()),
-            Limits.from_environment(),
-        )
+        metrics = chosen_metrics(resource, _running)
+        events = chosen_targets("LOGS", "events", EndedEvents)
+        targets = (*chosen_targets(), *metrics, *events)
+        processor = DurableSpanProcessor(_the_journal(), targets, Limits.from_environment())
         is_named = os.environ.get("OTEL_PYTHON_ID_GENERATOR")  # else it would be looked for
         ids = _sdk._import_id_generator(_sdk._get_id_generator()) if is_named else None
         _sdk._init_tracing(
