@@ -32,6 +32,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, set_span
 from haas_otel import _sdk, history
 from haas_otel._settings import settings
 from haas_otel.delivery.exporters import Target, chosen_names, chosen_targets, make_exporter
+from haas_otel.delivery.limits import positive
 from haas_otel.delivery.otlp import NOTHING, TAKEN, Answer, Exporter, Kind
 from haas_otel.span import package_version
 
@@ -60,7 +61,6 @@ BUCKETS = (
     *(60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200),
 )
 _TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
-_INTERVAL_SECONDS = 60.0
 
 
 def chosen_metrics(resource: Resource, running: Running) -> tuple[Target, ...]:
@@ -128,8 +128,7 @@ class TaskMetrics(Exporter):
         self._sent: dict[str, int] = {}
         self._sent_at = 0.0
         self._counted: set[int] = set()
-        interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
-        self._interval = float(interval) / 1000 if interval.isdigit() else _INTERVAL_SECONDS
+        self._interval = positive("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1000
         self._preferred, self._aggregation = preferred(made)
         self._own = self._make_meters(resource, of_process=True)
         self._meters = {resource: self._own}
