@@ -215,7 +215,7 @@ class Pass:
         """
         if self._disk is None:
             return False
-        living = {record.key for process in self._disk.living() for record in process.records}
+        living = {record.key for record in self._disk.living()}
         found = False
         for process in self._disk.dead():
             mine = [
@@ -322,8 +322,8 @@ class Pass:
     def open_here(self) -> dict[str, Record]:
         """Return the records that this machine's processes have open, by their keys."""
         disk = self._disk
-        processes = [*disk.living(), *disk.lost()] if disk else ()
-        return {record.key: record for process in processes for record in process.records}
+        found = [*disk.living(), *disk.lost()] if disk else ()
+        return {record.key: record for record in found}
 
     def settle_gone(self, lookback: timedelta, tags: Collection[str] = ()) -> None:
         """Settle what machines left that are gone, by the server's records alone."""

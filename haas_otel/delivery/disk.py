@@ -82,20 +82,20 @@ class SharedDisk:
             _logger.warning("%s cannot be read now: %s", self._journal.directory, error)
             return False
 
-    def living(self) -> list[records.Process]:
-        """Return the processes that live and have runs, this one among them."""
-        return [_process(path, starts) for path, starts in self._open() if is_alive(path)]
+    def living(self) -> list[records.Record]:
+        """Return what the processes that live have open, this one among them."""
+        return self._records(alive=True)
 
-    def lost(self) -> list[records.Process]:
-        """Return the processes that died with open runs, to be looked at alone.
+    def lost(self) -> list[records.Record]:
+        """Return what processes that died have left open, to be looked at alone.
 
-        Unlike by `dead`, they are found while another process settles them, too.
+        Unlike by `dead`, it is found while another process settles it, too.
         """
-        return [_process(path, starts) for path, starts in self._open() if not is_alive(path)]
+        return self._records(alive=False)
 
     def running(self) -> Counter[str]:
         """Return how many task runs go on, on this machine, by type."""
-        runs = (record.run for process in self.living() for record in process.records)
+        runs = (record.run for record in self.living())
         return Counter(str(run.attributes["task.type"]) for run in runs if run is not None)
 
     def dead(self) -> Iterator[records.Process]:
@@ -106,6 +106,10 @@ class SharedDisk:
                     # Read again: another may have settled it meanwhile.
                     if mine and (segment := Segment(path).read()).starts:
                         yield from self._to_settle(segment)
+
+    def _records(self, *, alive: bool) -> list[records.Record]:
+        found = (starts for path, starts in self._open() if is_alive(path) is alive)
+        return [record for starts in found for record in _read(starts)]
 
     def _open(self) -> list[tuple[Path, dict[str, bytes]]]:
         """Return the open start records, by segment and key."""
@@ -123,11 +127,12 @@ class SharedDisk:
                 content = orjson.loads(segment.starts[record.key]) | {"told": True}
                 append(segment.path, b">%b\t%b" % (record.key.encode(), dump(content)))
 
+        last_sign, found = segment.path.stat().st_mtime_ns, _read(segment.starts)
         # Their spans go where their own process would have sent them.
         if segment.names is not None:
             self._journal.names_of |= dict.fromkeys(segment.starts, segment.names)
         try:
-            yield _process(segment.path, segment.starts, close, leave_hooks)
+            yield records.Process(last_sign, found, close, leave_hooks)
         finally:
             for key in segment.starts:
                 self._journal.names_of.pop(key, None)
@@ -148,16 +153,14 @@ class SharedDisk:
             time.sleep(_STAMP_SECONDS)
 
 
-def _process(path: Path, starts: dict[str, bytes], *close: Any) -> records.Process:
+def _read(starts: dict[str, bytes]) -> list[records.Record]:
     found = []
     for key, text in starts.items():
         try:
             found.append(records.read(key, orjson.loads(text)))
         except (AttributeError, KeyError, TypeError, ValueError):
             _logger.warning("a start record cannot be read: %s", key)
-    with suppress(FileNotFoundError):
-        return records.Process(path.stem, path.stat().st_mtime_ns, tuple(found), *close)
-    return records.Process(path.stem, 0, ())  # gone meanwhile, with all that it had
+    return found
 
 
 def _read_or_make_id(directory: Path) -> str:
