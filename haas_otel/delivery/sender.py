@@ -53,8 +53,8 @@ class Sender:
     It makes a round when it is woken, asked to, or idle for long. Without a target it only tidies
     up.
 
-    ``delivered`` counts the spans, ``waiting`` says that some are left for later, ``progressed``
-    that some went out in the last round, ``sent`` that no round follows it.
+    ``delivered`` counts the spans, ``waiting`` says that the last whole round has left some for
+    later, ``progressed`` that some went out in the last round, ``sent`` that no round follows it.
     """
 
     def __init__(self, target: Target | None, queue: Queue) -> None:
@@ -207,8 +207,8 @@ class Sender:
     def _send_all(self, target: Target, *, urgent: bool, others: bool) -> None:
         self.state.read()
         throttled = time.time() < self.state.until
-        self.waiting = throttled or (not urgent and time.monotonic() < self._retry_at)
-        if self.waiting:
+        if throttled or (not urgent and time.monotonic() < self._retry_at):
+            self.waiting = True
             self._looked_at = float("-inf")  # at nothing, yet
             return
         if self._journal.paths and not self.state.answers:
