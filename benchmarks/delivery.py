@@ -47,6 +47,7 @@ def cost_of_a_span() -> None:
     from haas_otel.delivery.limits import Limits
     from haas_otel.delivery.otlp import Exporter
     from haas_otel.delivery.processor import DurableSpanProcessor
+    from haas_otel.delivery.segments import Journal
 
     class Nowhere(SpanExporter):
         def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002 - the interface
@@ -55,9 +56,9 @@ def cost_of_a_span() -> None:
     with tempfile.TemporaryDirectory() as folder:
         # Only what the caller's thread pays: the background rounds are kept out of the way.
         limits = Limits(delay=timedelta(hours=1))
-        stored = DurableSpanProcessor(Path(folder) / "stored", (), limits)
+        stored = DurableSpanProcessor(Journal(Path(folder) / "stored"), (), limits)
         target = Target("nowhere", lambda: Exporter(Nowhere(), "TRACES"))
-        sent = DurableSpanProcessor(Path(folder) / "sent", (target,), limits)
+        sent = DurableSpanProcessor(Journal(Path(folder) / "sent"), (target,), limits)
         batch = BatchSpanProcessor(
             Nowhere(), max_queue_size=100_000, schedule_delay_millis=3_600_000
         )

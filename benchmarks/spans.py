@@ -141,8 +141,8 @@ def _ways() -> dict[str, Iterator[Any]]:
     )
     to_file.add_span_processor(SimpleSpanProcessor(exporter))
     journal = Journal(directory)
-    disk = SharedDisk(directory, journal)
-    durable.add_span_processor(DurableSpanProcessor(directory, (), Limits(), journal))
+    disk = SharedDisk(journal)
+    durable.add_span_processor(DurableSpanProcessor(journal, (), Limits()))
     return {
         "SDK span, dropped": _bare(plain),
         "SDK span, SimpleSpanProcessor to a file": _bare(to_file),

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from deployments.traces import STYLES, running_rows
-from haas_otel.delivery import TraceStore
+from haas_otel.delivery.store import TraceStore
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from deployments.waterfall import render_json, render_waterfall
 from haas_media.wording import lasted
-from haas_otel.delivery import TraceStore, open_disk
+from haas_otel.delivery import open_disk
+from haas_otel.delivery.store import TraceStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from haas_media.settings import Settings
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.store import StoredSpan
-    from haas_otel.records import Process, Run
+    from haas_otel.records import Record, Run
 
 UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 STYLES = {"Completed": "green", "Failed": "red", "Cancelled": "yellow"}
@@ -162,7 +163,7 @@ def settle_lost(directory: Path) -> list[dict[str, Any]]:
     Returns those that are left, as rows: those that another process settles now, too.
     """
     disk = _disk(directory)
-    servers = {record.api for process in disk.lost() for record in process.records} if disk else ()
+    servers = {record.api for record in disk.lost()} if disk else ()
     if disk is None or not servers:  # nothing is looked at twice where nothing is lost
         return []
     os.environ["HAAS_OTEL_DIR"] = str(directory)
@@ -193,7 +194,7 @@ def _opened(directory: Path) -> SharedDisk:
 
 
 def _rows(
-    processes: Iterable[Process], state: str, wanted: Callable[[Run], bool] = lambda _: True
+    records: Iterable[Record], state: str, wanted: Callable[[Run], bool] = lambda _: True
 ) -> list[dict[str, Any]]:
     found = [
         {
@@ -206,8 +207,7 @@ def _rows(
             "flow_run_name": record.run.attributes.get("prefect.flow_run.name"),
             "server": record.api,
         }
-        for process in processes
-        for record in process.records
+        for record in records
         if record.run is not None and not record.told and wanted(record.run)
     ]
     return sorted(found, key=lambda row: str(row["since"]))

@@ -97,15 +97,15 @@ def audit(backend: Backend, since: timedelta, *, repair: bool = False) -> Audit:
     Raises:
         BackendError: the backend cannot be asked.
     """
-    from haas_otel.delivery import kept
+    from haas_otel.delivery import store
 
     with connected() as asked:
         expected = [*_expected(asked, since)]
-    waiting = kept.waiting()
+    waiting = store.waiting()
     result = _look(backend, expected, waiting)
     missing = {each.ids for each, _ in result.found["missing"]}
     if repair and missing:
-        sent = kept.send_again(missing, backend.exporter)
+        sent = store.send_again(missing, backend.exporter)
         _await(backend, sent)
         result = _look(backend, expected, waiting)
         result.repaired = len(sent)

@@ -36,7 +36,7 @@ def audit_spans_flow(
     """Say which task runs have no span in the backend, two, or one that tells another ending."""
     from flows.audit import audit
     from flows.backends import backend as backend_of
-    from haas_otel.delivery.counts import send_audit
+    from haas_otel.delivery.metrics import send_audit
 
     report = audit(backend_of(backend), timedelta(days=since_days), repair=repair)
     send_audit(report.counts())

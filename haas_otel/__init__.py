@@ -5,10 +5,11 @@
 Everything else comes from the standard ``OTEL_*`` variables.
 """
 
-from collections.abc import Callable as _Callable
+from functools import partial as _partial
 
 from opentelemetry.trace import TracerProvider as _TracerProvider
 
+from haas_otel import delivery as _delivery
 from haas_otel import history as _history
 from haas_otel import hooks as _hooks
 from haas_otel import records as _records
@@ -38,28 +39,10 @@ def configure(provider: _TracerProvider | None = None) -> None:
     """
     if provider is not None:
         _span.use_provider(provider)
-    _set_up(provider)
+    _delivery.configure(provider)
 
 
-def _set_up(provider: _TracerProvider | None) -> None:
-    from haas_otel.delivery import configure as set_up
-
-    set_up(provider)
-
-
-def _find_disk() -> _records.Disk | None:
-    from haas_otel.delivery import find_disk
-
-    return find_disk(_hooks.settle_others)
-
-
-def _load_counts() -> _Callable[[str, str], bool]:
-    from haas_otel.delivery import counts
-
-    counts.load()
-    return counts.send_never_began
-
-
-_history.load_send = _load_counts
-_span.prepare, _span.before_exit = _set_up, _hooks.end_left_at_exit
-_records.disk = _find_disk
+# The core does not know how spans get out: what it needs of that is given to it.
+_span.prepare, _span.before_exit = _delivery.configure, _hooks.end_left_at_exit
+_records.disk = _partial(_delivery.find_disk, _hooks.settle_others)
+_history.load_send = _delivery.load_counts

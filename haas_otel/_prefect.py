@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.events.worker import EventsWorker
 from prefect.states import Crashed
 from prefect.utilities.engine import emit_task_run_state_change_event
 
@@ -140,8 +139,3 @@ def report_crashed(task_run: TaskRun, message: str) -> None:
     state.state_details.task_run_id = task_run.id
     task_run.state = state
     emit_task_run_state_change_event(task_run, before, state)
-
-
-def send_events(seconds: float) -> None:
-    """Wait until the server has the states of task runs: they leave in the background."""
-    EventsWorker.drain_all(timeout=seconds)

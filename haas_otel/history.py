@@ -12,6 +12,7 @@ import json
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from anyio import to_thread
@@ -57,8 +58,9 @@ def begin(flow_run: FlowRun) -> Coroutine[Any, Any, None] | None:
     known = _of.setdefault(flow_run.id, _History(attempts))
     if known.attempts != attempts:  # else it goes on after a pause
         known.attempts, known.before, known.begun = attempts, known.begun, defaultdict(list)
-    asks = attempts > 0 or flow_run.deployment_id is not None  # others have waited for nobody
-    return _ask(flow_run.id, known) if asks else None
+    if not attempts and flow_run.deployment_id is None:  # it has waited for nobody
+        return None
+    return to_thread.run_sync(server.within_bound, partial(_ask, flow_run.id, known))
 
 
 def end(flow_run_id: UUID) -> None:
@@ -143,16 +145,13 @@ def mark_counted(asked: Server, flow_run: FlowRun) -> Literal[True]:
     return True
 
 
-async def count_own(flow_run_id: UUID) -> None:
-    """Do so with a flow run of this process, which is about to end.
+def count_own(flow_run_id: UUID) -> None:
+    """Do so with a flow run of this process, which is about to end, in a few seconds at most.
 
     From when it may have been counted until that is marked, a record on the disk says so: whoever
     finds that of a dead process marks it, and does not count it a second time.
     """
-    await to_thread.run_sync(_count_own, flow_run_id)
 
-
-def _count_own(flow_run_id: UUID) -> None:
     def read(asked: Server) -> tuple[FlowRun, str, str] | None:
         flow_run = asked.flow_run(flow_run_id)  # that at hand may be an older one
         reason = _uncounted(flow_run) if flow_run else None
@@ -186,20 +185,17 @@ def why_never_began(flow_run: FlowRun) -> Reason | None:
     return "refused_parameters" if message.startswith(_REFUSED) else "crashed"
 
 
-async def _ask(flow_run_id: UUID, known: _History) -> None:
-    def ask(asked: Server) -> None:
-        until, states = time.time_ns(), asked.states(flow_run_id)
-        for wait in waits_of(states, until):
-            if wait.until > known.waited_until:
-                milliseconds = known.waits.get(wait.reason, 0.0) + (wait.until - wait.since) / 1e6
-                known.waits[wait.reason] = milliseconds
-        known.waited_until = until
-        if not known.before and sum(state.is_running() for state in states) > 1:
-            # Another process had the attempt before.
-            runs = asked.task_runs(flow_run_id)
-            last = max((run.flow_run_run_count for run in runs), default=0)
-            for run in sorted(runs, key=lambda run: run.id.int):
-                if run.flow_run_run_count == last:
-                    known.before[run.task_key].append(run.id)
-
-    await to_thread.run_sync(server.within_bound, ask)
+def _ask(flow_run_id: UUID, known: _History, asked: Server) -> None:
+    until, states = time.time_ns(), asked.states(flow_run_id)
+    for wait in waits_of(states, until):
+        if wait.until > known.waited_until:
+            milliseconds = known.waits.get(wait.reason, 0.0) + (wait.until - wait.since) / 1e6
+            known.waits[wait.reason] = milliseconds
+    known.waited_until = until
+    if not known.before and sum(state.is_running() for state in states) > 1:
+        # Another process had the attempt before.
+        runs = asked.task_runs(flow_run_id)
+        last = max((run.flow_run_run_count for run in runs), default=0)
+        for run in sorted(runs, key=lambda run: run.id.int):
+            if run.flow_run_run_count == last:
+                known.before[run.task_key].append(run.id)

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 _WITHOUT_A_STATE = (Exception, Pause, Abort, GeneratorExit)
 
 # The key in OpenTelemetry's context of the id of the task run whose body goes on.
-_BODY_OF = context.create_key("haas_otel_body_of")
+BODY_OF = context.create_key("haas_otel_body_of")
 _logger = logging.getLogger(__name__)
 # The flow runs that go on here: the outermost around each, and this process's id, as a forked child
 # has its parent's.
@@ -135,7 +135,7 @@ def current() -> Iterator[Callable[[Any], Any]]:
     running.in_body = True
     if running.task_run.flow_run_id is None:
         running.interrupt = _interruption()
-    body = context.set_value(_BODY_OF, running.task_run.id)
+    body = context.set_value(BODY_OF, running.task_run.id)
     token = context.attach(trace.set_span_in_context(span.BodySpan(running.span), body))
     try:
         yield lambda result: _returned(running, result)
@@ -143,42 +143,6 @@ def current() -> Iterator[Callable[[Any], Any]]:
         running.interrupt = None
         context.detach(token)
         running.in_body = False
-
-
-def context_of(record: logging.LogRecord) -> context.Context:
-    """Return the context whose trace and span a log line belongs to.
-
-    That is the current one within a task's body. A line of a task run that is written elsewhere
-    belongs to that task's span, and one of a flow run to its trace.
-    """
-    task_run_id, flow_run_id = _runs_of(record)
-    if task_run_id is not None:
-        is_own = context.get_value(_BODY_OF) == task_run_id
-    else:
-        is_own = flow_run_id is None or trace.get_current_span().get_span_context().is_valid
-    if is_own:
-        return context.get_current()
-    span_id = ids.span_id_of(task_run_id) if task_run_id else 0
-    own = trace.SpanContext(ids.trace_of(task_run_id, flow_run_id), span_id, is_remote=False)
-    return trace.set_span_in_context(trace.NonRecordingSpan(own), context.Context())
-
-
-def _runs_of(record: logging.LogRecord) -> tuple[UUID | None, UUID | None]:
-    """Return the task run and the flow run of a line: Prefect's names on it, else those at hand."""
-    given = [_id(getattr(record, name, None)) for name in ("task_run_id", "flow_run_id")]
-    if any(given):
-        return given[0], given[1]
-    if of_task := TaskRunContext.get():
-        return of_task.task_run.id, of_task.task_run.flow_run_id
-    flow_run = ids.current_flow_run()
-    return None, flow_run.id if flow_run else None
-
-
-def _id(text: object) -> UUID | None:
-    try:
-        return UUID(str(text))
-    except ValueError:  # Prefect writes <unknown> where it does not know
-        return None
 
 
 def _returned(running: LiveSpan, result: Any) -> Any:
@@ -230,20 +194,15 @@ def haas_otel_on_ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
     ids.remember_caller(flow_run)
     later = [_end_left(flow_run.id)]
     if history.why_never_began(flow_run):
-        later.append(history.count_own(flow_run.id))
+        later.append(to_thread.run_sync(history.count_own, flow_run.id))
     is_last = isinstance(sys.exception(), TerminationSignal) and (
         _outermost(flow_run.id) == flow_run.id and not _prefect.is_cancelled_by_its_runner()
     )
-    if is_last:
-        later.append(_deliver_last())
+    if is_last:  # the signal ends this process without its exit functions
+        later.append(to_thread.run_sync(span.deliver_last))
     if not _close(flow_run.id):  # what its own process has ended needs no request
         reconciler.settle_stopped(flow_run.id, state)
     return _all(later)
-
-
-async def _deliver_last() -> None:
-    """Wait for what is being sent: the signal ends this process without its exit functions."""
-    await to_thread.run_sync(span.deliver_last)
 
 
 TASK_HOOKS: dict[str, StateHookCallable] = {
@@ -265,13 +224,7 @@ def end_left_at_exit() -> None:
 
     And task runs between two attempts, of a flow run that was suspended: nothing calls a hook then.
     """
-    later = [_end_left(None)]
-    for running in list(live.values()):
-        state = running.task_run.state
-        if state is not None and state.is_scheduled():
-            ending = span.cancelled(time.time_ns(), "self")
-            later.append(_end(running, ending, no_hook=True, no_state=True))
-    _wait_for(_all(later))
+    _wait_for(_end_left(None, suspended=True))
 
 
 def end_interrupted(running: LiveSpan) -> None:
@@ -299,23 +252,28 @@ def _interruption() -> Callable[[], object]:
     return partial(pythonapi.PyThreadState_SetAsyncExc, here, py_object(_Terminated))
 
 
-def _end_left(flow_run_id: UUID | None) -> Later | None:
+def _end_left(flow_run_id: UUID | None, *, suspended: bool = False) -> Later | None:
     """End the spans of ended task runs of a flow run, or without one, that got no hook.
 
-    Such are runs interrupted while they waited for a retry, and generators that nobody exhausted.
-    Runs that still go on, in threads, are left alone: when the process exits, the disk has them.
+    Such are runs interrupted while they waited for a retry, and generators that nobody exhausted;
+    and of any flow run those that are ``suspended``. Runs that still go on, in threads, are left
+    alone: when the process exits, the disk has them.
     """
     later: list[Later | None] = []
     for running in list(live.values()):
-        state = running.task_run.state
-        if running.task_run.flow_run_id != flow_run_id or state is None:
+        state, is_its = running.task_run.state, running.task_run.flow_run_id == flow_run_id
+        if state is None:
             continue
-        if state.is_final() or running.task.isgenerator:
-            # Of a generator nobody wants more from now on.
-            unfinished = span.Ending("Completed", time.time_ns())
-            ending = span.ending_of(state) if state.is_final() else unfinished
-            # Its last state has left without a word of this.
-            later.append(_end(running, ending, no_hook=True, no_state=True))
+        if is_its and state.is_final():
+            ending = span.ending_of(state)
+        elif is_its and running.task.isgenerator:  # that nobody wants more of
+            ending = span.Ending("Completed", time.time_ns())
+        elif suspended and state.is_scheduled():
+            ending = span.cancelled(time.time_ns(), "self")
+        else:
+            continue
+        # Its last state has left without a word of this.
+        later.append(_end(running, ending, no_hook=True, no_state=True))
     return _all(later)
 
 

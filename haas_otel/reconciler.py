@@ -85,9 +85,9 @@ def reconcile(*, lookback: timedelta = timedelta(days=7), tags: Collection[str] 
     return pass_.result
 
 
-def settle_here(disk: Disk | None = None) -> None:
+def settle_here() -> None:
     """Settle what dead processes of this machine left, if there are any and the server answers."""
-    disk = disk or records.disk()
+    disk = records.disk()
     if disk is not None and any(True for _ in disk.dead()):
         try:
             with server.connected() as connected:
@@ -215,7 +215,7 @@ class Pass:
         """
         if self._disk is None:
             return False
-        living = {record.key for process in self._disk.living() for record in process.records}
+        living = {record.key for record in self._disk.living()}
         found = False
         for process in self._disk.dead():
             mine = [
@@ -322,8 +322,8 @@ class Pass:
     def open_here(self) -> dict[str, Record]:
         """Return the records that this machine's processes have open, by their keys."""
         disk = self._disk
-        processes = [*disk.living(), *disk.lost()] if disk else ()
-        return {record.key: record for process in processes for record in process.records}
+        found = [*disk.living(), *disk.lost()] if disk else ()
+        return {record.key: record for record in found}
 
     def settle_gone(self, lookback: timedelta, tags: Collection[str] = ()) -> None:
         """Settle what machines left that are gone, by the server's records alone."""

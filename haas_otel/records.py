@@ -133,17 +133,15 @@ class Record(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process with open start records; ``last_sign`` is its last stamp, in ns.
+    """A process that died with open start records; ``last_sign`` is its last stamp, in ns.
 
-    For a dead one: ``close`` says that nothing is left to do for a record, ``leave_hooks`` that
-    hooks are.
+    ``close`` says that nothing is left to do for a record, ``leave_hooks`` that hooks are.
     """
 
-    id: str
     last_sign: int
-    records: tuple[Record, ...]
-    close: Callable[[Record], object] = lambda _: None
-    leave_hooks: Callable[[Record], object] = lambda _: None
+    records: list[Record]
+    close: Callable[[Record], object]
+    leave_hooks: Callable[[Record], object]
 
 
 class Disk(Protocol):
@@ -162,11 +160,11 @@ class Disk(Protocol):
     def has(self, trace_id: int, span_id: int) -> bool:
         """Say whether an ended span is here."""
 
-    def living(self) -> list[Process]:
-        """Return the processes that live, this one among them."""
+    def living(self) -> list[Record]:
+        """Return the open records of the processes that live, this one among them."""
 
-    def lost(self) -> list[Process]:
-        """Return the processes that died, to be looked at alone: also while one is settled."""
+    def lost(self) -> list[Record]:
+        """Return those of processes that died, to be looked at alone: also while one is settled."""
 
     def dead(self) -> Iterator[Process]:
         """Yield processes that died, each for this caller alone until the next."""
@@ -241,16 +239,13 @@ def write_learnt(labels: MutableMapping[str, Any], learnt: Learnt) -> None:
     ]
     attributes = sorted(learnt.attributes.items(), key=lambda each: len(str(each[1])))
     left_out = learnt.left_out
-    while True:
-        text = Learnt(tuple(retries), dict(attributes), left_out).to_json()
-        if len(text) <= MAX_BYTES or not (attributes or retries):
-            labels[LEARNT] = text
-            return
-        left_out += 1
+    while len(text := Learnt(tuple(retries), dict(attributes), left_out).to_json()) > MAX_BYTES:
         if attributes:
             attributes.pop()
         else:
             retries.pop(0)
+        left_out += 1
+    labels[LEARNT] = text
 
 
 def _attempt_of(flow_run: FlowRun) -> int:

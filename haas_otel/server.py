@@ -244,7 +244,7 @@ def who_cancelled(flow_run_id: UUID | None) -> By:
     key = records.STOP(flow_run_id)
     with contextlib.suppress(Exception):  # a disk that cannot be read: the server is asked
         living = disk.living() if (disk := records.disk()) else []
-        if any(record.key == key for process in living for record in process.records):
+        if any(record.key == key for record in living):
             return "system"
 
     def by_label(server: Server) -> By:

@@ -15,6 +15,8 @@ import time
 from ctypes import CDLL
 from typing import TYPE_CHECKING
 
+from prefect.events.worker import EventsWorker
+
 from haas_otel import _prefect, hooks, span
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def _stop(number: int) -> None:
         for running in under_way.values():
             if not _has_its_last_state(running):  # in a call that cannot be interrupted
                 hooks.end_interrupted(running)
-        _prefect.send_events(GRACE)
+        EventsWorker.drain_all(timeout=GRACE)  # the server gets the runs' states from there
         # What is queued is sent: the signal would not let it. Whatever hangs there is left.
         leaving = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
         leaving.start()

@@ -47,7 +47,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 prepare: Callable[[TracerProvider | None], object] = lambda _: None  # noqa: E731
 before_exit: Callable[[], object] = lambda: None  # noqa: E731
 # Called when nothing follows in this process, and its exit functions are not called.
-deliver_last: Callable[[], object] = lambda: None  # noqa: E731
+deliver_last: Callable[[], None] = lambda: None  # noqa: E731
 # Called when a task run of this process has started.
 announce: Callable[[Span, Run], object] = lambda _, __: None  # noqa: E731
 _tracer: Tracer | None = None

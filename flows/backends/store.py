@@ -12,8 +12,7 @@ class Store:
 
     def spans(self, trace_id: str) -> list[Found]:
         """Return all spans of a trace."""
-        from haas_otel.delivery import TraceStore
-        from haas_otel.delivery.store import TraceNotFound
+        from haas_otel.delivery.store import TraceNotFound, TraceStore
 
         try:
             spans = TraceStore().trace(trace_id)

@@ -15,7 +15,7 @@ Importing this costs nothing; what is behind it is imported when it is first use
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from haas_otel.span import enabled
 
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from haas_otel.delivery.disk import SharedDisk
-    from haas_otel.delivery.store import TraceStore
 
-__all__ = ["TraceStore", "configure", "deliver_pending", "find_disk", "open_disk"]
+__all__ = ["configure", "deliver_pending", "find_disk", "load_counts", "open_disk"]
 
 
 def configure(provider: TracerProvider | None = None) -> None:
@@ -58,6 +57,14 @@ def find_disk(settle: Callable[[], object]) -> SharedDisk | None:
     return setup.disk(settle)
 
 
+def load_counts() -> Callable[[str, str], bool]:
+    """Load what sends a count of what never began, and return it; see `history.load_send`."""
+    from haas_otel.delivery import metrics
+
+    metrics.load()
+    return metrics.send_never_began
+
+
 def open_disk(directory: Path) -> SharedDisk:
     """Return a folder of spans, to read who runs there, or to leave start records of one's own.
 
@@ -66,7 +73,7 @@ def open_disk(directory: Path) -> SharedDisk:
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.segments import Journal
 
-    return SharedDisk(directory, Journal(directory))
+    return SharedDisk(Journal(directory))
 
 
 def deliver_pending(timeout: timedelta) -> int:
@@ -81,11 +88,3 @@ def deliver_pending(timeout: timedelta) -> int:
     from haas_otel.delivery import setup
 
     return setup.deliver_pending(timeout)
-
-
-def __getattr__(name: str) -> Any:
-    if name == "TraceStore":
-        from haas_otel.delivery.store import TraceStore
-
-        return TraceStore
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,8 +30,9 @@ _STAMP_SECONDS = 5.0
 
 
 class SharedDisk:
-    """What the processes that share ``directory`` have written down; see `haas_otel.records.Disk`.
+    """What the processes that share a directory have written down; see `haas_otel.records.Disk`.
 
+    ``journal`` is what this process writes to, in that directory.
     ``settle`` is called now and then, in a thread of its own, while a run of this process goes on:
     to settle what other processes left that died; ``begun`` when one begins. Raises OSError when
     the directory cannot be used.
@@ -39,20 +40,18 @@ class SharedDisk:
 
     def __init__(
         self,
-        directory: Path,
         journal: Journal,
         settle: Callable[[], object] = lambda: None,
         begun: Callable[[], object] = lambda: None,
     ) -> None:
-        self._directory = directory
         self._journal = journal
         self._settle, self._begun = settle, begun
         self._pid = 0
         self._settling: threading.Thread | None = None
         self._lock = threading.Lock()  # of the segments
-        self._segments = Segments(directory, journal)
+        self._segments = Segments(journal)
         # The id of the directory, wherever it is met again; it is made with it.
-        self.machine = _read_or_make_id(directory)
+        self.machine = _read_or_make_id(journal.directory)
 
     def begin(self, key: str, record: Mapping[str, Any]) -> None:
         """Write a start record down, or a newer one with the same key. Never raises."""
@@ -76,27 +75,27 @@ class SharedDisk:
         copy it is when the disk is well, than never.
         """
         try:
-            with closing(Index(self._directory)) as index:
+            with closing(Index(self._journal.directory)) as index:
                 index.read_all()
                 return index.has(trace_id, span_id)
         except IndexUnusable as error:
-            _logger.warning("%s cannot be read now: %s", self._directory, error)
+            _logger.warning("%s cannot be read now: %s", self._journal.directory, error)
             return False
 
-    def living(self) -> list[records.Process]:
-        """Return the processes that live and have runs, this one among them."""
-        return [_process(path, starts) for path, starts in self._open() if is_alive(path)]
+    def living(self) -> list[records.Record]:
+        """Return what the processes that live have open, this one among them."""
+        return self._records(alive=True)
 
-    def lost(self) -> list[records.Process]:
-        """Return the processes that died with open runs, to be looked at alone.
+    def lost(self) -> list[records.Record]:
+        """Return what processes that died have left open, to be looked at alone.
 
-        Unlike by `dead`, they are found while another process settles them, too.
+        Unlike by `dead`, it is found while another process settles it, too.
         """
-        return [_process(path, starts) for path, starts in self._open() if not is_alive(path)]
+        return self._records(alive=False)
 
     def running(self) -> Counter[str]:
         """Return how many task runs go on, on this machine, by type."""
-        runs = (record.run for process in self.living() for record in process.records)
+        runs = (record.run for record in self.living())
         return Counter(str(run.attributes["task.type"]) for run in runs if run is not None)
 
     def dead(self) -> Iterator[records.Process]:
@@ -107,6 +106,10 @@ class SharedDisk:
                     # Read again: another may have settled it meanwhile.
                     if mine and (segment := Segment(path).read()).starts:
                         yield from self._to_settle(segment)
+
+    def _records(self, *, alive: bool) -> list[records.Record]:
+        found = (starts for path, starts in self._open() if is_alive(path) is alive)
+        return [record for starts in found for record in _read(starts)]
 
     def _open(self) -> list[tuple[Path, dict[str, bytes]]]:
         """Return the open start records, by segment and key."""
@@ -124,11 +127,12 @@ class SharedDisk:
                 content = orjson.loads(segment.starts[record.key]) | {"told": True}
                 append(segment.path, b">%b\t%b" % (record.key.encode(), dump(content)))
 
+        last_sign, found = segment.path.stat().st_mtime_ns, _read(segment.starts)
         # Their spans go where their own process would have sent them.
         if segment.names is not None:
             self._journal.names_of |= dict.fromkeys(segment.starts, segment.names)
         try:
-            yield _process(segment.path, segment.starts, close, leave_hooks)
+            yield records.Process(last_sign, found, close, leave_hooks)
         finally:
             for key in segment.starts:
                 self._journal.names_of.pop(key, None)
@@ -149,16 +153,14 @@ class SharedDisk:
             time.sleep(_STAMP_SECONDS)
 
 
-def _process(path: Path, starts: dict[str, bytes], *close: Any) -> records.Process:
+def _read(starts: dict[str, bytes]) -> list[records.Record]:
     found = []
     for key, text in starts.items():
         try:
             found.append(records.read(key, orjson.loads(text)))
         except (AttributeError, KeyError, TypeError, ValueError):
             _logger.warning("a start record cannot be read: %s", key)
-    with suppress(FileNotFoundError):
-        return records.Process(path.stem, path.stat().st_mtime_ns, tuple(found), *close)
-    return records.Process(path.stem, 0, ())  # gone meanwhile, with all that it had
+    return found
 
 
 def _read_or_make_id(directory: Path) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from haas_otel._settings import settings
 from haas_otel.delivery.codec import load
-from haas_otel.delivery.segments import FOLDER, SUFFIX, is_span, read_lines
+from haas_otel.delivery.segments import is_span, paths_in, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -121,7 +121,7 @@ class Index:
 
     def read_all(self) -> None:
         """Take in what is new in the segments of all processes, alive or not."""
-        self.read((self._directory / FOLDER).glob(f"*{SUFFIX}"))
+        self.read(paths_in(self._directory))
 
     def segments(self) -> dict[str, int]:
         """Return up to where each segment is read, by its name."""
@@ -144,7 +144,7 @@ class Index:
 
     def prune(self, limits: Limits) -> None:
         """Remove spans that are too old or too many, and what is known of segments gone."""
-        there = [path.name for path in (self._directory / FOLDER).glob(f"*{SUFFIX}")]
+        there = [path.name for path in paths_in(self._directory)]
         since = time.time() - limits.kept_for.total_seconds()
         self.select(_FORGET, (json.dumps(there),))
         self.select(_PRUNE, {"kept": limits.kept_spans, "since": since})

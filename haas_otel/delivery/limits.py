@@ -57,15 +57,16 @@ class Limits:
         ``OTEL_BSP_MAX_EXPORT_BATCH_SIZE`` a request, ``OTEL_BSP_SCHEDULE_DELAY`` is the delay in
         milliseconds.
         """
-        delay = _positive("OTEL_BSP_SCHEDULE_DELAY", int(cls.delay / timedelta(milliseconds=1)))
+        delay = positive("OTEL_BSP_SCHEDULE_DELAY", int(cls.delay / timedelta(milliseconds=1)))
         return cls(
-            max_pending_spans=_positive("OTEL_BSP_MAX_QUEUE_SIZE", cls.max_pending_spans),
-            batch=_positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", cls.batch),
+            max_pending_spans=positive("OTEL_BSP_MAX_QUEUE_SIZE", cls.max_pending_spans),
+            batch=positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", cls.batch),
             delay=timedelta(milliseconds=delay),
         )
 
 
-def _positive(variable: str, default: int) -> int:
+def positive(variable: str, default: int) -> int:
+    """Return the whole number that a variable gives; the default, with a warning, for any other."""
     text = os.environ.get(variable, "").strip()
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)

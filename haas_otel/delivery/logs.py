@@ -1,7 +1,12 @@
-"""Logs of runs and of the library, sent by OTLP with the ids of their run.
+"""Logs of runs and of the library, and task runs as events, sent with the ids of their run.
 
 Log lines are handed on in memory: unlike spans and counts, those that are not sent when a process
 is killed, or while the collector is down, are lost here. They are in Prefect all the same.
+
+Events are for backends to show what runs: a span appears when it ends. That a task run has started
+goes the way of log lines, at once. That one has ended is made of its span, as metrics are, and has
+a span's life: it survives SIGKILL and a collector that is down, and is there once for each task
+run, whichever process ended the span.
 """
 
 from __future__ import annotations
@@ -10,29 +15,41 @@ import logging
 import os
 import time
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from opentelemetry.context import get_value
+from opentelemetry.context import Context, get_current, get_value
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    NonRecordingSpan,
+    SpanContext,
+    get_current_span,
+    set_span_in_context,
+)
+from prefect.context import TaskRunContext
 
-from haas_otel import _sdk
+from haas_otel import _sdk, ids
 from haas_otel._settings import settings
 from haas_otel.delivery.codec import utf8
-from haas_otel.delivery.events import STARTED, event
 from haas_otel.delivery.exporters import make_exporter
-from haas_otel.delivery.otlp import Exporter, Kind
+from haas_otel.delivery.metrics import of_task
+from haas_otel.delivery.otlp import NOTHING, Answer, Exporter, Kind
 from haas_otel.delivery.queue import Warnings
-from haas_otel.hooks import context_of
-from haas_otel.span import failed, never_failing, package_version
+from haas_otel.hooks import BODY_OF
+from haas_otel.span import failed, is_ours, never_failing, package_version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import Span
 
     from haas_otel.records import Run
 
-
+# Not those of the span: a bridge from log records to span events would add them a second time.
+STARTED = "background_task.started"
+ENDED = "background_task.ended"
 _SEVERITIES = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 # What is on every record, and what Prefect puts on its own for the API's sake.
 _LEFT_OUT = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "send_to_api"}
@@ -169,9 +186,79 @@ def _translated(record: logging.LogRecord) -> Any:
     return _sdk.LogRecord(
         timestamp=int(record.created * 1e9),
         observed_timestamp=time.time_ns(),
-        context=context_of(record),
+        context=_context_of(record),
         severity_text=_SEVERITIES.get(record.levelname, record.levelname),
         severity_number=_sdk.std_to_otel(record.levelno),
         body=utf8(record.getMessage()),
         attributes={utf8(k): utf8(v) if type(v) is str else v for k, v in attributes.items()},
     )
+
+
+def _context_of(record: logging.LogRecord) -> Context:
+    """Return the context whose trace and span a log line belongs to.
+
+    That is the current one within a task's body. A line of a task run that is written elsewhere
+    belongs to that task's span, and one of a flow run to its trace.
+    """
+    task_run_id, flow_run_id = _runs_of(record)
+    if task_run_id is not None:
+        is_own = get_value(BODY_OF) == task_run_id
+    else:
+        is_own = flow_run_id is None or get_current_span().get_span_context().is_valid
+    if is_own:
+        return get_current()
+    span_id = ids.span_id_of(task_run_id) if task_run_id else 0
+    own = SpanContext(ids.trace_of(task_run_id, flow_run_id), span_id, is_remote=False)
+    return set_span_in_context(NonRecordingSpan(own), Context())
+
+
+def _runs_of(record: logging.LogRecord) -> tuple[UUID | None, UUID | None]:
+    """Return the task run and the flow run of a line: Prefect's names on it, else those at hand."""
+    given = [_id(getattr(record, name, None)) for name in ("task_run_id", "flow_run_id")]
+    if any(given):
+        return given[0], given[1]
+    if of_task := TaskRunContext.get():
+        return of_task.task_run.id, of_task.task_run.flow_run_id
+    flow_run = ids.current_flow_run()
+    return None, flow_run.id if flow_run else None
+
+
+def _id(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:  # Prefect writes <unknown> where it does not know
+        return None
+
+
+def event(name: str, of: SpanContext | None, attributes: Mapping[str, Any], at: int) -> Any:
+    """Return a log record with a span's ids; ``at`` in nanoseconds since the epoch."""
+    return _sdk.LogRecord(
+        timestamp=at,
+        observed_timestamp=time.time_ns(),
+        context=set_span_in_context(NonRecordingSpan(of or INVALID_SPAN_CONTEXT), Context()),
+        severity_text="INFO",
+        severity_number=_sdk.std_to_otel(20),
+        body=name,
+        attributes={key: value for key, value in attributes.items() if is_ours(key)},
+        event_name=name,
+    )
+
+
+class EndedEvents(Exporter):
+    """Takes finished spans and sends an event for each task run."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(make_exporter(name, "LOGS"), "LOGS", optional=True)
+
+    def send(self, spans: Sequence[ReadableSpan]) -> Answer:
+        """Send the events of the task spans among these."""
+        records = [
+            _sdk.ReadableLogRecord(
+                event(ENDED, span.context, attributes, span.end_time or 0),
+                span.resource,
+                span.instrumentation_scope,
+            )
+            for span in spans
+            if (attributes := of_task(span))
+        ]
+        return super().send(records) if records else NOTHING

@@ -1,4 +1,4 @@
-"""Metrics of task runs, made from their spans when these are delivered.
+"""Metrics of task runs, made from their spans when these are delivered; and what no span carries.
 
 A finished task span waits in its segment for the metrics exporter as it does for the span exporter;
 when its turn comes its duration is counted. So a count has a span's life: it survives SIGKILL and
@@ -7,6 +7,8 @@ end of a process waits for it no longer than for spans.
 
 The number of active tasks is that of the open start records of all processes that live on this
 machine: a killed process takes its number with it.
+
+What never began and what an audit found are counted for themselves, and sent at once.
 """
 
 from __future__ import annotations
@@ -29,15 +31,16 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, set_span
 
 from haas_otel import _sdk, history
 from haas_otel._settings import settings
-from haas_otel.delivery.exporters import Target, chosen_targets, make_exporter
+from haas_otel.delivery.exporters import Target, chosen_names, chosen_targets, make_exporter
+from haas_otel.delivery.limits import positive
 from haas_otel.delivery.otlp import NOTHING, TAKEN, Answer, Exporter, Kind
 from haas_otel.span import package_version
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from opentelemetry.metrics import Histogram
+    from opentelemetry.metrics import Histogram, Meter
     from opentelemetry.sdk.trace import ReadableSpan
 
     Running = Callable[[], Counter[str]]
@@ -49,13 +52,15 @@ DURATION = "background_task.duration"
 ACTIVE = "background_task.active"
 WAIT = "background_task.wait.duration"
 WAIT_REASON = "background_task.wait.reason"
+NOT_STARTED = "background_task.not_started"
+REASON = "background_task.not_started.reason"
+AUDIT = "background_task.audit"
 # From 10 ms to 12 hours, in seconds.
 BUCKETS = (
     *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     *(60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200),
 )
 _TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
-_INTERVAL_SECONDS = 60.0
 
 
 def chosen_metrics(resource: Resource, running: Running) -> tuple[Target, ...]:
@@ -85,12 +90,14 @@ def preferred(exporter: Any) -> tuple[dict[type, Any], Any]:
     return temporality, aggregation
 
 
-def lasting(resource: Resource) -> Resource:
-    """Return a resource without what is another in each process.
+def shared_resource(auto_instrumentation_version: str | None = None) -> Resource:
+    """Return the one resource of spans, metrics and logs, without what is another in each process.
 
     With that each run would be a service of its own, with series of its own. A
     ``service.instance.id`` that is given in ``OTEL_RESOURCE_ATTRIBUTES`` stays.
     """
+    version = auto_instrumentation_version
+    resource = Resource.create({"telemetry.auto.version": version} if version else {})
     given = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     left_out = set() if "service.instance.id" in given else {"service.instance.id"}
     kept = {
@@ -99,6 +106,8 @@ def lasting(resource: Resource) -> Resource:
         if key not in left_out
         and (not key.startswith("process.") or key.startswith("process.runtime."))
     }
+    if str(kept.get("service.name")).startswith("unknown_service"):
+        kept["service.name"] = settings.service_name
     return Resource(kept, resource.schema_url)
 
 
@@ -119,8 +128,7 @@ class TaskMetrics(Exporter):
         self._sent: dict[str, int] = {}
         self._sent_at = 0.0
         self._counted: set[int] = set()
-        interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
-        self._interval = float(interval) / 1000 if interval.isdigit() else _INTERVAL_SECONDS
+        self._interval = positive("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1000
         self._preferred, self._aggregation = preferred(made)
         self._own = self._make_meters(resource, of_process=True)
         self._meters = {resource: self._own}
@@ -172,8 +180,7 @@ class TaskMetrics(Exporter):
     def _make_meters(self, resource: Resource, *, of_process: bool = False) -> Meters:
         """Return what counts the task runs of a resource, and what reads it."""
         reader = InMemoryMetricReader(self._preferred, self._aggregation)
-        provider = sdk.MeterProvider([reader], resource=resource, shutdown_on_exit=False)
-        meter = provider.get_meter(settings.scope, package_version())
+        meter = _meter(reader, resource)
         if of_process:
             meter.create_observable_up_down_counter(
                 ACTIVE,
@@ -229,3 +236,56 @@ def _memory(_: object) -> Iterator[Observation]:
     with suppress(OSError, ValueError, IndexError):
         pages = Path("/proc/self/statm").read_text().split()[1]
         yield Observation(int(pages) * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _meter(reader: InMemoryMetricReader, resource: Resource) -> Meter:
+    provider = sdk.MeterProvider([reader], resource=resource, shutdown_on_exit=False)
+    return provider.get_meter(settings.scope, package_version())
+
+
+def send_never_began(flow_name: str, reason: str) -> bool:
+    """Count a flow run that ended without having begun, and say whether that was taken."""
+
+    def add(meter: Meter) -> None:
+        counter = meter.create_counter(NOT_STARTED, "{run}", "Flow runs that never began.")
+        counter.add(1, {REASON: reason, "prefect.flow.name": flow_name})
+
+    return _send_at_once(add)
+
+
+def send_audit(counts: Mapping[str, int]) -> bool:
+    """Send how many spans had each result of an audit, and say whether that was taken."""
+
+    def note(meter: Meter) -> None:
+        gauge = meter.create_gauge(AUDIT, "{span}", "Spans by what the last audit found.")
+        for result, count in counts.items():
+            gauge.set(count, {"result": result})
+
+    return _send_at_once(note)
+
+
+def load() -> None:
+    """Load what counting needs, which takes a busy machine seconds, before time is short."""
+    for exporter, _ in _exporters():
+        exporter.shutdown()
+
+
+def _send_at_once(note: Callable[[Meter], None]) -> bool:
+    taken = []
+    for exporter, reader in _exporters():
+        note(_meter(reader, shared_resource()))
+        taken.append(exporter.send(reader.get_metrics_data()).kind is Kind.TAKEN)
+        exporter.shutdown()
+    return bool(taken) and all(taken)
+
+
+def _exporters() -> Iterator[tuple[Exporter, InMemoryMetricReader]]:
+    """Make each exporter, with what reads what is counted for it."""
+    for name in chosen_names("METRICS"):
+        try:
+            made = make_exporter(name, "METRICS")
+            pair = Exporter(made, "METRICS"), InMemoryMetricReader(*preferred(made))
+        except Exception as error:  # noqa: BLE001 - exporters are plugins
+            _logger.warning("nothing is counted for %s: %s", name, error)
+        else:
+            yield pair

@@ -18,40 +18,31 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 from haas_otel.delivery.codec import encode
 from haas_otel.delivery.queue import Queue
-from haas_otel.delivery.segments import Journal, kind_of
+from haas_otel.delivery.segments import kind_of
 from haas_otel.delivery.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
 
     from haas_otel.delivery.exporters import Target
     from haas_otel.delivery.limits import Limits
+    from haas_otel.delivery.segments import Journal
 
 _logger = logging.getLogger(__name__)
 
 
 class DurableSpanProcessor(SpanProcessor):
-    """Keep every sampled span on disk and have it delivered to ``targets`` in the background.
+    """Keep every sampled span in ``journal``, and deliver it to ``targets`` in the background.
 
     Without targets spans are only stored. Works in forked children as in the process itself.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        targets: Sequence[Target],
-        limits: Limits,
-        journal: Journal | None = None,
-    ) -> None:
+    def __init__(self, journal: Journal, targets: Sequence[Target], limits: Limits) -> None:
         self.names = tuple(target.key for target in targets)
-        self._directory = directory
-        self._targets = tuple(targets)
-        self._limits = limits
-        self._journal = journal or Journal(directory)
-        self._journal.send_to(self.names)
+        self._journal, self._targets, self._limits = journal, tuple(targets), limits
+        journal.send_to(self.names)
         self._parents: list[object] = []
         self._begin()
         # os keeps what is registered for ever: it is not to keep this processor alive.
@@ -59,7 +50,7 @@ class DurableSpanProcessor(SpanProcessor):
         os.register_at_fork(after_in_child=lambda: (method := forget()) and method())
 
     def _begin(self) -> None:
-        queue = Queue(self._directory, self._journal, self.names, self._limits)
+        queue = Queue(self._journal, self.names, self._limits)
         self._senders = tuple(Sender(target, queue) for target in self._targets or (None,))
         self._closing = False
 
@@ -139,7 +130,7 @@ class DurableSpanProcessor(SpanProcessor):
                 "spans for %s are not delivered yet; they are kept in %s, and sent by the next"
                 " process that can",
                 names,
-                self._directory,
+                self._journal.directory,
             )
 
     def _forget_after_fork(self) -> None:

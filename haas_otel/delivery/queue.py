@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from haas_otel.delivery.exporters import asked_for
 from haas_otel.delivery.index import Index, IndexUnusable
 from haas_otel.delivery.segments import Segments, recipients
-from haas_otel.delivery.state import asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -56,20 +56,18 @@ class Warnings:
 
 
 class Queue:
-    """The spans of a ``directory`` that wait, for those exporters that are ``asked`` for.
+    """The spans of a directory that wait, for those exporters that are ``asked`` for.
 
     ``journal`` is what this process writes to; those ``at_work`` send from that. Safe for threads.
     """
 
-    def __init__(
-        self, directory: Path, journal: Journal, asked: tuple[str, ...], limits: Limits
-    ) -> None:
-        self.directory, self.journal, self.limits = directory, journal, limits
+    def __init__(self, journal: Journal, asked: tuple[str, ...], limits: Limits) -> None:
+        self.journal, self.limits = journal, limits
         self._asked = asked
         self.at_work: set[object] = set()
-        self._segments = Segments(directory, journal, asked)
+        self._segments = Segments(journal, asked)
         self._lock = threading.Lock()  # of the segments
-        self._index = Index(directory)
+        self._index = Index(journal.directory)
         self._index_lock = threading.Lock()
         self._pruned_at = float("-inf")
         self._dropped: dict[str, int] = {}
@@ -156,18 +154,14 @@ class Queue:
 
     def _there(self, own: Collection[Path], *, others: bool) -> list[Segment]:
         # What waits for an exporter that other processes ask for is theirs to send.
-        asked = asked_for(self.directory, self.limits.unasked_for)
+        asked = asked_for(self.journal.directory, self.limits.unasked_for)
         self._segments.elsewhere = asked.difference(self._asked)
         return self._segments.there(own, others=others)
 
     def _excess(self, sizes: list[int]) -> int:
         """Return how many of the oldest are beyond the limits."""
-        kept, room = 0, self.limits.max_bytes
-        for size in reversed(sizes[-self.limits.max_pending_spans :]):
-            room -= size
-            if room < 0:
-                break
-            kept += 1
+        latest_first = reversed(sizes[-self.limits.max_pending_spans :])
+        kept = sum(together <= self.limits.max_bytes for together in accumulate(latest_first))
         return len(sizes) - kept
 
     def _is_done(self, segment: Segment) -> bool:

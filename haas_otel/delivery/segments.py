@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-FOLDER, SUFFIX = "journal", ".jsonl"
+_FOLDER, _SUFFIX = "journal", ".jsonl"
 # A segment that is longer is followed by a new one, so that what is sent can be removed.
 _SEGMENT_BYTES = 1024 * 1024
 _MOST_IN_MEMORY = 2048
@@ -51,7 +51,7 @@ class Journal:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         # The exporters that spans go to; while it is None start records alone are written.
         self.names: bytes | None = None
         # ... and those that dead processes had, by the keys of runs that this one ends for them.
@@ -175,7 +175,7 @@ class Journal:
         self._written = _SEGMENT_BYTES
         if not self._warned:
             self._warned = True
-            _logger.warning("spans are kept in memory only: %s: %s", self._directory, reason)
+            _logger.warning("spans are kept in memory only: %s: %s", self.directory, reason)
         return False
 
     def _begin_segment(self) -> None:
@@ -192,8 +192,8 @@ class Journal:
             os.write(before, b"\n<\n")
 
     def _new_path(self) -> Path:
-        name = f"{time.time_ns():016x}-{secrets.token_hex(6)}{SUFFIX}"
-        return self._directory / FOLDER / name
+        name = f"{time.time_ns():016x}-{secrets.token_hex(6)}{_SUFFIX}"
+        return self.directory / _FOLDER / name
 
     def _create(self, path: Path, content: bytes) -> None:
         """Make a segment and hold it. Raises OSError."""
@@ -289,12 +289,9 @@ class Segment:
 
     def _read_progress(self, key: str, position: int, left: list[list[int]]) -> None:
         counts = {offset: (tries, refused) for offset, tries, refused in left}
-        waiting = self.waiting.get(key, {})
         self.waiting[key] = {
-            offset: item._replace(tries=counts[offset][0], refused=counts[offset][1])
-            if offset in counts
-            else item
-            for offset, item in waiting.items()
+            offset: Item(offset, item.length, *counts.get(offset, ()))
+            for offset, item in self.waiting.get(key, {}).items()
             if offset >= position or offset in counts
         }
         self._done[key] = position
@@ -325,13 +322,9 @@ class Segment:
 
 
 class Segments:
-    """The segments in ``directory``, each remembered as far as it was read; see `Segment`.
+    """The segments beside this process's ``journal``, each remembered as far as it was read."""
 
-    ``journal`` is this process's.
-    """
-
-    def __init__(self, directory: Path, journal: Journal, asked: tuple[str, ...] = ()) -> None:
-        self._folder = directory / FOLDER
+    def __init__(self, journal: Journal, asked: tuple[str, ...] = ()) -> None:
         self._journal = journal
         self._asked = asked
         self.elsewhere: frozenset[str] = frozenset()
@@ -342,9 +335,7 @@ class Segments:
 
         With ``own`` those of a process, and with ``others`` those of dead ones, too.
         """
-        found: list[Path] = []
-        with contextlib.suppress(OSError):  # the folder is another user's: memory is left
-            found = sorted(self._folder.glob(f"[!.]*{SUFFIX}"))  # their names begin with the time
+        found = paths_in(self._journal.directory)
         paths = [path for path in found if path.is_file() and os.access(path, os.R_OK)]
         if memory := self._journal.memory:
             paths.append(memory)
@@ -356,6 +347,16 @@ class Segments:
             for path, segment in self._known.items()
             if own is None or path in (*own, memory) or (others and not is_alive(path))
         ]
+
+
+def paths_in(directory: Path) -> list[Path]:
+    """Return the segments of all processes, oldest first: their names begin with the time.
+
+    One whose name begins with a dot is still being made.
+    """
+    with contextlib.suppress(OSError):  # the folder is another user's
+        return sorted((directory / _FOLDER).glob(f"[!.]*{_SUFFIX}"))
+    return []
 
 
 def is_alive(path: Path) -> bool:

@@ -24,10 +24,10 @@ from opentelemetry.context import attach, set_value
 
 from haas_otel import _sdk
 from haas_otel.delivery.codec import cut, decode
+from haas_otel.delivery.exporters import ExporterState
 from haas_otel.delivery.otlp import NOTHING, REQUEST_BYTES, UNKNOWN, Answer, Kind
 from haas_otel.delivery.queue import Warnings
 from haas_otel.delivery.segments import kind_of
-from haas_otel.delivery.state import ExporterState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,14 +53,14 @@ class Sender:
     It makes a round when it is woken, asked to, or idle for long. Without a target it only tidies
     up.
 
-    ``delivered`` counts the spans, ``waiting`` says that some are left for later, ``progressed``
-    that some went out in the last round, ``sent`` that no round follows it.
+    ``delivered`` counts the spans, ``waiting`` says that the last whole round has left some for
+    later, ``progressed`` that some went out in the last round, ``sent`` that no round follows it.
     """
 
     def __init__(self, target: Target | None, queue: Queue) -> None:
         self.key = target.key if target else "index"
         self.target = target
-        self.state = ExporterState(queue.directory, self.key)
+        self.state = ExporterState(queue.journal.directory, self.key)
         self.delivered = 0
         self.waiting = self.progressed = self.sent = self.begun = False
         self.deadline = self._last_deadline = 0.0  # of its end, as ``time.monotonic``
@@ -207,8 +207,8 @@ class Sender:
     def _send_all(self, target: Target, *, urgent: bool, others: bool) -> None:
         self.state.read()
         throttled = time.time() < self.state.until
-        self.waiting = throttled or (not urgent and time.monotonic() < self._retry_at)
-        if self.waiting:
+        if throttled or (not urgent and time.monotonic() < self._retry_at):
+            self.waiting = True
             self._looked_at = float("-inf")  # at nothing, yet
             return
         if self._journal.paths and not self.state.answers:

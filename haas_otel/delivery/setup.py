@@ -7,19 +7,17 @@ import logging
 import os
 import threading
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
 
 from haas_otel import _sdk, span
-from haas_otel._settings import settings
 from haas_otel.delivery.disk import SharedDisk
-from haas_otel.delivery.events import chosen_events
 from haas_otel.delivery.exporters import chosen_names, chosen_targets
 from haas_otel.delivery.limits import Limits, telemetry_directory
-from haas_otel.delivery.metrics import chosen_metrics, lasting
+from haas_otel.delivery.logs import EndedEvents, LogExporting, SpanLogHandler
+from haas_otel.delivery.metrics import chosen_metrics, shared_resource
 from haas_otel.delivery.processor import DurableSpanProcessor
 from haas_otel.delivery.segments import Journal
 from haas_otel.ids import TaskRunIdGenerator, deciding_on_runs
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from opentelemetry.trace import TracerProvider
-
-    from haas_otel.delivery.logs import SpanLogHandler
 
 _logger = logging.getLogger(__name__)
 
@@ -59,15 +55,15 @@ class TaskSpanConfigurator(_sdk._OTelSDKConfigurator):  # type: ignore[misc]
             return
         _leave_out_what_is_no_limit()
         resource = shared_resource(kwargs.get("auto_instrumentation_version"))
-        processor = DurableSpanProcessor(
-            telemetry_directory(),
-            (*chosen_targets(), *chosen_metrics(resource, _running), *chosen_events()),
-            Limits.from_environment(),
-            _the_journal(),
-        )
+        metrics = chosen_metrics(resource, _running)
+        events = chosen_targets("LOGS", "events", EndedEvents)
+        targets = (*chosen_targets(), *metrics, *events)
+        processor = DurableSpanProcessor(_the_journal(), targets, Limits.from_environment())
+        is_named = os.environ.get("OTEL_PYTHON_ID_GENERATOR")  # else it would be looked for
+        ids = _sdk._import_id_generator(_sdk._get_id_generator()) if is_named else None
         _sdk._init_tracing(
             exporters={},
-            id_generator=TaskRunIdGenerator(_fallback_ids()),
+            id_generator=TaskRunIdGenerator(ids),
             sampler=_sdk._import_sampler(_sdk._get_sampler()),
             resource=resource,
             span_processors=[processor],
@@ -76,8 +72,6 @@ class TaskSpanConfigurator(_sdk._OTelSDKConfigurator):  # type: ignore[misc]
         _use_provider()
         _processor = processor
         if names := chosen_names("LOGS"):
-            from haas_otel.delivery.logs import LogExporting, SpanLogHandler
-
             _logs = SpanLogHandler(LogExporting(names), resource)
             span.announce = _logs.announce
 
@@ -97,8 +91,8 @@ def configure(provider: TracerProvider | None = None) -> None:
                 TaskSpanConfigurator().configure()
             if _processor is not None:  # opentelemetry-instrument may have set it up
                 # Registered after the provider's own, it runs before that.
-                atexit.register(_end)
-                span.deliver_last = _end_at_once
+                atexit.register(_end, _processor)
+                span.deliver_last = partial(_end_at_once, _processor)
             if _logs is not None:
                 # Not earlier: when Prefect is imported it takes away the handlers that are there.
                 _logs.install()
@@ -115,11 +109,11 @@ def disk(settle: Callable[[], object]) -> SharedDisk | None:
     """
     global _disk
     if _disk is None:
-        directory = telemetry_directory()
+        journal = _the_journal()
         try:
-            _disk = SharedDisk(directory, _the_journal(), settle, _wake)
+            _disk = SharedDisk(journal, settle, _wake)
         except OSError as error:
-            _warn_once(f"runs are not written down in {directory}: {error}")
+            _warn_once(f"runs are not written down in {journal.directory}: {error}")
     return _disk
 
 
@@ -159,19 +153,17 @@ def deliver_pending(timeout: timedelta) -> int:
     return _processor.delivered - before
 
 
-def _end() -> None:
+def _end(processor: DurableSpanProcessor) -> None:
     """Have logs sent while the last spans are, for no longer."""
-    if _processor is not None:
-        seconds = _processor.begin_shutdown()
-        if _logs is not None:
-            _logs.end(seconds)
+    timeout = processor.begin_shutdown()
+    if _logs is not None:
+        _logs.end(timeout)
 
 
-def _end_at_once() -> None:
+def _end_at_once(processor: DurableSpanProcessor) -> None:
     """Do what the exit functions would do."""
-    _end()
-    if _processor is not None:
-        _processor.shutdown()
+    _end(processor)
+    processor.shutdown()
 
 
 def _use_provider(given: TracerProvider | None = None) -> bool:
@@ -199,19 +191,3 @@ def _leave_out_what_is_no_limit() -> None:
         if value and not (value.isascii() and value.isdigit()):
             _logger.warning("%s=%r is no limit: a whole number from 0; it is ignored", name, value)
             del os.environ[name]
-
-
-def _fallback_ids() -> Any:
-    """Return the generator that ``OTEL_PYTHON_ID_GENERATOR`` names, None for the SDK's own."""
-    if not os.environ.get("OTEL_PYTHON_ID_GENERATOR"):
-        return None
-    return _sdk._import_id_generator(_sdk._get_id_generator())
-
-
-def shared_resource(auto_instrumentation_version: str | None = None) -> Resource:
-    """Return the one resource of spans, metrics and logs."""
-    version = auto_instrumentation_version
-    resource = lasting(Resource.create({"telemetry.auto.version": version} if version else {}))
-    if str(resource.attributes.get("service.name")).startswith("unknown_service"):
-        return resource.merge(Resource({"service.name": settings.service_name}))
-    return resource

@@ -1,4 +1,7 @@
-"""Reading what is kept: the seed's three queries, and one trace with all its spans."""
+"""What is kept on this disk: the seed's three queries, and one trace with all its spans.
+
+And which spans wait for an exporter, and sending some of them again.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from haas_otel._settings import settings
-from haas_otel.delivery.codec import dump, load
+from haas_otel.delivery.codec import decode, dump, load
+from haas_otel.delivery.exporters import chosen_targets
 from haas_otel.delivery.index import FILE_NAME, Index, IndexUnusable
 from haas_otel.delivery.limits import telemetry_directory
+from haas_otel.delivery.otlp import Kind
+from haas_otel.delivery.segments import Segment, kind_of, paths_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
+
+    Ids = tuple[str, str]  # of a span: its trace's and its own, in lower-case hex
 
 _MOST_CANDIDATES = 10
 _TASKS = """
@@ -150,7 +158,7 @@ class TraceStore:
             )
         return [_stored(body) for (body,) in self._read(_TRACE, {"id": traces[0][0]})]
 
-    def encoded(self, wanted: Collection[tuple[str, str]]) -> list[tuple[tuple[str, str], str]]:
+    def encoded(self, wanted: Collection[Ids]) -> list[tuple[Ids, str]]:
         """Return those of these spans that are here, as JSON, by the ids of their trace and own."""
         found = self._read(_SPANS, {"ids": dump(list(wanted)).decode()})
         return [((trace_id, span_id), body) for trace_id, span_id, body in found]
@@ -197,3 +205,34 @@ def _moment(time_ns: int) -> datetime:
     return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC) + timedelta(
         microseconds=time_ns % 1_000_000_000 // 1000
     )
+
+
+def waiting() -> set[Ids]:
+    """Return the spans that wait on this disk for an exporter of spans."""
+    found: set[Ids] = set()
+    for path in paths_in(telemetry_directory()):
+        segment = Segment(path).read()
+        for key, items in segment.waiting.items():
+            if kind_of(key) == "spans":
+                texts = segment.texts(items.values())
+                found |= {tuple(load(text)["context"][:2]) for text in texts}
+    return found
+
+
+def send_again(wanted: Collection[Ids], kind: str) -> set[Ids]:
+    """Send those of these spans that are kept here, and return those taken.
+
+    To the chosen exporters whose names begin so; where there are none, to all: what others have
+    they are not sent again. One request for each span: when this is cut short, the backend knows
+    which are left. Raises what an exporter raises that cannot be made.
+    """
+    chosen, taken = chosen_targets(), set()
+    targets = [each for each in chosen if each.key.startswith(kind)] or chosen
+    exporters = [target.load() for target in targets]
+    for ids, body in TraceStore().encoded(wanted):
+        span = decode(body)
+        if exporters and all(each.send([span]).kind is Kind.TAKEN for each in exporters):
+            taken.add(ids)
+    for exporter in exporters:
+        exporter.shutdown()
+    return taken

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from haas_otel._settings import settings
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.processor import DurableSpanProcessor
+from haas_otel.delivery.segments import Journal
 from tests.warm import warm
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ RUNS = [
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """A store with these runs, each with a trace of its own."""
-    processor = DurableSpanProcessor(tmp_path, (), Limits())
+    processor = DurableSpanProcessor(Journal(tmp_path), (), Limits())
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     tracer = provider.get_tracer(settings.scope, "0.1.0")

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from deployments.runs import artifacts
-from haas_otel.delivery import TraceStore
+from haas_otel.delivery.store import TraceStore
 from tests.databases import new_postgres as new_postgres
 from tests.databases import postgres as postgres
 from tests.e2e.api import Api

@@ -10,7 +10,7 @@ import av
 import pytest
 
 from flows.point_of_no_return import pass_point_of_no_return, point_of_no_return
-from haas_otel.delivery import TraceStore
+from haas_otel.delivery.store import TraceStore
 from tests.flows.test_tasks import make_clip
 from tests.warm import warm
 

@@ -272,7 +272,7 @@ def killed_runs(
 def disk(told: Told, killed_runs: Killed, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedDisk]:
     """This process is on the machine of the killed ones."""
     journal = Journal(killed_runs.folder)
-    disk = SharedDisk(killed_runs.folder, journal)
+    disk = SharedDisk(journal)
     monkeypatch.setattr(records, "disk", lambda: disk)
     yield disk
     journal.close()

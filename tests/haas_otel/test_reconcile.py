@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
-import anyio
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
@@ -503,7 +502,7 @@ def test_who_was_out_of_touch_for_too_long_stays_silent(
     assert "took this one for gone" in caplog.text
     thaws(False)
     assert told.one.attributes["task.status"] == "Completed"
-    assert [r for p in disk.living() for r in p.records] == []
+    assert disk.living() == []
 
 
 def test_a_forked_child_ends_nothing_of_its_parents(told: Told, disk: SharedDisk) -> None:
@@ -654,14 +653,14 @@ def test_what_never_began_is_counted_once_though_its_process_could_not_say_so(
     message = "Validation of flow parameters failed with error: x"
     client.set_flow_run_state(run.id, Failed(message=message), force=True)
     dies = Journal(tmp_path)
-    monkeypatch.setattr(records, "disk", lambda: SharedDisk(tmp_path, dies))
+    monkeypatch.setattr(records, "disk", lambda: SharedDisk(dies))
     with monkeypatch.context() as slow:
         slow.setattr(Server, "mark", no_answer)
-        anyio.run(history.count_own, run.id)
+        history.count_own(run.id)
     assert len(sent) == counted
 
     def reconcile() -> None:
-        monkeypatch.setattr(records, "disk", lambda: SharedDisk(tmp_path, Journal(tmp_path)))
+        monkeypatch.setattr(records, "disk", lambda: SharedDisk(Journal(tmp_path)))
         haas_otel.reconcile(tags=[tag])
 
     taken.append(True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from haas_otel.delivery.segments import FOLDER, Segment
+from haas_otel.delivery.segments import Segment, paths_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def waiting(directory: Path) -> int:
     """Return for how many deliveries the spans of a folder wait."""
-    segments = [Segment(path).read() for path in (directory / FOLDER).glob("*.jsonl")]
+    segments = [Segment(path).read() for path in paths_in(directory)]
     return sum(len(items) for segment in segments for items in segment.waiting.values())
 
 

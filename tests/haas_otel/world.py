@@ -233,9 +233,8 @@ class Worked:
     def running(self) -> bool:
         return self.alive and not self.frozen
 
-    def seen(self, close: Callable[[records.Record], None] = lambda _: None) -> records.Process:
-        found = [records.read(key, json.loads(text)) for key, text in self.records.items()]
-        return records.Process(str(id(self)), self.stamp, tuple(found), close)
+    def open(self) -> list[records.Record]:
+        return [records.read(key, json.loads(text)) for key, text in self.records.items()]
 
 
 class Machine:
@@ -254,22 +253,22 @@ class Machine:
     def has(self, trace_id: int, span_id: int) -> bool:
         return (trace_id, span_id) in self.spans
 
-    def living(self) -> list[records.Process]:
-        return [process.seen() for process in self.processes if process.alive]
+    def living(self) -> list[records.Record]:
+        return [each for process in self.processes if process.alive for each in process.open()]
 
-    def lost(self) -> list[records.Process]:
-        return [process.seen() for process in self.processes if not process.alive]
+    def lost(self) -> list[records.Record]:
+        return [each for process in self.processes if not process.alive for each in process.open()]
 
     def dead(self) -> Iterator[records.Process]:
         for process in self.processes:
             if process.alive or not process.records:
                 continue
-            closed: list[str] = []
+            closed: list[records.Record] = []
             try:
-                yield process.seen(lambda record, closed=closed: closed.append(record.key))
+                yield records.Process(process.stamp, process.open(), closed.append, lambda _: None)
             finally:  # which does not come when this process is killed
-                for key in [] if self.killed else closed:
-                    process.records.pop(key, None)
+                for record in [] if self.killed else closed:
+                    process.records.pop(record.key, None)
 
 
 class World:

@@ -21,6 +21,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.processor import DurableSpanProcessor
+from haas_otel.delivery.segments import Journal
 
 SPANS = 1000
 
@@ -36,7 +37,7 @@ def interrupt(*_: object) -> None:
 def main() -> None:
     seeded = random.Random(int(sys.argv[2]))
     limits = Limits(delay=timedelta(milliseconds=1))
-    processor = DurableSpanProcessor(Path(sys.argv[1]), (), limits)
+    processor = DurableSpanProcessor(Journal(Path(sys.argv[1])), (), limits)
     scope = InstrumentationScope("Haas.Media.BackgroundTasks")
     signal.signal(signal.SIGALRM, interrupt)
     returned, interrupted = [], 0

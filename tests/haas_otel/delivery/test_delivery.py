@@ -27,6 +27,7 @@ from haas_otel.delivery.exporters import Target, chosen_targets, spans_to
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.otlp import Exporter
 from haas_otel.delivery.processor import DurableSpanProcessor
+from haas_otel.delivery.segments import Journal
 from haas_otel.delivery.store import TraceStore
 from tests.haas_otel.waits import waiting
 from tests.http_server import HttpServer, Reply
@@ -57,7 +58,7 @@ class Delivery:
         self, directory: Path, targets: Sequence[Any] | None = None, limits: Limits = QUICK
     ) -> None:
         chosen = chosen_targets() if targets is None else tuple(targets)
-        self.processor = DurableSpanProcessor(directory, chosen, limits)
+        self.processor = DurableSpanProcessor(Journal(directory), chosen, limits)
         self.provider = TracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(self.processor)
         self.tracer = self.provider.get_tracer("Haas.Media.BackgroundTasks", "0.1.0")
@@ -539,11 +540,11 @@ def test_a_segment_of_the_version_before_goes_on_where_it_was_left(
 
 
 def test_what_one_process_settles_is_lost_for_all_the_others_to_see(directory: Path) -> None:
-    left = left_by_the_dead(directory, '>0000000000000007\t{"start": 1}\n')
+    left_by_the_dead(directory, '>0000000000000007\t{"start": 1}\n')
     for _ in open_disk(directory).dead():
         other = open_disk(directory)
         assert not list(other.dead())
-        assert [process.id for process in other.lost()] == [left.stem]
+        assert [record.key for record in other.lost()] == ["0000000000000007"]
 
 
 def test_a_span_that_is_ended_for_a_dead_process_goes_where_that_would_have_sent_it(
@@ -553,7 +554,7 @@ def test_a_span_that_is_ended_for_a_dead_process_goes_where_that_would_have_sent
     ours, theirs = Memory(), Memory()
     delivery = deliver(to(ours, "ours"), to(theirs, "theirs"))
     context = SpanContext(1, 7, False, TraceFlags(1))
-    for process in SharedDisk(directory, delivery.processor._journal).dead():
+    for process in SharedDisk(delivery.processor._journal).dead():
         delivery.processor.on_end(ReadableSpan("a", context, start_time=1, end_time=2))
         process.close(process.records[0])
     delivery.span("b")
@@ -620,8 +621,7 @@ def test_a_folder_that_somebody_removes_loses_nothing_of_a_process_that_lives(
     delivery.flush()
 
     assert sorted(memory.names) == ["a", "b"]
-    (process,) = open_disk(directory).living()
-    assert [record.key for record in process.records] == ["flow 1"]
+    assert [record.key for record in open_disk(directory).living()] == ["flow 1"]
     journal.end("flow 1")
     delivery.span("c")
     delivery.flush()

@@ -80,6 +80,21 @@ def test_a_span_is_known_once_and_its_copies_are_known_as_such(
     assert index.segments()["1-dead-1.jsonl"] == 2 * again
 
 
+def test_a_segment_that_is_still_being_made_is_not_read(
+    index: Index, directory: Path, make_line: MakeLine
+) -> None:
+    """Else the span in it would be taken for the copy of one that nobody sends."""
+    draft = directory / "journal" / ".1-begun-1.jsonl"
+    draft.parent.mkdir(parents=True)
+    draft.write_text(f"{make_line('otlp')}\n")
+
+    index.read_all()
+    assert stored(directory) == 0
+    draft.rename(draft.with_name("1-begun-1.jsonl"))
+    index.read_all()
+    assert stored(directory) == 1
+
+
 def test_what_is_no_span_is_counted_and_harms_no_other(
     index: Index, directory: Path, make_line: MakeLine, add: Add, warnings: Warnings
 ) -> None:

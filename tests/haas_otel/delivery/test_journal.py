@@ -192,7 +192,7 @@ def test_a_folder_that_may_not_be_looked_into_has_nothing(directory: Path) -> No
     if child == 0:
         with suppress(BaseException):
             os.setuid(65534)
-            os._exit(len(segments.Segments(directory, Journal(directory)).there()))
+            os._exit(len(segments.Segments(Journal(directory)).there()))
         os._exit(99)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 

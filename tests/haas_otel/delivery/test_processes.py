@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_otel.delivery import TraceStore
+from haas_otel.delivery.store import TraceStore
 from tests.chaos import CHAOS
 from tests.haas_otel.waits import has_failed, waiting
 from tests.receiver import Fault, Receiver

@@ -26,6 +26,7 @@ from haas_otel.delivery.logs import LogExporting, SpanLogHandler
 from haas_otel.delivery.metrics import chosen_metrics
 from haas_otel.delivery.otlp import Exporter
 from haas_otel.delivery.processor import DurableSpanProcessor
+from haas_otel.delivery.segments import Journal
 from haas_otel.delivery.store import TraceStore
 from tests.haas_otel.waits import waiting
 from tests.receiver import Partial, Receiver, Refusal
@@ -58,7 +59,7 @@ def run(directory: Path) -> Run:
 
     def run(*spans: tuple[str, int], targets: Any = None, limits: Limits = ASKED) -> None:
         chosen = chosen_targets() if targets is None else targets
-        processor = DurableSpanProcessor(directory, chosen, limits)
+        processor = DurableSpanProcessor(Journal(directory), chosen, limits)
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(processor)
         tracer = provider.get_tracer("Haas.Media.BackgroundTasks", "0.1.0")
@@ -204,7 +205,7 @@ def test_a_collector_that_throttles_is_waited_for_and_nothing_is_lost(
     # The moment is on disk: the next process does not ask before it.
     for _ in range(3):
         run(*some(1, name=f"more {len(asked)}"))
-    processor = DurableSpanProcessor(directory, chosen_targets(), ASKED)
+    processor = DurableSpanProcessor(Journal(directory), chosen_targets(), ASKED)
     processor.deliver(timedelta(seconds=60))
     end(processor)
 
@@ -221,7 +222,7 @@ def test_a_moment_to_try_again_that_comes_unseen_is_not_missed(
     receiver.rule = lambda *_: Refusal("429", wait=2)
     run(*some(3))
     receiver.rule = lambda *_: None
-    processor = DurableSpanProcessor(directory, chosen_targets(), ASKED)
+    processor = DurableSpanProcessor(Journal(directory), chosen_targets(), ASKED)
     flush = processor.force_flush
     monkeypatch.setattr(processor, "force_flush", lambda most: (flush(most), time.sleep(2))[0])
     processor.deliver(timedelta(seconds=60))
@@ -313,7 +314,7 @@ def test_what_is_throttled_for_longer_than_there_is_time_is_not_waited_for(
     clock = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=waits.append)
     monkeypatch.setattr("haas_otel.delivery.processor.time", clock)
 
-    processor = DurableSpanProcessor(directory, chosen_targets(), ASKED)
+    processor = DurableSpanProcessor(Journal(directory), chosen_targets(), ASKED)
     processor.deliver(timedelta(seconds=20))
     end(processor)
 
@@ -364,7 +365,7 @@ def test_a_span_whose_requests_are_not_answered_holds_no_other_up(
 def test_a_span_from_no_time_goes_out_and_can_be_read(
     start: Any, receiver: Receiver, directory: Path
 ) -> None:
-    processor = DurableSpanProcessor(directory, chosen_targets(), ASKED)
+    processor = DurableSpanProcessor(Journal(directory), chosen_targets(), ASKED)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     tracer = provider.get_tracer("Haas.Media.BackgroundTasks", "0.1.0")
@@ -382,7 +383,7 @@ def test_a_span_from_no_time_goes_out_and_can_be_read(
 def test_an_attribute_that_is_nested_without_end_loses_no_span(
     receiver: Receiver, directory: Path
 ) -> None:
-    processor = DurableSpanProcessor(directory, chosen_targets(), ASKED)
+    processor = DurableSpanProcessor(Journal(directory), chosen_targets(), ASKED)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     lists: Any = "x"

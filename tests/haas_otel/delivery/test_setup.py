@@ -449,15 +449,6 @@ def test_spans_are_kept_in_prefect_s_home_unless_told_otherwise(
         assert telemetry_directory() == tmp_path / "prefect" / "haas_otel"
 
 
-def test_the_public_face_is_small_and_complete() -> None:
-    from haas_otel.delivery.store import TraceStore
-
-    assert delivery.TraceStore is TraceStore
-    assert delivery.__all__ == sorted(delivery.__all__)
-    with pytest.raises(AttributeError, match="nosuchthing"):
-        _ = delivery.nosuchthing
-
-
 @pytest.mark.parametrize(
     ("variables", "times"),
     [

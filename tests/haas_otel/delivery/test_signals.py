@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from haas_otel.delivery import TraceStore
-from haas_otel.delivery.counts import send_never_began
+from haas_otel.delivery.metrics import send_never_began
+from haas_otel.delivery.store import TraceStore
 from tests.chaos import CHAOS
 from tests.haas_otel.waits import waiting
 from tests.received import _attributes

@@ -17,6 +17,7 @@ from deployments.waterfall import render_json, render_waterfall
 from haas_otel.delivery.index import IndexUnusable
 from haas_otel.delivery.limits import Limits
 from haas_otel.delivery.processor import DurableSpanProcessor
+from haas_otel.delivery.segments import Journal
 from haas_otel.delivery.store import (
     AmbiguousTrace,
     StoredEvent,
@@ -38,7 +39,7 @@ class Writer:
     """Write spans into a store as a process does."""
 
     def __init__(self, directory: Path) -> None:
-        self._processor = DurableSpanProcessor(directory, (), Limits())
+        self._processor = DurableSpanProcessor(Journal(directory), (), Limits())
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(self._processor)
         self.tasks = provider.get_tracer("Haas.Media.BackgroundTasks", "0.1.0")
