@@ -23,7 +23,7 @@ from uuid import UUID
 
 from anyio import CancelScope, to_thread
 from opentelemetry import context, trace
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateType
 from prefect.context import TaskRunContext
 from prefect.exceptions import Abort, Pause, TerminationSignal
 from prefect.states import is_state_iterable
@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 # After these Prefect gives the task run no state any more: the server shows it Running for ever.
 _WITHOUT_A_STATE = (Exception, Pause, Abort, GeneratorExit)
+# Of states that a body returns: for the first two Prefect calls a hook, with the others it goes on,
+# and calls the body again.
+_WITH_A_HOOK = (StateType.COMPLETED, StateType.FAILED, StateType.RUNNING, StateType.SCHEDULED)
 
 # The key in OpenTelemetry's context of the id of the task run whose body goes on.
 _BODY_OF = context.create_key("haas_otel_body_of")
@@ -183,14 +186,24 @@ def _id(text: object) -> UUID | None:
 
 def _returned(running: LiveSpan, result: Any) -> Any:
     """End the span of a run whose body returns a state after which Prefect calls no hook."""
-    state = result if isinstance(result, State) else None
-    if is_state_iterable(result):  # the first of these decides
-        odd = [each for each in result if each.is_cancelled() or each.is_paused()]
+    state = None
+    if isinstance(result, State) and not _is_of_a_run(result):
+        state = result
+    elif isinstance(result, State) or is_state_iterable(result):
+        # The first of these decides; without one the run is Completed or Failed.
+        found = [result] if isinstance(result, State) else result
+        odd = [each for each in found if each.is_cancelled() or each.is_paused()]
         state = max(odd, key=State.is_cancelled, default=None)
-    if state is not None and not (state.is_completed() or state.is_failed()):
+    if state is not None and state.type not in _WITH_A_HOOK:
+        ending = span.ending_of(state)._replace(at=time.time_ns(), by="self")
         with span.never_failing():
-            _wait_for(_end(running, span.ending_of(state)._replace(by="self"), no_hook=True))
+            _wait_for(_end(running, ending, no_hook=True))
     return result
+
+
+def _is_of_a_run(state: State[Any]) -> bool:
+    """Say whether a state is that of some run, and none that was made to be returned."""
+    return bool(state.state_details.flow_run_id or state.state_details.task_run_id)
 
 
 def note_retry(task_run: TaskRun, state: State[Any]) -> None:

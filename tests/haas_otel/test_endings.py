@@ -24,7 +24,17 @@ from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
-from prefect.states import Cancelled, Completed, Crashed, Failed, Paused, Pending
+from prefect.states import (
+    AwaitingRetry,
+    Cancelled,
+    Completed,
+    Crashed,
+    Failed,
+    Paused,
+    Pending,
+    Running,
+    Scheduled,
+)
 from prefect.types._datetime import now
 
 from haas_otel import _prefect, flow, hooks, records, settings, span, task
@@ -775,6 +785,47 @@ def test_a_state_returned_that_is_not_final(told: Told, how: str, state: Any) ->
     """Its body has done what it wanted; Prefect calls no hook."""
     run(lambda: state(), how=how)
     assert told.one.attributes["task.status"] == "Completed"
+
+
+@pytest.mark.parametrize("state", [Running, Scheduled, AwaitingRetry])
+@HOW
+def test_a_state_returned_with_which_prefect_goes_on(told: Told, how: str, state: Any) -> None:
+    """It calls the body again: only then the run ends."""
+    states = [state]
+
+    def body() -> Any:
+        if states:
+            return states.pop()()
+        raise LookupError
+
+    run(body, how=how)
+    assert told.one.attributes["exception.type"] == "LookupError"
+    assert events(told.one) == ["task.started", "task.failed"]
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (Crashed, "Failed"),
+        (Pending, "Failed"),
+        (Scheduled, "Failed"),
+        (Cancelled, "Cancelled"),
+        (Paused, "Completed"),
+        (Completed, "Completed"),
+    ],
+)
+def test_the_state_of_another_run_returned(told: Told, state: Any, status: str) -> None:
+    """As of a deployment's: Prefect makes one of its own of it."""
+    ended = state()
+    ended.state_details.flow_run_id = uuid4()
+
+    def body() -> Any:
+        time.sleep(0.05)
+        return ended
+
+    run(body, how="direct")
+    assert told.one.attributes["task.status"] == status
+    assert told.one.attributes["task.duration_ms"] >= 50
 
 
 @pytest.mark.parametrize(
