@@ -106,7 +106,8 @@ def haas_otel_on_running(
         return None
     running = live.get(task_run.id)
     if running is None:
-        root_id = _outermost(task_run.flow_run_id) if task_run.flow_run_id else None
+        within = None if records.DEFERRED in task_run.labels else task_run.flow_run_id
+        root_id = _outermost(within) if within else None
         flow_run = ids.current_flow_run()
         run = span.run_of(task_run, flow_run, root_id)
         span.tracer()  # the record names the exporters, which the set-up chooses
@@ -136,7 +137,7 @@ def current() -> Iterator[Callable[[Any], Any]]:
         yield lambda result: result
         return
     running.in_body = True
-    if running.task_run.flow_run_id is None:
+    if running.run.root_id is None:
         running.interrupt = _interruption()
     body = context.set_value(_BODY_OF, running.task_run.id)
     token = context.attach(trace.set_span_in_context(span.BodySpan(running.span), body))
@@ -321,7 +322,8 @@ def _end_left(flow_run_id: UUID | None) -> Later | None:
     later: list[Later | None] = []
     for running in list(live.values()):
         state = running.task_run.state
-        if running.task_run.flow_run_id != flow_run_id or state is None:
+        within = running.run.flow_run_id if running.run.root_id else None
+        if within != flow_run_id or state is None:
             continue
         if state.is_final() or running.task.isgenerator:
             # Of a generator nobody wants more from now on.
@@ -358,7 +360,7 @@ def _end(
         ending = ending._replace(by=running.ended_by)
     # Silent for so long, its machine may have been given up, and its span ended by another.
     took = ending.at - running.run.start
-    in_flow = running.run.flow_run_id is not None
+    in_flow = running.run.root_id is not None
     is_long = took > decision.SECOND and took > decision.silence()
     asks_who = ending.status == "Cancelled" and ending.by is None
     asks = in_flow and (is_long or asks_who)

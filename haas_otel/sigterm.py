@@ -1,4 +1,4 @@
-"""SIGTERM to a process that runs tasks without a flow, as a task worker does.
+"""SIGTERM to a process that runs tasks and no flow, as a task worker does.
 
 Prefect interrupts none of them: ``serve()`` is gone at once, ``prefect task serve`` waits for as
 long as the bodies in its threads take. Here each body is interrupted and its run ends as Cancelled;
@@ -57,7 +57,7 @@ def _left() -> list[LiveSpan]:
     return [
         running
         for running in list(span.live.values())
-        if running.task_run.flow_run_id is None and running.pid == os.getpid()
+        if running.run.root_id is None and running.pid == os.getpid()
     ]
 
 

@@ -160,6 +160,8 @@ def introduce(
     labels = task_run.labels
     labels[records.TASK_TYPE] = task_type
     labels[records.TASK_NAME] = task_name[: records.MAX_MESSAGE]
+    if task_run.state is not None and task_run.state.state_details.deferred:
+        labels[records.DEFERRED] = True
     if flow_run is not None:
         _prefect.name_callers(flow_run)
     # Where the label is there already, Prefect's own span of this run is the caller.
