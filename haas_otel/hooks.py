@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import c_ulong, py_object, pythonapi
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -275,17 +275,31 @@ FLOW_HOOKS: dict[str, Callable[..., Any]] = {
 
 
 def end_left_at_exit() -> None:
-    """End what task runs without a flow have left, when the process exits.
+    """End what task runs without a flow have left, when the process exits, and those that go on.
 
     And task runs between two attempts, of a flow run that was suspended: nothing calls a hook then.
     """
     later = [_end_left(None)]
-    for running in list(live.values()):
+    mine = [running for running in live.values() if running.pid == os.getpid()]
+    alone = [running.task_run.id for running in mine if running.run.root_id is None]
+    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+    for running in mine:
         state = running.task_run.state
-        if state is not None and state.is_scheduled():
+        if running.run.root_id is None:  # in a loop or a thread that goes with the process
+            ending = span.cancelled(time.time_ns(), "user" if interrupted else "self")
+            later.append(_end(running, ending, no_hook=True))
+        elif state is not None and state.is_scheduled():
             ending = span.cancelled(time.time_ns(), "self")
             later.append(_end(running, ending, no_hook=True, no_state=True))
     _wait_for(_all(later))
+
+    def report(asked: server.Server) -> None:
+        for task_run_id in alone:
+            asked.crash_alone(task_run_id, "Its process has ended.")
+
+    if alone:
+        with suppress(RuntimeError):  # no thread is begun any more
+            server.within_bound(report)
 
 
 def end_interrupted(running: LiveSpan) -> None:

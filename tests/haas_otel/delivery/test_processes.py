@@ -245,6 +245,20 @@ def test_a_run_that_is_terminated_ends_the_span_of_its_task(
     assert span.attributes["prefect.ended_by"] == "system"
 
 
+def test_what_goes_on_when_a_process_ends_by_itself_is_cancelled(
+    runs: Programs, directory: Path
+) -> None:
+    """As what a task worker runs in its loop when somebody ends that by Ctrl-C."""
+    process = runs.start("leave")
+    assert process.stdout.readline() == "running\n"
+    process.send_signal(signal.SIGINT)
+    process.wait()
+
+    (span,) = TraceStore(directory).tasks()
+    assert span.task_status == "Cancelled"
+    assert span.attributes["prefect.ended_by"] == "user"
+
+
 @pytest.mark.parametrize("receiver", ["http/protobuf"], indirect=True)
 def test_a_run_that_is_terminated_hears_what_a_slow_collector_answers(
     receiver: Receiver, runs: Programs, processes: Programs, directory: Path
