@@ -80,8 +80,15 @@ def note_process() -> None:
 
 
 def settle_others() -> None:
-    """Settle what processes left that died, when this one can call the hooks of their tasks."""
+    """Settle what processes left that died, when this one can call the hooks of their tasks.
+
+    And what in this one was interrupted while it waited for a retry: no hook says so, and the
+    process, or its flow run, may go on for long.
+    """
     _knows_tasks.wait()
+    for running in list(live.values()):
+        if (state := running.task_run.state) is not None and state.is_crashed():
+            _wait_for(_end(running, span.ending_of(state), no_hook=True, no_state=True))
     reconciler.settle_here()
 
 

@@ -477,6 +477,20 @@ def test_interrupted_while_waiting_for_a_retry(told: Told) -> None:
     assert events(span) == ["task.started", "task.retrying", "task.cancelled"]
 
 
+@pytest.mark.usefixtures("interrupted_while_it_waits")
+def test_interrupted_while_waiting_for_a_retry_in_a_process_that_goes_on(told: Told) -> None:
+    @task(retries=1, retry_delay_seconds=60)
+    def waits() -> None:
+        hooks.settle_others()  # as is done every few seconds while a run goes on
+        raise ConnectionError("refused")
+
+    with pytest.raises(KeyboardInterrupt):
+        waits()
+    hooks.settle_others()
+    assert told.one.attributes["task.status"] == "Cancelled"
+    assert events(told.one) == ["task.started", "task.retrying", "task.cancelled"]
+
+
 def test_a_task_called_while_an_interruption_is_handled_is_not_interrupted(told: Told) -> None:
     @task
     def clean_up() -> str:
