@@ -87,6 +87,7 @@ def _stop(number: int) -> None:
     # Python lets only its main thread say so, which may hear no signal any more.
     CDLL(None).signal(number, 0)  # SIG_DFL
     os.kill(os.getpid(), number)
+    os._exit(128 + number)  # a container's first process, which the kernel spares
 
 
 def _has_its_last_state(running: LiveSpan) -> bool:
