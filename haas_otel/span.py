@@ -240,7 +240,7 @@ def end(span: Span, run: Run, ending: Ending, retries: tuple[records.Retry, ...]
         tags["exception.message"] = ending.message
         if ending.stacktrace:
             tags["exception.stacktrace"] = ending.stacktrace
-    attributes_full, events_full = _sdk.make_room(span, run.attributes, tags)
+    attributes_full, room = _sdk.make_room(span, run.attributes, tags)
     span.set_attributes(run.attributes | tags if attributes_full else tags)
     if ending.status == "Completed":
         span.set_status(_OK)
@@ -249,8 +249,10 @@ def end(span: Span, run: Run, ending: Ending, retries: tuple[records.Retry, ...]
         message = (getattr(span, "attributes", None) or {}).get("exception.message")
         _sdk.forget_status(span)
         span.set_status(Status(StatusCode.ERROR, str(message or ending.message)))
-    if events_full:
+    if room is not None:
         span.add_event("task.started", timestamp=started)
+        for retry in retries[max(0, len(retries) + 2 - room) :]:
+            retrying(span, retry)
     span.add_event(f"task.{ending.status.lower()}", timestamp=at)
     span.end(at)
 
