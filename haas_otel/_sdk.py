@@ -72,22 +72,27 @@ def with_root(sampler: ParentBased, change: Callable[[Sampler], Sampler]) -> Par
     return sampler
 
 
-def make_room(span: Any, own: dict[str, Any], tags: dict[str, Any]) -> tuple[bool, bool]:
-    """Say whether tags, and an event, take the place of the oldest: those of the start.
+def make_room(span: Any, own: dict[str, Any], tags: dict[str, Any]) -> tuple[bool, int | None]:
+    """Say whether tags take the place of the oldest, those of the start, and so does an event.
 
-    There is room for the contract's at least, whatever limit is set: the SDK drops the oldest.
+    There is room for the contract's at least, whatever limit is set: the SDK drops the oldest. If
+    there are too many events, the contract's are taken away, and how many fit is returned.
     """
     limits = getattr(span, "_limits", None)
     if limits is None:  # not the SDK's
-        return False, False
+        return False, None
     attributes, most = span._attributes, span._attributes.maxlen
     full = most is not None and len(attributes) + len(tags) > most
     if full:
         attributes.maxlen = max(most, len(own) + len(tags))
-    if limits.max_events is not None and limits.max_events < _LEAST_EVENTS:
-        span._events = BoundedList(_LEAST_EVENTS)
-        return full, True
-    return full, limits.max_events is not None and len(span._events) >= limits.max_events
+    events = span._events
+    if limits.max_events is None or len(events) < limits.max_events:
+        return full, None
+    room = max(limits.max_events, _LEAST_EVENTS)
+    others = [event for event in events if not event.name.startswith("task.")]
+    span._events = BoundedList.from_seq(room, others)
+    span._events.dropped = events.dropped
+    return full, room
 
 
 def forget_status(span: Any) -> None:

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import c_ulong, py_object, pythonapi
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,7 +23,7 @@ from uuid import UUID
 
 from anyio import CancelScope, to_thread
 from opentelemetry import context, trace
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateType
 from prefect.context import TaskRunContext
 from prefect.exceptions import Abort, Pause, TerminationSignal
 from prefect.states import is_state_iterable
@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 # After these Prefect gives the task run no state any more: the server shows it Running for ever.
 _WITHOUT_A_STATE = (Exception, Pause, Abort, GeneratorExit)
+# Of states that a body returns: for the first two Prefect calls a hook, with the others it goes on,
+# and calls the body again.
+_WITH_A_HOOK = (StateType.COMPLETED, StateType.FAILED, StateType.RUNNING, StateType.SCHEDULED)
 
 # The key in OpenTelemetry's context of the id of the task run whose body goes on.
 BODY_OF = context.create_key("haas_otel_body_of")
@@ -77,8 +80,15 @@ def note_process() -> None:
 
 
 def settle_others() -> None:
-    """Settle what processes left that died, when this one can call the hooks of their tasks."""
+    """Settle what processes left that died, when this one can call the hooks of their tasks.
+
+    And what in this one was interrupted while it waited for a retry: no hook says so, and the
+    process, or its flow run, may go on for long.
+    """
     _knows_tasks.wait()
+    for running in list(live.values()):
+        if (state := running.task_run.state) is not None and state.is_crashed():
+            _wait_for(_end(running, span.ending_of(state), no_hook=True, no_state=True))
     reconciler.settle_here()
 
 
@@ -103,7 +113,8 @@ def haas_otel_on_running(
         return None
     running = live.get(task_run.id)
     if running is None:
-        root_id = _outermost(task_run.flow_run_id) if task_run.flow_run_id else None
+        within = None if records.DEFERRED in task_run.labels else task_run.flow_run_id
+        root_id = _outermost(within) if within else None
         flow_run = ids.current_flow_run()
         run = span.run_of(task_run, flow_run, root_id)
         span.tracer()  # the record names the exporters, which the set-up chooses
@@ -133,7 +144,7 @@ def current() -> Iterator[Callable[[Any], Any]]:
         yield lambda result: result
         return
     running.in_body = True
-    if running.task_run.flow_run_id is None:
+    if running.run.root_id is None:
         running.interrupt = _interruption()
     body = context.set_value(BODY_OF, running.task_run.id)
     token = context.attach(trace.set_span_in_context(span.BodySpan(running.span), body))
@@ -147,14 +158,24 @@ def current() -> Iterator[Callable[[Any], Any]]:
 
 def _returned(running: LiveSpan, result: Any) -> Any:
     """End the span of a run whose body returns a state after which Prefect calls no hook."""
-    state = result if isinstance(result, State) else None
-    if is_state_iterable(result):  # the first of these decides
-        odd = [each for each in result if each.is_cancelled() or each.is_paused()]
+    state = None
+    if isinstance(result, State) and not _is_of_a_run(result):
+        state = result
+    elif isinstance(result, State) or is_state_iterable(result):
+        # The first of these decides; without one the run is Completed or Failed.
+        found = [result] if isinstance(result, State) else result
+        odd = [each for each in found if each.is_cancelled() or each.is_paused()]
         state = max(odd, key=State.is_cancelled, default=None)
-    if state is not None and not (state.is_completed() or state.is_failed()):
+    if state is not None and state.type not in _WITH_A_HOOK:
+        ending = span.ending_of(state)._replace(at=time.time_ns(), by="self")
         with span.never_failing():
-            _wait_for(_end(running, span.ending_of(state)._replace(by="self"), no_hook=True))
+            _wait_for(_end(running, ending, no_hook=True))
     return result
+
+
+def _is_of_a_run(state: State[Any]) -> bool:
+    """Say whether a state is that of some run, and none that was made to be returned."""
+    return bool(state.state_details.flow_run_id or state.state_details.task_run_id)
 
 
 def note_retry(task_run: TaskRun, state: State[Any]) -> None:
@@ -220,11 +241,31 @@ FLOW_HOOKS: dict[str, Callable[..., Any]] = {
 
 
 def end_left_at_exit() -> None:
-    """End what task runs without a flow have left, when the process exits.
+    """End what task runs without a flow have left, when the process exits, and those that go on.
 
     And task runs between two attempts, of a flow run that was suspended: nothing calls a hook then.
     """
-    _wait_for(_end_left(None, suspended=True))
+    later = [_end_left(None)]
+    mine = [running for running in live.values() if running.pid == os.getpid()]
+    alone = [running.task_run.id for running in mine if running.run.root_id is None]
+    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+    for running in mine:
+        state = running.task_run.state
+        if running.run.root_id is None:  # in a loop or a thread that goes with the process
+            ending = span.cancelled(time.time_ns(), "user" if interrupted else "self")
+            later.append(_end(running, ending, no_hook=True))
+        elif state is not None and state.is_scheduled():
+            ending = span.cancelled(time.time_ns(), "self")
+            later.append(_end(running, ending, no_hook=True, no_state=True))
+    _wait_for(_all(later))
+
+    def report(asked: server.Server) -> None:
+        for task_run_id in alone:
+            asked.crash_alone(task_run_id, "Its process has ended.")
+
+    if alone:
+        with suppress(RuntimeError):  # no thread is begun any more
+            server.within_bound(report)
 
 
 def end_interrupted(running: LiveSpan) -> None:
@@ -252,28 +293,24 @@ def _interruption() -> Callable[[], object]:
     return partial(pythonapi.PyThreadState_SetAsyncExc, here, py_object(_Terminated))
 
 
-def _end_left(flow_run_id: UUID | None, *, suspended: bool = False) -> Later | None:
+def _end_left(flow_run_id: UUID | None) -> Later | None:
     """End the spans of ended task runs of a flow run, or without one, that got no hook.
 
-    Such are runs interrupted while they waited for a retry, and generators that nobody exhausted;
-    and of any flow run those that are ``suspended``. Runs that still go on, in threads, are left
-    alone: when the process exits, the disk has them.
+    Such are runs interrupted while they waited for a retry, and generators that nobody exhausted.
+    Runs that still go on, in threads, are left alone: when the process exits, the disk has them.
     """
     later: list[Later | None] = []
     for running in list(live.values()):
-        state, is_its = running.task_run.state, running.task_run.flow_run_id == flow_run_id
-        if state is None:
+        state = running.task_run.state
+        within = running.run.flow_run_id if running.run.root_id else None
+        if within != flow_run_id or state is None:
             continue
-        if is_its and state.is_final():
-            ending = span.ending_of(state)
-        elif is_its and running.task.isgenerator:  # that nobody wants more of
-            ending = span.Ending("Completed", time.time_ns())
-        elif suspended and state.is_scheduled():
-            ending = span.cancelled(time.time_ns(), "self")
-        else:
-            continue
-        # Its last state has left without a word of this.
-        later.append(_end(running, ending, no_hook=True, no_state=True))
+        if state.is_final() or running.task.isgenerator:
+            # Of a generator nobody wants more from now on.
+            unfinished = span.Ending("Completed", time.time_ns())
+            ending = span.ending_of(state) if state.is_final() else unfinished
+            # Its last state has left without a word of this.
+            later.append(_end(running, ending, no_hook=True, no_state=True))
     return _all(later)
 
 
@@ -303,7 +340,7 @@ def _end(
         ending = ending._replace(by=running.ended_by)
     # Silent for so long, its machine may have been given up, and its span ended by another.
     took = ending.at - running.run.start
-    in_flow = running.run.flow_run_id is not None
+    in_flow = running.run.root_id is not None
     is_long = took > decision.SECOND and took > decision.silence()
     asks_who = ending.status == "Cancelled" and ending.by is None
     asks = in_flow and (is_long or asks_who)

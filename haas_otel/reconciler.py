@@ -411,11 +411,11 @@ class Pass:
         """Do what follows from the evidence, and return it."""
         answer = decide(evidence)
         if isinstance(answer, End) and run is not None:
-            if run.flow_run_id is not None:
+            if evidence.process and run.root_id is None:
+                self._asked.crash_alone(run.task_run_id, decision.reason(answer.ending.at))
+            else:
                 mark = records.spoken_for([run.task_run_id], self._machine)
                 self._asked.mark(run.flow_run_id, mark)
-            else:
-                self._asked.crash_alone(run.task_run_id, decision.reason(answer.ending.at))
             self._end(run, learnt, answer.ending)
             self.result.task_runs.append(run.task_run_id)
         if isinstance(answer, NotYet):

@@ -33,6 +33,7 @@ TASK_TYPE = "haas_otel.task.type"
 TASK_NAME = "haas_otel.task.name"
 ENDED = "haas_otel.ended"  # its own process has ended the span, with this status
 LEARNT = "haas_otel.learnt"
+DEFERRED = "haas_otel.deferred"  # a task worker runs it, and no flow run's process
 HISTORY = "haas_otel.history"  # attributes of its span that Prefect's history gave, as JSON
 BEFORE = "prefect.attempt_before"  # among these: the task run whose span this one's links to
 # Of a flow run: the first, with the id of a task run, holds the machine that ends its span.
@@ -51,7 +52,8 @@ MAX_MESSAGE = 1_000
 class Run(NamedTuple):
     """What the span of a started task run says from its start on; ``start`` in ns since the epoch.
 
-    ``root_id`` is the outermost flow run of its process, ``caller`` a W3C traceparent.
+    ``root_id`` is the outermost flow run of its process, None of one that has no flow run's, as a
+    task worker's; ``caller`` a W3C traceparent.
     """
 
     task_run_id: UUID

@@ -128,11 +128,15 @@ class Server:
         return self._task_runs(flow_run_filter=within)
 
     def unreported(self, lookback: timedelta) -> list[TaskRun]:
-        """Return the task runs of ours that began lately and whose process reported no end."""
+        """Return the task runs of ours that began lately and whose process reported no end.
+
+        Only of those that a flow run's process runs: no other is known to be gone.
+        """
         state = {"type": {"any_": [each for each in StateType if each not in _REPORTED]}}
         lately = {"state": state, "start_time": {"after_": datetime.now(UTC) - lookback}}
         found = self._task_runs(task_run_filter=TaskRunFilter.model_validate(lately))
-        return [run for run in found if run.flow_run_id and records.ENDED not in run.labels]
+        told = {records.ENDED, records.DEFERRED}
+        return [run for run in found if run.flow_run_id and told.isdisjoint(run.labels)]
 
     def started(self, lookback: timedelta) -> list[TaskRun]:
         """Return the task runs of ours that began lately."""

@@ -1,4 +1,4 @@
-"""SIGTERM to a process that runs tasks without a flow, as a task worker does.
+"""SIGTERM to a process that runs tasks and no flow, as a task worker does.
 
 Prefect interrupts none of them: ``serve()`` is gone at once, ``prefect task serve`` waits for as
 long as the bodies in its threads take. Here each body is interrupted and its run ends as Cancelled;
@@ -59,7 +59,7 @@ def _left() -> list[LiveSpan]:
     return [
         running
         for running in list(span.live.values())
-        if running.task_run.flow_run_id is None and running.pid == os.getpid()
+        if running.run.root_id is None and running.pid == os.getpid()
     ]
 
 
@@ -89,6 +89,7 @@ def _stop(number: int) -> None:
     # Python lets only its main thread say so, which may hear no signal any more.
     CDLL(None).signal(number, 0)  # SIG_DFL
     os.kill(os.getpid(), number)
+    os._exit(128 + number)  # a container's first process, which the kernel spares
 
 
 def _has_its_last_state(running: LiveSpan) -> bool:

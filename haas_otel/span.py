@@ -160,6 +160,8 @@ def introduce(
     labels = task_run.labels
     labels[records.TASK_TYPE] = task_type
     labels[records.TASK_NAME] = task_name[: records.MAX_MESSAGE]
+    if task_run.state is not None and task_run.state.state_details.deferred:
+        labels[records.DEFERRED] = True
     if flow_run is not None:
         _prefect.name_callers(flow_run)
     # Where the label is there already, Prefect's own span of this run is the caller.
@@ -238,7 +240,7 @@ def end(span: Span, run: Run, ending: Ending, retries: tuple[records.Retry, ...]
         tags["exception.message"] = ending.message
         if ending.stacktrace:
             tags["exception.stacktrace"] = ending.stacktrace
-    attributes_full, events_full = _sdk.make_room(span, run.attributes, tags)
+    attributes_full, room = _sdk.make_room(span, run.attributes, tags)
     span.set_attributes(run.attributes | tags if attributes_full else tags)
     if ending.status == "Completed":
         span.set_status(_OK)
@@ -247,8 +249,10 @@ def end(span: Span, run: Run, ending: Ending, retries: tuple[records.Retry, ...]
         message = (getattr(span, "attributes", None) or {}).get("exception.message")
         _sdk.forget_status(span)
         span.set_status(Status(StatusCode.ERROR, str(message or ending.message)))
-    if events_full:
+    if room is not None:
         span.add_event("task.started", timestamp=started)
+        for retry in retries[max(0, len(retries) + 2 - room) :]:
+            retrying(span, retry)
     span.add_event(f"task.{ending.status.lower()}", timestamp=at)
     span.end(at)
 

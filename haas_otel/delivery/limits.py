@@ -18,7 +18,12 @@ def telemetry_directory() -> Path:
     """
     chosen = os.environ.get("HAAS_OTEL_DIR", "").strip()
     if chosen:
-        return Path(chosen).expanduser()
+        directory = Path(chosen).expanduser()
+        if not directory.is_absolute():
+            # It stays the same when a task changes its process's folder, and for child processes.
+            directory = directory.absolute()
+            os.environ["HAAS_OTEL_DIR"] = str(directory)
+        return directory
     from prefect.settings import get_current_settings
 
     return Path(get_current_settings().home) / "haas_otel"

@@ -169,8 +169,9 @@ class Site:
         return Pass(*({UUID(each) for each in line.split()} for line in lines))
 
     def spans(self, run: UUID) -> list[ReceivedSpan]:
-        """The spans of a run's tasks that have arrived, each as often as it did."""
-        found = [s for s in self.receiver.spans if s.scope_name == SCOPE and s.trace_id == run.hex]
+        """The spans of a flow run's tasks, or a task run's, that came, each as often as it did."""
+        ours = [span for span in self.receiver.spans if span.scope_name == SCOPE]
+        found = [s for s in ours if run.hex == s.trace_id or str(run) == s.attributes["task.id"]]
         return sorted(found, key=lambda span: span.start_ns)
 
     def wait_for_spans(self, run: UUID, count: int = 1) -> list[ReceivedSpan]:

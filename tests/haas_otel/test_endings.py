@@ -24,7 +24,17 @@ from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
-from prefect.states import Cancelled, Completed, Crashed, Failed, Paused, Pending
+from prefect.states import (
+    AwaitingRetry,
+    Cancelled,
+    Completed,
+    Crashed,
+    Failed,
+    Paused,
+    Pending,
+    Running,
+    Scheduled,
+)
 from prefect.types._datetime import now
 
 from haas_otel import _prefect, flow, hooks, records, settings, span, task
@@ -467,6 +477,20 @@ def test_interrupted_while_waiting_for_a_retry(told: Told) -> None:
     assert events(span) == ["task.started", "task.retrying", "task.cancelled"]
 
 
+@pytest.mark.usefixtures("interrupted_while_it_waits")
+def test_interrupted_while_waiting_for_a_retry_in_a_process_that_goes_on(told: Told) -> None:
+    @task(retries=1, retry_delay_seconds=60)
+    def waits() -> None:
+        hooks.settle_others()  # as is done every few seconds while a run goes on
+        raise ConnectionError("refused")
+
+    with pytest.raises(KeyboardInterrupt):
+        waits()
+    hooks.settle_others()
+    assert told.one.attributes["task.status"] == "Cancelled"
+    assert events(told.one) == ["task.started", "task.retrying", "task.cancelled"]
+
+
 def test_a_task_called_while_an_interruption_is_handled_is_not_interrupted(told: Told) -> None:
     @task
     def clean_up() -> str:
@@ -525,8 +549,10 @@ def test_a_body_that_sets_much_drops_nothing_of_the_contract(told: Told, count: 
         for number in range(count):
             trace.get_current_span().set_attribute(f"media.{number}", number)
             trace.get_current_span().add_event(f"media.{number}")
+        if TaskRunContext.get().task_run.run_count == 1:
+            raise ConnectionError
 
-    run(body, how="direct", task_type="ScanTask")
+    run(body, how="direct", task_type="ScanTask", retries=1)
     span = told.one
     kept = {key: value for key, value in span.attributes.items() if key.startswith("task.")}
     assert kept == {
@@ -538,8 +564,8 @@ def test_a_body_that_sets_much_drops_nothing_of_the_contract(told: Told, count: 
     }
     assert int(str(kept["task.id"]).replace("-", ""), 16) & (1 << 64) - 1 == span.context.span_id
     own = [event for event in span.events if event.name.startswith("task.")]
-    assert [event.name for event in own] == ["task.started", "task.completed"]
-    assert [event.timestamp for event in own] == [span.start_time, span.end_time]
+    assert [event.name for event in own] == ["task.started", "task.retrying", "task.completed"]
+    assert [event.timestamp for event in own[::2]] == [span.start_time, span.end_time]
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -775,6 +801,47 @@ def test_a_state_returned_that_is_not_final(told: Told, how: str, state: Any) ->
     """Its body has done what it wanted; Prefect calls no hook."""
     run(lambda: state(), how=how)
     assert told.one.attributes["task.status"] == "Completed"
+
+
+@pytest.mark.parametrize("state", [Running, Scheduled, AwaitingRetry])
+@HOW
+def test_a_state_returned_with_which_prefect_goes_on(told: Told, how: str, state: Any) -> None:
+    """It calls the body again: only then the run ends."""
+    states = [state]
+
+    def body() -> Any:
+        if states:
+            return states.pop()()
+        raise LookupError
+
+    run(body, how=how)
+    assert told.one.attributes["exception.type"] == "LookupError"
+    assert events(told.one) == ["task.started", "task.failed"]
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (Crashed, "Failed"),
+        (Pending, "Failed"),
+        (Scheduled, "Failed"),
+        (Cancelled, "Cancelled"),
+        (Paused, "Completed"),
+        (Completed, "Completed"),
+    ],
+)
+def test_the_state_of_another_run_returned(told: Told, state: Any, status: str) -> None:
+    """As of a deployment's: Prefect makes one of its own of it."""
+    ended = state()
+    ended.state_details.flow_run_id = uuid4()
+
+    def body() -> Any:
+        time.sleep(0.05)
+        return ended
+
+    run(body, how="direct")
+    assert told.one.attributes["task.status"] == status
+    assert told.one.attributes["task.duration_ms"] >= 50
 
 
 @pytest.mark.parametrize(

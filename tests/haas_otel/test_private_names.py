@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 FILES = sorted(Path(haas_otel.__file__).parent.rglob("*.py"))
 OWN = ("self", "cls", "super()", "_sdk", "_prefect")
 # Of Python itself, some of which it calls public.
-PYTHONS = ("_asdict", "_replace", "_fields", "_name_", "_run_exitfuncs", "_current_exceptions")
+PYTHONS = (
+    *("_asdict", "_replace", "_fields", "_name_", "_exit"),
+    *("_run_exitfuncs", "_current_exceptions"),
+)
 ENCODERS = "opentelemetry.exporter.otlp.proto.common"
 
 

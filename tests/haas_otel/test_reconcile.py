@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -13,6 +14,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import StateType
+from prefect.context import TaskRunContext
 from prefect.exceptions import Pause
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import (
@@ -26,7 +29,7 @@ from prefect.states import (
     Pending,
     Running,
 )
-from prefect.task_engine import SyncTaskRunEngine
+from prefect.task_engine import SyncTaskRunEngine, run_task_sync
 
 import haas_otel
 from haas_otel import decision, flow, history, hooks, reconciler, records, span, task
@@ -436,6 +439,36 @@ def test_a_machine_that_is_gone_is_spoken_for_by_a_second_pass(
     assert str(run.id) not in str(requests)
 
 
+def test_what_a_task_worker_runs_is_not_gone_with_the_machine_of_its_flow(
+    told: Told, client: Client, monkeypatch: MonkeyPatch
+) -> None:
+    """Its process is another one, which may live."""
+    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
+    monkeypatch.setattr(decision, "HEARTBEAT", 0)
+    monkeypatch.setattr(span, "live", {})  # the passes are another machine's
+
+    @task
+    def later() -> None:
+        own = TaskRunContext.get().task_run
+        wait_until(lambda: client.read_task_run(own.id).state_type == StateType.RUNNING)
+        time.sleep(1.1)
+        for _ in range(2):
+            haas_otel.reconcile()
+
+    @flow
+    def fails() -> None:
+        ids.append(later.delay().task_run_id)
+        raise LookupError
+
+    ids: list[UUID] = []
+    assert fails(return_state=True).is_failed()
+    (left,) = ids
+    waiting = client.read_task_run(left)
+    Context().run(run_task_sync, later, task_run_id=left, task_run=waiting, parameters={})
+    (one,) = [each for each in told.task_spans if each.attributes["task.id"] == str(left)]
+    assert one.attributes["task.status"] == "Completed"
+
+
 @pytest.mark.parametrize(
     ("state", "heartbeats", "ended"),
     [
@@ -600,10 +633,11 @@ def test_at_the_end_of_a_process_only_runs_without_a_flow_are_ended(told: Told) 
     with pytest.raises(KeyboardInterrupt):
         waits()
     (running,) = hooks.live.values()
-    running.task_run.flow_run_id = running.task_run.id
+    alone, an_id = running.run, running.task_run.id
+    running.run = alone._replace(flow_run_id=an_id, root_id=an_id)
     hooks.end_left_at_exit()
     assert told.task_spans == []
-    running.task_run.flow_run_id = None
+    running.run = alone
     hooks.end_left_at_exit()
     assert told.one.attributes["task.status"] == "Cancelled"
     assert called == ["Cancelled"]

@@ -162,6 +162,13 @@ async def waits_in_a_loop(name):
         _unwinds(name)
 
 
+@flow
+def leaves(name):
+    """Leave them to a task worker: they have this flow run, and not its process."""
+    waiting = (waits_in_a_call, waits_in_steps, waits_in_a_loop)
+    return [each.delay(f"{name} {each.fn.__name__}").task_run_id for each in waiting]
+
+
 def serves():
     from prefect.task_worker import serve
 

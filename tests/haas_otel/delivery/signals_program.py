@@ -6,6 +6,7 @@ signals_program.py called          the same within a span of the application's
 signals_program.py stumble         a flow that raises before its task
 signals_program.py talk            a flow that writes a log line and runs no task
 signals_program.py wait            a task that goes on until a line comes on standard input
+signals_program.py leave           the same in a thread that does not hold the process up
 
 With HOLD set it then makes one round of delivery, says so, and waits for a line before it exits.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from contextlib import suppress
 
 from opentelemetry import trace
@@ -80,6 +82,11 @@ def talk() -> None:
 @flow
 def wait() -> None:
     person_cleanup()
+
+
+def leave() -> None:
+    threading.Thread(target=person_cleanup, daemon=True).start()
+    threading.Event().wait()
 
 
 def main() -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from haas_otel.delivery.store import TraceStore
 from tests.chaos import CHAOS
 from tests.haas_otel.waits import has_failed, waiting
+from tests.parts import require
 from tests.receiver import Fault, Receiver
-from tests.waits import wait_until
+from tests.waits import PATIENCE, wait_until
+from tests.warm import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,6 +249,48 @@ def test_a_run_that_is_terminated_ends_the_span_of_its_task(
     (span,) = TraceStore(directory).tasks()
     assert span.task_status == "Cancelled"
     assert span.attributes["prefect.ended_by"] == "system"
+
+
+def test_the_first_process_of_a_container_is_gone_when_its_run_is_ended(
+    prefect_server: str, directory: Path
+) -> None:
+    """The kernel spares it the signal that ends any other."""
+    container = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--pid", "--fork"]
+    made = subprocess.run([*container, "true"], check=False)
+    require("a first process", made.returncode == 0, "run as root, who may make a PID namespace")
+    program = Path(__file__).with_name("signals_program.py")
+    variables = {"HAAS_OTEL_DIR": str(directory), "PREFECT_API_URL": prefect_server}
+    with subprocess.Popen(
+        [*container, sys.executable, program, "person_cleanup"],
+        env={**os.environ, **variables, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "running\n"
+            (first,) = psutil.Process(process.pid).children()
+            first.terminate()
+            assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+
+    (span,) = TraceStore(directory).tasks()
+    assert span.task_status == "Cancelled"
+
+
+def test_what_goes_on_when_a_process_ends_by_itself_is_cancelled(
+    runs: Programs, directory: Path
+) -> None:
+    """As what a task worker runs in its loop when somebody ends that by Ctrl-C."""
+    process = runs.start("leave")
+    assert process.stdout.readline() == "running\n"
+    process.send_signal(signal.SIGINT)
+    process.wait()
+
+    (span,) = TraceStore(directory).tasks()
+    assert span.task_status == "Cancelled"
+    assert span.attributes["prefect.ended_by"] == "user"
 
 
 @pytest.mark.parametrize("receiver", ["http/protobuf"], indirect=True)

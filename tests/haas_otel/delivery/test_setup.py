@@ -444,6 +444,12 @@ def test_spans_are_kept_in_prefect_s_home_unless_told_otherwise(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert telemetry_directory() == tmp_path / "spans"
 
+    monkeypatch.setenv("HAAS_OTEL_DIR", "spans")
+    monkeypatch.chdir(tmp_path)
+    assert telemetry_directory() == tmp_path / "spans"
+    monkeypatch.chdir("/")  # a task's body may
+    assert telemetry_directory() == tmp_path / "spans"
+
     monkeypatch.delenv("HAAS_OTEL_DIR")
     with temporary_settings({PREFECT_HOME: tmp_path / "prefect"}):
         assert telemetry_directory() == tmp_path / "prefect" / "haas_otel"
