@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -89,9 +90,14 @@ class _Advisory:
         self._connection.execute(
             text("SELECT set_config('application_name', :name, false)"), {"name": name}
         )
-        # Closed for good, not given back to the pool: with it go its locks.
+        # Closed for good, not given back to the pool: with it go its locks, a moment later.
         self._connection.detach()
         stack.callback(self._connection.close)
+        stack.callback(self._release)
+
+    def _release(self) -> None:
+        with suppress(DBAPIError):  # a connection that is lost has none
+            self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
 
     def __call__(self, library_id: int, holder: str, stack: ExitStack) -> bool:  # noqa: ARG002
         lock = text("SELECT pg_try_advisory_lock(:kind, :id)")
