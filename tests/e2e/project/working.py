@@ -16,7 +16,7 @@ if os.environ.get("PLAIN"):  # to see what Prefect does without us
 else:
     from haas_otel import flow, task
 
-LONGEST = 1800  # seconds; a test that fails leaves no process for ever
+LONGEST = 3600  # seconds; a test that fails leaves no process for ever
 
 
 def run_id():
