@@ -13,9 +13,12 @@ import signal
 import threading
 import time
 from ctypes import CDLL
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED
 
 from haas_otel import _prefect, hooks, span
 
@@ -65,6 +68,10 @@ def _left() -> list[LiveSpan]:
 
 def _stop(number: int) -> None:
     with span.never_failing():
+        of_flows = any(running.task_run.flow_run_id for running in _left())
+        if of_flows and PREFECT_LOGGING_TO_API_ENABLED.value():
+            # Made by the first line of a log, under a lock for which that of Prefect's loop waits.
+            _in_time(APILogWorker.instance)
         deadline = time.monotonic() + GRACE
         under_way: dict[int, LiveSpan] = {}
         interrupted: set[int] = set()
@@ -78,18 +85,26 @@ def _stop(number: int) -> None:
             if all(map(_has_its_last_state, under_way.values())):
                 break
             time.sleep(_EVERY)
-        for running in under_way.values():
-            if not _has_its_last_state(running):  # in a call that cannot be interrupted
-                hooks.end_interrupted(running)
-        EventsWorker.drain_all(timeout=GRACE)  # the server gets the runs' states from there
-        # What is queued is sent: the signal would not let it. Whatever hangs there is left.
-        leaving = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
-        leaving.start()
-        leaving.join(GRACE)
+        left = [each for each in under_way.values() if not _has_its_last_state(each)]
+        _in_time(*(partial(hooks.end_interrupted, each) for each in left))  # in a call, and so deaf
+        # The server gets the runs' states from there.
+        _in_time(partial(EventsWorker.drain_all, timeout=GRACE))
+        # What is queued is sent: the signal would not let it.
+        _in_time(atexit._run_exitfuncs)
     # Python lets only its main thread say so, which may hear no signal any more.
     CDLL(None).signal(number, 0)  # SIG_DFL
     os.kill(os.getpid(), number)
     os._exit(128 + number)  # a container's first process, which the kernel spares
+
+
+def _in_time(*calls: Callable[[], object]) -> None:
+    """Make calls side by side, and leave those that hang."""
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + GRACE
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _has_its_last_state(running: LiveSpan) -> bool:
