@@ -246,22 +246,21 @@ def end_left_at_exit() -> None:
     And task runs between two attempts, of a flow run that was suspended: nothing calls a hook then.
     """
     later = [_end_left(None)]
-    mine = [running for running in live.values() if running.pid == os.getpid()]
-    alone = [running.task_run.id for running in mine if running.run.root_id is None]
+    alone = span.without_flow()
     interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
-    for running in mine:
+    for running in alone:  # in a loop or a thread that goes with the process
+        ending = span.cancelled(time.time_ns(), "user" if interrupted else "self")
+        later.append(_end(running, ending, no_hook=True))
+    for running in list(live.values()):
         state = running.task_run.state
-        if running.run.root_id is None:  # in a loop or a thread that goes with the process
-            ending = span.cancelled(time.time_ns(), "user" if interrupted else "self")
-            later.append(_end(running, ending, no_hook=True))
-        elif state is not None and state.is_scheduled():
+        if state is not None and state.is_scheduled():
             ending = span.cancelled(time.time_ns(), "self")
             later.append(_end(running, ending, no_hook=True, no_state=True))
     _wait_for(_all(later))
 
     def report(asked: server.Server) -> None:
-        for task_run_id in alone:
-            asked.crash_alone(task_run_id, "Its process has ended.")
+        for running in alone:
+            asked.crash_alone(running.task_run.id, "Its process has ended.")
 
     if alone:
         with suppress(RuntimeError):  # no thread is begun any more

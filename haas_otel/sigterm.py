@@ -47,7 +47,7 @@ def listen() -> None:
 
 def handle(number: int, frame: FrameType | None, otherwise: Handler | None = None) -> None:
     """Interrupt what runs without a flow; if nothing does, do what would have been done."""
-    if not _stopping.is_set() and _left():
+    if not _stopping.is_set() and span.without_flow():
         _stopping.set()
         # Not here: this may be the thread of the event loop in which bodies have to unwind.
         threading.Thread(target=_stop, args=(number,), name="haas-otel-stop").start()
@@ -58,17 +58,9 @@ def handle(number: int, frame: FrameType | None, otherwise: Handler | None = Non
         os.kill(os.getpid(), number)
 
 
-def _left() -> list[LiveSpan]:
-    return [
-        running
-        for running in list(span.live.values())
-        if running.run.root_id is None and running.pid == os.getpid()
-    ]
-
-
 def _stop(number: int) -> None:
     with span.never_failing():
-        of_flows = any(running.task_run.flow_run_id for running in _left())
+        of_flows = any(running.task_run.flow_run_id for running in span.without_flow())
         if of_flows and PREFECT_LOGGING_TO_API_ENABLED.value():
             # Made by the first line of a log, under a lock for which that of Prefect's loop waits.
             _in_time(APILogWorker.instance)
@@ -76,7 +68,7 @@ def _stop(number: int) -> None:
         under_way: dict[int, LiveSpan] = {}
         interrupted: set[int] = set()
         while time.monotonic() < deadline:
-            under_way |= {id(running): running for running in _left()}
+            under_way |= {id(running): running for running in span.without_flow()}
             for key in under_way.keys() - interrupted:
                 if (interrupt := under_way[key].interrupt) is not None:
                     interrupted.add(key)
@@ -99,7 +91,12 @@ def _stop(number: int) -> None:
 
 def _in_time(*calls: Callable[[], object]) -> None:
     """Make calls side by side, and leave those that hang."""
-    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+
+    def make(call: Callable[[], object]) -> None:
+        with span.never_failing():
+            call()
+
+    threads = [threading.Thread(target=make, args=(call,), daemon=True) for call in calls]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + GRACE

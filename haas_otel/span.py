@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from os import environ
+from os import environ, getpid
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -85,6 +85,12 @@ class LiveSpan:
 
 # The one registry, by task run. A forked child has its parent's entries, and leaves them alone.
 live: dict[UUID, LiveSpan] = {}
+
+
+def without_flow() -> list[LiveSpan]:
+    """Return those of this process that are within no flow run of it, as a task worker's."""
+    found = list(live.values())
+    return [each for each in found if each.run.root_id is None and each.pid == getpid()]
 
 
 @contextmanager
