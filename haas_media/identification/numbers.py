@@ -366,8 +366,11 @@ def find_last_dashed(text: str) -> Found | None:
     return replace(found, start=match.start("first")) if match and found else None
 
 
-def find_after_title(text: str) -> Found | None:
-    """Find a number after a title: ` - 03`, `[03]`, `Title 03 [`."""
+def find_after_title(text: str, *, titled: bool = False) -> Found | None:
+    """Find a number after a title: ` - 03`, `[03]`, `Title 03 [`.
+
+    `titled` when the title stands before the text.
+    """
     dashed = [found for match in rules.DASHED.finditer(text) if (found := _numbered(match))]
     # A word after the number may make it a part of the title: `Show - 100 Years - 05`.
     closed = [found for found in dashed if rules.CLOSED.match(text, found.end)]
@@ -376,7 +379,7 @@ def find_after_title(text: str) -> Found | None:
     for rule in (rules.BRACKETED, rules.BEFORE_BRACKET):
         for match in rule.finditer(text):
             found = _numbered(match)
-            if found and any(map(str.isalpha, text[: found.start])):
+            if found and (titled or any(map(str.isalpha, text[: found.start]))):
                 return found
     return None
 

@@ -225,10 +225,10 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
     alone = numbers.find_alone(body)
     if pair or (alone and in_folder):
         return pair or alone
-    rest = numbers.find_after_title(body[worded.end :] if worded else body)
+    behind = body[worded.end :] if worded else body
+    rest = numbers.find_after_title(behind, titled=worded is not None)
     if worded:
         # `Show S2 - 07`
-        behind = body[worded.end :]
         rest = rest or numbers.find_alone(behind) or numbers.find_leading(behind)
         if rest is None or worded.season is None:
             return worded
@@ -274,14 +274,24 @@ def _in_season(found: Found, season: int) -> Found:
 def _in_brackets(text: str) -> tuple[Show, Found | None]:
     """Read a name of which every part is in brackets: title, number, release talk."""
     names: list[str] = []
-    year = None
+    year = season = None
     for inner in titles.pieces(text):
         found = numbers.find_alone(inner) or numbers.find_whole(inner)
         if found and names:
-            show = show_of(titles.trim_trailing(titles.cut_release(titles.best_title(names))))
-            return replace(show, year=show.year or year), found
+            title = titles.trim_trailing(titles.cut_release(titles.best_title(names)))
+            told = numbers.find_season(title)
+            if told and told.season and told.start:
+                # `[Show S2][03]`
+                title, season = title[: told.start], told.season
+            show = show_of(title)
+            numbered = replace(found, season=season) if season and found.season is None else found
+            return replace(show, year=show.year or year), numbered
         if names and inner.isdecimal() and is_year(int(inner)):
             year = int(inner)
+            continue
+        apart = numbers.find_season(inner) if names else None
+        if apart and apart.season and not (apart.start or inner[apart.end :].strip()):
+            season = apart.season
             continue
         names.append(inner)
     return Show(None), None

@@ -223,8 +223,12 @@ def _preferred_script(text: str) -> str:
 
 
 def best_title(names: list[str]) -> str:
-    """Choose the title among names in brackets: the last, of those in Latin letters if any."""
+    """Choose the title among names in brackets: the last, of those in Latin letters if any.
+
+    Of several the first is the release group's.
+    """
     names = [name for name in names if not is_junk(name)]
+    names = names[1:] or names
     latin = [name for name in names if _LATIN_WORD.search(name)]
     return (latin or names or [""])[-1]
 
