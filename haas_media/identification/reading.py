@@ -202,6 +202,8 @@ def _episode(
     if extra:
         return _extra_of_show(path, extra, ids)
     above = _above(folders)
+    if above.show is None and folders and _is_called(folders[-1], stem):
+        above = Above(Show(folders[-1]))
     named, found = _episode_of_file(folders, stem, above)
     if found and found.date:
         # `Show/2010/Show 2010-05-23`
@@ -286,6 +288,15 @@ def _hints_at(file: Show, found: Found, show: Show, released: Found) -> bool:
     if not (same and show.title and file.title) or show.key == file.key:
         return False
     return " " not in file.title or file.key.endswith(show.key)
+
+
+def _is_called(folder: str, stem: str) -> bool:
+    """Tell whether a number is a show's title: what the file counts stands behind it, `86 - 03`."""
+    name = titles.without_prefix(stem)
+    if not (folder.isdecimal() and folder[0] != "0" and name.startswith(f"{folder} - ")):
+        return False
+    behind = numbers.find_after_title(name[len(folder) :], titled=True)
+    return behind is not None and behind.start == 1
 
 
 @dataclass(frozen=True, slots=True)
