@@ -72,7 +72,7 @@ def _years(rule: re.Pattern[str], text: str) -> list[re.Match[str]]:
 def _with_bracketed_year(text: str, year: re.Match[str]) -> Film:
     before, after = titles.without_prefix(text[: year.start()]), text[year.end() :]
     plain = year[0][1:-1].strip() == year[1]
-    before = titles.cut_release(before)
+    before = titles.cut_release(titles.without_leading_release(before))
     before = titles.without_alternative(titles.without_at_end(rules.EDITION_AT_END, before))
     title, others = titles.titles_of(rules.PLACE.sub("", before) if plain else before)
     label = rules.VERSION.match(after)

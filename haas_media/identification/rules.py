@@ -142,7 +142,7 @@ RELEASE = rule("release talk", rf"""{START}(?:
     | audio[ .]latino | read ?nfo | repack | rarbg | yify | yts | ettv | eztv
     | (?:swe|nor|dan|fin|nl|eng|ger|ita|rus|pl)[ .-]?sub(?:s|bed)?
     ){END}""", "film.‹1080p›.bluray", "iron swan ‹ultrahd›", but=("ultra violet",), flags=_X)
-LEADING_RELEASE = re.compile(rf"(?:{RELEASE.pattern}[\s._-]+)+(?<=[-\s])(?=[^\W\d_])", _X)
+LEADING_RELEASE = re.compile(rf"(?:{RELEASE.pattern}[\s._-]+)+(?=[^\W\d_])", _X)
 ARTICLE = re.compile(
     r"[\W_]*(?:(?:the|an?|my|l[aeo]s?|une?|el|los|una|il|gli|der|die|das|eine?|de[nt]?|het|een|os?|as)"
     r"[\W_]+)?", _I

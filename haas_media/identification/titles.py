@@ -67,9 +67,13 @@ def ends_in_release(text: str) -> bool:
 
 
 def without_leading_release(text: str) -> str:
-    """Drop release talk from before a title (`h265 - Title`), when a title follows."""
+    """Drop release talk from before a title (`h265 - Title`), when a title follows.
+
+    Without a dash or such a number it may be the title's: `Screener Nights`, `8 Bit Hearts`.
+    """
     leading = rules.LEADING_RELEASE.match(lower(text))
-    return text[leading.end() :] if leading else text
+    sure = leading and ("- " in leading[0] or re.search("[0-9]{3}", leading[0]))
+    return text[leading.end() :] if leading and sure else text
 
 
 @lru_cache(maxsize=8192)
