@@ -108,6 +108,8 @@ def _released(text: str, *, fansub: bool = False) -> Film:
     years = [] if ranged else _years(rules.BARE_YEAR, text)
     # The last before release talk, else the first after it.
     year = next(iter([year for year in years if year.start() < cut][-1:] or years), None)
+    if year and year.end() <= cut and rules.OF_TITLE.search(text, 0, year.start()):
+        year = None
     end = min(cut, year.start()) if year else cut
     if ranged and 0 < ranged.start() < cut:
         end = ranged.start()
