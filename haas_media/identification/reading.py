@@ -97,13 +97,22 @@ def _worded_part(stem: str, title: str) -> int | None:
 
 def _is_episode(folders: list[str], stem: str) -> bool:
     """Tell whether a name in a library of films is an episode's, or a season's, all the same."""
-    if find_marked(stem) or rules.FANSUB_EPISODE.match(stem) or numbers.find_chapter(stem):
+    marked = find_marked(stem)
+    if marked and stem[0].isdecimal() and _is_title(stem[: marked.end], folders, stem):
+        return False
+    if marked or rules.FANSUB_EPISODE.match(stem) or numbers.find_chapter(stem):
         return True
     if film_of(stem).year is None and _is_numbered(folders, stem):
         return True
     # Behind release talk it is part of the name of whoever made the release.
     pack = rules.PACK_IN_FILMS
     return bool(pack.search(stem) and pack.search(titles.cut_release(stem)))
+
+
+def _is_title(crossed: str, folders: list[str], stem: str) -> bool:
+    """Tell whether `10x10` that begins a name is a film's title: its year follows, here or above."""
+    films = map(film_of, (stem, *folders[-1:]))
+    return "x0" not in crossed and any(film.year and film.title == crossed for film in films)
 
 
 def _is_numbered(folders: list[str], stem: str) -> bool:
