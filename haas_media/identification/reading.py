@@ -337,9 +337,13 @@ def _above(folders: list[str]) -> Above:
             # `Show/2013/15`
             season = int(folder) if over.season is None else over.season
             return replace(over, season=season, released=released, told=True)
-        found = season_of(folder) if season is None else None
+        found = season_of(folder) if season is None or not folder.isdecimal() else None
+        if found and season and (found.title or not depth):
+            found = None
         if found:
-            season, told = found.number, not folder.strip().isdecimal()
+            # `Show/Season 1/Specials`, and the other way round
+            season = found.number if season is None or not found.number else season
+            told = told or not folder.strip().isdecimal()
             show = show_of_folder(found.title) if found.title else None
         else:
             show = show_of_folder(folder)

@@ -196,9 +196,11 @@ SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a f
     r"(?![^\W_])|第[ ]?(?P<cjk>[0-9]{1,2}|[一二三四五六七八九十])[ ]?部)", "‹T3›", "‹Livre V›", "‹第二部›",
     but=("Season 2", "Series M"), flags=_I)
 SPECIALS_FOLDER = rule("a folder of specials",
-    r"^(?P<show>.*?[\s._([-]+)??(?:season[ ._-]*0+|s0+|specials?|spéciaux|specialer|extras? and specials"
+    r"^(?!(?:the|an?)[ ._]special)(?P<show>.*?[\s._([-]+)??(?:(?:christmas|halloween|holiday|mini|tv|web)[ ._])?"
+    r"(?:season[ ._-]*0+|s0+|specials?(?:[ _]+(?:&|and)[ _]+extras?)?|spéciaux|specialer|extras? (?:and|&) specials"
     r"|ov?as?|oads?|oavs?|onas?|sps?|especia(?:l|les|is)|speciali|specjalne|hors[ _-]?(?:saison|s[ée]rie)"
-    r"|спец(?:выпуски|эпизоды|серии)?|спешлы|特典|特别篇|番外篇?)[\])]?(?:[\s._]*[\[(][^\[\]()]*[\])])*$", "‹Show (OVA)›", but=("Special Victims",), flags=_I)
+    r"|(?:bonus|extra|special)[ ._]episodes?|webisodes?|minisodes?|omake|спец(?:выпуски|эпизоды|серии)?|спешлы"
+    r"|特典|特[别別][篇編]|番外[篇編]?|総集編)[\])]?(?:[\s._]*[\[(][^\[\]()]*[\])])*$", "‹Show (OVA)›", but=("Special Victims", "The Special"), flags=_I)
 DISC = rule("a folder of a disc's structure, or of one of several discs",
     r"^(?:video_ts|audio_ts|hvdvd_ts|bdmv|stream|backup|certificate|(?:cd|dvd|bd|disc|disk|blu-?ray)"
     r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt|d|vol)[ ._-]{0,2}(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
