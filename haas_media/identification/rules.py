@@ -192,7 +192,8 @@ EXTRA_WHOLE = rule("a name that is only the kind of an extra, or begins with `sa
 
 # ---- 4. Folders.
 SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a file has for it",
-    r"^[\s._\[(-]*(?:(?:(?:book|volume|livre|buch|libro)[ ._:\#-]*|[st][ ._-]?)(?P<word>[0-9]{1,4}|[ivx]+)"
+    r"^[\s._\[(-]*(?:(?:(?:book|volume|livre|buch|libro)[ ._:\#-]*|[st](?:[ ._-]|(?=[0-9])))"
+    r"(?P<word>[0-9]{1,4}|[ivx]+|one|two|three|four|five|six|seven|eight|nine|ten)"
     r"(?![^\W_])|第[ ]?(?P<cjk>[0-9]{1,2}|[一二三四五六七八九十])[ ]?部)", "‹T3›", "‹Livre V›", "‹第二部›",
     but=("Season 2", "Series M"), flags=_I)
 SPECIALS_FOLDER = rule("a folder of specials",
@@ -203,7 +204,7 @@ SPECIALS_FOLDER = rule("a folder of specials",
     r"|特典|特[别別][篇編]|番外[篇編]?|総集編)[\])]?(?:[\s._]*[\[(][^\[\]()]*[\])])*$", "‹Show (OVA)›", but=("Special Victims", "The Special"), flags=_I)
 DISC = rule("a folder of a disc's structure, or of one of several discs",
     r"^(?:video_ts|audio_ts|hvdvd_ts|bdmv|stream|backup|certificate|(?:cd|dvd|bd|disc|disk|blu-?ray)"
-    r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt|d|vol)[ ._-]{0,2}(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
+    r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt|d|vol|cour)[ ._-]{0,2}(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
 COUNTING_FOLDER = rule("a folder that counts episodes",
     rf"^[\[(]?(?:(?:{EPISODE_WORD}|e|\#)[ ._]*)?第?(?P<first>[0-9]{{1,4}})[ ]?(?:[-–~_]|to)[ ]?e?"
     r"(?P<last>[0-9]{1,4})[集話话回]?[\])]?$", "‹01-03›", "‹Episodes 1-6›", but=("24-7-365", "Season 1-3"), flags=_I)
