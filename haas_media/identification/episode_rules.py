@@ -136,9 +136,9 @@ SEASON = rule("a season's word and number, or S and number",
     rf"(?:(?:(?P<plural>seasons|saisons|temporadas|stagioni|сезон[ыа]|sezon[iy])"
     rf"|{SEASON_WORD})[ ._:;№#(-]*s?|s|(?<=[ ._(-])(?-i:T)(?=[0-9]{{1,2}}"
     rf"(?:[ ._-]+(?:cap|ep)|[ ._)\]-]*(?:[\[(]|$|complet|web|hdtv|[0-9]+p|bluray))))"
-    rf"(?P<number>0?[0-9]{{1,2}}|(?<!series[ ._]){YEAR}|(?-i:[IVX]{{1,5}})"
+    rf"(?P<number>0?[0-9]{{1,2}}|(?<!series[ ._]){YEAR}|(?<!s)(?-i:[IVX]{{1,5}})"
     rf"|one|two|three|four|five|six|seven|eight|nine|ten)(?:d[0-9]{{1,2}}(?:[-&+,][0-9]{{1,2}})*|v[0-9])?{END}", "Show ‹Season 2› - 03",
-    "Show ‹S2› - 07", "Show ‹Temporada 4› [Cap.408]", but=("Seasons of Love", "The Series 110", "Series 100 - 07"), flags=_I)
+    "Show ‹S2› - 07", "Show ‹Temporada 4› [Cap.408]", but=("Seasons of Love", "SIX", "The Series 110", "Series 100 - 07"), flags=_I)
 SEASON_AFTER = re.compile(rf"{START}(?P<number>[0-9]{{1,2}})[ ._-]*(?!seas|series)(?:{SEASON_WORD}){END}")
 SEASON_LIST = rule("more seasons", r"(?:[ ._]*(?:[-–~:+&,/]+|to|and|à|bis|по)[ ._,&]*s?[0-9]{1,2}(?![^\W_]))+",
     "Seasons 1‹-5›", "S01‹-S07›", but=("Season 1 5",), flags=_I)

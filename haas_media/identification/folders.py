@@ -26,14 +26,14 @@ _EXTRAS = {
         "scene": "scenes|scene",
         "short": "shorts|short",
         "clip": "clips",
-        "theme": "theme music|themes|backdrops|nced|ncop|creditless",
+        "theme": "theme music|themes|backdrops|nced|ncop|creditless|openings|endings",
     }.items()
     for name in names.split("|")
 }
 
 
 _WORDS = re.compile(r"[\s._-]+")
-_MAY_BE_CREDITS = re.compile("nc|pv|less|clean|menu|credit|cm|trailer|teaser|preview", re.I).search
+_MAY_BE_CREDITS = re.compile("nc|pv|less|clean|menu|credit|cm|trailer|teaser|preview|op|ed|ending", re.I).search
 # `1. Season One`, `The Complete Second Season`
 _NO_TITLE = re.compile(r"[0-9]{1,2}\s*[.)-]|(?:the[ ._]+)?complete[ ._]*", re.IGNORECASE)
 

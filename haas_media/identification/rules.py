@@ -171,11 +171,12 @@ STEREOSCOPIC = re.compile(r"[ ._-]+3D[ ._-]*$")
 # ---- 3. Extras beside a title.
 CREDITLESS = rule("credits without text",
     r"(?:(?:[\s._]+-[\s._]+|(?<=[^\s._])[\s._]*\[)"
-    r"(?:(?P<trailer>pv)|(?P<other>cm|menu|trailer|teaser|(?:web[ ._]?)?preview)(?=[ ._]?[0-9]{0,2}[ ._]*[\[(\]]))"
+    r"(?:(?P<trailer>pv)|(?P<other>cm|menu|trailer|teaser|(?:web[ ._]?)?preview)(?=[ ._]?[0-9]{0,2}[ ._]*[\[(\]])"
+    r"|(?<=[^\W\d_] - )(?:op(?:ening)?|ed|ending)(?=[ ._]?[0-9]{1,2}[ ._]*(?:$|\[)))"
     r"|(?:^|[\s._\[(-]+)(?:s[0-9]{1,2})?"
     r"(?:nc[ ._-]?(?:op|ed)|(?:creditless|non[ ._-]?credit(?:ed)?|clean|textless)[ ._-]?(?:op(?:ening)?|ed|ending)s?))"
     r"(?:[\s._-]*(?:ep)?[0-9]{1,2}[a-d]?(?:v[0-9])?)?(?![^\W_]).*$", "[Grp] Show‹ - NCOP1 [BD]›",
-    "Show‹ - PV2›", "Show‹ - Creditless Ending 2›", "‹NCED 02›", "[Grp] Show‹ [CM01][BD]›", but=("Show - Clean Slate", "[PV] Show - 03"), flags=_I)
+    "Show‹ - PV2›", "Show‹ - Creditless Ending 2›", "Show‹ - Ending 2›", "‹NCED 02›", "[Grp] Show‹ [CM01][BD]›", but=("Show - Clean Slate", "Show - 05 - Ending 2", "[PV] Show - 03"), flags=_I)
 EXTRA_SUFFIX = rule("what kind of extra a file is, at the end of its name", r"""(?:
     [-._ \[(](?P<trailer>(?i:trailer|teaser))
     | (?:[-._\[(]|(?<=[0-9)\]])[ ])(?P<sample>(?i:sample))
