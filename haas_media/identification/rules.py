@@ -248,8 +248,8 @@ BARE_YEAR = rule("a year beside a title", rf"(?<![^\W_])({YEAR})(?:г(?:од)?)?
     but=("Film 19991",))
 OF_TITLE = rule("a title that a year belongs to", r"[\s._](?:of|the)[\s._]+$", "Class‹ of ›", but=("Proof ",), flags=_I)
 YEARS = rule("the years of a collection",
-    rf"(?<=[^\s._-])[\s._-]*[(\[]?(?<![^\W_])({YEAR}) ?[-–—] ?(?:({YEAR}){END}|[0-9]{{2}}(?![^\W_-])|(?=[)\]]))",
-    "Films‹ 1999-2003›", "Films‹ (1999-2003›)", but=("2046 - 2004 - 1080p",))
+    rf"(?<=[^\s._-])[\s._-]*[(\[]?(?<![^\W_])({YEAR}) ?[-–—] ?(?:({YEAR}){END}|[0-9]{{2}}(?![^\W_]|-)|(?=[)\]]))",
+    "Films‹ 1999-2003›", "Films‹ (1999-2003›)", but=("2046 - 2004 - 1080p", "Film 2014-05-12"))
 LEADING_YEAR = rule("a year that only sorts: no other follows",
     rf"^(?:[(\[](?P<in>{YEAR})[)\]][\s._-]+|(?P<bare>{YEAR})(?:[ _.]?[-–~][ _.]?|\. ))(?=[^\W\d_])", "‹(1999) ›Film",
     "‹1993- ›Copper Peak", "‹1999 - ›Film", but=("[1922] (2017)", "2001 A Space Odyssey", "2046 - 2004"))
@@ -269,8 +269,9 @@ FILM_PART = rule("one of several files of a film",
     r"(?:^|[ ._-]+)[(\[]?(?:cd|dvd(?![59])|dis[ck])[ ._-]?([1-9]|[a-d])(?:[ ._-]?of[ ._-]?[1-9])?(?![^\W_])[)\]]?"
     r"|(?:[._-]|[ ]-[ ])(?:part|pt)([1-9]|[a-d])$|[ ._]-[ ._](?:part|pt)([1-9])$"
     r"|(?<=[)\]])[ ._-]+(?:part|pt|teil|partie|parte|часть)[ ._-]?([1-9]|[a-d]|one|two|three|i{1,3})(?=$|[ ]-[ ]|[ ._]*[(\[])"
-    r"|(?<=[)\]])[ ._-]+[(\[]?([1-9])[ ._-]?of[ ._-]?[1-9][)\]]?$", "Film (1999)‹ - CD2›",
-    "Film‹-part1›", "Film (1999)‹ - Part 2›", but=("Film Part 2", "Film - Part 2"), flags=_I)
+    r"|(?<=[)\]])[ ._-]+[(\[]?([1-9])[ ._-]?of[ ._-]?[1-9][)\]]?$"
+    r"|(?:^|[ ._-]+[(\[])(?:(?:part|pt)[ ._-]?([1-9])|([1-9])[ ._-]?of[ ._-]?[1-9])[)\]]?$", "Film (1999)‹ - CD2›",
+    "Film‹-part1›", "Film (1999)‹ - Part 2›", "Film‹ (1 of 2)›", "‹part2›", but=("Film Part 2", "Film - Part 2"), flags=_I)
 WORDED_PART = rule("a part with a space, which a title may have, too; the folder tells",
     r"[ ._-]+(?:part|pt)[ ._-]([1-9])$", "Film‹ - Part 2›", but=("Film - Part Two",), flags=_I)
 VERSION = re.compile(r"^\s+-\s+\[?([^\[\]]+?)\]?\s*$")
