@@ -75,6 +75,11 @@ def _with_bracketed_year(text: str, year: re.Match[str]) -> Film:
     before = titles.cut_release(titles.without_leading_release(before))
     before = titles.without_alternative(titles.without_at_end(rules.EDITION_AT_END, before))
     title, others = titles.titles_of(rules.PLACE.sub("", before) if plain else before)
+    if plain and rules.WORD_IN_BRACKETS.match(text):
+        # `[REC] 3 (2012)` is called that, before most others stands a group.
+        whole = str(titles.title_of(text[: year.start()]))
+        named = title is not None and any(map(str.isalpha, title))
+        title, others = (title, (*others, whole)) if named else (whole, (str(title), *others))
     label = rules.VERSION.match(after)
     version = rules.EDITION.sub("", label[1]) if label else ""
     ranged = bool(rules.YEARS.search(year[0]))

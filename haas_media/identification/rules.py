@@ -160,7 +160,7 @@ TRAILING = rule("words that are release talk only right before a year or release
 EDITION_AT_END = re.compile(
     rf"(?:[ ._,-]+|[ ._]*[(\[])(?:(?i:{_EDITION})|SE|DC|VF|VOSTFR)[ ._,)\]-]*$"
 )
-LABEL_AT_END = re.compile(rf"(?<=[^\s._,-])[ ._,-]+(?:(?i:{_LABEL})|(?<=[a-z].)(?:[SU]?HD|SD|DVD|BD|VHS))$")
+LABEL_AT_END = re.compile(rf"(?<=[^\s._,-])[ ._,-]+(?:(?i:{_LABEL})|(?<=[a-z].)(?:[SU]?HD|SD|DVD|BD|VHS|WEB))$")
 RELEASED_AT_END = rule("before release talk in however written; before a year these may be titles",
     r"[ ._,-]+(?:french|italian|spanish|german|hindi|russian|swedish|danish|polish|dutch|japanese|korean"
     r"|chinese|tamil|telugu|swissgerman|multi|vost|ita|eng|rus|nfofix|convert|doku|retail|ac3d|dual|ppv"
@@ -250,6 +250,7 @@ OF_TITLE = rule("a title that a year belongs to", r"[\s._](?:of|the)[\s._]+$", "
 YEARS = rule("the years of a collection",
     rf"(?<=[^\s._-])[\s._-]*[(\[]?(?<![^\W_])({YEAR}) ?[-–—] ?(?:({YEAR}){END}|[0-9]{{2}}(?![^\W_]|-)|(?=[)\]]))",
     "Films‹ 1999-2003›", "Films‹ (1999-2003›)", but=("2046 - 2004 - 1080p", "Film 2014-05-12"))
+WORD_IN_BRACKETS = re.compile(r"\[[^\W\d_]+\](?! *[(\[])")
 LEADING_YEAR = rule("a year that only sorts: no other follows",
     rf"^(?:[(\[](?P<in>{YEAR})[)\]][\s._-]+|(?P<bare>{YEAR})(?:[ _.]?[-–~][ _.]?|\. ))(?=[^\W\d_])", "‹(1999) ›Film",
     "‹1993- ›Copper Peak", "‹1999 - ›Film", but=("[1922] (2017)", "2001 A Space Odyssey", "2046 - 2004"))
@@ -261,7 +262,7 @@ PLACE = rule("where a film stands in its collection",
     r"^(?:\#?(?:[0-9]{1,2}|0(?!07)[0-9]{2})(?: - |\. )|[0-9]{1,2}- |\#[0-9]{1,2} |\([0-9]{1,2}\) ?|0[0-9][ _.](?!-)"
     r"|[0-9]{1,2}-(?=(?:the|an?|der|die|das|le|la|les|el|il)[ ._]))(?=[^\W\d_])", "‹02 - ›Film",
     "‹01_›Star.Trip", "‹3-›The Film", "‹#4 ›The Film", but=("12 Monkeys", "3-Iron", "007 - Gold"), flags=_I)
-SURE_PLACE = re.compile(r"^0[0-9](?: - |\. )(?=[^\W\d_])")
+SURE_PLACE = re.compile(r"^0(?:[0-9](?: - |\. )|[1-9][ ._])(?=[^\W\d_])")
 VOLUME = re.compile(
     r"[\s_]+(?:-[\s_]+)?Vol(?:ume)?[ ._]*[0-9]+(?:v[0-9])?(?=[\s_\[(]*$|[\s_]*[&-])", _I
 )
