@@ -47,6 +47,9 @@ ABSOLUTE_BEFORE = rule("the episode's absolute number before season and episode"
     r"|[\s._]+(?:ep?[ ._]?|\#)(?P<told>[0-9]{2,4})(?:-[0-9]{2,4})?[\s._-]*[\[(]?|[\s._]+(?P<plain>[0-9]{3,4})(?:-[0-9]{3,4})?[\s._-]*[\[(]?)$",
     "Show‹ - 14 (›", "Bleech‹.343.›", "Show‹ - 026 - ›", but=("Area 51 ", "Warehouse 13 - "), flags=_I)
 
+COUNTED_BEFORE = rule("an episode's number between a show and its day", r"(?<=[^\W\d_]) - [0-9]{3,5} - $", "Show‹ - 10718 - ›",
+    but=("Studio 54 - ", "Show - 24 - "))
+
 # ---- 2. Days of daily shows.
 _DAY = r"(?P<day>0?[1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)?"
 _MONTH = (
@@ -217,8 +220,8 @@ BEFORE_BRACKET = rule("a number before brackets or the end",
     "Show ‹03› [720p]", but=("Show 03 name",), flags=_I)
 INNER = rule("a number between words", rf"(?<=[\s_.]){_NUMBER}(?=[\s_.-])", "Title ‹03› name",
     but=("Title03 x",), flags=_I)
-JOINED = rule("two episodes, joined by _", r"(?:^|-[ _])(?P<first>[0-9]{1,4})_(?P<last>[0-9]{1,4})(?=[ _]*(?:[\[(-]|$))",
-    "‹01_02› - Title", "Show ‹- 01_02› [720p]", but=("Show_01_02",))
+JOINED = rule("two episodes, joined by _", r"(?:^|-[ _]|[ ](?=[0-9]{3}_))(?P<first>[0-9]{1,4})_(?P<last>[0-9]{1,4})(?=[ _]*(?:[\[(-]|$))",
+    "‹01_02› - Title", "Show ‹- 01_02› [720p]", "Show‹ 801_802›", but=("Show_01_02", "Show 01_02"))
 SECOND_COPY = rule("a number in brackets after another counts downloads", r"(?<=[ _][0-9]{2})[ _]?\([1-9]\)$",
     "Show 05‹ (1)›", but=("Show (1)",))
 COUNT_OF_BATCH = rule("the episodes of the batch that a file came with, beside the group",
