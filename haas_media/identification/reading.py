@@ -214,6 +214,9 @@ def _episode(
     if above.show is None and folders and _is_called(folders[-1], stem):
         above = Above(Show(folders[-1]))
     named, found = _episode_of_file(folders, stem, above)
+    if found and found.season is None and above.show and rules.FILMS_FOLDER.match(folders[-1]):
+        # `Show/Movies/01`: of the show, without being one of its episodes
+        found = replace(found, season=0, episodes=())
     if found and found.date:
         # `Show/2010/Show 2010-05-23`
         above = _above([folder for folder in folders if folder != str(found.date.year)])
@@ -345,6 +348,8 @@ def _above(folders: list[str]) -> Above:
             season = found.number if season is None or not found.number else season
             told = told or not folder.strip().isdecimal()
             show = show_of_folder(found.title) if found.title else None
+        elif depth > 1 and season is None and _is_within_season(folders[:depth]):
+            continue
         else:
             show = show_of_folder(folder)
         if show and show.title and ((told and show.title.isdecimal()) or not _sorts(show, folder)):
@@ -353,6 +358,12 @@ def _above(folders: list[str]) -> Above:
                 show = replace(outer, year=outer.year or show.year)
             return Above(show, season, released, told)
     return Above(None, season, released, told)
+
+
+def _is_within_season(folders: list[str]) -> bool:
+    """Tell whether these folders lead to a season of a show: what lies in it is no show."""
+    season = numbers.find_season(folders[-1])
+    return season is not None and season.start == 0 and not is_generic(folders[-2])
 
 
 def _sorts(show: Show, folder: str) -> bool:

@@ -219,6 +219,8 @@ RANGE_AT_END = rule("the episodes that a folder of fansubs holds",
     rf"(?:[ ](?:fin|end|batch|complete|{EPISODE_WORD})|[集話话回])?[\])]?"
     rf"|[\[(](?:全[ ]?)?[0-9]{{1,4}}(?:[ ](?:{EPISODE_WORD})|[集話话回])[\])]|全[ ]?[0-9]{{1,4}}[集話话回])(?:[ ]?\+[ ]?(?:ov?as?|oads?|specials?|sp|extras?))?(?=[\s._]*(?:[(\[]|$))",
     "Show‹ (01-12)›", "Ginga Yume‹ - 01-13› (BD Batch)", but=("Show 24-7", "Show 01-12 More"), flags=_I)
+FILMS_FOLDER = rule("a folder of the films that go with a show", r"^(?:the[ ._])?(?:movies?|films?|filme|фильмы|劇場版|剧场版)$",
+    "‹Movies›", but=("Movie Night",), flags=_I)
 PACK_IN_FILMS = re.compile(r"(?<=[ ._])S[0-9]{2}(?=[ ._])")
 FANSUB_EPISODE = rule("an episode of fansubs, wherever it lies",
     r"^\[[^\[\]]+\].+[ _]-[ _][0-9]{2,4}(?:v[0-9])?(?=[ _]*(?:[\[(]|$))", "‹[Group] Show - 03› [1080p]",
@@ -355,7 +357,7 @@ RARE_PAIRS = frozenset(
 # Folders that sort titles and name none, by their letters and digits.
 GENERIC = frozenset(
     """
-    movies films videos tv series shows tvshows tvseries anime animes cartoon cartoons kids
+    movies films filme фильмы 劇場版 剧场版 videos tv series shows tvshows tvseries anime animes cartoon cartoons kids
     children documentary documentaries docs docu docus download downloads complete completed
     airing ongoing finished archive incoming new unsorted sorted misc other others various todo watched unwatched media library
     torrents usenet temp tmp desktop documents mymovies myvideos stuff backup backups usb usbdrive

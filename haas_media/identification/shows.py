@@ -122,6 +122,8 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
         # The rest of the name tells it only with the show's title before it.
         return _named(text, scene), scene
     text = _without_show(text, show)
+    if show and (film := episode_rules.FILM_OF_SHOW.match(text)):
+        return show, Found(*film.span(), season=0)
     year = rules.YEAR_FIRST.match(text) if text is not whole else None
     found = _counted(text, season, in_folder=in_folder, fansub=fansub)
     if found is None:
