@@ -22,8 +22,8 @@ _TAIL = r"(?:[a-d](?![^\W_]))?(?:[ ._]?v[0-9](?![^\W_]))?"
 _HALF = r"(?P<half>\.5(?=$|[ _\[(-]|\.[0-9]{3,4}p))?"
 MARKED = (
     rule("S01E02 and its kin",
-        rf"{START}(?:s|sn|se|t)[ ._]?(?P<season>[0-9]{{1,4}})[ ._,/\[\]-]{{0,3}}"
-        rf"(?:x?e|ep|xep?|x|cap|afl)(?![ ._]?#[0-9]\.[0-9])[ ._#-]{{0,2}}(?P<episode>{_UPTO5})(?![0-9]){_HALF}{_TAIL}",
+        rf"{START}(?:s|sn|se|t|season(?=[0-9]{{1,2}}episode))[ ._]?(?P<season>[0-9]{{1,4}})[ ._,/\[\]-]{{0,3}}"
+        rf"(?:x?e|ep|xep?|x|cap|afl|(?<=[0-9])episode)(?![ ._]?#[0-9]\.[0-9])[ ._#-]{{0,2}}(?P<episode>{_UPTO5})(?![0-9]){_HALF}{_TAIL}",
         "show.‹s01e02›.720p", "show ‹s42 ep10718›", "show ‹t3 cap.04›", but=("x264e02",)),
     rule("1x02",
         rf"(?<![0-9x])(?P<season>[0-9]{{1,2}})(?:[xх×]|[ ._]?[xх×][ ._]?(?=[0-9]{{2}}))"
@@ -136,12 +136,12 @@ ORDINAL_SEASON = rule("the season's number before its word",
     "show ‹1ª a 8ª temporada›", "show ‹第二季›", "show ‹2e saison›", but=("2 seasons",), flags=_X)
 SEASON = rule("a season's word and number, or S and number",
     rf"(?:(?:the[ ._]+)?(?:complete|all)[ ._]+)?{START}"
-    rf"(?:(?:(?P<plural>seasons|saisons|temporadas|stagioni|сезон[ыа]|sezon[iy])"
+    rf"(?!(?<=final[ ._])seasons?[\s._)]*-)(?:(?:(?P<plural>seasons|saisons|temporadas|stagioni|сезон[ыа]|sezon[iy])"
     rf"|{SEASON_WORD})[ ._:;№#(-]*s?|s|(?<=[ ._(-])(?-i:T)(?=[0-9]{{1,2}}"
     rf"(?:[ ._-]+(?:cap|ep)|[ ._)\]-]*(?:[\[(]|$|complet|web|hdtv|[0-9]+p|bluray))))"
     rf"(?P<number>0?[0-9]{{1,2}}|(?<!series[ ._]){YEAR}|(?<!s)(?-i:[IVX]{{1,5}})"
     rf"|one|two|three|four|five|six|seven|eight|nine|ten)(?:d[0-9]{{1,2}}(?:[-&+,][0-9]{{1,2}})*|v[0-9])?{END}", "Show ‹Season 2› - 03",
-    "Show ‹S2› - 07", "Show ‹Temporada 4› [Cap.408]", but=("Seasons of Love", "SIX", "The Series 110", "Series 100 - 07"), flags=_I)
+    "Show ‹S2› - 07", "Show ‹Temporada 4› [Cap.408]", but=("Seasons of Love", "SIX", "Final Season - 03", "The Series 110", "Series 100 - 07"), flags=_I)
 SEASON_AFTER = re.compile(rf"{START}(?P<number>[0-9]{{1,2}})[ ._-]*(?!seas|series)(?:{SEASON_WORD}){END}")
 SEASON_LIST = rule("more seasons", r"(?:[ ._]*(?:[-–~:+&,/]+|to|and|à|bis|по)[ ._,&]*s?[0-9]{1,2}(?![^\W_]))+",
     "Seasons 1‹-5›", "S01‹-S07›", but=("Season 1 5",), flags=_I)

@@ -239,8 +239,8 @@ TRAILING_YEAR = rule("a year that ends a show's name",
 LEFTOVER = rule("what says how much of a show there is",
     r"[\s._-]+(?:[(\[]?(?:the[\s._]+)?complet[ea](?:[\s._]+series)?[)\]]?|(?:tv[\s._])?mini-?series.*"
     r"|[(\[](?:tv[\s._-]?)?(?:mini[\s._-]?)?series[)\]]|[(\[](?:vf[fiq]?|vo(?:st(?:fr)?)?|dub(?:bed)?|sub(?:bed)?|multi)[)\]]"
-    r"|[(\[]?batch[)\]]?|seasons?|eps?|int[eé]grale)[\s._-]*$",
-    "Show‹ Complete Series›", "Show‹ (miniseries)›", "Show‹ Ep›", but=("Complete Show",), flags=_I)
+    r"|[(\[]?batch[)\]]?|(?<!final.)seasons?|eps?|int[eé]grale)[\s._-]*$",
+    "Show‹ Complete Series›", "Show‹ (miniseries)›", "Show‹ Ep›", but=("Complete Show", "Show Final Season"), flags=_I)
 
 # ---- 6. Films.
 YEAR_IN_BRACKETS = rule("the year in brackets", rf"[(\[] *({YEAR}) *[)\]]", "Film ‹(1999)›", but=("Film 1999",))
