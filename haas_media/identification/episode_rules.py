@@ -47,15 +47,29 @@ ABSOLUTE_BEFORE = rule("the episode's absolute number before season and episode"
     r"|[\s._]+(?:ep?[ ._]?|\#)(?P<told>[0-9]{2,4})(?:-[0-9]{2,4})?[\s._-]*[\[(]?|[\s._]+(?P<plain>[0-9]{3,4})(?:-[0-9]{3,4})?[\s._-]*[\[(]?)$",
     "Show‹ - 14 (›", "Bleech‹.343.›", "Show‹ - 026 - ›", but=("Area 51 ", "Warehouse 13 - "), flags=_I)
 
-COUNTED_BEFORE = rule("an episode's number between a show and its day", r"(?<=[^\W\d_]) - [0-9]{3,5} - $", "Show‹ - 10718 - ›",
-    but=("Studio 54 - ", "Show - 24 - "))
+BEFORE_DAY = rule("an episode's number, or the word that goes with a day, between a show and its day",
+    r"(?:(?<=[^\W\d_]) - [0-9]{3,5} - |[ ._-]+(?:vom|du|от)[ ._]+)$",
+    "Show‹ - 10718 - ›", "Show‹ vom ›", but=("Studio 54 - ", "Show - 24 - "), flags=_I)
 
 # ---- 2. Days of daily shows.
 _DAY = r"(?P<day>0?[1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)?"
-_MONTH = (
-    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
-    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+# Of other languages behind a day only: `mars` and `mai` begin titles, too.
+MONTHS = (
+    ("jan(?:uary)?", "januari?|janvier|janeiro|gennaio|enero"),
+    ("feb(?:ruary)?", "februari?|f[ée]vrier|fevereiro|febbraio|febrero"),
+    ("mar(?:ch)?", "märz|maart|mars|março|marzo"),
+    ("apr(?:il)?", "aprile|avril|abril"),
+    ("may", "mai|mei|mayo|maio|maggio"),
+    ("june?", "juni|juin|junio|junho|giugno"),
+    ("july?", "juli|juillet|julio|julho|luglio"),
+    ("aug(?:ust)?", "augustus|ao[ûu]t|agosto"),
+    ("sept?(?:ember)?", "septembre|septiembre|setembro|settembre"),
+    ("oct(?:ober)?", "okt(?:ober)?|octobre|octubre|outubro|ottobre"),
+    ("nov(?:ember)?", "novembre|noviembre|novembro"),
+    ("dec(?:ember)?", "dez(?:ember|embro)?|d[ée]cembre|diciembre|dicembre"),
 )
+_MONTH = rf"(?P<month>{'|'.join(english for english, _ in MONTHS)})"
+_ANY_MONTH = rf"(?P<month>{'|'.join(f'{english}|{others}' for english, others in MONTHS)})"
 _GAP = r"[ ._,-]{1,3}"
 _OF = r"(?P<year>(?:19|20)[0-9]{2})"
 _WEEKDAY = rf"{START}(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?{_GAP})?"
@@ -69,8 +83,8 @@ DATES = (
     rule("day, month, year; month first where the day cannot be a month",
         rf"(?<![0-9A-Za-z])(?<![0-9][.])(?P<day>[0-3]?[0-9])(?P<sep>[-._ /])(?P<month>[0-3]?[0-9])(?P=sep)"
         rf"{_OF}{END}", "Show ‹22.7.2015›", but=("v1.14.3.2012",)),
-    rule("day, month in words, year", rf"{_WEEKDAY}{_DAY}{_GAP}(?:of{_GAP})?{_MONTH}{_GAP}{_OF}{END}",
-        "Show ‹26th Feb 2009›", but=("Show 26th 2009",), flags=_I),
+    rule("day, month in words, year", rf"{_WEEKDAY}{_DAY}{_GAP}(?:(?:of|de){_GAP})?{_ANY_MONTH}{_GAP}(?:de{_GAP})?{_OF}{END}",
+        "Show ‹26th Feb 2009›", "Show vom ‹6. Mai 2009›", "Show ‹6 de mayo de 2009›", but=("Show 26th 2009",), flags=_I),
     rule("month in words, day, year", rf"{_WEEKDAY}{_MONTH}{_GAP}{_DAY}{_GAP}{_OF}{END}",
         "Show ‹Monday, March 14, 2012›", but=("March 2012",), flags=_I),
     rule("year, month in words, day", rf"{START}{_OF}{_GAP}{_MONTH}{_GAP}{_DAY}{END}", "Show ‹2012 Mar 14›",

@@ -118,20 +118,24 @@ def absolute_before(text: str, found: Found) -> int | None:
     return match.start() if sure else None
 
 
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTHS = [re.compile("|".join(words), re.IGNORECASE) for words in rules.MONTHS]
 
 
 def find_date(text: str, written: tuple[re.Pattern[str], ...] = rules.DATES) -> Found | None:
     """Find the date of a daily show: `2010-05-23`, `20100523`, `23.05.2010`, `23rd May 2010`."""
     for match in (match for rule in written for match in rule.finditer(text)):
         month, day, year = match["month"], int(match["day"]), int(match["year"])
-        number = int(month) if month.isdecimal() else _MONTHS.index(month[:3].casefold()) + 1
+        number = int(month) if month.isdecimal() else _month(month)
         year += 0 if year > 99 else 2000
         for first, second in ((number, day), (day, number)):
             with suppress(ValueError):
                 if is_year(year):
                     return Found(*match.span(), date=datetime.date(year, first, second))
     return None
+
+
+def _month(word: str) -> int:
+    return next(number for number, words in enumerate(_MONTHS, 1) if words.fullmatch(word))
 
 
 @lru_cache(maxsize=64)

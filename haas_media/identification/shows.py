@@ -163,8 +163,8 @@ def _named(text: str, found: Found) -> Show:
     absolute = numbers.absolute_before(text, found)
     before = text[: found.start if absolute is None else absolute]
     if found.date:
-        # `Show - 10718 - 2014-08-15`
-        before = episode_rules.COUNTED_BEFORE.sub("", before)
+        # `Show - 10718 - 2014-08-15`, `Show vom 15.8.2014`
+        before = episode_rules.BEFORE_DAY.sub("", before)
     aired = numbers.find_date(before) if found.date is None and _A_YEAR.search(before) else None
     if aired:
         # `Show.2010.05.23.S01E02`
