@@ -151,7 +151,7 @@ ORDINAL_SEASON = rule("the season's number before its word",
 SEASON = rule("a season's word and number, or S and number",
     rf"(?:(?:the[ ._]+)?(?:complete|all)[ ._]+)?{START}"
     rf"(?!(?<=final[ ._])seasons?[\s._)]*-)(?:(?:(?P<plural>seasons|saisons|temporadas|stagioni|сезон[ыа]|sezon[iy])"
-    rf"|{SEASON_WORD})[ ._:;№#(-]*s?|s|(?<=[ ._(-])(?-i:T)(?=[0-9]{{1,2}}"
+    rf"|{SEASON_WORD})[ ._:;№#(-]*s?|s|(?<=[ ._(\[-])(?-i:T)(?=[0-9]{{1,2}}"
     rf"(?:[ ._-]+(?:cap|ep)|[ ._)\]-]*(?:[\[(]|$|complet|web|hdtv|[0-9]+p|bluray))))"
     rf"(?P<number>0?[0-9]{{1,2}}|(?<!series[ ._]){YEAR}|(?<!s)(?-i:[IVX]{{1,5}})"
     rf"|one|two|three|four|five|six|seven|eight|nine|ten)(?:d[0-9]{{1,2}}(?:[-&+,][0-9]{{1,2}})*|v[0-9])?{END}", "Show ‹Season 2› - 03",

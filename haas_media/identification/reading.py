@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
 _BRACKET = re.compile(r"[\[\]{}()]")
-_SORTING_TAIL = re.compile(r"(?:dis[ck]|dvd|bd|tv|cd|vol(?:ume)?|box)?[0-9]*")
+_SORTING_TAIL = re.compile(r"(?:(?:dis[ck]|dvd|bd|tv|cd|vol(?:ume)?|box)[0-9]*|[0-9]{3,})?")
 _BROADCAST_YEAR = re.compile(r"(?:19[5-9]|20[0-9])[0-9]")
 _DIGITS = re.compile(r"[0-9]+")
 MOST_NUMBERS_TO_GUESS = 9

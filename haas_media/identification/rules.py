@@ -72,6 +72,7 @@ _EDITION = (
     r"|open[ ._-]matte|theatrical|despecialized"
     r"|(?:[0-9]{2}th|anniversary)[ ._-](?:anniversary[ ._-])?edition"
 )
+_AND_MORE = r"(?:[ ]?\+[ ]?(?:ov?as?|oads?|specials?|sps?|extras?|movies?))*"
 # Countries that people add to a show's name; bare ones only where that is usual.
 COUNTRIES = (
     "US UK GB AU NZ CA IE ZA DE AT CH FR BE NL ES PT IT SE NO DK FI IS PL CZ HU RO GR TR RU UA IL"
@@ -198,11 +199,11 @@ SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a f
     r"(?![^\W_])|第[ ]?(?P<cjk>[0-9]{1,2}|[一二三四五六七八九十])[ ]?部)", "‹T3›", "‹Livre V›", "‹第二部›",
     but=("Season 2", "Series M"), flags=_I)
 SPECIALS_FOLDER = rule("a folder of specials",
-    r"^(?!(?:the|an?)[ ._]special)(?P<show>.*?[\s._([-]+)??(?:(?:christmas|halloween|holiday|mini|tv|web)[ ._])?"
+    r"^(?!(?:the|an?)[ ._]special)(?P<show>.*?[\s._([-]+)??(?<![+&])(?<![+&] )(?:(?:christmas|halloween|holiday|mini|tv|web)[ ._])?"
     r"(?:season[ ._-]*0+|s0+|specials?(?:[ _]+(?:&|and)[ _]+extras?)?|spéciaux|specialer|extras? (?:and|&) specials"
     r"|ov?as?|oads?|oavs?|onas?|sps?|especia(?:l|les|is)|speciali|specjalne|hors[ _-]?(?:saison|s[ée]rie)"
     r"|(?:bonus|extra|special)[ ._]episodes?|webisodes?|minisodes?|omake|спец(?:выпуски|эпизоды|серии)?|спешлы"
-    r"|特典|特[别別][篇編]|番外[篇編]?|総集編)[\])]?(?:[\s._]*[\[(][^\[\]()]*[\])])*$", "‹Show (OVA)›", but=("Special Victims", "The Special"), flags=_I)
+    r"|特典|特[别別][篇編]|番外[篇編]?|総集編)[\])]?(?:[\s._]*[\[(][^\[\]()]*[\])])*$", "‹Show (OVA)›", but=("Special Victims", "The Special", "Show + OVA"), flags=_I)
 DISC = rule("a folder of a disc's structure, or of one of several discs",
     r"^(?:video_ts|audio_ts|hvdvd_ts|bdmv|stream|backup|certificate|(?:cd|dvd|bd|disc|disk|blu-?ray)"
     r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt|d|vol|cour)[ ._-]{0,2}(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
@@ -217,7 +218,7 @@ RANGE_AT_END = rule("the episodes that a folder of fansubs holds",
     rf"(?<=[^\W])(?:[\s._]+(?:-[\s._]+)?|(?=[(\[]))(?!\(?{YEAR}[-–]{YEAR})"
     rf"(?:[\[(]?(?:(?:{EPISODE_WORD}|e|\#)[ ._]?)?[0-9]{{1,4}}(?:v[0-9])?[ ]?(?:[-–~]|to)[ ]?e?[0-9]{{2,4}}(?:v[0-9])?"
     rf"(?:[ ](?:fin|end|batch|complete|{EPISODE_WORD})|[集話话回])?[\])]?"
-    rf"|[\[(](?:全[ ]?)?[0-9]{{1,4}}(?:[ ](?:{EPISODE_WORD})|[集話话回])[\])]|全[ ]?[0-9]{{1,4}}[集話话回])(?:[ ]?\+[ ]?(?:ov?as?|oads?|specials?|sp|extras?))?(?=[\s._]*(?:[(\[]|$))",
+    rf"|[\[(](?:全[ ]?)?[0-9]{{1,4}}(?:[ ](?:{EPISODE_WORD})|[集話话回])[\])]|全[ ]?[0-9]{{1,4}}[集話话回]){_AND_MORE}[\])]?(?=[\s._]*(?:[(\[]|$))",
     "Show‹ (01-12)›", "Ginga Yume‹ - 01-13› (BD Batch)", but=("Show 24-7", "Show 01-12 More"), flags=_I)
 FILMS_FOLDER = rule("a folder of the films that go with a show", r"^(?:the[ ._])?(?:movies?|films?|filme|фильмы|劇場版|剧场版)$",
     "‹Movies›", but=("Movie Night",), flags=_I)
@@ -228,10 +229,10 @@ FANSUB_EPISODE = rule("an episode of fansubs, wherever it lies",
 
 # ---- 5. Shows.
 COUNTRY = rule("a show's country; `us` in small letters only between dots, and not as an object",
-    rf"(?<=[^\s._(-])(?:[\s._-]+(?:[\[(]({'|'.join(COUNTRIES)}|USA|U\.[SK]\.|us|uk)[\])]|(US|UK|AU|NZ|CA))"
+    rf"(?<=[^\s._(-])(?<![\s._]of)(?:[\s._-]+(?:[\[(]({'|'.join(COUNTRIES)}|USA|U\.[SK]\.|us|uk)[\])]|(US|UK|AU|NZ|CA))"
     r"|(?<![._]is)(?<![._](?:of|to|by|on))(?<![._](?:for|and|all))(?<![._](?:with|like|from))"
     r"(?<![._]between)[._](us)|[._](uk))[\s._-]*$", "House of Cards‹ (US)›", "the.office‹.us›",
-    but=("this.is.us", "kids like us"))
+    but=("this.is.us", "kids like us", "The Last of US"))
 YEAR_FIRST = re.compile(rf"^[\s._-]*[(\[]({YEAR})[)\]]")
 TRAILING_YEAR = rule("a year that ends a show's name",
     rf"[\s._-]*[(\[{{]?\s*({YEAR})(?:\s*[-–—]\s*(?:{YEAR})?)?\s*[)\]}}]?[\s._-]*$", "Show‹ (2010)›",
@@ -239,8 +240,8 @@ TRAILING_YEAR = rule("a year that ends a show's name",
 LEFTOVER = rule("what says how much of a show there is",
     r"[\s._-]+(?:[(\[]?(?:the[\s._]+)?complet[ea](?:[\s._]+series)?[)\]]?|(?:tv[\s._])?mini-?series.*"
     r"|[(\[](?:tv[\s._-]?)?(?:mini[\s._-]?)?series[)\]]|[(\[](?:vf[fiq]?|vo(?:st(?:fr)?)?|dub(?:bed)?|sub(?:bed)?|multi)[)\]]"
-    r"|[(\[]?batch[)\]]?|(?<!final.)seasons?|eps?|int[eé]grale)[\s._-]*$",
-    "Show‹ Complete Series›", "Show‹ (miniseries)›", "Show‹ Ep›", but=("Complete Show", "Show Final Season"), flags=_I)
+    rf"|(?=\+){_AND_MORE}|[(\[]?batch[)\]]?|(?<!final.)seasons?|eps?|int[eé]grale)[\s._-]*$",
+    "Show‹ Complete Series›", "Show‹ (miniseries)›", "Show‹ Ep›", "Show‹ + OVA + Specials›", but=("Complete Show", "Show Final Season"), flags=_I)
 
 # ---- 6. Films.
 YEAR_IN_BRACKETS = rule("the year in brackets", rf"[(\[] *({YEAR}) *[)\]]", "Film ‹(1999)›", but=("Film 1999",))
