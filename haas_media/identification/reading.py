@@ -231,8 +231,9 @@ def _episode(
         return Unidentified(path, Reason("disc-of-episodes" if whole_disc else code))
     identity = _identity(path, show, found, above.season, ids)
     of = episode_rules.PART if found.date else episode_rules.EPISODE_PART
-    part = numbers.find_part(stem[found.end :], of)
-    return replace(identity, part=part.episodes[0]) if part else identity
+    rest = stem[found.end :]
+    part = numbers.find_part(rest, of) or (numbers.find_worded(rest) if found.date else None)
+    return replace(identity, part=part.episodes[0]) if part and part.episodes else identity
 
 
 def _extra_of_show(path: str, extra: tuple[str, list[str], str], ids: dict[str, str]) -> Identity:

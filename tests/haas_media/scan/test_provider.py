@@ -330,10 +330,13 @@ def test_the_parts_of_one_day_are_its_episodes_in_order(online: Online) -> None:
     for episode in online.tmdb.catalogue.seasons[91, 1]["episodes"]:
         episode["air_date"] = "2016-03-21"
     online.shows.put("Talk 2016.03.21.Part.2.mkv", "Talk 2016.03.21.Part.1.mkv")
+    online.shows.put("Talk 2016.03.21 2of2.mkv", "Talk 2016.03.21.Part.3.mkv")
     online.scan()
     assert dict(online.titles()) == {
+        "Talk 2016.03.21 2of2.mkv": "Talk (2016) S01E02",
         "Talk 2016.03.21.Part.1.mkv": "Talk (2016) S01E01",
         "Talk 2016.03.21.Part.2.mkv": "Talk (2016) S01E02",
+        "Talk 2016.03.21.Part.3.mkv": "Talk (2016)",
     }
 
 
