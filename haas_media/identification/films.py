@@ -126,7 +126,7 @@ def _released(text: str, *, fansub: bool = False) -> Film:
     else:
         before = titles.without_at_end(rules.LABEL_AT_END, before)
     collection = bool(ranged or rules.COLLECTION.search(before))
-    before = rules.COLLECTION_TAIL.sub("", before) or before
+    before = titles.without_at_end(rules.COLLECTION_TAIL, before) or before
     if fansub:
         before = rules.VOLUME.split(before)[0]
     place = rules.PLACE if year else rules.SURE_PLACE

@@ -82,8 +82,9 @@ def _is_none(folders: list[str], stem: str) -> bool:
     return sorts or any(map(season_of, folders[1:])) or find_marked(stem) is not None
 
 
-def _begins(folder: str, stem: str) -> bool:
-    return folder.casefold().startswith(stem.casefold())
+def _is_called(folder: str, stem: str, *, whole: bool) -> bool:
+    begins = folder.casefold().startswith(stem.casefold())
+    return begins and (whole or len(folder) > len(stem))
 
 
 def part_of(folders: list[str]) -> int | None:
@@ -102,8 +103,8 @@ def extra_of(folders: list[str], stem: str) -> tuple[str, list[str], str] | None
     untitled = (rules.CREDITLESS,) if _MAY_BE_CREDITS(stem) else ()
     for rule in (rules.EXTRA_SUFFIX, *untitled, rules.EXTRA_WHOLE):
         match = rule.search(stem)
-        # `Making Of (2016)/Making Of` is called that.
-        if match and (match.start() or not folders or not _begins(folders[-1], stem)):
+        # `Making Of (2016)/Making Of` and `A Trailer (2014)/A Trailer` are called that.
+        if match and not (folders and _is_called(folders[-1], stem, whole=match.start() == 0)):
             return match.lastgroup or "theme", folders, stem[: match.start()]
     return None
 
