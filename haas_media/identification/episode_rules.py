@@ -78,6 +78,8 @@ DATES = (
         rf"(?<![0-9A-Za-z]){_OF}(?P<sep>[-._ /]?)(?P<month>0[1-9]|1[0-2])(?P=sep)"
         r"(?P<day>0[1-9]|[12][0-9]|3[01])(?![0-9])", "Show ‹2010-05-23›", "Show ‹20100523›",
         but=("Show 2010-13-23",)),
+    rule("year, day, month, where the day cannot be a month", rf"(?<![0-9A-Za-z]){_OF}(?P<sep>[-._ ])(?P<month>1[3-9]|2[0-9]|3[01])(?P=sep)"
+        r"(?P<day>0[1-9]|1[0-2])(?![0-9])", "Show ‹2010.23.05›", but=("Show 2010-13-23",)),
     rule("in Chinese and Japanese", rf"(?<![0-9]){_OF}年(?P<month>[01]?[0-9])月(?P<day>[0-3]?[0-9])日",
         "番組 ‹2015年7月22日›", but=("番組 2015年7月",)),
     rule("day, month, year; month first where the day cannot be a month",
@@ -191,6 +193,9 @@ SPECIAL = rule("the number of a special",
     rf"{START}(?:sp|specials?|ov?as?|oads?|oavs?|onas?|特典)[\])]?[ ._\[-]*(?:ep(?:isode)?[ ._]*)?"
     rf"(?P<number>[0-9]{{1,2}})(?:v[0-9])?(?P<half>\.[0-9])?{END}", "show - ‹sp01›", "show - ‹ova - 01›",
     "show ‹special 2›", "show ‹ova][01›", but=("show specialist 2", "nova 3"))
+SPECIAL_BEHIND = rule("the number of a special before its word",
+    r"[ _]-[ _](?P<number>[0-9]{1,2})(?:v[0-9])?(?P<half>\.[0-9])?[ _]-[ _](?:ov[ad]|oad|special)(?=[ _]*[\[(])",
+    "[grp] show‹ - 01 - ova› [bd]", but=("show - 01 - ova rising", "show - 05 - special"))
 BESIDE = rule("what goes with a show without being one of its episodes",
     r"(?:^\[[^\[\]]*\].*[ _](?=(?:the[ _])?(?:movie|recap|omake|picture[ _]drama))|[ _]-[ _])"
     r"(?P<word>(?:the[ _])?movie|recap|omake|picture[ _]drama|extra|bonus)[ _]+(?:-[ _]+)?[0-9]{1,2}(?:v[0-9])?"

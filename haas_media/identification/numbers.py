@@ -292,7 +292,7 @@ def find_special(text: str) -> Found | None:
     small = lower(text)
     if beside := rules.BESIDE.search(small):
         return Found(beside.start("word"), beside.end(), season=0)
-    match = rules.SPECIAL.search(small)
+    match = rules.SPECIAL.search(small) or rules.SPECIAL_BEHIND.search(small)
     numbers = () if match is None or match["half"] else (int(match["number"]),)
     return _of_season(match, 0, numbers) if match else None
 
