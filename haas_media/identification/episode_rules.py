@@ -99,7 +99,7 @@ SHORT_DATE = rule("two digits for the year, where nothing else counts; with dots
 UNSURE_DAY = rule("a day, of which no one can tell which number is the year's",
     r"(?<![0-9])(?<![0-9]\.)[0-3][0-9]\.[0-3][0-9]\.[0-3][0-9](?!\.?[0-9])", "Show ‹14.07.22› Guests", but=("Show.2.14.07",))
 
-HOUR = rule("when a recording began, behind its day", r"^[-_ T]+(?:[0-2][0-9][0-5][0-9](?=[ _]+[-–])"
+HOUR = rule("when a recording began, behind its day", r"^[-_ T]*[0-9]{1,2}時[0-9]{1,2}分(?:[0-9]{1,2}秒)?-?|^[-_ T]+(?:[0-2][0-9][0-5][0-9](?=[ _]+[-–])"
     r"|[0-2][0-9](?:[-.:h][0-5][0-9](?:[-.:m][0-5][0-9])?|[0-5][0-9][0-5][0-9])(?=[ _-]))", "‹ 2015› - Show", "‹_201500›_Show",
     but=(" 2015 Show",))
 
@@ -174,7 +174,7 @@ EPISODE = rule("an episode's word and number, E and number, or `3 of 6`",
       (?P<number>{_UPTO5})(?P<half>\.[0-9](?![0-9]))?{_TAIL}{_LIST}
       (?:[ ._]?of[ ._]?[0-9]{{1,3}})?
     |{START}e(?P<e>[0-9]{{2,5}})(?P<ehalf>\.[0-9](?![0-9]))?{_TAIL}
-      (?P<elist>(?:(?:[-–~]e?|[ ]?[-–~&+]?[ ]?e)[0-9]{{2,5}}{END})*)
+      (?P<elist>(?:(?:[-–~&+]e?|[ ]?[-–~&+]?[ ]?e)[0-9]{{2,5}}{END})*)
     |{START}(?P<before>[0-9]{{1,4}})(?:-?(?:я|й)|[aªº°^])?(?:[ ._]{{0,2}}|-)(?:{EPISODE_WORD})
       (?![ ._:\#-]{{1,3}}[0-9]{{1,3}}{END})
     |(?:第[ ]?|제?[ ]?(?=[0-9]{{1,4}}[ ]?[화회]))(?P<cjk>[0-9]{{1,4}}|{_CJK}{{1,3}})[ ]?[話话集回화회]
@@ -218,7 +218,7 @@ _NUMBER = (
     r"(?P<last>[0-9]{1,4})(?:v[0-9]+)?(?![^\W_]))?"
 )
 ALONE = rule("a name that is nothing but a number",
-    rf"^[\s._\[(\#-]*(?:e|ep)?{_NUMBER}(?:[ ._(（-]*(?:end|final))?[\s._\[\]()）-]*$", "‹03v2›", "‹E03›",
+    rf"^[\s._\[(\#-]*(?:e|ep)?{_NUMBER}(?:[ ._(（-]*(?:end|final|完|終))?[\s._\[\]()）-]*$", "‹03v2›", "‹E03›",
     "‹03-04›", but=("03 Title",), flags=_I)
 LEADING = rule("a number in front",
     rf"^[\s._\[(\#]*(?:e|ep)?{_NUMBER}[\])]?(?=[\s._-])(?P<gap>[\s._-]+)(?=\S)", "‹03 - ›Title", "‹03. ›Title",
@@ -234,7 +234,7 @@ DASHED = rule("a number behind a dash",
     rf"(?<=[\s_.])(?<!\([0-9]{{2}}[ ])(?<!\([0-9]{{3}}[ ])[-–‒—][\s_.]+\(?(?:s[0-9]{{1,2}}[ ]?-?[ ]?)?(?:ep?[ ._]?|\#)?"
     rf"{_NUMBER}\)?(?=[\s_.\[(]|$)", "Show ‹- 03› [720p]", but=("Show-03",), flags=_I)
 CLOSED = re.compile(r"[\s_.]*(?:$|[\[(]|[-–‒—][\s_.])")
-BRACKETED = rule("a number in brackets", rf"[\[【({{][ .]*{_NUMBER}(?:[ ._-]*(?:end|fin|final))?[ .]*[\]】)}}]",
+BRACKETED = rule("a number in brackets", rf"[\[【({{][ .]*{_NUMBER}(?:[ ._-]*(?:end|fin|final|完|終))?[ .]*[\]】)}}]",
     "Show ‹[03]›", "Show ‹[12 END]›", but=("Show [03 x]",), flags=_I)
 BEFORE_BRACKET = rule("a number before brackets or the end",
     rf"(?<=[\s_.]){_NUMBER}(?:[ ._-]*(?:end|final))?(?=[\s_.]*(?:[\[(【]|$))",

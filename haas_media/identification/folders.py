@@ -101,7 +101,7 @@ def extra_of(folders: list[str], stem: str) -> tuple[str, list[str], str] | None
         if kind and (_is_owned(folders[:depth]) or not _is_none(folders[depth:], stem)):
             return kind, folders[:depth], ""
     untitled = (rules.CREDITLESS,) if _MAY_BE_CREDITS(stem) else ()
-    for rule in (rules.EXTRA_SUFFIX, *untitled, rules.EXTRA_WHOLE):
+    for rule in (rules.EXTRA_SUFFIX, *untitled, rules.EXTRA_OF_SEASON, rules.EXTRA_WHOLE):
         match = rule.search(stem)
         # `Making Of (2016)/Making Of` and `A Trailer (2014)/A Trailer` are called that.
         if match and not (folders and _is_called(folders[-1], stem, whole=match.start() == 0)):

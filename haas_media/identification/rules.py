@@ -187,6 +187,8 @@ EXTRA_SUFFIX = rule("what kind of extra a file is, at the end of its name", r"""
       |(?P<other>other|extra|bonus|(?<=[ ])(?i:bonus|blooper|gag[ ]reel|outtake|extra)))
     )s?[ ._-]?[0-9]{0,2}[\])]?$""", "Film‹-trailer2›", "S02E03‹ sample›", "Film (1999)‹ - Making Of›", but=("Film short", "S02E03 - Bloopers"),
     flags=_X)
+EXTRA_OF_SEASON = rule("extras of a season", r"[ ._-]+s(?:eason[ ._]?)?[0-9]{1,2}[ ._-]+(?P<other>extras?)(?![^\W_]).*$",
+    "Show‹.S03.Extras.02.720p›", but=("Extras.S01E02", "Show.S03E02.Extras"), flags=_I)
 EXTRA_WHOLE = rule("a name that is only the kind of an extra, or begins with `sample-`",
     r"^(?:(?P<trailer>(?:official[ ._-])?(?:trailer|teaser))|(?P<sample>sample(?:[-_.].+)?)|(?P<theme>theme)"
     r"|(?P<behindthescenes>making[ ._-]?of|behind[ ._-]the[ ._-]scenes)|(?P<deleted>deleted[ ._-]scenes?)|(?P<featurette>featurettes?)"

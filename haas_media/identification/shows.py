@@ -47,7 +47,7 @@ def show_of_folder(folder: str) -> Show:
         text = text[: seasons.start]
     text = rules.RANGE_AT_END.sub("", text)
     if titles.find_release(text):
-        text = titles.trim_trailing(titles.cut_release(text))
+        text = rules.RANGE_AT_END.sub("", titles.trim_trailing(titles.cut_release(text)))
     return show_of(text)
 
 
@@ -97,7 +97,7 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
         if found.date and show is None and named.title is None:
             # `2010.05.23.Show.720p`: sorted by date, with the show after it.
             behind = episode_rules.HOUR.sub("", text[found.end :])
-            named = show_of(titles.cut_release(behind))
+            named = show_of(titles.cut_release(titles.without_prefix(behind)))
         return named, found
     whole = episode_rules.SECOND_COPY.sub("", rules.CHECKSUM.sub("", text))
     pair = numbers.find_pair(whole, (episode_rules.BRACKET_PAIR,)) or numbers.find_chapter(whole)
