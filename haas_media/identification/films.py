@@ -39,7 +39,7 @@ def film_of(name: str) -> Film:
 
     Kept for a while: a folder is met once for each file in it, most often with the same name.
     """
-    plain = "(" not in name and "[" not in name and "{" not in name
+    plain = not any(mark in name for mark in ("(", "[", "{", "tt"))
     text = name if plain else rules.ANY_TAG.sub("", rules.CHECKSUM.sub("", name))
     may_be_part = any(word in text.lower() for word in _PART_WORDS)
     part = rules.FILM_PART.search(text) if may_be_part else None

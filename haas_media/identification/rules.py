@@ -91,8 +91,9 @@ BARE_IMDB = rule("IMDb's id needs no mark", r"(?<![A-Za-z0-9])(tt[0-9]{7,9})(?![
 EDITION_TAG = rule("the edition, as Plex has it", r"\{\s*edition[-= ]\s*([^{}]+?)\s*\}",
     "Film (2000) ‹{edition-Final Cut}›", but=("Film {Final Cut}",), flags=_I)
 ANY_TAG = re.compile(
-    r"\s*(?=[\[({])(?:[\[({]\s*(?:tmdb|imdb|(?:the)?(?:movie|tv)db)(?:[ _-]?id)?\s*[-=:_ ][^\[\](){}]*[\])}]"
-    rf"|{EDITION_TAG.pattern}|[\[({{]\s*{BARE_IMDB.pattern}\s*[\])}}])", _I
+    rf"\s*(?:(?<![^\W_]){BARE_IMDB.pattern}|(?=[\[({{])(?:{EDITION_TAG.pattern}|[\[({{]\s*{BARE_IMDB.pattern}\s*[\])}}]"
+    r"|[\[({]\s*(?:tmdb|imdb|(?:the)?(?:movie|tv)db|anidb[2-4]?|anilist|tvmaze|tvrage|trakt|mal|kitsu)"
+    r"(?:[ _-]?id)?\s*[-=:_ ][^\[\](){}]*[\])}]))", _I
 )
 CHECKSUM = rule("checksums of anime releases: eight hexadecimal digits in brackets", r"[\s._-]*[\[(][0-9A-Fa-f]{8}[\])]",
     "Show - 03‹ [ABCD1234]›", but=("Show [ABCDEFGH]",))
@@ -196,7 +197,7 @@ EXTRA_WHOLE = rule("a name that is only the kind of an extra, or begins with `sa
 
 # ---- 4. Folders.
 SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a file has for it",
-    r"^[\s._\[(-]*(?:(?:(?:book|volume|livre|buch|libro)[ ._:\#-]*|[st](?:[ ._-]|(?=[0-9])))"
+    r"^[\s._\[(-]*(?:(?:(?:book|volume|livre|buch|libro|seria|sería|phần|þáttaröð)[ ._:\#-]*|[st](?:[ ._-]|(?=[0-9])))"
     r"(?P<word>[0-9]{1,4}|[ivx]+|one|two|three|four|five|six|seven|eight|nine|ten)"
     r"(?![^\W_])|第[ ]?(?P<cjk>[0-9]{1,2}|[一二三四五六七八九十])[ ]?部)", "‹T3›", "‹Livre V›", "‹第二部›",
     but=("Season 2", "Series M"), flags=_I)
@@ -385,6 +386,11 @@ _NUMBER_WORDS = {
         "i ii iii iv v vi vii viii ix x xi xii",
         "one two three four five six seven eight nine ten eleven twelve",
         "first second third fourth fifth sixth",
+        "erste zweite dritte vierte fünfte sechste",
+        "première deuxième troisième quatrième cinquième sixième",
+        "primera segunda tercera cuarta quinta sexta",
+        "primeira segunda terceira quarta quinta sexta",
+        "prima seconda terza quarta quinta sesta",
         "a b c d",
         "一 二 三 四 五 六 七 八 九 十",
     )
