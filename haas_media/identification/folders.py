@@ -33,7 +33,9 @@ _EXTRAS = {
 
 
 _WORDS = re.compile(r"[\s._-]+")
-_MAY_BE_CREDITS = re.compile("nc|pv|less|clean|menu|credit|cm|trailer|teaser|preview|op|ed|ending", re.I).search
+_MAY_BE_CREDITS = re.compile(
+    "nc|pv|less|clean|menu|credit|cm|trailer|teaser|preview| - (?:op|e)", re.I
+).search
 # `1. Season One`, `The Complete Second Season`
 _NO_TITLE = re.compile(r"[0-9]{1,2}\s*[.)-]|(?:the[ ._]+)?complete[ ._]*|the[ ._]*", re.IGNORECASE)
 

@@ -110,7 +110,7 @@ def _is_episode(folders: list[str], stem: str) -> bool:
 
 
 def _is_title(crossed: str, folders: list[str], stem: str) -> bool:
-    """Tell whether `10x10` that begins a name is a film's title: its year follows, here or above."""
+    """Tell whether `10x10` that begins a name is a film's title: it has a year, here or above."""
     films = map(film_of, (stem, *folders[-1:]))
     return "x0" not in crossed and any(film.year and film.title == crossed for film in films)
 
