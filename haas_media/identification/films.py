@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from haas_media.identification import rules, titles
-from haas_media.identification.numbers import find_alone
+from haas_media.identification.numbers import find_alone, find_date
 from haas_media.identification.rules import is_year, small_number
 
 
@@ -82,7 +82,7 @@ def _with_bracketed_year(text: str, year: re.Match[str]) -> Film:
         title, others = (title, (*others, whole)) if named else (whole, (str(title), *others))
     label = rules.VERSION.match(after)
     version = rules.EDITION.sub("", label[1]) if label else ""
-    ranged = bool(rules.YEARS.search(year[0]))
+    ranged = bool(rules.YEARS.search(year[0])) and find_date(year[0]) is None
     return Film(
         title,
         None if ranged else int(year[1]),

@@ -254,8 +254,8 @@ BARE_YEAR = rule("a year beside a title", rf"(?<![^\W_])({YEAR})(?:г(?:од)?)?
     but=("Film 19991",))
 OF_TITLE = rule("a title that a year belongs to", r"[\s._](?:of|the)[\s._]+$", "Class‹ of ›", but=("Proof ",), flags=_I)
 YEARS = rule("the years of a collection",
-    rf"(?<=[^\s._-])[\s._-]*[(\[]?(?<![^\W_])({YEAR}) ?[-–—] ?(?:({YEAR}){END}|[0-9]{{2}}(?![^\W_]|-)|(?=[)\]]))",
-    "Films‹ 1999-2003›", "Films‹ (1999-2003›)", but=("2046 - 2004 - 1080p", "Film 2014-05-12"))
+    rf"(?<=[^\s._-])[\s._-]*[(\[]?(?<![^\W_])({YEAR}) ?[-–—] ?(?:({YEAR}){END}|[0-9]{{2}}(?![^\W_-])|(?=[)\]]))",
+    "Films‹ 1999-2003›", "Films‹ (1999-2003›)", but=("2046 - 2004 - 1080p",))
 WORD_IN_BRACKETS = re.compile(r"\[[^\W\d_]+\](?! *[(\[])")
 LEADING_YEAR = rule("a year that only sorts: no other follows",
     rf"^(?:[(\[](?P<in>{YEAR})[)\]][\s._-]+|(?P<bare>{YEAR})(?:[ _.]?[-–~][ _.]?|\. ))(?=[^\W\d_])", "‹(1999) ›Film",
@@ -313,7 +313,8 @@ MACHINE = rule("a hash, or what discs, cameras, phones and recorders number", r"
     | (?:img|dsc[nf]?|mvi|mov|vid|gopr|gp|g[hx]|dji|pxl|p|cimg|sam|hdv|c|mah|m2u|vlc(?:record)?)
       [ _-]?[0-9]{4,}.*
     | img_e[0-9]{4,}.*
-    | (?:whatsapp|signal)[ -].* | screen[ -]?(?:recording|capture|cast)?[ ].*[0-9].*
+    | (?:whatsapp|signal)[ -].* | (?:vlc-record|telegram-cloud)-.* | gmt[0-9]{8}-.* | zoom_[0-9]
+    | (?:rpreplay_|fullsizerender|bildschirmaufnahme|screen[ ]?recording).* | screen[ -]?(?:recording|capture|cast)?[ ].*[0-9].*
     | [0-9]{5,}
     )""", "‹IMG_1234›", "‹a8f5f167f44f4964›", but=("Title 12", "deadbeef"), flags=_I | _X)
 UNNAMED = rule("what systems and cameras call a folder until somebody names it, a plain word with a number, or"
@@ -334,7 +335,7 @@ UNNAMED = rule("what systems and cameras call a folder until somebody names it, 
       |default|export|render|copy(?:[ ]of)?|rip|encode|encoded|capture|recording|playlist|content
       |media|sample|video[ _-]?playback|(?:my|home|family)[ _-]?(?:movie|video|film))
       [ _.-]?[0-9]*
-    | new[ ](?:folder|project|video).*
+    | (?:new|untitled)[ ](?:folder|project|video|recording).* | sequence[ ][0-9]{2}
     | (?:19|20)[0-9]{2}([._-]?)[01][0-9]\1[0-3][0-9](?:[ ._T-]|[ ]at[ ]){1,3}
       [0-2][0-9][.:_h-]?[0-5][0-9](?:[.:_m-]?[0-5][0-9])?s?
     )""", "‹video1›", "‹20230714_183012›", "‹New folder (2)›", but=("Nasty", "Folder"), flags=_I | _X)
