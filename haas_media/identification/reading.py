@@ -76,6 +76,8 @@ def _film(path: str, folders: list[str], stem: str, ids: dict[str, str]) -> Iden
     film = _choose(_film_of_file(stem), _film_ofs(folders, stem))
     if film.title is None:
         return Identity(path, ids=ids) if ids else Unidentified(path, Reason("name-says-nothing"))
+    # `Part 8 (2010)/Part 8` is called that.
+    part = None if titles.fold(stem) == titles.fold(film.title) else film.part
     return Identity(
         path,
         film.title,
@@ -83,7 +85,7 @@ def _film(path: str, folders: list[str], stem: str, ids: dict[str, str]) -> Iden
         ids=ids,
         edition=film.edition,
         version=film.version,
-        part=film.part or part_of(folders) or _worded_part(stem, film.title),
+        part=part or part_of(folders) or _worded_part(stem, film.title),
         other_titles=film.other_titles,
     )
 
@@ -102,7 +104,8 @@ def _is_episode(folders: list[str], stem: str) -> bool:
         return False
     if marked or rules.FANSUB_EPISODE.match(stem) or numbers.find_chapter(stem):
         return True
-    if film_of(stem).year is None and _is_numbered(folders, stem):
+    undated = film_of(stem).year is None or numbers.find_date(stem)
+    if undated and _is_numbered(folders, stem):
         return True
     # Behind release talk it is part of the name of whoever made the release.
     pack = rules.PACK_IN_FILMS

@@ -202,7 +202,7 @@ SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a f
     r"(?![^\W_])|第[ ]?(?P<cjk>[0-9]{1,2}|[一二三四五六七八九十])[ ]?部)", "‹T3›", "‹Livre V›", "‹第二部›",
     but=("Season 2", "Series M"), flags=_I)
 SPECIALS_FOLDER = rule("a folder of specials",
-    r"^(?!(?:the|an?)[ ._]special)(?P<show>.*?[\s._([-]+)??(?<![+&])(?<![+&] )(?:(?:christmas|halloween|holiday|mini|tv|web)[ ._])?"
+    r"^(?!(?:the|an?)[ ._]special)(?P<show>.*?[\s._([-]+)??(?<![+&])(?<![+&] )(?:(?:ov?as?|oads?|onas?|specials?|sps?)[ ]?[+&][ ]?)*(?:(?:christmas|halloween|holiday|mini|tv|web)[ ._])?"
     r"(?:season[ ._-]*0+|s0+|specials?(?:[ _]+(?:&|and)[ _]+extras?)?|spéciaux|specialer|extras? (?:and|&) specials"
     r"|ov?as?|oads?|oavs?|onas?|sps?|especia(?:l|les|is)|speciali|specjalne|hors[ _-]?(?:saison|s[ée]rie)"
     r"|(?:bonus|extra|special)[ ._]episodes?|webisodes?|minisodes?|omake|спец(?:выпуски|эпизоды|серии)?|спешлы"

@@ -163,6 +163,8 @@ PARTS = [
     ("Ben-Hur (1959)/Ben-Hur (1959) - Part 2.mkv", "Ben-Hur", 1959, 2),
     ("Ben-Hur (1959)/Ben-Hur - part 2.mkv", "Ben-Hur", 1959, 2),
     ("Ben-Hur (1959)/part2.avi", "Ben-Hur", 1959, 2),
+    ("Part 8 (2010)/Part 8.mkv", "Part 8", 2010, None),
+    ("Ben-Hur (1959)/CD2/Ben-Hur.avi", "Ben-Hur", 1959, 2),
     ("Ben-Hur (1959)/Ben-Hur (1 of 2).avi", "Ben-Hur", 1959, 1),
     ("Ben-Hur (1959)/Ben-Hur (Part 2).avi", "Ben-Hur", 1959, 2),
     ("Ben-Hur (1959)/CD2/bh.avi", "Ben-Hur", 1959, 2),
