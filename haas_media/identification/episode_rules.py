@@ -168,8 +168,8 @@ SEASON_LIST = rule("more seasons", r"(?:[ ._]*(?:[-–~:+&,/]+|to|and|à|bis|п�
     "Seasons 1‹-5›", "S01‹-S07›", but=("Season 1 5",), flags=_I)
 NEXT_SEASON = re.compile(r"[ ]([0-9]{1,2})(?![^\W_])")
 EPISODE_OF_SEASON = rule("an episode right behind a season's number",
-    r"[ ._]*[-–][ ._]*(?!0(?![0-9]))([0-9]{1,4})(?:v[0-9])?(?![^\W_])(?![ ._]*[-–&,][ ._]*[0-9])", "Season 3‹ - 11›",
-    "S2‹-07›", but=("S2 07",))
+    r"[ ._]*[-–][ ._]*(?!0(?![0-9]))([0-9]{1,4})(?:v[0-9])?(?![^\W_]|\.5(?![0-9]))(?![ ._]*[-–&,][ ._]*[0-9])", "Season 3‹ - 11›",
+    "S2‹-07›", but=("S2 07", "S2 - 12.5"))
 SEASON_PACK = re.compile(
     r"(?<![^\W_])(?:complete|seasons|int[eé]grale?|pack|box ?set|extras)(?![^\W_])", _I
 )

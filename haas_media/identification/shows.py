@@ -210,6 +210,9 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
     if two and int(two["last"]) == int(two["first"]) + 1 and int(two["first"]) != season:
         body = f"{body[: two.end('first')]}&{body[two.start('last') :]}"
     body = body.replace("_", " ")
+    if season:
+        # `Season 2/Show 2 - 05`
+        body = re.sub(rf"^\s*{season} - (?=[0-9]{{2,3}}(?:v[0-9])?\s*(?:[\[(]|$))", "", body)
     like_a_year = season is not None and season >= FIRST_SEASON_LIKE_A_YEAR
     placed = numbers.find_of_season(body, season) if season and like_a_year else None
     if placed:
@@ -237,7 +240,8 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
         rest = rest or numbers.find_alone(behind) or numbers.find_leading(behind)
         if rest is None or worded.season is None:
             return worded
-        return replace(worded, episodes=rest.episodes, end=worded.end + rest.end)
+        number = worded.season if rest.season is None else rest.season
+        return replace(worded, season=number, episodes=rest.episodes, end=worded.end + rest.end)
     leading = numbers.find_leading(body)
     if leading and (in_folder or numbers.is_leading_certain(body)):
         return numbers.find_last_dashed(body) or leading
