@@ -81,7 +81,10 @@ def _is_owned(folders: list[str]) -> bool:
 def _is_none(folders: list[str], stem: str) -> bool:
     """Tell whether a folder of no title is none of extras: it sorts films, or is a show's."""
     sorts = folders[0].casefold() in ("other", "others", "short", "shorts")
-    return sorts or any(map(season_of, folders[1:])) or find_marked(stem) is not None
+    # `Proof/Proof (2005)`
+    called = bool(rules.YEAR_IN_BRACKETS.search(stem)) and stem.startswith(folders[0])
+    numbered = any(map(season_of, folders[1:])) or find_marked(stem) is not None
+    return sorts or called or numbered
 
 
 def _is_called(folder: str, stem: str, *, whole: bool) -> bool:

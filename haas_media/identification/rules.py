@@ -252,7 +252,7 @@ YEAR_AMONG_WORDS = rule("a year among other words in brackets",
     rf"[(\[][^()\[\]]*?(?<![0-9])({YEAR})(?![0-9])[^()\[\]]*[)\]]", "Film ‹[BDRip, 1999]›", but=("Film (19990)",))
 BARE_YEAR = rule("a year beside a title", rf"(?<![^\W_])({YEAR})(?:г(?:од)?)?(?![^\W_])", "Film.‹1999›.720p",
     but=("Film 19991",))
-OF_TITLE = rule("a title that a year belongs to", r"[\s._](?:of|the)[\s._]+$", "Class‹ of ›", but=("Proof ",), flags=_I)
+OF_TITLE = rule("a title that a year belongs to", r"[\s._](?:of|the|von|de|del)[\s._]+$", "Class‹ of ›", but=("Proof ",), flags=_I)
 YEARS = rule("the years of a collection",
     rf"(?<=[^\s._-])[\s._-]*[(\[]?(?<![^\W_])({YEAR}) ?[-–—] ?(?:({YEAR}){END}|[0-9]{{2}}(?![^\W_-])|(?=[)\]]))",
     "Films‹ 1999-2003›", "Films‹ (1999-2003›)", but=("2046 - 2004 - 1080p",))
