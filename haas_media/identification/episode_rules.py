@@ -164,7 +164,7 @@ SEASON = rule("a season's word and number, or S and number",
     rf"|one|two|three|four|five|six|seven|eight|nine|ten)(?:d[0-9]{{1,2}}(?:[-&+,][0-9]{{1,2}})*|v[0-9])?{END}", "Show ‹Season 2› - 03",
     "Show ‹S2› - 07", "Show ‹Temporada 4› [Cap.408]", but=("Seasons of Love", "SIX", "Final Season - 03", "The Series 110", "Series 100 - 07"), flags=_I)
 SEASON_AFTER = re.compile(rf"{START}(?P<number>[0-9]{{1,2}})[ ._-]*(?!seas|series)(?:{SEASON_WORD}){END}")
-SEASON_LIST = rule("more seasons", r"(?:[ ._]*(?:[-–~:+&,/]+|to|and|à|bis|по)[ ._,&]*s?[0-9]{1,2}(?![^\W_]))+",
+SEASON_LIST = rule("more seasons", r"(?:[ ._]*(?:[-–~:+&,/]+|to|and|à|bis|по)[ ._,&]*s?[0-9]{1,2}(?![^\W_]|\.5(?![0-9])))+",
     "Seasons 1‹-5›", "S01‹-S07›", but=("Season 1 5",), flags=_I)
 NEXT_SEASON = re.compile(r"[ ]([0-9]{1,2})(?![^\W_])")
 EPISODE_OF_SEASON = rule("an episode right behind a season's number",

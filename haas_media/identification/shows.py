@@ -79,6 +79,9 @@ def show_of(text: str) -> Show:
     if year and _BARE_YEAR.search(whole):
         # `Space 1999` is called that, most others are only told apart by it.
         others = (*others, f"{title} {year}")
+    if title.endswith(" (TV)"):
+        # As databases of anime tell a show from a film.
+        others = (*others, title[:-5])
     code = country[country.lastindex or 0].upper().replace(".", "")[:2] if country else None
     return Show(title, year, code, others)
 

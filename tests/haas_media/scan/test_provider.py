@@ -310,9 +310,11 @@ def test_both_titles_of_a_name_are_asked_for(online: Online) -> None:
     online.films.put("El.Faro.Perdido.AKA.The.Lost.Lighthouse.1987.720p.BluRay.x264-KINO.mkv")
     online.films.put("Nada (2001) aka Nothing.mkv")
     online.shows.put("El Barco AKA The Boat/Season 1/S01E01.mkv", "Space 1999/S01E01.mkv")
+    online.shows.put("[Grp] The Boat (TV) - 01.mkv")
     report = online.scan()
     assert sorted(online.titles().values()) == [
         "Space: 1999 (1975) S01E01",
+        "The Boat (2011) S01E01",
         "The Boat (2011) S01E01",
         "The Lost Lighthouse (1987)",
         "unmatched",
