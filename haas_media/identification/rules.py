@@ -114,7 +114,7 @@ SITE = rule("a site in front: in brackets, after www, or `domain - `; an ending 
     )""", "‹films123.ca - ›Film", "‹[ www.films.org ] - ›Film", "‹www.Films.sx - ›Film", "‹@films - ›Film",
     but=("Despicable.Me - 2010",), flags=_I | _X)
 GROUP = rule("a release group in brackets in front",
-    r"^[\s._-]*(?:\[[^\[\]]*\]|【[^【】]*】|\{[^{}]*\}|★[^★]*★|[\w-]+\.\[[^\[\]]*\](?=_))[\s._-]*",
+    r"^[\s._-]*(?:\[[^\[\]]*\]|【[^【】]*】|\{[^{}]*\}|★[^★]*★|(?<=_)(?:UNPACK|FAILED)_|[\w-]+\.\[[^\[\]]*\](?=_))[\s._-]*",
     "‹[Group] ›Show - 03", but=("Show [Group]",))
 RECORDED = rule("the day of a recording in front of a show with a number",
     r"^[\[(]?(?:(?:19|20)?[0-9]{2}[.-]?(?:0[1-9]|1[0-2])[.-]?(?:0[1-9]|[12][0-9]|3[01])"
@@ -364,7 +364,7 @@ GENERIC = frozenset(
     """
     movies films filme фильмы 劇場版 剧场版 videos tv series shows tvshows tvseries anime animes cartoon cartoons kids
     children documentary documentaries docs docu docus download downloads complete completed
-    airing ongoing finished archive incoming new unsorted sorted misc other others various todo watched unwatched media library
+    airing ongoing finished archive subs subtitles incoming new unsorted sorted misc other others various todo watched unwatched media library
     torrents usenet temp tmp desktop documents mymovies myvideos stuff backup backups usb usbdrive
     usbstick harddrive harddisk action adventure comedy drama horror thriller scifi fantasy romance
     western crime mystery animation classics foreign concerts music sport sports reality

@@ -172,12 +172,18 @@ def _named(text: str, found: Found) -> Show:
     if aired:
         # `Show.2010.05.23.S01E02`
         before = before[: aired.start] or before
-    before = titles.without_prefix(before)
+    before = titles.without_leading_release(titles.without_prefix(before))
+    before = rules.SURE_PLACE.sub("", before)
     counts = found.season is not None and _COUNTED.search(before)
     counted = numbers.find_worded(before) if counts else None
     if counted and counted.episodes and not any(map(str.isalnum, before[counted.end :])):
         # `Show 第343話 (S16E01)`
         before = before[: counted.start]
+    if found.season and before.endswith("(") and " - " in before:
+        told = numbers.find_worded(before)
+        if told and told.start and told.episodes == found.episodes:
+            # `Show - Folge 5 - Title (S02/E05)`
+            before = before[: told.start]
     if found.season and before.rstrip(" .-_").endswith(str(found.season)):
         told = numbers.find_season(before)
         if told and told.start and told.season == found.season:
