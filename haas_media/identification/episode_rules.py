@@ -205,7 +205,7 @@ BESIDE = rule("what goes with a show without being one of its episodes",
     r"(?:^\[[^\[\]]*\].*[ _](?=(?:the[ _])?(?:movie|recap|omake|picture[ _]drama))|[ _]-[ _])"
     r"(?P<word>(?:the[ _])?movie|recap|omake|picture[ _]drama|extra|bonus)[ _]+(?:-[ _]+)?[0-9]{1,2}(?:v[0-9])?"
     r"(?=[ _]*(?:[\[(]|$))", "show‹ - recap 01› [bd]", "‹[grp] show movie 02› [bd]", but=("the movie 02", "[grp] show extra 01"))
-FILM_OF_SHOW = rule("a film that goes with the show whose title stood before", r"^[\s._-]+(?:the[\s._]+)?movie[\s._-]*[0-9]{1,2}(?![^\W_])",
+FILM_OF_SHOW = rule("a film that goes with the show whose title stood before", r"^[\s._-]+(?:the[\s._]+)?(?:movie|film|劇場版|剧场版)[\s._-]*[0-9]{1,2}(?![^\W_])",
     "‹ the Movie 1›", but=("Scary Movie 2", " Movie Night 2"), flags=_I)
 PART = rule("a part of a mini-series",
     rf"{START}(?:{_PART}|night|episode)[ ._-]{{0,2}}"

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
 _BRACKET = re.compile(r"[\[\]{}()]")
-_SORTING_TAIL = re.compile(r"(?:(?:dis[ck]|dvd|bd|tv|cd|vol(?:ume)?|box)[0-9]*|[0-9]{3,})?")
+_FILMS_TAIL = re.compile(r"(?:the)?(?:movies?|films?|filme|фильмы|劇場版|剧场版)(?:[0-9]{1,2}.*)?")
+_SORTING_TAIL = re.compile(
+    rf"(?:(?:dis[ck]|dvd|bd|tv|cd|vol(?:ume)?|box)+版?[0-9]*|[0-9]{{3,}}|{_FILMS_TAIL.pattern})?"
+)
 _BROADCAST_YEAR = re.compile(r"(?:19[5-9]|20[0-9])[0-9]")
 _DIGITS = re.compile(r"[0-9]+")
 MOST_NUMBERS_TO_GUESS = 9
@@ -217,7 +220,7 @@ def _episode(
     if above.show is None and folders and _is_called(folders[-1], stem):
         above = Above(Show(folders[-1]))
     named, found = _episode_of_file(folders, stem, above)
-    if found and found.season is None and above.show and rules.FILMS_FOLDER.match(folders[-1]):
+    if found and found.season is None and above.show and _is_of_films(folders[-1], above.show):
         # `Show/Movies/01`: of the show, without being one of its episodes
         found = replace(found, season=0, episodes=())
     if found and found.date:
@@ -368,6 +371,10 @@ def _is_within_season(folders: list[str]) -> bool:
     """Tell whether these folders lead to a season of a show: what lies in it is no show."""
     season = numbers.find_season(folders[-1])
     return season is not None and season.start == 0 and not is_generic(folders[-2])
+
+
+def _is_of_films(folder: str, show: Show) -> bool:
+    return bool(_FILMS_TAIL.fullmatch(titles.fold(folder).removeprefix(show.key)))
 
 
 def _sorts(show: Show, folder: str) -> bool:

@@ -202,11 +202,11 @@ SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a f
     r"(?![^\W_])|第[ ]?(?P<cjk>[0-9]{1,2}|[一二三四五六七八九十])[ ]?部)", "‹T3›", "‹Livre V›", "‹第二部›",
     but=("Season 2", "Series M"), flags=_I)
 SPECIALS_FOLDER = rule("a folder of specials",
-    r"^(?!(?:the|an?)[ ._]special)(?P<show>.*?[\s._([-]+)??(?<![+&])(?<![+&] )(?:(?:ov?as?|oads?|onas?|specials?|sps?)[ ]?[+&][ ]?)*(?:(?:christmas|halloween|holiday|mini|tv|web)[ ._])?"
+    r"^(?!(?:the|an?)[ ._]special)(?P<show>.*?(?:[\s._([-]+|(?<=[぀-鿿])))??(?<![+&])(?<![+&] )(?:(?:ov?as?|oads?|onas?|specials?|sps?)[ ]?[+&][ ]?)*(?:(?:christmas|halloween|holiday|mini|tv|web)[ ._])?"
     r"(?:season[ ._-]*0+|s0+|specials?(?:[ _]+(?:&|and)[ _]+extras?)?|spéciaux|specialer|extras? (?:and|&) specials"
     r"|ov?as?|oads?|oavs?|onas?|sps?|especia(?:l|les|is)|speciali|specjalne|hors[ _-]?(?:saison|s[ée]rie)"
     r"|(?:bonus|extra|special)[ ._]episodes?|webisodes?|minisodes?|omake|спец(?:выпуски|эпизоды|серии)?|спешлы"
-    r"|特典|特[别別][篇編]|番外[篇編]?|総集編)[\])]?(?:[\s._]*[\[(][^\[\]()]*[\])])*$", "‹Show (OVA)›", but=("Special Victims", "The Special", "Show + OVA"), flags=_I)
+    r"|(?:映像)?特典|特[别別][篇編]|番外[篇編]?|[総总]集[編篇编])[\])]?(?:[\s._]*[\[(][^\[\]()]*[\])])*$", "‹Show (OVA)›", but=("Special Victims", "The Special", "Show + OVA"), flags=_I)
 DISC = rule("a folder of a disc's structure, or of one of several discs",
     r"^(?:video_ts|audio_ts|hvdvd_ts|bdmv|stream|backup|certificate|(?:cd|dvd|bd|disc|disk|blu-?ray)"
     r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt|d|vol|cour)[ ._-]{0,2}(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
@@ -223,8 +223,6 @@ RANGE_AT_END = rule("the episodes that a folder of fansubs holds",
     rf"(?:[ ](?:fin|end|batch|complete|{EPISODE_WORD})|[集話话回])?[\])]?"
     rf"|[\[(](?:全[ ]?)?[0-9]{{1,4}}(?:[ ](?:{EPISODE_WORD})|[集話话回])[\])]|全[ ]?[0-9]{{1,4}}[集話话回]){_AND_MORE}[\])]?(?=[\s._]*(?:[(\[]|$))",
     "Show‹ (01-12)›", "Ginga Yume‹ - 01-13› (BD Batch)", but=("Show 24-7", "Show 01-12 More"), flags=_I)
-FILMS_FOLDER = rule("a folder of the films that go with a show", r"^(?:the[ ._])?(?:movies?|films?|filme|фильмы|劇場版|剧场版)$",
-    "‹Movies›", but=("Movie Night",), flags=_I)
 PACK_IN_FILMS = re.compile(r"(?<=[ ._])S[0-9]{2}(?=[ ._])")
 FANSUB_EPISODE = rule("an episode of fansubs, wherever it lies",
     r"^\[[^\[\]]+\].+[ _]-[ _][0-9]{2,4}(?:v[0-9])?(?=[ _]*(?:[\[(]|$))", "‹[Group] Show - 03› [1080p]",

@@ -16,6 +16,9 @@ _SPACES = re.compile(r"\s+")
 _WORD_DOT = re.compile(r"(?<=[^\W\d_]{2})\.(?=[^\W\d_]{2})")
 _LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]{3,}")
+_NO_TITLE = re.compile(
+    r"(?:[\W\d_]|vol(?:ume)?|bd|dvd|box|ov?as?|oads?|onas?|sp|specials?|disc|end|movies?)+", re.I
+)
 _NON_LATIN = re.compile(r"[\u0370-\u1fff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc]")
 _FOLD = re.compile(r"[\W_]+")
 _FULL_WIDTH = 0xFEE0
@@ -220,6 +223,9 @@ def _preferred_script(text: str) -> str:
     if text.isascii() or not _NON_LATIN.match(text.lstrip(_EDGE_JUNK + _OPENING)):
         return text
     latin_word = _LATIN_WORD.search(text)
+    if latin_word and _NO_TITLE.fullmatch(text, latin_word.start()):
+        # `妄想研究会 Vol. 1`
+        return text
     if latin_word and not _NON_LATIN.search(text, latin_word.start()):
         first = _LATIN.search(text)
         return text[first.start() if first else latin_word.start() :]
