@@ -374,7 +374,9 @@ def _is_within_season(folders: list[str]) -> bool:
 
 
 def _is_of_films(folder: str, show: Show) -> bool:
-    return bool(_FILMS_TAIL.fullmatch(titles.fold(folder).removeprefix(show.key)))
+    """Tell whether a folder holds the films that go with a show, and not its episodes, too."""
+    tail = titles.fold(folder).removeprefix(show.key)
+    return "+" not in folder and bool(_FILMS_TAIL.fullmatch(tail))
 
 
 def _sorts(show: Show, folder: str) -> bool:
