@@ -141,7 +141,7 @@ _LIST = (
 )
 SEASON_THEN_EPISODE = rule("both numbers before their words",
     rf"{START}(?P<season>[0-9]{{1,2}})[ ._-]*(?:{SEASON_WORD})[ ._-]+"
-    rf"(?P<episode>[0-9]{{1,4}})[ ._-]*(?:{EPISODE_WORD}){END}(?![ ._]*[0-9]{{1,3}}{END})",
+    rf"(?:(?P<from>[0-9]{{1,4}})[-–])?(?P<episode>[0-9]{{1,4}})[ ._-]*(?:{EPISODE_WORD}){END}(?![ ._]*[0-9]{{1,3}}{END})",
     "шоу ‹2 сезон 3 серия›", but=("show season 2 episode 3",))
 _ORDINAL = (
     "first|second|third|fourth|fifth|sixth|erste|zweite|dritte|vierte|fünfte|sechste"
@@ -157,7 +157,7 @@ ORDINAL_SEASON = rule("the season's number before its word",
     "show ‹1ª a 8ª temporada›", "show ‹第二季›", "show ‹2e saison›", but=("2 seasons",), flags=_X)
 SEASON = rule("a season's word and number, or S and number",
     rf"(?:(?:the[ ._]+)?(?:complete|all)[ ._]+)?{START}"
-    rf"(?!(?<=final[ ._])seasons?[\s._)]*-)(?:(?:(?P<plural>seasons|saisons|temporadas|stagioni|сезон[ыа]|sezon[iy])"
+    rf"(?!(?<=[0-9][ ])\w+:)(?!(?<=final[ ._])seasons?[\s._)]*-)(?:(?:(?P<plural>seasons|saisons|temporadas|stagioni|сезон[ыа]|sezon[iy])"
     rf"|{SEASON_WORD})[ ._:;№#(-]*s?|s|(?<=[ ._(\[-])(?-i:T)(?=[0-9]{{1,2}}"
     rf"(?:[ ._-]+(?:cap|ep)|[ ._)\]-]*(?:[\[(]|$|complet|web|hdtv|[0-9]+p|bluray))))"
     rf"(?P<number>0?[0-9]{{1,2}}|(?<!series[ ._]){YEAR}|(?<!s)(?-i:[IVX]{{1,5}})"
@@ -180,7 +180,7 @@ EPISODE = rule("an episode's word and number, E and number, or `3 of 6`",
       (?:[ ._]?of[ ._]?[0-9]{{1,3}})?
     |{START}e(?P<e>[0-9]{{2,5}})(?P<ehalf>\.[0-9](?![0-9]))?{_TAIL}
       (?P<elist>(?:(?:[-–~&+]e?|[ ]?[-–~&+]?[ ]?e)[0-9]{{2,5}}{END})*)
-    |{START}(?P<before>[0-9]{{1,4}})(?:-?(?:я|й)|[aªº°^])?(?:[ ._]{{0,2}}|-)(?:{EPISODE_WORD})
+    |{START}(?:(?P<from>[0-9]{{1,4}})[-–])?(?P<before>[0-9]{{1,4}})(?:-?(?:я|й)|[aªº°^])?(?:[ ._]{{0,2}}|-)(?:{EPISODE_WORD})
       (?![ ._:\#-]{{1,3}}[0-9]{{1,3}}{END})
     |(?:第[ ]?|제?[ ]?(?=[0-9]{{1,4}}[ ]?[화회]))(?P<cjk>[0-9]{{1,4}}|{_CJK}{{1,3}})[ ]?[話话集回화회]
     |\#(?P<hash>[0-9]{{1,4}}){_TAIL}(?P<hlist>(?:[-–~][0-9]{{1,4}}{END})?)

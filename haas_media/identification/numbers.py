@@ -144,7 +144,9 @@ def find_worded(text: str) -> Found | None:
     small = lower(text)
     both = rules.SEASON_THEN_EPISODE.search(small) or rules.SEASON_DOT_EPISODE.search(small)
     if both:
-        return _of_season(both, int(both["season"]), (int(both["episode"]),))
+        last = int(both["episode"])
+        first = int(both.groupdict().get("from") or last)
+        return _of_season(both, int(both["season"]), (first, *_reach(first, last, "-")))
     season, episode = find_season(text), rules.EPISODE.search(small)
     if season and episode and episode.start() < season.end and season.start < episode.end():
         episode = rules.EPISODE.search(small, season.end)
@@ -222,6 +224,8 @@ def _episode_numbers(match: re.Match[str]) -> tuple[int, ...]:
     held = rules.HELD.match(match.string, match.start())
     if held:
         return tuple(range(1, int(held["held"]) + 1))
+    if match["from"] and (counted := _reach(int(match["from"]), int(match["before"]), "-")):
+        return (int(match["from"]), *counted)
     listed = match["list"] or match["elist"] or match["hlist"] or ""
     first = next(filter(None, match.group("number", "e", "before", "cjk", "hash", "of")))
     return _spread(small_number(first) or 0, listed)
