@@ -109,7 +109,7 @@ CHAPTER = rule("Spanish releases: season and episode in one number",
     r"(?:(?:[-_][1-9][0-9]{2,3})*?(?:[-_]|[ ](?:al?|y)[ ])(?P<last>[1-9][0-9]{2,3}))?(?:[. ]final)?[\])]", "Show ‹[Cap.103]›", "Show ‹[Cap. 203_204]›",
     but=("Show [Cap.3]",), flags=_I)
 SCENE = rule("broadcast releases: `117`, `101.102` and `10708` right before where they were taken from",
-    r"^[\w'&.-]*?[^\W\d_][\w'&.-]*?[._](?P<numbers>[1-9][0-9]{2,5}(?P<more>[._-][1-9][0-9]{2,3})*)[._]"
+    r"^(?:[\w'&.-]*?[^\W\d_][\w'&.-]*?|[0-9]{2})[._](?P<numbers>[1-9][0-9]{2,5}(?P<more>[._-][1-9][0-9]{2,3})*)[._]"
     r"(?:(?:720p|1080[pi]|ws|internal|proper|repack|real)[._])*(?:[hp]dtv|dsr(?:ip)?|tvrip|(?(more)(?:dvd|web|bd)rip|(?!)))(?![^\W_])",
     "‹show.name.117.hdtv›-lol", "‹the.bureau.101.102.hdtv›", "‹the_bureau.101.102.dvdrip›", but=("show.name.117.title.hdtv", "Show_Name_679_[720p]"), flags=_I)
 SCENE_PAIR = rule("several of them that follow each other, wherever they stand",
