@@ -195,7 +195,7 @@ SEASON_DOT_EPISODE = rule("season and episode behind one word",
     rf"{START}(?:episode|ep)[ ._]?(?P<mark>\#)?(?P<season>[1-9])\.(?P<episode>[0-9]{{2}}|(?(mark)[0-9]|(?!)))"
     rf"{END}(?![.])", "show - ‹episode 1.22› - title", "show ‹ep #1.2›", but=("episode 1.5", "episode 5."))
 SPECIAL = rule("the number of a special",
-    rf"{START}(?:sp|specials?|ov?as?|oads?|oavs?|onas?|特典)[\])]?[ ._\[-]*(?:ep(?:isode)?[ ._]*)?"
+    rf"{START}(?:sp|specials?|ov?as?|oads?|oavs?|onas?|特典|[総总]集[編篇编])[\])]?[ ._\[#-]*(?:ep(?:isode)?[ ._]*)?"
     rf"(?P<number>[0-9]{{1,2}})(?:v[0-9])?(?P<half>\.[0-9])?{END}", "show - ‹sp01›", "show - ‹ova - 01›",
     "show ‹special 2›", "show ‹ova][01›", but=("show specialist 2", "nova 3"))
 SPECIAL_BEHIND = rule("the number of a special before its word",

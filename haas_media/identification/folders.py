@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from haas_media.identification import rules
+from haas_media.identification import rules, titles
 from haas_media.identification.junk import is_junk
 from haas_media.identification.numbers import find_marked, find_season
 from haas_media.identification.rules import small_number
@@ -52,7 +52,8 @@ class Season:
 def season_of(folder: str) -> Season | None:
     """Read a season folder: `Season 2`, `S02`, `Specials`, `Show S02 1080p`, `Staffel 2`."""
     name = folder.strip()
-    specials = rules.SPECIALS_FOLDER.match(name)
+    bare = titles.cut_release(name).rstrip(" ._-[(")
+    specials = rules.SPECIALS_FOLDER.match(name) or rules.SPECIALS_FOLDER.match(bare)
     if specials:
         return Season(0, specials["show"] or "")
     if name.isdecimal() and len(name) <= 2:

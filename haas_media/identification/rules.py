@@ -174,7 +174,7 @@ STEREOSCOPIC = re.compile(r"[ ._-]+3D[ ._-]*$")
 CREDITLESS = rule("credits without text",
     r"(?:(?:[\s._]+-[\s._]+|(?<=[^\s._])[\s._]*\[)"
     r"(?:(?P<trailer>pv)|(?P<other>cm|menu|trailer|teaser|(?:web[ ._]?)?preview)(?=[ ._]?[0-9]{0,2}[ ._]*[\[(\]])"
-    r"|(?<=[^\W\d_] - )(?:op(?:ening)?|ed|ending)(?=[ ._]?[0-9]{1,2}[ ._]*(?:$|\[)))"
+    r"|(?<=[^\W\d_] - )(?:op(?:ening)?|ed|ending|cm)(?=[ ._]?[0-9]{1,2}[ ._]*(?:$|\[)))"
     r"|(?:^|[\s._\[(-]+)(?:s[0-9]{1,2})?"
     r"(?:nc[ ._-]?(?:op|ed)|(?:creditless|non[ ._-]?credit(?:ed)?|clean|textless)[ ._-]?(?:op(?:ening)?|ed|ending)s?))"
     r"(?:[\s._-]*(?:ep)?[0-9]{1,2}[a-d]?(?:v[0-9])?)?(?![^\W_]).*$", "[Grp] Show‹ - NCOP1 [BD]›",
