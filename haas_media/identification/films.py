@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from haas_media.identification import rules, titles
-from haas_media.identification.numbers import find_alone
+from haas_media.identification.numbers import find_alone, find_date
 from haas_media.identification.rules import is_year, small_number
 
 
@@ -39,7 +39,7 @@ def film_of(name: str) -> Film:
 
     Kept for a while: a folder is met once for each file in it, most often with the same name.
     """
-    plain = "(" not in name and "[" not in name and "{" not in name
+    plain = not any(mark in name for mark in ("(", "[", "{", "tt"))
     text = name if plain else rules.ANY_TAG.sub("", rules.CHECKSUM.sub("", name))
     may_be_part = any(word in text.lower() for word in _PART_WORDS)
     part = rules.FILM_PART.search(text) if may_be_part else None
@@ -72,12 +72,17 @@ def _years(rule: re.Pattern[str], text: str) -> list[re.Match[str]]:
 def _with_bracketed_year(text: str, year: re.Match[str]) -> Film:
     before, after = titles.without_prefix(text[: year.start()]), text[year.end() :]
     plain = year[0][1:-1].strip() == year[1]
-    before = titles.cut_release(before)
+    before = titles.cut_release(titles.without_leading_release(before))
     before = titles.without_alternative(titles.without_at_end(rules.EDITION_AT_END, before))
     title, others = titles.titles_of(rules.PLACE.sub("", before) if plain else before)
+    if plain and rules.WORD_IN_BRACKETS.match(text):
+        # `[REC] 3 (2012)` is called that, before most others stands a group.
+        whole = str(titles.title_of(text[: year.start()]))
+        named = title is not None and any(map(str.isalpha, title))
+        title, others = (title, (*others, whole)) if named else (whole, (str(title), *others))
     label = rules.VERSION.match(after)
     version = rules.EDITION.sub("", label[1]) if label else ""
-    ranged = bool(rules.YEARS.search(year[0]))
+    ranged = bool(rules.YEARS.search(year[0])) and find_date(year[0]) is None
     return Film(
         title,
         None if ranged else int(year[1]),
@@ -108,6 +113,8 @@ def _released(text: str, *, fansub: bool = False) -> Film:
     years = [] if ranged else _years(rules.BARE_YEAR, text)
     # The last before release talk, else the first after it.
     year = next(iter([year for year in years if year.start() < cut][-1:] or years), None)
+    if year and year.end() <= cut and rules.OF_TITLE.search(text, 0, year.start()):
+        year = None
     end = min(cut, year.start()) if year else cut
     if ranged and 0 < ranged.start() < cut:
         end = ranged.start()
@@ -119,7 +126,7 @@ def _released(text: str, *, fansub: bool = False) -> Film:
     else:
         before = titles.without_at_end(rules.LABEL_AT_END, before)
     collection = bool(ranged or rules.COLLECTION.search(before))
-    before = rules.COLLECTION_TAIL.sub("", before) or before
+    before = titles.without_at_end(rules.COLLECTION_TAIL, before) or before
     if fansub:
         before = rules.VOLUME.split(before)[0]
     place = rules.PLACE if year else rules.SURE_PLACE

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from haas_media.identification import rules
+from haas_media.identification import rules, titles
 from haas_media.identification.junk import is_junk
 from haas_media.identification.numbers import find_marked, find_season
 from haas_media.identification.rules import small_number
@@ -26,16 +26,18 @@ _EXTRAS = {
         "scene": "scenes|scene",
         "short": "shorts|short",
         "clip": "clips",
-        "theme": "theme music|themes|backdrops|nced|ncop|creditless",
+        "theme": "theme music|themes|backdrops|nced|ncop|creditless|openings|endings",
     }.items()
     for name in names.split("|")
 }
 
 
 _WORDS = re.compile(r"[\s._-]+")
-_MAY_BE_CREDITS = re.compile("nc|pv|less|clean|menu|credit|cm|trailer|teaser|preview", re.I).search
+_MAY_BE_CREDITS = re.compile(
+    "nc|pv|less|clean|menu|credit|cm|trailer|teaser|preview| - (?:op|e)", re.I
+).search
 # `1. Season One`, `The Complete Second Season`
-_NO_TITLE = re.compile(r"[0-9]{1,2}\s*[.)-]|(?:the[ ._]+)?complete[ ._]*", re.IGNORECASE)
+_NO_TITLE = re.compile(r"[0-9]{1,2}\s*[.)-]|(?:the[ ._]+)?complete[ ._]*|the[ ._]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Season:
 def season_of(folder: str) -> Season | None:
     """Read a season folder: `Season 2`, `S02`, `Specials`, `Show S02 1080p`, `Staffel 2`."""
     name = folder.strip()
-    specials = rules.SPECIALS_FOLDER.match(name)
+    bare = titles.cut_release(name).rstrip(" ._-[(")
+    specials = rules.SPECIALS_FOLDER.match(name) or rules.SPECIALS_FOLDER.match(bare)
     if specials:
         return Season(0, specials["show"] or "")
     if name.isdecimal() and len(name) <= 2:
@@ -79,11 +82,15 @@ def _is_owned(folders: list[str]) -> bool:
 def _is_none(folders: list[str], stem: str) -> bool:
     """Tell whether a folder of no title is none of extras: it sorts films, or is a show's."""
     sorts = folders[0].casefold() in ("other", "others", "short", "shorts")
-    return sorts or any(map(season_of, folders[1:])) or find_marked(stem) is not None
+    # `Proof/Proof (2005)`
+    called = bool(rules.YEAR_IN_BRACKETS.search(stem)) and stem.startswith(folders[0])
+    numbered = any(map(season_of, folders[1:])) or find_marked(stem) is not None
+    return sorts or called or numbered
 
 
-def _begins(folder: str, stem: str) -> bool:
-    return folder.casefold().startswith(stem.casefold())
+def _is_called(folder: str, stem: str, *, whole: bool) -> bool:
+    begins = folder.casefold().startswith(stem.casefold())
+    return begins and (whole or len(folder) > len(stem))
 
 
 def part_of(folders: list[str]) -> int | None:
@@ -100,10 +107,10 @@ def extra_of(folders: list[str], stem: str) -> tuple[str, list[str], str] | None
         if kind and (_is_owned(folders[:depth]) or not _is_none(folders[depth:], stem)):
             return kind, folders[:depth], ""
     untitled = (rules.CREDITLESS,) if _MAY_BE_CREDITS(stem) else ()
-    for rule in (rules.EXTRA_SUFFIX, *untitled, rules.EXTRA_WHOLE):
+    for rule in (rules.EXTRA_SUFFIX, *untitled, rules.EXTRA_OF_SEASON, rules.EXTRA_WHOLE):
         match = rule.search(stem)
-        # `Making Of (2016)/Making Of` is called that.
-        if match and (match.start() or not folders or not _begins(folders[-1], stem)):
+        # `Making Of (2016)/Making Of` and `A Trailer (2014)/A Trailer` are called that.
+        if match and not (folders and _is_called(folders[-1], stem, whole=match.start() == 0)):
             return match.lastgroup or "theme", folders, stem[: match.start()]
     return None
 

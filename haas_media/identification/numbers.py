@@ -118,14 +118,14 @@ def absolute_before(text: str, found: Found) -> int | None:
     return match.start() if sure else None
 
 
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTHS = [re.compile("|".join(words), re.IGNORECASE) for words in rules.MONTHS]
 
 
 def find_date(text: str, written: tuple[re.Pattern[str], ...] = rules.DATES) -> Found | None:
     """Find the date of a daily show: `2010-05-23`, `20100523`, `23.05.2010`, `23rd May 2010`."""
     for match in (match for rule in written for match in rule.finditer(text)):
         month, day, year = match["month"], int(match["day"]), int(match["year"])
-        number = int(month) if month.isdecimal() else _MONTHS.index(month[:3].casefold()) + 1
+        number = int(month) if month.isdecimal() else _month(month)
         year += 0 if year > 99 else 2000
         for first, second in ((number, day), (day, number)):
             with suppress(ValueError):
@@ -134,13 +134,19 @@ def find_date(text: str, written: tuple[re.Pattern[str], ...] = rules.DATES) -> 
     return None
 
 
+def _month(word: str) -> int:
+    return next(number for number, words in enumerate(_MONTHS, 1) if words.fullmatch(word))
+
+
 @lru_cache(maxsize=64)
 def find_worded(text: str) -> Found | None:
     """Find numbers told in words: `Season 1 Episode 2`, `2. Staffel`, `Серия 11`, `3of6`."""
     small = lower(text)
     both = rules.SEASON_THEN_EPISODE.search(small) or rules.SEASON_DOT_EPISODE.search(small)
     if both:
-        return _of_season(both, int(both["season"]), (int(both["episode"]),))
+        last = int(both["episode"])
+        first = int(both.groupdict().get("from") or last)
+        return _of_season(both, int(both["season"]), (first, *_reach(first, last, "-")))
     season, episode = find_season(text), rules.EPISODE.search(small)
     if season and episode and episode.start() < season.end and season.start < episode.end():
         episode = rules.EPISODE.search(small, season.end)
@@ -218,6 +224,8 @@ def _episode_numbers(match: re.Match[str]) -> tuple[int, ...]:
     held = rules.HELD.match(match.string, match.start())
     if held:
         return tuple(range(1, int(held["held"]) + 1))
+    if match["from"] and (counted := _reach(int(match["from"]), int(match["before"]), "-")):
+        return (int(match["from"]), *counted)
     listed = match["list"] or match["elist"] or match["hlist"] or ""
     first = next(filter(None, match.group("number", "e", "before", "cjk", "hash", "of")))
     return _spread(small_number(first) or 0, listed)
@@ -288,7 +296,7 @@ def find_special(text: str) -> Found | None:
     small = lower(text)
     if beside := rules.BESIDE.search(small):
         return Found(beside.start("word"), beside.end(), season=0)
-    match = rules.SPECIAL.search(small)
+    match = rules.SPECIAL.search(small) or rules.SPECIAL_BEHIND.search(small)
     numbers = () if match is None or match["half"] else (int(match["number"]),)
     return _of_season(match, 0, numbers) if match else None
 
@@ -366,8 +374,11 @@ def find_last_dashed(text: str) -> Found | None:
     return replace(found, start=match.start("first")) if match and found else None
 
 
-def find_after_title(text: str) -> Found | None:
-    """Find a number after a title: ` - 03`, `[03]`, `Title 03 [`."""
+def find_after_title(text: str, *, titled: bool = False) -> Found | None:
+    """Find a number after a title: ` - 03`, `[03]`, `Title 03 [`.
+
+    `titled` when the title stands before the text.
+    """
     dashed = [found for match in rules.DASHED.finditer(text) if (found := _numbered(match))]
     # A word after the number may make it a part of the title: `Show - 100 Years - 05`.
     closed = [found for found in dashed if rules.CLOSED.match(text, found.end)]
@@ -376,7 +387,7 @@ def find_after_title(text: str) -> Found | None:
     for rule in (rules.BRACKETED, rules.BEFORE_BRACKET):
         for match in rule.finditer(text):
             found = _numbered(match)
-            if found and any(map(str.isalpha, text[: found.start])):
+            if found and (titled or any(map(str.isalpha, text[: found.start]))):
                 return found
     return None
 

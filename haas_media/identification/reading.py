@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
 _BRACKET = re.compile(r"[\[\]{}()]")
-_SORTING_TAIL = re.compile(r"(?:dis[ck]|dvd|bd|tv|cd|vol(?:ume)?|box)?[0-9]*")
+_FILMS_TAIL = re.compile(r"(?:the)?(?:movies?|films?|filme|фильмы|劇場版|剧场版)(?:[0-9]{1,2}.*)?")
+_SORTING_TAIL = re.compile(
+    rf"(?:(?:dis[ck]|dvd|bd|tv|cd|vol(?:ume)?|box)+版?[0-9]*|[0-9]{{3,}}|{_FILMS_TAIL.pattern})?"
+)
 _BROADCAST_YEAR = re.compile(r"(?:19[5-9]|20[0-9])[0-9]")
 _DIGITS = re.compile(r"[0-9]+")
 MOST_NUMBERS_TO_GUESS = 9
@@ -76,6 +79,8 @@ def _film(path: str, folders: list[str], stem: str, ids: dict[str, str]) -> Iden
     film = _choose(_film_of_file(stem), _film_ofs(folders, stem))
     if film.title is None:
         return Identity(path, ids=ids) if ids else Unidentified(path, Reason("name-says-nothing"))
+    # `Part 8 (2010)/Part 8` is called that.
+    part = None if titles.fold(stem) == titles.fold(film.title) else film.part
     return Identity(
         path,
         film.title,
@@ -83,7 +88,7 @@ def _film(path: str, folders: list[str], stem: str, ids: dict[str, str]) -> Iden
         ids=ids,
         edition=film.edition,
         version=film.version,
-        part=film.part or part_of(folders) or _worded_part(stem, film.title),
+        part=part or part_of(folders) or _worded_part(stem, film.title),
         other_titles=film.other_titles,
     )
 
@@ -97,13 +102,23 @@ def _worded_part(stem: str, title: str) -> int | None:
 
 def _is_episode(folders: list[str], stem: str) -> bool:
     """Tell whether a name in a library of films is an episode's, or a season's, all the same."""
-    if find_marked(stem) or rules.FANSUB_EPISODE.match(stem) or numbers.find_chapter(stem):
+    marked = find_marked(stem)
+    if marked and stem[0].isdecimal() and _is_title(stem[: marked.end], folders, stem):
+        return False
+    if marked or rules.FANSUB_EPISODE.match(stem) or numbers.find_chapter(stem):
         return True
-    if film_of(stem).year is None and _is_numbered(folders, stem):
+    undated = film_of(stem).year is None or numbers.find_date(stem)
+    if undated and _is_numbered(folders, stem):
         return True
     # Behind release talk it is part of the name of whoever made the release.
     pack = rules.PACK_IN_FILMS
     return bool(pack.search(stem) and pack.search(titles.cut_release(stem)))
+
+
+def _is_title(crossed: str, folders: list[str], stem: str) -> bool:
+    """Tell whether `10x10` that begins a name is a film's title: it has a year, here or above."""
+    films = map(film_of, (stem, *folders[-1:]))
+    return "x0" not in crossed and any(film.year and film.title == crossed for film in films)
 
 
 def _is_numbered(folders: list[str], stem: str) -> bool:
@@ -202,7 +217,12 @@ def _episode(
     if extra:
         return _extra_of_show(path, extra, ids)
     above = _above(folders)
+    if above.show is None and folders and _is_called(folders[-1], stem):
+        above = Above(Show(folders[-1]))
     named, found = _episode_of_file(folders, stem, above)
+    if found and found.season is None and above.show and _is_of_films(folders[-1], above.show):
+        # `Show/Movies/01`: of the show, without being one of its episodes
+        found = replace(found, season=0, episodes=())
     if found and found.date:
         # `Show/2010/Show 2010-05-23`
         above = _above([folder for folder in folders if folder != str(found.date.year)])
@@ -217,8 +237,9 @@ def _episode(
         return Unidentified(path, Reason("disc-of-episodes" if whole_disc else code))
     identity = _identity(path, show, found, above.season, ids)
     of = episode_rules.PART if found.date else episode_rules.EPISODE_PART
-    part = numbers.find_part(stem[found.end :], of)
-    return replace(identity, part=part.episodes[0]) if part else identity
+    rest = stem[found.end :]
+    part = numbers.find_part(rest, of) or (numbers.find_worded(rest) if found.date else None)
+    return replace(identity, part=part.episodes[0]) if part and part.episodes else identity
 
 
 def _extra_of_show(path: str, extra: tuple[str, list[str], str], ids: dict[str, str]) -> Identity:
@@ -288,6 +309,15 @@ def _hints_at(file: Show, found: Found, show: Show, released: Found) -> bool:
     return " " not in file.title or file.key.endswith(show.key)
 
 
+def _is_called(folder: str, stem: str) -> bool:
+    """Tell whether a number is a show's title: what the file counts stands behind it, `86 - 03`."""
+    name = titles.without_prefix(stem)
+    if not (folder.isdecimal() and folder[0] != "0" and name.startswith(f"{folder} - ")):
+        return False
+    behind = numbers.find_after_title(name[len(folder) :], titled=True)
+    return behind is not None and behind.start == 1
+
+
 @dataclass(frozen=True, slots=True)
 class Above:
     """What the folders say of an episode.
@@ -317,10 +347,16 @@ def _above(folders: list[str]) -> Above:
             # `Show/2013/15`
             season = int(folder) if over.season is None else over.season
             return replace(over, season=season, released=released, told=True)
-        found = season_of(folder) if season is None else None
+        found = season_of(folder) if season is None or not folder.isdecimal() else None
+        if found and season and (found.title or not depth):
+            found = None
         if found:
-            season, told = found.number, not folder.strip().isdecimal()
+            # `Show/Season 1/Specials`, and the other way round
+            season = found.number if season is None or not found.number else season
+            told = told or not folder.strip().isdecimal()
             show = show_of_folder(found.title) if found.title else None
+        elif depth > 1 and season is None and _is_within_season(folders[:depth]):
+            continue
         else:
             show = show_of_folder(folder)
         if show and show.title and ((told and show.title.isdecimal()) or not _sorts(show, folder)):
@@ -329,6 +365,18 @@ def _above(folders: list[str]) -> Above:
                 show = replace(outer, year=outer.year or show.year)
             return Above(show, season, released, told)
     return Above(None, season, released, told)
+
+
+def _is_within_season(folders: list[str]) -> bool:
+    """Tell whether these folders lead to a season of a show: what lies in it is no show."""
+    season = numbers.find_season(folders[-1])
+    return season is not None and season.start == 0 and not is_generic(folders[-2])
+
+
+def _is_of_films(folder: str, show: Show) -> bool:
+    """Tell whether a folder holds the films that go with a show, and not its episodes, too."""
+    tail = titles.fold(folder).removeprefix(show.key)
+    return "+" not in folder and bool(_FILMS_TAIL.fullmatch(tail))
 
 
 def _sorts(show: Show, folder: str) -> bool:

@@ -72,6 +72,7 @@ _EDITION = (
     r"|open[ ._-]matte|theatrical|despecialized"
     r"|(?:[0-9]{2}th|anniversary)[ ._-](?:anniversary[ ._-])?edition"
 )
+_AND_MORE = r"(?:[ ]?\+[ ]?(?:ov?as?|oads?|specials?|sps?|extras?|movies?))*"
 # Countries that people add to a show's name; bare ones only where that is usual.
 COUNTRIES = (
     "US UK GB AU NZ CA IE ZA DE AT CH FR BE NL ES PT IT SE NO DK FI IS PL CZ HU RO GR TR RU UA IL"
@@ -90,8 +91,9 @@ BARE_IMDB = rule("IMDb's id needs no mark", r"(?<![A-Za-z0-9])(tt[0-9]{7,9})(?![
 EDITION_TAG = rule("the edition, as Plex has it", r"\{\s*edition[-= ]\s*([^{}]+?)\s*\}",
     "Film (2000) ‹{edition-Final Cut}›", but=("Film {Final Cut}",), flags=_I)
 ANY_TAG = re.compile(
-    r"\s*(?=[\[({])(?:[\[({]\s*(?:tmdb|imdb|(?:the)?(?:movie|tv)db)(?:[ _-]?id)?\s*[-=:_ ][^\[\](){}]*[\])}]"
-    rf"|{EDITION_TAG.pattern}|[\[({{]\s*{BARE_IMDB.pattern}\s*[\])}}])", _I
+    rf"\s*(?:(?<![^\W_]){BARE_IMDB.pattern}|(?=[\[({{])(?:{EDITION_TAG.pattern}|[\[({{]\s*{BARE_IMDB.pattern}\s*[\])}}]"
+    r"|[\[({]\s*(?:tmdb|imdb|(?:the)?(?:movie|tv)db|anidb[2-4]?|anilist|tvmaze|tvrage|trakt|mal|kitsu)"
+    r"(?:[ _-]?id)?\s*[-=:_ ][^\[\](){}]*[\])}]))", _I
 )
 CHECKSUM = rule("checksums of anime releases: eight hexadecimal digits in brackets", r"[\s._-]*[\[(][0-9A-Fa-f]{8}[\])]",
     "Show - 03‹ [ABCD1234]›", but=("Show [ABCDEFGH]",))
@@ -112,7 +114,7 @@ SITE = rule("a site in front: in brackets, after www, or `domain - `; an ending 
     )""", "‹films123.ca - ›Film", "‹[ www.films.org ] - ›Film", "‹www.Films.sx - ›Film", "‹@films - ›Film",
     but=("Despicable.Me - 2010",), flags=_I | _X)
 GROUP = rule("a release group in brackets in front",
-    r"^[\s._-]*(?:\[[^\[\]]*\]|【[^【】]*】|\{[^{}]*\}|★[^★]*★|[\w-]+\.\[[^\[\]]*\](?=_))[\s._-]*",
+    r"^[\s._-]*(?:\[[^\[\]]*\]|【[^【】]*】|\{[^{}]*\}|★[^★]*★|(?<=_)(?:UNPACK|FAILED)_|[\w-]+\.\[[^\[\]]*\](?=_))[\s._-]*",
     "‹[Group] ›Show - 03", but=("Show [Group]",))
 RECORDED = rule("the day of a recording in front of a show with a number",
     r"^[\[(]?(?:(?:19|20)?[0-9]{2}[.-]?(?:0[1-9]|1[0-2])[.-]?(?:0[1-9]|[12][0-9]|3[01])"
@@ -142,7 +144,7 @@ RELEASE = rule("release talk", rf"""{START}(?:
     | audio[ .]latino | read ?nfo | repack | rarbg | yify | yts | ettv | eztv
     | (?:swe|nor|dan|fin|nl|eng|ger|ita|rus|pl)[ .-]?sub(?:s|bed)?
     ){END}""", "film.‹1080p›.bluray", "iron swan ‹ultrahd›", but=("ultra violet",), flags=_X)
-LEADING_RELEASE = re.compile(rf"(?:{RELEASE.pattern}[\s._-]+)+(?<=[-\s])(?=[^\W\d_])", _X)
+LEADING_RELEASE = re.compile(rf"(?:{RELEASE.pattern}[\s._-]+)+(?=[^\W\d_])", _X)
 ARTICLE = re.compile(
     r"[\W_]*(?:(?:the|an?|my|l[aeo]s?|une?|el|los|una|il|gli|der|die|das|eine?|de[nt]?|het|een|os?|as)"
     r"[\W_]+)?", _I
@@ -160,7 +162,7 @@ TRAILING = rule("words that are release talk only right before a year or release
 EDITION_AT_END = re.compile(
     rf"(?:[ ._,-]+|[ ._]*[(\[])(?:(?i:{_EDITION})|SE|DC|VF|VOSTFR)[ ._,)\]-]*$"
 )
-LABEL_AT_END = re.compile(rf"(?<=[^\s._,-])[ ._,-]+(?:(?i:{_LABEL})|(?<=[a-z].)(?:[SU]?HD|SD|DVD|BD|VHS))$")
+LABEL_AT_END = re.compile(rf"(?<=[^\s._,-])[ ._,-]+(?:(?i:{_LABEL})|(?<=[a-z].)(?:[SU]?HD|SD|DVD|BD|VHS|WEB))$")
 RELEASED_AT_END = rule("before release talk in however written; before a year these may be titles",
     r"[ ._,-]+(?:french|italian|spanish|german|hindi|russian|swedish|danish|polish|dutch|japanese|korean"
     r"|chinese|tamil|telugu|swissgerman|multi|vost|ita|eng|rus|nfofix|convert|doku|retail|ac3d|dual|ppv"
@@ -171,11 +173,12 @@ STEREOSCOPIC = re.compile(r"[ ._-]+3D[ ._-]*$")
 # ---- 3. Extras beside a title.
 CREDITLESS = rule("credits without text",
     r"(?:(?:[\s._]+-[\s._]+|(?<=[^\s._])[\s._]*\[)"
-    r"(?:(?P<trailer>pv)|(?P<other>cm|menu|trailer|teaser|(?:web[ ._]?)?preview)(?=[ ._]?[0-9]{0,2}[ ._]*[\[(\]]))"
+    r"(?:(?P<trailer>pv)|(?P<other>cm|menu|trailer|teaser|(?:web[ ._]?)?preview)(?=[ ._]?[0-9]{0,2}[ ._]*[\[(\]])"
+    r"|(?<=[^\W\d_] - )(?:op(?:ening)?|ed|ending|cm)(?=[ ._]?[0-9]{1,2}[ ._]*(?:$|\[)))"
     r"|(?:^|[\s._\[(-]+)(?:s[0-9]{1,2})?"
     r"(?:nc[ ._-]?(?:op|ed)|(?:creditless|non[ ._-]?credit(?:ed)?|clean|textless)[ ._-]?(?:op(?:ening)?|ed|ending)s?))"
     r"(?:[\s._-]*(?:ep)?[0-9]{1,2}[a-d]?(?:v[0-9])?)?(?![^\W_]).*$", "[Grp] Show‹ - NCOP1 [BD]›",
-    "Show‹ - PV2›", "Show‹ - Creditless Ending 2›", "‹NCED 02›", "[Grp] Show‹ [CM01][BD]›", but=("Show - Clean Slate", "[PV] Show - 03"), flags=_I)
+    "Show‹ - PV2›", "Show‹ - Creditless Ending 2›", "Show‹ - Ending 2›", "‹NCED 02›", "[Grp] Show‹ [CM01][BD]›", but=("Show - Clean Slate", "Show - 05 - Ending 2", "[PV] Show - 03"), flags=_I)
 EXTRA_SUFFIX = rule("what kind of extra a file is, at the end of its name", r"""(?:
     [-._ \[(](?P<trailer>(?i:trailer|teaser))
     | (?:[-._\[(]|(?<=[0-9)\]])[ ])(?P<sample>(?i:sample))
@@ -185,6 +188,8 @@ EXTRA_SUFFIX = rule("what kind of extra a file is, at the end of its name", r"""
       |(?P<other>other|extra|bonus|(?<=[ ])(?i:bonus|blooper|gag[ ]reel|outtake|extra)))
     )s?[ ._-]?[0-9]{0,2}[\])]?$""", "Film‹-trailer2›", "S02E03‹ sample›", "Film (1999)‹ - Making Of›", but=("Film short", "S02E03 - Bloopers"),
     flags=_X)
+EXTRA_OF_SEASON = rule("extras of a season", r"[ ._-]+s(?:eason[ ._]?)?[0-9]{1,2}[ ._-]+(?P<other>extras?)(?![^\W_]).*$",
+    "Show‹.S03.Extras.02.720p›", but=("Extras.S01E02", "Show.S03E02.Extras"), flags=_I)
 EXTRA_WHOLE = rule("a name that is only the kind of an extra, or begins with `sample-`",
     r"^(?:(?P<trailer>(?:official[ ._-])?(?:trailer|teaser))|(?P<sample>sample(?:[-_.].+)?)|(?P<theme>theme)"
     r"|(?P<behindthescenes>making[ ._-]?of|behind[ ._-]the[ ._-]scenes)|(?P<deleted>deleted[ ._-]scenes?)|(?P<featurette>featurettes?)"
@@ -192,16 +197,19 @@ EXTRA_WHOLE = rule("a name that is only the kind of an extra, or begins with `sa
 
 # ---- 4. Folders.
 SEASON_FOLDER = rule("a folder that is a season's, by no word that a name of a file has for it",
-    r"^[\s._\[(-]*(?:(?:(?:book|volume|livre|buch|libro)[ ._:\#-]*|[st][ ._-]?)(?P<word>[0-9]{1,4}|[ivx]+)"
+    r"^[\s._\[(-]*(?:(?:(?:book|volume|livre|buch|libro|seria|sería|phần|þáttaröð)[ ._:\#-]*|[st](?:[ ._-]|(?=[0-9])))"
+    r"(?P<word>[0-9]{1,4}|[ivx]+|one|two|three|four|five|six|seven|eight|nine|ten)"
     r"(?![^\W_])|第[ ]?(?P<cjk>[0-9]{1,2}|[一二三四五六七八九十])[ ]?部)", "‹T3›", "‹Livre V›", "‹第二部›",
     but=("Season 2", "Series M"), flags=_I)
 SPECIALS_FOLDER = rule("a folder of specials",
-    r"^(?P<show>.*?[\s._([-]+)??(?:season[ ._-]*0+|s0+|specials?|spéciaux|specialer|extras? and specials"
+    r"^(?!(?:the|an?)[ ._]special)(?P<show>.*?(?:[\s._([-]+|(?<=[぀-鿿])))??(?<![+&])(?<![+&] )(?:(?:ov?as?|oads?|onas?|specials?|sps?)[ ]?[+&][ ]?)*(?:(?:christmas|halloween|holiday|mini|tv|web)[ ._])?"
+    r"(?:season[ ._-]*0+|s0+|specials?(?:[ _]+(?:&|and)[ _]+extras?)?|spéciaux|specialer|extras? (?:and|&) specials"
     r"|ov?as?|oads?|oavs?|onas?|sps?|especia(?:l|les|is)|speciali|specjalne|hors[ _-]?(?:saison|s[ée]rie)"
-    r"|спец(?:выпуски|эпизоды|серии)?|спешлы|特典|特别篇|番外篇?)[\])]?(?:[\s._]*[\[(][^\[\]()]*[\])])*$", "‹Show (OVA)›", but=("Special Victims",), flags=_I)
+    r"|(?:bonus|extra|special)[ ._]episodes?|webisodes?|minisodes?|omake|спец(?:выпуски|эпизоды|серии)?|спешлы"
+    r"|(?:映像)?特典|特[别別][篇編]|番外[篇編]?|[総总]集[編篇编])[\])]?(?:[\s._]*[\[(][^\[\]()]*[\])])*$", "‹Show (OVA)›", but=("Special Victims", "The Special", "Show + OVA"), flags=_I)
 DISC = rule("a folder of a disc's structure, or of one of several discs",
     r"^(?:video_ts|audio_ts|hvdvd_ts|bdmv|stream|backup|certificate|(?:cd|dvd|bd|disc|disk|blu-?ray)"
-    r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt|d|vol)[ ._-]{0,2}(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
+    r"[ ._-]?(?P<number>[0-9]{1,2})(?P<more>[ ._-].*)?|(?:part|pt|d|vol|cour)[ ._-]{0,2}(?P<part>[1-9]))$", "‹BDMV›", "‹Disc 2›", but=("Discovery",), flags=_I)
 COUNTING_FOLDER = rule("a folder that counts episodes",
     rf"^[\[(]?(?:(?:{EPISODE_WORD}|e|\#)[ ._]*)?第?(?P<first>[0-9]{{1,4}})[ ]?(?:[-–~_]|to)[ ]?e?"
     r"(?P<last>[0-9]{1,4})[集話话回]?[\])]?$", "‹01-03›", "‹Episodes 1-6›", but=("24-7-365", "Season 1-3"), flags=_I)
@@ -213,7 +221,7 @@ RANGE_AT_END = rule("the episodes that a folder of fansubs holds",
     rf"(?<=[^\W])(?:[\s._]+(?:-[\s._]+)?|(?=[(\[]))(?!\(?{YEAR}[-–]{YEAR})"
     rf"(?:[\[(]?(?:(?:{EPISODE_WORD}|e|\#)[ ._]?)?[0-9]{{1,4}}(?:v[0-9])?[ ]?(?:[-–~]|to)[ ]?e?[0-9]{{2,4}}(?:v[0-9])?"
     rf"(?:[ ](?:fin|end|batch|complete|{EPISODE_WORD})|[集話话回])?[\])]?"
-    rf"|[\[(](?:全[ ]?)?[0-9]{{1,4}}(?:[ ](?:{EPISODE_WORD})|[集話话回])[\])]|全[ ]?[0-9]{{1,4}}[集話话回])(?:[ ]?\+[ ]?(?:ov?as?|oads?|specials?|sp|extras?))?(?=[\s._]*(?:[(\[]|$))",
+    rf"|[\[(](?:全[ ]?)?[0-9]{{1,4}}(?:[ ](?:{EPISODE_WORD})|[集話话回])[\])]|全[ ]?[0-9]{{1,4}}[集話话回]){_AND_MORE}[\])]?(?=[\s._]*(?:[(\[]|$))",
     "Show‹ (01-12)›", "Ginga Yume‹ - 01-13› (BD Batch)", but=("Show 24-7", "Show 01-12 More"), flags=_I)
 PACK_IN_FILMS = re.compile(r"(?<=[ ._])S[0-9]{2}(?=[ ._])")
 FANSUB_EPISODE = rule("an episode of fansubs, wherever it lies",
@@ -222,10 +230,10 @@ FANSUB_EPISODE = rule("an episode of fansubs, wherever it lies",
 
 # ---- 5. Shows.
 COUNTRY = rule("a show's country; `us` in small letters only between dots, and not as an object",
-    rf"(?<=[^\s._(-])(?:[\s._-]+(?:[\[(]({'|'.join(COUNTRIES)}|USA|U\.[SK]\.|us|uk)[\])]|(US|UK|AU|NZ|CA))"
+    rf"(?<=[^\s._(-])(?<![\s._]of)(?:[\s._-]+(?:[\[(]({'|'.join(COUNTRIES)}|USA|U\.[SK]\.|us|uk)[\])]|(US|UK|AU|NZ|CA))"
     r"|(?<![._]is)(?<![._](?:of|to|by|on))(?<![._](?:for|and|all))(?<![._](?:with|like|from))"
     r"(?<![._]between)[._](us)|[._](uk))[\s._-]*$", "House of Cards‹ (US)›", "the.office‹.us›",
-    but=("this.is.us", "kids like us"))
+    but=("this.is.us", "kids like us", "The Last of US"))
 YEAR_FIRST = re.compile(rf"^[\s._-]*[(\[]({YEAR})[)\]]")
 TRAILING_YEAR = rule("a year that ends a show's name",
     rf"[\s._-]*[(\[{{]?\s*({YEAR})(?:\s*[-–—]\s*(?:{YEAR})?)?\s*[)\]}}]?[\s._-]*$", "Show‹ (2010)›",
@@ -233,8 +241,8 @@ TRAILING_YEAR = rule("a year that ends a show's name",
 LEFTOVER = rule("what says how much of a show there is",
     r"[\s._-]+(?:[(\[]?(?:the[\s._]+)?complet[ea](?:[\s._]+series)?[)\]]?|(?:tv[\s._])?mini-?series.*"
     r"|[(\[](?:tv[\s._-]?)?(?:mini[\s._-]?)?series[)\]]|[(\[](?:vf[fiq]?|vo(?:st(?:fr)?)?|dub(?:bed)?|sub(?:bed)?|multi)[)\]]"
-    r"|[(\[]?batch[)\]]?|seasons?|eps?|int[eé]grale)[\s._-]*$",
-    "Show‹ Complete Series›", "Show‹ (miniseries)›", "Show‹ Ep›", but=("Complete Show",), flags=_I)
+    rf"|(?=\+){_AND_MORE}|[(\[]?batch[)\]]?|(?<!final.)seasons?|eps?|int[eé]grale)[\s._-]*$",
+    "Show‹ Complete Series›", "Show‹ (miniseries)›", "Show‹ Ep›", "Show‹ + OVA + Specials›", but=("Complete Show", "Show Final Season"), flags=_I)
 
 # ---- 6. Films.
 YEAR_IN_BRACKETS = rule("the year in brackets", rf"[(\[] *({YEAR}) *[)\]]", "Film ‹(1999)›", but=("Film 1999",))
@@ -242,9 +250,11 @@ YEAR_AMONG_WORDS = rule("a year among other words in brackets",
     rf"[(\[][^()\[\]]*?(?<![0-9])({YEAR})(?![0-9])[^()\[\]]*[)\]]", "Film ‹[BDRip, 1999]›", but=("Film (19990)",))
 BARE_YEAR = rule("a year beside a title", rf"(?<![^\W_])({YEAR})(?:г(?:од)?)?(?![^\W_])", "Film.‹1999›.720p",
     but=("Film 19991",))
+OF_TITLE = rule("a title that a year belongs to", r"[\s._](?:of|the|von|de|del)[\s._]+$", "Class‹ of ›", but=("Proof ",), flags=_I)
 YEARS = rule("the years of a collection",
     rf"(?<=[^\s._-])[\s._-]*[(\[]?(?<![^\W_])({YEAR}) ?[-–—] ?(?:({YEAR}){END}|[0-9]{{2}}(?![^\W_-])|(?=[)\]]))",
     "Films‹ 1999-2003›", "Films‹ (1999-2003›)", but=("2046 - 2004 - 1080p",))
+WORD_IN_BRACKETS = re.compile(r"\[[^\W\d_]+\](?! *[(\[])")
 LEADING_YEAR = rule("a year that only sorts: no other follows",
     rf"^(?:[(\[](?P<in>{YEAR})[)\]][\s._-]+|(?P<bare>{YEAR})(?:[ _.]?[-–~][ _.]?|\. ))(?=[^\W\d_])", "‹(1999) ›Film",
     "‹1993- ›Copper Peak", "‹1999 - ›Film", but=("[1922] (2017)", "2001 A Space Odyssey", "2046 - 2004"))
@@ -256,7 +266,7 @@ PLACE = rule("where a film stands in its collection",
     r"^(?:\#?(?:[0-9]{1,2}|0(?!07)[0-9]{2})(?: - |\. )|[0-9]{1,2}- |\#[0-9]{1,2} |\([0-9]{1,2}\) ?|0[0-9][ _.](?!-)"
     r"|[0-9]{1,2}-(?=(?:the|an?|der|die|das|le|la|les|el|il)[ ._]))(?=[^\W\d_])", "‹02 - ›Film",
     "‹01_›Star.Trip", "‹3-›The Film", "‹#4 ›The Film", but=("12 Monkeys", "3-Iron", "007 - Gold"), flags=_I)
-SURE_PLACE = re.compile(r"^0[0-9](?: - |\. )(?=[^\W\d_])")
+SURE_PLACE = re.compile(r"^0(?:[0-9](?: - |\. )|[1-9][ ._])(?=[^\W\d_])")
 VOLUME = re.compile(
     r"[\s_]+(?:-[\s_]+)?Vol(?:ume)?[ ._]*[0-9]+(?:v[0-9])?(?=[\s_\[(]*$|[\s_]*[&-])", _I
 )
@@ -264,8 +274,9 @@ FILM_PART = rule("one of several files of a film",
     r"(?:^|[ ._-]+)[(\[]?(?:cd|dvd(?![59])|dis[ck])[ ._-]?([1-9]|[a-d])(?:[ ._-]?of[ ._-]?[1-9])?(?![^\W_])[)\]]?"
     r"|(?:[._-]|[ ]-[ ])(?:part|pt)([1-9]|[a-d])$|[ ._]-[ ._](?:part|pt)([1-9])$"
     r"|(?<=[)\]])[ ._-]+(?:part|pt|teil|partie|parte|часть)[ ._-]?([1-9]|[a-d]|one|two|three|i{1,3})(?=$|[ ]-[ ]|[ ._]*[(\[])"
-    r"|(?<=[)\]])[ ._-]+[(\[]?([1-9])[ ._-]?of[ ._-]?[1-9][)\]]?$", "Film (1999)‹ - CD2›",
-    "Film‹-part1›", "Film (1999)‹ - Part 2›", but=("Film Part 2", "Film - Part 2"), flags=_I)
+    r"|(?<=[)\]])[ ._-]+[(\[]?([1-9])[ ._-]?of[ ._-]?[1-9][)\]]?$"
+    r"|(?:^|[ ._-]+[(\[])(?:(?:part|pt)[ ._-]?([1-9])|([1-9])[ ._-]?of[ ._-]?[1-9])[)\]]?$", "Film (1999)‹ - CD2›",
+    "Film‹-part1›", "Film (1999)‹ - Part 2›", "Film‹ (1 of 2)›", "‹part2›", but=("Film Part 2", "Film - Part 2"), flags=_I)
 WORDED_PART = rule("a part with a space, which a title may have, too; the folder tells",
     r"[ ._-]+(?:part|pt)[ ._-]([1-9])$", "Film‹ - Part 2›", but=("Film - Part Two",), flags=_I)
 VERSION = re.compile(r"^\s+-\s+\[?([^\[\]]+?)\]?\s*$")
@@ -300,7 +311,8 @@ MACHINE = rule("a hash, or what discs, cameras, phones and recorders number", r"
     | (?:img|dsc[nf]?|mvi|mov|vid|gopr|gp|g[hx]|dji|pxl|p|cimg|sam|hdv|c|mah|m2u|vlc(?:record)?)
       [ _-]?[0-9]{4,}.*
     | img_e[0-9]{4,}.*
-    | (?:whatsapp|signal)[ -].* | screen[ -]?(?:recording|capture|cast)?[ ].*[0-9].*
+    | (?:whatsapp|signal)[ -].* | (?:vlc-record|telegram-cloud)-.* | gmt[0-9]{8}-.* | zoom_[0-9]
+    | (?:rpreplay_|fullsizerender|bildschirmaufnahme|screen[ ]?recording).* | screen[ -]?(?:recording|capture|cast)?[ ].*[0-9].*
     | [0-9]{5,}
     )""", "‹IMG_1234›", "‹a8f5f167f44f4964›", but=("Title 12", "deadbeef"), flags=_I | _X)
 UNNAMED = rule("what systems and cameras call a folder until somebody names it, a plain word with a number, or"
@@ -321,7 +333,7 @@ UNNAMED = rule("what systems and cameras call a folder until somebody names it, 
       |default|export|render|copy(?:[ ]of)?|rip|encode|encoded|capture|recording|playlist|content
       |media|sample|video[ _-]?playback|(?:my|home|family)[ _-]?(?:movie|video|film))
       [ _.-]?[0-9]*
-    | new[ ](?:folder|project|video).*
+    | (?:new|untitled)[ ](?:folder|project|video|recording).* | sequence[ ][0-9]{2}
     | (?:19|20)[0-9]{2}([._-]?)[01][0-9]\1[0-3][0-9](?:[ ._T-]|[ ]at[ ]){1,3}
       [0-2][0-9][.:_h-]?[0-5][0-9](?:[.:_m-]?[0-5][0-9])?s?
     )""", "‹video1›", "‹20230714_183012›", "‹New folder (2)›", but=("Nasty", "Folder"), flags=_I | _X)
@@ -348,9 +360,9 @@ RARE_PAIRS = frozenset(
 # Folders that sort titles and name none, by their letters and digits.
 GENERIC = frozenset(
     """
-    movies films videos tv series shows tvshows tvseries anime animes cartoon cartoons kids
+    movies films filme фильмы 劇場版 剧场版 videos tv series shows tvshows tvseries anime animes cartoon cartoons kids
     children documentary documentaries docs docu docus download downloads complete completed
-    airing ongoing finished archive incoming new unsorted sorted misc other others various todo watched unwatched media library
+    airing ongoing finished archive subs subtitles incoming new unsorted sorted misc other others various todo watched unwatched media library
     torrents usenet temp tmp desktop documents mymovies myvideos stuff backup backups usb usbdrive
     usbstick harddrive harddisk action adventure comedy drama horror thriller scifi fantasy romance
     western crime mystery animation classics foreign concerts music sport sports reality
@@ -373,6 +385,11 @@ _NUMBER_WORDS = {
         "i ii iii iv v vi vii viii ix x xi xii",
         "one two three four five six seven eight nine ten eleven twelve",
         "first second third fourth fifth sixth",
+        "erste zweite dritte vierte fünfte sechste",
+        "première deuxième troisième quatrième cinquième sixième",
+        "primera segunda tercera cuarta quinta sexta",
+        "primeira segunda terceira quarta quinta sexta",
+        "prima seconda terza quarta quinta sesta",
         "a b c d",
         "一 二 三 四 五 六 七 八 九 十",
     )

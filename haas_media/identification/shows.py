@@ -47,7 +47,7 @@ def show_of_folder(folder: str) -> Show:
         text = text[: seasons.start]
     text = rules.RANGE_AT_END.sub("", text)
     if titles.find_release(text):
-        text = titles.trim_trailing(titles.cut_release(text))
+        text = rules.RANGE_AT_END.sub("", titles.trim_trailing(titles.cut_release(text)))
     return show_of(text)
 
 
@@ -79,6 +79,9 @@ def show_of(text: str) -> Show:
     if year and _BARE_YEAR.search(whole):
         # `Space 1999` is called that, most others are only told apart by it.
         others = (*others, f"{title} {year}")
+    if title.endswith(" (TV)"):
+        # As databases of anime tell a show from a film.
+        others = (*others, title[:-5])
     code = country[country.lastindex or 0].upper().replace(".", "")[:2] if country else None
     return Show(title, year, code, others)
 
@@ -97,7 +100,7 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
         if found.date and show is None and named.title is None:
             # `2010.05.23.Show.720p`: sorted by date, with the show after it.
             behind = episode_rules.HOUR.sub("", text[found.end :])
-            named = show_of(titles.cut_release(behind))
+            named = show_of(titles.cut_release(titles.without_prefix(behind)))
         return named, found
     whole = episode_rules.SECOND_COPY.sub("", rules.CHECKSUM.sub("", text))
     pair = numbers.find_pair(whole, (episode_rules.BRACKET_PAIR,)) or numbers.find_chapter(whole)
@@ -122,6 +125,8 @@ def episode_of(stem: str, show: Show | None, season: int | None) -> tuple[Show, 
         # The rest of the name tells it only with the show's title before it.
         return _named(text, scene), scene
     text = _without_show(text, show)
+    if show and (film := episode_rules.FILM_OF_SHOW.match(text)):
+        return show, Found(*film.span(), season=0)
     year = rules.YEAR_FIRST.match(text) if text is not whole else None
     found = _counted(text, season, in_folder=in_folder, fansub=fansub)
     if found is None:
@@ -160,16 +165,25 @@ def _dated(text: str, season: int | None) -> Found | None:
 def _named(text: str, found: Found) -> Show:
     absolute = numbers.absolute_before(text, found)
     before = text[: found.start if absolute is None else absolute]
+    if found.date:
+        # `Show - 10718 - 2014-08-15`, `Show vom 15.8.2014`
+        before = episode_rules.BEFORE_DAY.sub("", before)
     aired = numbers.find_date(before) if found.date is None and _A_YEAR.search(before) else None
     if aired:
         # `Show.2010.05.23.S01E02`
         before = before[: aired.start] or before
-    before = titles.without_prefix(before)
+    before = titles.without_leading_release(titles.without_prefix(before))
+    before = rules.SURE_PLACE.sub("", before)
     counts = found.season is not None and _COUNTED.search(before)
     counted = numbers.find_worded(before) if counts else None
     if counted and counted.episodes and not any(map(str.isalnum, before[counted.end :])):
         # `Show 第343話 (S16E01)`
         before = before[: counted.start]
+    if found.season and before.endswith("(") and " - " in before:
+        told = numbers.find_worded(before)
+        if told and told.start and told.episodes == found.episodes:
+            # `Show - Folge 5 - Title (S02/E05)`
+            before = before[: told.start]
     if found.season and before.rstrip(" .-_").endswith(str(found.season)):
         told = numbers.find_season(before)
         if told and told.start and told.season == found.season:
@@ -205,6 +219,9 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
     if two and int(two["last"]) == int(two["first"]) + 1 and int(two["first"]) != season:
         body = f"{body[: two.end('first')]}&{body[two.start('last') :]}"
     body = body.replace("_", " ")
+    if season:
+        # `Season 2/Show 2 - 05`
+        body = re.sub(rf"^\s*{season} - (?=[0-9]{{2,3}}(?:v[0-9])?\s*(?:[\[(]|$))", "", body)
     like_a_year = season is not None and season >= FIRST_SEASON_LIKE_A_YEAR
     placed = numbers.find_of_season(body, season) if season and like_a_year else None
     if placed:
@@ -225,14 +242,15 @@ def _counted(text: str, season: int | None, *, in_folder: bool, fansub: bool) ->
     alone = numbers.find_alone(body)
     if pair or (alone and in_folder):
         return pair or alone
-    rest = numbers.find_after_title(body[worded.end :] if worded else body)
+    behind = body[worded.end :] if worded else body
+    rest = numbers.find_after_title(behind, titled=worded is not None)
     if worded:
         # `Show S2 - 07`
-        behind = body[worded.end :]
         rest = rest or numbers.find_alone(behind) or numbers.find_leading(behind)
         if rest is None or worded.season is None:
             return worded
-        return replace(worded, episodes=rest.episodes, end=worded.end + rest.end)
+        number = worded.season if rest.season is None else rest.season
+        return replace(worded, season=number, episodes=rest.episodes, end=worded.end + rest.end)
     leading = numbers.find_leading(body)
     if leading and (in_folder or numbers.is_leading_certain(body)):
         return numbers.find_last_dashed(body) or leading
@@ -274,14 +292,24 @@ def _in_season(found: Found, season: int) -> Found:
 def _in_brackets(text: str) -> tuple[Show, Found | None]:
     """Read a name of which every part is in brackets: title, number, release talk."""
     names: list[str] = []
-    year = None
+    year = season = None
     for inner in titles.pieces(text):
         found = numbers.find_alone(inner) or numbers.find_whole(inner)
         if found and names:
-            show = show_of(titles.trim_trailing(titles.cut_release(titles.best_title(names))))
-            return replace(show, year=show.year or year), found
+            title = titles.trim_trailing(titles.cut_release(titles.best_title(names)))
+            told = numbers.find_season(title)
+            if told and told.season and told.start:
+                # `[Show S2][03]`
+                title, season = title[: told.start], told.season
+            show = show_of(title)
+            numbered = replace(found, season=season) if season and found.season is None else found
+            return replace(show, year=show.year or year), numbered
         if names and inner.isdecimal() and is_year(int(inner)):
             year = int(inner)
+            continue
+        apart = numbers.find_season(inner) if names else None
+        if apart and apart.season and not (apart.start or inner[apart.end :].strip()):
+            season = apart.season
             continue
         names.append(inner)
     return Show(None), None

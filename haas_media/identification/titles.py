@@ -16,6 +16,9 @@ _SPACES = re.compile(r"\s+")
 _WORD_DOT = re.compile(r"(?<=[^\W\d_]{2})\.(?=[^\W\d_]{2})")
 _LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]{3,}")
+_NO_TITLE = re.compile(
+    r"(?:[\W\d_]|vol(?:ume)?|bd|dvd|box|ov?as?|oads?|onas?|sp|specials?|disc|end|movies?)+", re.I
+)
 _NON_LATIN = re.compile(r"[\u0370-\u1fff\u2e80-\ud7ff\uf900-\ufaff\uff66-\uffdc]")
 _FOLD = re.compile(r"[\W_]+")
 _FULL_WIDTH = 0xFEE0
@@ -67,9 +70,13 @@ def ends_in_release(text: str) -> bool:
 
 
 def without_leading_release(text: str) -> str:
-    """Drop release talk from before a title (`h265 - Title`), when a title follows."""
+    """Drop release talk from before a title (`h265 - Title`), when a title follows.
+
+    Without a dash or such a number it may be the title's: `Screener Nights`, `8 Bit Hearts`.
+    """
     leading = rules.LEADING_RELEASE.match(lower(text))
-    return text[leading.end() :] if leading else text
+    sure = leading and ("- " in leading[0] or re.search("[0-9]{3}", leading[0]))
+    return text[leading.end() :] if leading and sure else text
 
 
 @lru_cache(maxsize=8192)
@@ -216,6 +223,9 @@ def _preferred_script(text: str) -> str:
     if text.isascii() or not _NON_LATIN.match(text.lstrip(_EDGE_JUNK + _OPENING)):
         return text
     latin_word = _LATIN_WORD.search(text)
+    if latin_word and _NO_TITLE.fullmatch(text, latin_word.start()):
+        # `妄想研究会 Vol. 1`
+        return text
     if latin_word and not _NON_LATIN.search(text, latin_word.start()):
         first = _LATIN.search(text)
         return text[first.start() if first else latin_word.start() :]
@@ -223,8 +233,12 @@ def _preferred_script(text: str) -> str:
 
 
 def best_title(names: list[str]) -> str:
-    """Choose the title among names in brackets: the last, of those in Latin letters if any."""
+    """Choose the title among names in brackets: the last, of those in Latin letters if any.
+
+    Of several the first is the release group's.
+    """
     names = [name for name in names if not is_junk(name)]
+    names = names[1:] or names
     latin = [name for name in names if _LATIN_WORD.search(name)]
     return (latin or names or [""])[-1]
 

@@ -349,7 +349,7 @@ def _by_date(seasons: _Seasons, date: dt.date, part: int) -> Episodes:
         aired = [episode for episode in season.episodes if episode.air_date] if season else []
         hits = tuple((number, episode.number) for episode in aired if episode.air_date == date)
         if hits:
-            return hits[part - 1 : part] or hits[:1]
+            return hits[part - 1 : part] if len(hits) > 1 else hits
         first = min((episode.air_date for episode in aired if episode.air_date), default=None)
         if number and first and first < date:
             break

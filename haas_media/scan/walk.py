@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 # What NAS systems, Windows and Unix put beside media. Folders whose name begins with a dot are
 # left out as well; so are folders that hold a file of one of the names in _IGNORE_MARKS.
 _SYSTEM_FOLDERS = frozenset(
-    {"@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found"}
+    {
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "recycler"),
+        *("$recycle.bin", "system volume information", "found.000", "lost+found"),
+        *("network trash folder", "temporary items"),
+    }
 )
 _IGNORE_MARKS = frozenset({".ignore", ".nomedia"})
 # With a file's name of at most 255 bytes, what both databases can hold in a unique index.

@@ -305,6 +305,11 @@ DAILY = [
     "The Daily Show/2015-07-22 - Guest.mkv",
     "20150722_201500_The Daily Show.ts",
     "2015-07-22 20-15-00 The Daily Show.ts",
+    "The.Daily.Show.2015.22.07.PDTV.mkv",
+    "The Daily Show vom 22. Juli 2015.mp4",
+    "The Daily Show vom 22.07.2015.mp4",
+    "The Daily Show - 22 de julio de 2015.mkv",
+    "The Daily Show du 22 juillet 2015.mkv",
 ]
 
 

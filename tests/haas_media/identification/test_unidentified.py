@@ -21,7 +21,9 @@ RUBBISH = [
     "2023-07-14 18-30-12.mkv", "2023-07-14 at 18.30.12.mov", "IMG_E1234.MOV", "videoplayback.mp4",
     "videoplayback (1).mp4", "My Movie.mp4", "home video 3.avi", "aaaaaaa.mkv", "export (3).mp4",
     "dQw4w9WgXcQ.mp4", "ZmFrZWJhc2U2NA.mp4", "trim.A1B2C3D4-E5F6-7890-ABCD-EF1234567890.MOV",
-    "---.mkv", "[].mkv", ".mkv", "",
+    "WhatsApp Video 2020-01-01 at 12.00.00.mp4", "Screen Recording (5).mp4", "FullSizeRender.mov",
+    "Untitled Project.mp4", "Sequence 01.mp4", "RPReplay_Final1577880000.MP4",
+    "vlc-record-2020-01-01-12h00m00s-x.mp4", "---.mkv", "[].mkv", ".mkv", "",
 ]  # fmt: skip
 
 

@@ -310,9 +310,11 @@ def test_both_titles_of_a_name_are_asked_for(online: Online) -> None:
     online.films.put("El.Faro.Perdido.AKA.The.Lost.Lighthouse.1987.720p.BluRay.x264-KINO.mkv")
     online.films.put("Nada (2001) aka Nothing.mkv")
     online.shows.put("El Barco AKA The Boat/Season 1/S01E01.mkv", "Space 1999/S01E01.mkv")
+    online.shows.put("[Grp] The Boat (TV) - 01.mkv")
     report = online.scan()
     assert sorted(online.titles().values()) == [
         "Space: 1999 (1975) S01E01",
+        "The Boat (2011) S01E01",
         "The Boat (2011) S01E01",
         "The Lost Lighthouse (1987)",
         "unmatched",
@@ -330,10 +332,13 @@ def test_the_parts_of_one_day_are_its_episodes_in_order(online: Online) -> None:
     for episode in online.tmdb.catalogue.seasons[91, 1]["episodes"]:
         episode["air_date"] = "2016-03-21"
     online.shows.put("Talk 2016.03.21.Part.2.mkv", "Talk 2016.03.21.Part.1.mkv")
+    online.shows.put("Talk 2016.03.21 2of2.mkv", "Talk 2016.03.21.Part.3.mkv")
     online.scan()
     assert dict(online.titles()) == {
+        "Talk 2016.03.21 2of2.mkv": "Talk (2016) S01E02",
         "Talk 2016.03.21.Part.1.mkv": "Talk (2016) S01E01",
         "Talk 2016.03.21.Part.2.mkv": "Talk (2016) S01E02",
+        "Talk 2016.03.21.Part.3.mkv": "Talk (2016)",
     }
 
 
