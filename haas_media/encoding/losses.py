@@ -115,6 +115,8 @@ def _fate(
         case VariableRate():
             # Else an encoder's clock ticks once a picture, and of two in one tick one is dropped.
             options = (("enc_time_base", FINE_CLOCK),) if codec else ()
+            if codec and container.is_quicktime:  # there ffmpeg 5 would fill each of its ticks
+                options = (*options, ("fps_mode", "vfr"))
             return Fate(fact, "tried", options=options)
         case Lossless():
             return _lossless(fact, stream, codec)

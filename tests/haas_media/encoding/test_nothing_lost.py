@@ -233,6 +233,20 @@ def test_a_frame_rate_that_rises(
     assert times[100] - times[99] == pytest.approx(0.02, abs=0.002)
 
 
+def test_an_older_ffmpeg_that_has_mp4_keep_one_rate(studio: Studio, tmp_path: Path) -> None:
+    """As ffmpeg 5 does, which shows a picture anew at each tick of an encoder's clock."""
+    make_clips(tmp_path, {"faster.mkv": f"{_FASTER} {X264} -g 25"})
+    body = (
+        "at = sys.argv.index('-map')\n"
+        "sys.argv[at:at] = ['-fps_mode', 'cfr', '-frames:v', '400']\n"
+        "os.execv(ffmpeg, sys.argv)"
+    )
+    how = {"ffmpeg": make_program(tmp_path / "old", body)}
+    report = studio.encode(tmp_path / "faster.mkv", "out.mp4", how=how)
+    with av.open(str(report.output)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 150
+
+
 def test_pictures_without_room_are_warned_of(studio: Studio, tmp_path: Path) -> None:
     """Faster ones where nobody looked: before the first key picture in the middle."""
     make_clips(tmp_path, {"faster.mkv": f"{_FASTER} {X264} -g 250"})
