@@ -148,6 +148,20 @@ def test_a_copy_that_would_be_out_of_order(output: str, studio: Studio, tmp_path
     assert studio.encode(tmp_path / "closed.h264").warnings == ()
 
 
+def test_a_copy_by_an_ffmpeg_that_finds_no_order(
+    sources: Path, studio: Studio, tmp_path: Path
+) -> None:
+    """As ffmpeg 5, which has no such filter."""
+    body = (
+        "if 'dts2pts' in ' '.join(sys.argv):\n"
+        "    sys.exit(\"[error] Error parsing filters 'dts2pts': Bitstream filter not found\")\n"
+        "os.execv(ffmpeg, sys.argv)"
+    )
+    how = {"ffmpeg": make_program(tmp_path / "old", body)}
+    said = "show them out of order: choose a video codec"
+    studio.refuses(said, sources / "x264.avi", video_codec="copy", how=how)
+
+
 @pytest.mark.parametrize("codec", ["h264", "copy"])
 @pytest.mark.parametrize("name", HALVES)
 def test_half_a_file(name: str, codec: str, sources: Path, studio: Studio, tmp_path: Path) -> None:
