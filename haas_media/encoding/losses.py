@@ -52,6 +52,8 @@ _OF_HDR = {
     *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"),
     *("DYNAMIC_HDR_VIVID", "AMBIENT_VIEWING_ENVIRONMENT"),
 }
+# What players know of MP4, but no standard does.
+_UNOFFICIAL = {"SPHERICAL", "STEREO3D"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,10 @@ def _fate(
                 # Its encoders write them. Not all pictures have some: those that are looked at in
                 # the output are others.
                 return Fate(fact, "tried")
-            return Fate(fact, "tried", f"Video {stream.index} loses its {_words(fact.name)}.")
+            unofficial = container.muxer == "mp4" and fact.name in _UNOFFICIAL
+            options = (("strict", "unofficial"),) if unofficial else ()
+            says = f"Video {stream.index} loses its {_words(fact.name)}."
+            return Fate(fact, "tried", says, options=options)
         case _:
             assert_never(fact)
 

@@ -620,6 +620,14 @@ def test_a_dub_of_its_own_that_begins_late(
         assert dub.begins - film.begins == pytest.approx(0.6, abs=0.05)
 
 
+@pytest.mark.parametrize("codec", ["hevc", "copy"])
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4", "out.mov"])
+def test_pictures_for_two_eyes(codec: str, output: str, studio: Studio, tmp_path: Path) -> None:
+    made = f"-i {studio.clips / 'film.mkv'} -c copy -metadata:s:v stereo_mode=left_right"
+    make_clips(tmp_path, {"3d.mkv": made})
+    assert studio.encode(tmp_path / "3d.mkv", output, video_codec=codec).warnings == ()
+
+
 def test_a_larger_output(studio: Studio) -> None:
     report = studio.encode("film.mp4", crf=0)
     assert "larger than its source" in report.to_markdown()
