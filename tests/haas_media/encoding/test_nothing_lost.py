@@ -408,6 +408,16 @@ def test_dolby_vision_is_copied(profile: int, output: str, sources: Path, studio
     assert set(probe(sources / f"dolby-{profile}.mp4").facts[0]) <= set(facts)
 
 
+def test_dolby_vision_is_encoded_by_the_ffmpeg_that_comes_along(
+    sources: Path, studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older ones mark the output as Dolby Vision, too, which is refused."""
+    make_program(tmp_path / "ffmpeg", "sys.exit(1)")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (said,) = studio.encode(sources / "dolby-8.mp4", video_codec="hevc").warnings
+    assert "profile 8, which is lost in an encode" in said
+
+
 def test_dolby_vision_of_av1_is_copied(sources: Path, studio: Studio, tmp_path: Path) -> None:
     make_clips(tmp_path, {"plain.mp4": f"{PICTURE} -t 0.4 -c:v libsvtav1 -pix_fmt yuv420p10le"})
     _add_dolby_vision(tmp_path / "plain.mp4", tmp_path / "dolby.mp4", 10, 1, codec=b"av01")
