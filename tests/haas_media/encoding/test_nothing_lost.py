@@ -741,16 +741,18 @@ def _checksum(path: Path) -> str:
         *((codec, "out.mkv", codec) for codec in ("pcm_s32be", "pcm_f64le", "pcm_mulaw")),
         *(("pcm_f32be", "out.mkv", "pcm_f32le"), ("pcm_f64be", "out.mkv", "pcm_f64le")),
         *(("pcm_u16le", "out.mov", "pcm_s24le"), ("pcm_s24be", "out.mkv", "flac")),
+        ("s302m -ac 2 -strict -2", "out.mkv", "flac"),
     ],
 )
 def test_uncompressed_sound_stays_lossless(
     codec: str, output: str, result: str, studio: Studio, tmp_path: Path
 ) -> None:
-    make_clips(tmp_path, {"sound.nut": f"{_SOUND} -c:a {codec}"})
-    report = studio.copy(tmp_path / "sound.nut", output)
+    name = "sound.ts" if codec.startswith("s302m") else "sound.nut"
+    make_clips(tmp_path, {name: f"{_SOUND} -c:a {codec}"})
+    report = studio.copy(tmp_path / name, output)
     assert (report.warnings, report.notes) == ((), ())
     assert [each.codec for each in probe(report.output).streams] == [result]
-    assert _checksum(report.output) == _checksum(tmp_path / "sound.nut")
+    assert _checksum(report.output) == _checksum(tmp_path / name)
 
 
 @pytest.mark.parametrize(
