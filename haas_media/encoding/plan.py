@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from haas_media.probe.streams import Stream
 
 COPY = "copy"
+_MOST_OF_FLAC = 8  # channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +234,8 @@ def _action(
             kept = is_lossless(stream.codec) if compresses else stream.codec.startswith("pcm_")
             if kept and container.lossless_encoder is not None:
                 wide = container.wide.get(stream.codec, container.lossless_encoder)
-                candidates.insert(0, wide)
+                more = wide == "flac" and stream.channels > _MOST_OF_FLAC
+                candidates.insert(0, "pcm_s24le" if more else wide)
             for encoder in candidates:
                 if encoder in encoders:
                     return encoder, encoder.removeprefix("lib")

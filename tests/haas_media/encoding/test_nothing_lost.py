@@ -742,6 +742,7 @@ def _checksum(path: Path) -> str:
         *(("pcm_f32be", "out.mkv", "pcm_f32le"), ("pcm_f64be", "out.mkv", "pcm_f64le")),
         *(("pcm_u16le", "out.mov", "pcm_s24le"), ("pcm_s24be", "out.mkv", "flac")),
         ("s302m -ac 2 -strict -2", "out.mkv", "flac"),
+        ("pcm_s24be -af aformat=channel_layouts=7.1.4", "out.mkv", "pcm_s24le"),
     ],
 )
 def test_uncompressed_sound_stays_lossless(
