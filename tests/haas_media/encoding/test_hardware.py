@@ -188,7 +188,7 @@ def test_hardware_that_fails_is_no_fault_of_the_source(
     stub.chmod(0o755)
     film, output = str(clips / "film.mp4"), str(library / "x.mkv")
     request = EncodeRequest(source=film, output=output, hardware_acceleration="nvenc")
-    with pytest.raises(EncodingError, match="ffmpeg failed .*: EncodePicture failed"):
+    with pytest.raises(EncodingError, match=r"ffmpeg failed .*: EncodePicture failed"):
         encode(request, roots=[library], ffmpeg=str(stub))
 
 
