@@ -227,6 +227,16 @@ def test_the_bottom_field_first(name: str, sources: Path, studio: Studio) -> Non
     ]
 
 
+def test_a_tape_that_ends_in_the_middle_of_a_picture(
+    sources: Path, studio: Studio, tmp_path: Path
+) -> None:
+    whole = (sources / "bottom.dv").read_bytes()
+    (tmp_path / "cut.dv").write_bytes(whole[: len(whole) // 2 + 1000])
+    assert studio.copy(sources / "bottom.dv").warnings == ()
+    (said,) = studio.copy(tmp_path / "cut.dv").warnings
+    assert said.startswith("'cut.dv' ends in the middle")
+
+
 _FASTER = (
     "-f lavfi -i testsrc2=s=160x120:r=25:d=2 -f lavfi -i testsrc2=s=160x120:r=50:d=2"
     " -filter_complex '[0][1]concat' -fps_mode passthrough -enc_time_base 1/1000"
