@@ -116,6 +116,8 @@ def _others(plan: Plan) -> list[str]:
         for position, track in enumerate(tracks):
             where = f"{_LETTERS[kind]}:{position}"
             argv += [f"-c:{where}", track.action]
+            if track.codec == "flac" and plan.container.muxer == "mp4":  # for ffmpeg before 6
+                argv += ["-strict", "experimental"]
             if kind == "audio" and track.action != COPY:
                 argv += _audio_quality(where, track)
     return argv

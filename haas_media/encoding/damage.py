@@ -18,7 +18,7 @@ _OF_PART = re.compile(r"^\[(?P<name>[^\]@]+) @ ")
 # Of what is written, not of what is read; and what is no fault of anything.
 _WRITING = re.compile(
     r"^\[(vost|aost|sost|tost|out|vf|af|fc|Parsed_|lib(x26|svt|vpx|aom|opus|mp3)|mp4|mov|matroska"
-    r"|webm|null|enc:)(?!,)[^\]]*\]"
+    r"|webm|null|enc:|AVHW|[a-z0-9]+_(nvenc|qsv|vaapi|amf|videotoolbox) )(?!,)[^\]]*\]"
 )
 _HARMLESS = re.compile(
     r"(?i)Header missing$|Last message repeated|non monotonically increasing dts"

@@ -138,7 +138,9 @@ class Lossless:
     name: str
 
 
-_LOSSLESS = frozenset({"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "wmalossless"})
+_LOSSLESS = frozenset({"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "wmalossless"}) | {
+    *("s302m", "mp4als", "tak", "shorten")
+}
 _COMPANDED = frozenset({"pcm_alaw", "pcm_mulaw", "pcm_vidc"})
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from haas_media.encoding.command import build_argv
 from haas_media.encoding.decoding import compare, decode, forget_cached, locate, refuse_faulty
 from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.facts import DolbyVision
 from haas_media.encoding.ffmpeg import companion, find_ffmpeg, list_encoders
 from haas_media.encoding.hardware import choose_encoder
 from haas_media.encoding.partial import Partial, sweep_folder, sweep_registered
@@ -70,6 +71,9 @@ def encode(
     refuse_same_file(target, paths)
     looks = request.video_codec != COPY and request.deinterlace == "auto"
     inputs = [probe(path, look_for_fields=looks) for path in paths]
+    if not ffmpeg and request.video_codec != COPY and _is_dolby_vision(inputs):
+        # Older ones mark as Dolby Vision what they encoded, which it is not any more.
+        binary = companion()
     encoders = list_encoders(binary)
     plan = make_plan(request, inputs, encoders)
     choice = None
@@ -210,6 +214,11 @@ class _Studio:
                 "The output is larger than its source, which refuse_larger refuses: choose a "
                 "lower quality or another codec, or keep the source."
             )
+
+
+def _is_dolby_vision(inputs: Sequence[MediaFile]) -> bool:
+    facts = (fact for media in inputs for known in media.facts.values() for fact in known)
+    return any(isinstance(fact, DolbyVision) for fact in facts)
 
 
 def _publish(partial: Partial, target: Path, on_publish: Callable[[], None] | None) -> None:

@@ -52,6 +52,8 @@ _OF_HDR = {
     *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"),
     *("DYNAMIC_HDR_VIVID", "AMBIENT_VIEWING_ENVIRONMENT"),
 }
+# What players know of MP4, but no standard does.
+_UNOFFICIAL = {"SPHERICAL", "STEREO3D"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ def _fate(
         case VariableRate():
             # Else an encoder's clock ticks once a picture, and of two in one tick one is dropped.
             options = (("enc_time_base", FINE_CLOCK),) if codec else ()
+            if codec and container.is_quicktime:  # there ffmpeg 5 would fill each of its ticks
+                options = (*options, ("fps_mode", "vfr"))
             return Fate(fact, "tried", options=options)
         case Lossless():
             return _lossless(fact, stream, codec)
@@ -147,7 +151,10 @@ def _fate(
                 # Its encoders write them. Not all pictures have some: those that are looked at in
                 # the output are others.
                 return Fate(fact, "tried")
-            return Fate(fact, "tried", f"Video {stream.index} loses its {_words(fact.name)}.")
+            unofficial = container.muxer == "mp4" and fact.name in _UNOFFICIAL
+            options = (("strict", "unofficial"),) if unofficial else ()
+            says = f"Video {stream.index} loses its {_words(fact.name)}."
+            return Fate(fact, "tried", says, options=options)
         case _:
             assert_never(fact)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from haas_media.encoding.containers import BITMAP_SUBTITLES, TEXT_SUBTITLES, Container, container_of
 from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.facts import is_lossless
 from haas_media.encoding.losses import Fate, decide
 from haas_media.encoding.probe import TAGGED, on_one_clock
 from haas_media.encoding.request import CODEC_NAMES
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from haas_media.probe.streams import Stream
 
 COPY = "copy"
+_MOST_OF_FLAC = 8  # channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +229,13 @@ def _action(
             )
         case "audio" if not _holds_audio(container, stream):
             candidates = list(container.audio_encoders)
-            if stream.codec.startswith("pcm_") and container.lossless_encoder is not None:
+            # FLAC takes no more room than what was lossless, too; QuickTime has no such codec.
+            compresses = container.lossless_encoder == "flac"
+            kept = is_lossless(stream.codec) if compresses else stream.codec.startswith("pcm_")
+            if kept and container.lossless_encoder is not None:
                 wide = container.wide.get(stream.codec, container.lossless_encoder)
-                candidates.insert(0, wide)
+                more = wide == "flac" and stream.channels > _MOST_OF_FLAC
+                candidates.insert(0, "pcm_s24le" if more else wide)
             for encoder in candidates:
                 if encoder in encoders:
                     return encoder, encoder.removeprefix("lib")

@@ -343,6 +343,8 @@ def _is_unfinished(path: Path, name: str, size: int) -> bool:
                 starts = ((0, 188), (4, 192), (0, 204))
                 steps = [step for at, step in starts if head[at::step][:4] == b"GGGG"]
                 return bool(steps) and size % steps[0] != 0
+            case "dv":  # whose pictures all have one size, that of 576 lines or that of 480
+                return size % (144_000 if head[3] & 0x80 else 120_000) != 0
             case "flv":  # each tag ends with its size
                 last = int.from_bytes(tail[-4:])
                 file.seek(max(0, size - 4 - last + 1))

@@ -43,6 +43,8 @@ _UNREADABLE = re.compile(
 # After this nothing more is read of an input; whether much was missing, its length has to tell.
 _GAVE_UP = re.compile(r"^\[in#[^\]]*\] \[error\] Error during demuxing: ")
 _DISK_FULL = re.compile(r"(No space left on device|Disk quota exceeded|File too large)\.?$")
+# As versions before 6 say of the one that finds out when pictures are shown.
+_NO_FILTER = re.compile(r"Bitstream filter not found$")
 _NOT_UTF8 = re.compile(r"\] Invalid UTF-8 in decoded subtitles text")
 
 # What encoders add or drop at the ends: priming samples, reordered frames, rounding.
@@ -97,6 +99,9 @@ def check_run(finished: Finished, plan: Plan, target: Path, *, allow_loss: bool)
             f"There is no room for the output in {str(target.parent)!r}: free some space and run "
             "it again."
         )
+    ordered = [track for track in plan.video if _is_ordered(track)]
+    if ordered and _any(_NO_FILTER, messages):
+        raise _out_of_order(ordered[0], plan)
     if finished.returncode != 0:
         raise EncodingError(f"ffmpeg failed ({_exit(finished.returncode)}): {_reason(messages)}.")
     if not finished.last.ended:
@@ -206,7 +211,7 @@ def check_output(path: Path, plan: Plan) -> tuple[MediaFile, list[str]]:
         facts = media.facts.get(stream.index, ())
         warnings += [said for fate in track.fates if (said := _compare(fate, facts, track, plan))]
         _check_only(facts, track)
-        if any(isinstance(fate.fact, Untimed) and fate.options for fate in track.fates):
+        if _is_ordered(track):
             _check_order(path, track, stream.index, plan)
     return media, warnings + (lost or _length_lost("file", media.duration, expected, plan))
 
@@ -232,6 +237,11 @@ def _compare(fate: Fate, facts: tuple[Fact, ...], track: Track, plan: Plan) -> s
                     raise _out_of_order(track, plan)
                 raise EncodingError(_not_as_planned(track, fact, "still there"))
     return None
+
+
+def _is_ordered(track: Track) -> bool:
+    """Tell whether a copy's pictures get the times at which they are shown from a filter."""
+    return any(isinstance(fate.fact, Untimed) and fate.options for fate in track.fates)
 
 
 def _check_order(path: Path, track: Track, index: int, plan: Plan) -> None:

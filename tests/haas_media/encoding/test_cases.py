@@ -172,7 +172,8 @@ CASES = [
     Case(
         "several video and audio streams, audio first",
         {"source": "many.mkv", "output": "out.mp4"},
-        f"many.mkv 0:0 0:1 0:2 0:3 | {X264} -pix_fmt:v:1 yuv420p -c:a:0 copy -c:a:1 copy",
+        f"many.mkv 0:0 0:1 0:2 0:3 | {X264} -pix_fmt:v:1 yuv420p -c:a:0 copy -strict experimental"
+        " -c:a:1 copy",
         ["flac eng", "h264 160x120 yuv420p", "aac fra", "h264 128x96 yuv420p"],
     ),
     Case(

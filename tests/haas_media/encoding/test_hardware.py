@@ -175,6 +175,23 @@ def test_the_first_that_works_is_chosen(tmp_path: Path) -> None:
     )
 
 
+def test_hardware_that_fails_is_no_fault_of_the_source(
+    clips: Path, library: Path, tmp_path: Path
+) -> None:
+    stub = tmp_path / "ffmpeg"
+    stub.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *-encoders*) echo " V....D h264_nvenc  H.264";;'
+        ' *-map_metadata*) echo "[h264_nvenc @ 0x1] [error] EncodePicture failed" >&2; exit 1;;'
+        " *) echo progress=end;; esac\n"
+    )
+    stub.chmod(0o755)
+    film, output = str(clips / "film.mp4"), str(library / "x.mkv")
+    request = EncodeRequest(source=film, output=output, hardware_acceleration="nvenc")
+    with pytest.raises(EncodingError, match=r"ffmpeg failed .*: EncodePicture failed"):
+        encode(request, roots=[library], ffmpeg=str(stub))
+
+
 @pytest.mark.parametrize(
     ("codec", "sentence"),
     [

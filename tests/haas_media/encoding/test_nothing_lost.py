@@ -148,6 +148,20 @@ def test_a_copy_that_would_be_out_of_order(output: str, studio: Studio, tmp_path
     assert studio.encode(tmp_path / "closed.h264").warnings == ()
 
 
+def test_a_copy_by_an_ffmpeg_that_finds_no_order(
+    sources: Path, studio: Studio, tmp_path: Path
+) -> None:
+    """As ffmpeg 5, which has no such filter."""
+    body = (
+        "if 'dts2pts' in ' '.join(sys.argv):\n"
+        "    sys.exit(\"[error] Error parsing filters 'dts2pts': Bitstream filter not found\")\n"
+        "os.execv(ffmpeg, sys.argv)"
+    )
+    how = {"ffmpeg": make_program(tmp_path / "old", body)}
+    said = "show them out of order: choose a video codec"
+    studio.refuses(said, sources / "x264.avi", video_codec="copy", how=how)
+
+
 @pytest.mark.parametrize("codec", ["h264", "copy"])
 @pytest.mark.parametrize("name", HALVES)
 def test_half_a_file(name: str, codec: str, sources: Path, studio: Studio, tmp_path: Path) -> None:
@@ -213,6 +227,16 @@ def test_the_bottom_field_first(name: str, sources: Path, studio: Studio) -> Non
     ]
 
 
+def test_a_tape_that_ends_in_the_middle_of_a_picture(
+    sources: Path, studio: Studio, tmp_path: Path
+) -> None:
+    whole = (sources / "bottom.dv").read_bytes()
+    (tmp_path / "cut.dv").write_bytes(whole[: len(whole) // 2 + 1000])
+    assert studio.copy(sources / "bottom.dv").warnings == ()
+    (said,) = studio.copy(tmp_path / "cut.dv").warnings
+    assert said.startswith("'cut.dv' ends in the middle")
+
+
 _FASTER = (
     "-f lavfi -i testsrc2=s=160x120:r=25:d=2 -f lavfi -i testsrc2=s=160x120:r=50:d=2"
     " -filter_complex '[0][1]concat' -fps_mode passthrough -enc_time_base 1/1000"
@@ -231,6 +255,20 @@ def test_a_frame_rate_that_rises(
         times = [frame.time for frame in container.decode(video=0)]
     assert len(times) == 150
     assert times[100] - times[99] == pytest.approx(0.02, abs=0.002)
+
+
+def test_an_older_ffmpeg_that_has_mp4_keep_one_rate(studio: Studio, tmp_path: Path) -> None:
+    """As ffmpeg 5 does, which shows a picture anew at each tick of an encoder's clock."""
+    make_clips(tmp_path, {"faster.mkv": f"{_FASTER} {X264} -g 25"})
+    body = (
+        "at = sys.argv.index('-map')\n"
+        "sys.argv[at:at] = ['-fps_mode', 'cfr', '-frames:v', '400']\n"
+        "os.execv(ffmpeg, sys.argv)"
+    )
+    how = {"ffmpeg": make_program(tmp_path / "old", body)}
+    report = studio.encode(tmp_path / "faster.mkv", "out.mp4", how=how)
+    with av.open(str(report.output)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 150
 
 
 def test_pictures_without_room_are_warned_of(studio: Studio, tmp_path: Path) -> None:
@@ -378,6 +416,16 @@ def test_dolby_vision_is_copied(profile: int, output: str, sources: Path, studio
     assert report.warnings == ()
     facts = probe(report.output).facts[0]
     assert set(probe(sources / f"dolby-{profile}.mp4").facts[0]) <= set(facts)
+
+
+def test_dolby_vision_is_encoded_by_the_ffmpeg_that_comes_along(
+    sources: Path, studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older ones mark the output as Dolby Vision, too, which is refused."""
+    make_program(tmp_path / "ffmpeg", "sys.exit(1)")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (said,) = studio.encode(sources / "dolby-8.mp4", video_codec="hevc").warnings
+    assert "profile 8, which is lost in an encode" in said
 
 
 def test_dolby_vision_of_av1_is_copied(sources: Path, studio: Studio, tmp_path: Path) -> None:
@@ -592,6 +640,14 @@ def test_a_dub_of_its_own_that_begins_late(
         assert dub.begins - film.begins == pytest.approx(0.6, abs=0.05)
 
 
+@pytest.mark.parametrize("codec", ["hevc", "copy"])
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4", "out.mov"])
+def test_pictures_for_two_eyes(codec: str, output: str, studio: Studio, tmp_path: Path) -> None:
+    made = f"-i {studio.clips / 'film.mkv'} -c copy -metadata:s:v stereo_mode=left_right"
+    make_clips(tmp_path, {"3d.mkv": made})
+    assert studio.encode(tmp_path / "3d.mkv", output, video_codec=codec).warnings == ()
+
+
 def test_a_larger_output(studio: Studio) -> None:
     report = studio.encode("film.mp4", crf=0)
     assert "larger than its source" in report.to_markdown()
@@ -695,16 +751,19 @@ def _checksum(path: Path) -> str:
         *((codec, "out.mkv", codec) for codec in ("pcm_s32be", "pcm_f64le", "pcm_mulaw")),
         *(("pcm_f32be", "out.mkv", "pcm_f32le"), ("pcm_f64be", "out.mkv", "pcm_f64le")),
         *(("pcm_u16le", "out.mov", "pcm_s24le"), ("pcm_s24be", "out.mkv", "flac")),
+        ("s302m -ac 2 -strict -2", "out.mkv", "flac"),
+        ("pcm_s24be -af aformat=channel_layouts=7.1.4", "out.mkv", "pcm_s24le"),
     ],
 )
 def test_uncompressed_sound_stays_lossless(
     codec: str, output: str, result: str, studio: Studio, tmp_path: Path
 ) -> None:
-    make_clips(tmp_path, {"sound.nut": f"{_SOUND} -c:a {codec}"})
-    report = studio.copy(tmp_path / "sound.nut", output)
+    name = "sound.ts" if codec.startswith("s302m") else "sound.nut"
+    make_clips(tmp_path, {name: f"{_SOUND} -c:a {codec}"})
+    report = studio.copy(tmp_path / name, output)
     assert (report.warnings, report.notes) == ((), ())
     assert [each.codec for each in probe(report.output).streams] == [result]
-    assert _checksum(report.output) == _checksum(tmp_path / "sound.nut")
+    assert _checksum(report.output) == _checksum(tmp_path / name)
 
 
 @pytest.mark.parametrize(
