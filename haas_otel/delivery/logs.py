@@ -31,6 +31,7 @@ from haas_otel import _sdk, ids
 from haas_otel._settings import settings
 from haas_otel.delivery.codec import utf8
 from haas_otel.delivery.exporters import make_exporter
+from haas_otel.delivery.limits import positive
 from haas_otel.delivery.metrics import of_task
 from haas_otel.delivery.otlp import NOTHING, Answer, Exporter, Kind
 from haas_otel.delivery.queue import Warnings
@@ -122,7 +123,11 @@ class SpanLogHandler(logging.Handler):
 
     def __init__(self, exporter: LogExporting, resource: Resource) -> None:
         super().__init__()
-        self._processor = _sdk.BatchLogRecordProcessor(exporter)
+        # By itself it refuses to start with a number that is none, or where more go than can wait.
+        most = positive("OTEL_BLRP_MAX_QUEUE_SIZE", 2048)
+        batch = min(positive("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", 512), most)
+        delay = positive("OTEL_BLRP_SCHEDULE_DELAY", 1000)
+        self._processor = _sdk.BatchLogRecordProcessor(exporter, delay, batch, max_queue_size=most)
         self._provider = _sdk.LoggerProvider(resource, shutdown_on_exit=False)
         self._provider.add_log_record_processor(self._processor)
         # Once: to look the version up reads the disk, which no task's start is to wait for.

@@ -315,15 +315,26 @@ def test_the_id_generator_that_is_asked_for_makes_all_other_ids(monkeypatch: Mon
     assert (context.trace_id, context.span_id) == (12, 11)
 
 
-@pytest.mark.parametrize("value", ["abc", "-1"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "abc"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "-1"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "0"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "many"),
+    ],
+)
 def test_a_limit_that_is_none_is_ignored(
-    monkeypatch: MonkeyPatch, caplog: LogCapture, value: str
+    monkeypatch: MonkeyPatch, caplog: LogCapture, variable: str, value: str
 ) -> None:
-    monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", value)
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
+    monkeypatch.setenv("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "5000")  # more than may wait
 
     delivery.configure()
 
-    assert f"OTEL_SPAN_LINK_COUNT_LIMIT={value!r} is no limit" in caplog.text
+    assert f"{variable}={value!r} is no" in caplog.text
+    assert "could not be set up" not in caplog.text
     assert trace.get_tracer("x").start_span("y").is_recording()
 
 
