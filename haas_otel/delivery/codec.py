@@ -40,7 +40,7 @@ def dump(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        return orjson.dumps(_carried(value))
+        return orjson.dumps(carried(value))
 
 
 def load(text: str | bytes) -> dict[str, Any]:
@@ -51,18 +51,14 @@ def load(text: str | bytes) -> dict[str, Any]:
     return document
 
 
-def utf8(text: str) -> str:
-    """Return text that every protocol carries: what is no valid UTF-8 is written out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _carried(value: Any) -> Any:
+def carried(value: Any) -> Any:
+    """Return a value, or one made of such, that every protocol carries."""
     if isinstance(value, str):
-        return utf8(value)
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
-        return {utf8(str(key)): _carried(each) for key, each in value.items()}
+        return {carried(str(key)): carried(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_carried(each) for each in value]
+        return [carried(each) for each in value]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return str(value)
     return value

@@ -29,7 +29,7 @@ from prefect.context import TaskRunContext
 
 from haas_otel import _sdk, ids
 from haas_otel._settings import settings
-from haas_otel.delivery.codec import utf8
+from haas_otel.delivery.codec import carried
 from haas_otel.delivery.exporters import make_exporter
 from haas_otel.delivery.limits import positive
 from haas_otel.delivery.metrics import of_task
@@ -194,8 +194,8 @@ def _translated(record: logging.LogRecord) -> Any:
         context=_context_of(record),
         severity_text=_SEVERITIES.get(record.levelname, record.levelname),
         severity_number=_sdk.std_to_otel(record.levelno),
-        body=utf8(record.getMessage()),
-        attributes={utf8(k): utf8(v) if type(v) is str else v for k, v in attributes.items()},
+        body=carried(record.getMessage()),
+        attributes=carried(attributes),
     )
 
 

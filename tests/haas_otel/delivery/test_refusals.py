@@ -540,17 +540,20 @@ def test_log_lines_are_sent_whatever_their_size_and_their_bytes(
     try:
         for number in range(600):
             logger.warning("%d %s", number, "x" * 12_000)
-        logger.warning("a file name: %s", "caf\udce9")
+        logger.warning("a file name: %s", "caf\udce9", extra={"inode": 2**70})
         logger.error("an odd exception", exc_info=MuteError())
     finally:
         logger.removeHandler(handler)
         handler.end(timedelta(seconds=PATIENCE))
 
-    texts = [
-        record.body.string_value
+    records = [
+        record
         for resource in receiver.logs
         for scope in resource.scope_logs
         for record in scope.log_records
     ]
+    texts = [record.body.string_value for record in records]
     assert len(texts) == 602
+    (inode,) = (each.value for each in records[-2].attributes if each.key == "inode")
+    assert inode.string_value == str(2**70)
     assert texts[-2:] == [r"a file name: caf\udce9", "an odd exception"]

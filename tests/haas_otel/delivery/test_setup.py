@@ -215,6 +215,7 @@ def test_a_provider_that_is_no_sdk_s_is_left_alone() -> None:
         ({}, ""),
         ({"OTEL_SERVICE_NAME": "mine"}, "mine"),
         ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=theirs,a=b"}, "theirs"),
+        ({"OTEL_SERVICE_NAME": "caf\udce9"}, r"caf\udce9"),  # of an environment in Latin-1
     ],
 )
 def test_the_service_has_a_name(
