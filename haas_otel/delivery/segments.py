@@ -374,7 +374,7 @@ def locked(path: Path) -> Iterator[bool]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             free = True
-        except BlockingIOError:
+        except OSError:  # another one holds it, or the file system has no locks
             free = False
         try:
             yield free

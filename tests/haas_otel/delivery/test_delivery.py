@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -402,10 +403,30 @@ def test_when_no_thread_can_be_started_spans_are_on_disk_all_the_same(
     assert len(list((directory / "journal").glob("*.jsonl"))) == 1
 
 
-def test_without_a_usable_folder_spans_go_out_from_memory(
-    directory: Path, deliver: Deliver, warnings: Warnings
-) -> None:
+def no_folder(directory: Path, _: MonkeyPatch) -> None:
     directory.write_text("a file where the folder should be")
+
+
+def no_locks(_: Path, monkeypatch: MonkeyPatch) -> None:
+    def refuse(_: int, operation: int, *rest: Any) -> int:
+        if rest and operation not in (fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK):
+            return fcntl_of_the_system(_, operation, *rest)
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fcntl_of_the_system = fcntl.fcntl
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.parametrize("spoil", [no_folder, no_locks])
+def test_without_a_usable_folder_spans_go_out_from_memory(
+    directory: Path,
+    deliver: Deliver,
+    warnings: Warnings,
+    monkeypatch: MonkeyPatch,
+    spoil: Callable[[Path, MonkeyPatch], None],
+) -> None:
+    spoil(directory, monkeypatch)
     memory, other = Memory(), Memory()
     memory.mood = lambda _: SpanExportResult.FAILURE
     delivery = deliver(to(memory), to(other, "other"))
@@ -418,6 +439,7 @@ def test_without_a_usable_folder_spans_go_out_from_memory(
 
     assert delivery.flush()
     assert len([w for w in warnings() if "kept in memory only" in w]) == 1
+    assert not [w for w in warnings() if "a round of delivery failed" in w]
 
 
 def test_when_the_trace_store_cannot_be_used_spans_go_out_from_the_journal(
