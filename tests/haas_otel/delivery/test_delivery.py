@@ -143,9 +143,15 @@ def test_a_span_arrives_as_it_ended(to_receiver: Receiver, deliver: Deliver) -> 
     assert span.trace_id == f"{outer.get_span_context().trace_id:032x}"
 
 
+@pytest.mark.parametrize("segment_bytes", [1024 * 1024, 1])  # 1: as many short runs leave them
 def test_what_waits_for_a_receiver_that_died_goes_out_in_batches(
-    to_receiver: Receiver, deliver: Deliver, directory: Path
+    to_receiver: Receiver,
+    deliver: Deliver,
+    directory: Path,
+    monkeypatch: MonkeyPatch,
+    segment_bytes: int,
 ) -> None:
+    monkeypatch.setattr("haas_otel.delivery.segments._SEGMENT_BYTES", segment_bytes)
     delivery = deliver(limits=replace(QUICK, batch=100))
     for number in range(1050):
         if number == 50:
