@@ -520,6 +520,23 @@ def test_what_nobody_has_asked_for_in_a_day_goes_to_others(
     assert list((directory / "journal").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("protocol", "endpoint"),
+    [("grpc", "http://me:secret@127.0.0.1:1"), ("http/protobuf", "me:secret@127.0.0.1:1")],
+)
+def test_the_credentials_of_an_address_are_not_logged(
+    run: Run, warnings: Warnings, monkeypatch: MonkeyPatch, protocol: str, endpoint: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+
+    run(*some(1))
+
+    (line,) = (each for each in warnings() if "cannot be sent to otlp" in each)
+    assert "***@127.0.0.1:1" in line
+    assert "secret" not in line
+
+
 class MuteError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("mute")
