@@ -66,11 +66,9 @@ def chosen_targets(
     before the name else. ``make`` makes an exporter by its name.
     """
     targets: dict[str, Target] = {}
+    both = (os.environ.get(f"OTEL_EXPORTER_OTLP_{p}PROTOCOL") for p in (f"{signal}_", ""))
+    by_http = next(filter(None, both), "").startswith("http")
     for name in chosen_names(signal):
-        by_http = any(
-            os.environ.get(f"OTEL_EXPORTER_OTLP_{part}PROTOCOL", "").startswith("http")
-            for part in (f"{signal}_", "")
-        )
         entry_point = f"otlp_proto_{'http' if by_http else 'grpc'}" if name == "otlp" else name
         first = name.startswith("otlp") and all(
             each.key != (key or "otlp") for each in targets.values()

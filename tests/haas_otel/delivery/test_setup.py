@@ -394,6 +394,14 @@ def test_auto_instrumentation_sets_up_the_same(directory: Path, monkeypatch: Mon
         ({"OTEL_TRACES_EXPORTER": " otlp , console"}, ["otlp", "console"]),
         ({"OTEL_TRACES_EXPORTER": "otlp_proto_http"}, ["otlp"]),
         ({"OTEL_TRACES_EXPORTER": "otlp,otlp_proto_grpc,"}, ["otlp"]),
+        (
+            {
+                "OTEL_TRACES_EXPORTER": "otlp,otlp_proto_http",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+            },
+            ["otlp", "otlp_proto_http"],
+        ),
     ],
 )
 def test_the_exporters_are_those_that_are_asked_for(
