@@ -61,7 +61,7 @@ def carried(value: Any) -> Any:
         return [carried(each) for each in value]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return str(value)
-    return value
+    return float(value) if isinstance(value, float) else value  # which numpy's are, too
 
 
 def encode(span: ReadableSpan) -> bytes:
@@ -80,7 +80,7 @@ def encode(span: ReadableSpan) -> bytes:
             "description": status.description,
             "attributes": _attributes(span.attributes),
             "events": [
-                (x.name, _moment(x.timestamp), _attributes(x.attributes), x.dropped_attributes)
+                (str(x.name), _moment(x.timestamp), _attributes(x.attributes), x.dropped_attributes)
                 for x in span.events
             ],
             "links": [
@@ -188,7 +188,7 @@ def _attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
 def _value(value: Any, depth: int = 1) -> Any:
     """Return a JSON value; what JSON has no words for, as an object with one key."""
     if isinstance(value, float):
-        return value if isfinite(value) else {"float": repr(value)}
+        return value if isfinite(value) else {"float": repr(float(value))}
     if isinstance(value, bytes):
         return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, str | int | None):
