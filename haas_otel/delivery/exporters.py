@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cache, partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -235,9 +235,7 @@ class ExporterState:
 
     def alone(self) -> AbstractContextManager[bool]:
         """Be the only process that sends what others left, or say that another one is."""
-        # Else there is no disk, and so nothing that others left.
-        readable = os.access(self._path, os.R_OK)
-        return locked(self._path) if readable else nullcontext(False)
+        return locked(self._path)
 
     def _write(self) -> None:
         # In one call, and in the file that others may hold the lock on.
