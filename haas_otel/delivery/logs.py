@@ -57,10 +57,7 @@ _LEFT_OUT = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName",
 
 
 def loggers() -> tuple[str, ...]:
-    """Return the loggers that are sent: Prefect's of runs, our own, the project's.
-
-    None lies within another.
-    """
+    """Return the loggers that are sent: Prefect's of runs, our own, the project's."""
     return ("prefect.flow_runs", "prefect.task_runs", "haas_otel", *settings.loggers)
 
 
@@ -134,9 +131,11 @@ class SpanLogHandler(logging.Handler):
         self._events = self._provider.get_logger(settings.scope, package_version())
 
     def install(self) -> None:
-        """Have the lines of runs and of the library handed on."""
-        for name in loggers():
-            logging.getLogger(name).addHandler(self)
+        """Have the lines of runs and of the library handed on, each once."""
+        found = map(logging.getLogger, loggers())
+        for logger in sorted(found, key=lambda each: (each is not logging.root, each.name)):
+            if self not in _handlers_of(logger):  # what is above it came first
+                logger.addHandler(self)
 
     def announce(self, span: Span, run: Run) -> None:
         """Hand on the event that a task run has started, if its span is sampled."""
@@ -152,8 +151,8 @@ class SpanLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record on, unless it was written while telemetry is being sent."""
         # Python prints warnings that no handler takes: this one is not to be the one that does.
-        last = logging.lastResort
-        if last is not None and record.levelno >= last.level and self._is_alone(record.name):
+        last, handlers = logging.lastResort, _handlers_of(logging.getLogger(record.name))
+        if last is not None and record.levelno >= last.level and {*handlers} == {self}:
             last.handle(record)
         try:
             if not get_value(_sdk._SUPPRESS_INSTRUMENTATION_KEY):
@@ -161,13 +160,11 @@ class SpanLogHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - as every handler: logging never fails the program
             self.handleError(record)
 
-    def _is_alone(self, name: str) -> bool:
-        logger: logging.Logger | None = logging.getLogger(name)
-        while logger is not None:
-            if any(handler is not self for handler in logger.handlers):
-                return False
-            logger = logger.parent if logger.propagate else None
-        return True
+
+def _handlers_of(logger: logging.Logger) -> list[logging.Handler]:
+    """Return who gets the records of a logger: its own handlers, and those of what is above."""
+    above = logger.parent if logger.propagate else None
+    return [*logger.handlers, *(_handlers_of(above) if above else ())]
 
 
 def _translated(record: logging.LogRecord) -> Any:
