@@ -679,6 +679,20 @@ def test_a_web_page_is_no_collector(
     assert any("a web page is there, and no collector" in line for line in warnings())
 
 
+def test_a_page_that_a_request_is_sent_on_to_has_taken_nothing(
+    answer: Callable[[Reply], None], deliver: Deliver, directory: Path, warnings: Warnings
+) -> None:
+    page = HttpServer(lambda *_: Reply(200, b"{}"))
+    answer(Reply(302, headers=(("Location", f"http://127.0.0.1:{page.port}/login"),)))
+    delivery = deliver()
+    delivery.span("a")
+    delivery.flush()
+    page.stop()
+
+    assert waiting(directory) == 1
+    assert any("302" in line for line in warnings())
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"ok", b"\xff\xff"])
 def test_who_answers_200_has_taken_what_was_sent_whatever_else_is_said(
     body: bytes, answer: Callable[[Reply], None], deliver: Deliver, directory: Path
