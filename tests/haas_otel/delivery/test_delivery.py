@@ -490,6 +490,20 @@ def test_what_is_dropped_is_counted_in_one_warning(
         assert connection.execute("SELECT count(*) FROM spans").fetchone() == (25,)  # to be read
 
 
+def test_a_span_as_large_as_all_that_may_wait_takes_no_other_s_place(
+    deliver: Deliver, warnings: Warnings
+) -> None:
+    memory = Memory()
+    delivery = deliver(to(memory), limits=replace(QUICK, max_bytes=100_000))
+    delivery.span("small")
+    delivery.span("large", log="x" * 200_000)
+    delivery.flush()
+
+    assert memory.names == ["small", "large"]
+    assert (memory.spans[1].attributes or {})["haas_otel.cut"] is True
+    assert warnings() == ["a span was too large, and is cut: large"]
+
+
 def test_what_waits_for_an_exporter_that_nobody_asks_for_is_given_up_after_a_day(
     deliver: Deliver, directory: Path, warnings: Warnings
 ) -> None:
