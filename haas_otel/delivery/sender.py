@@ -231,14 +231,12 @@ class Sender:
         most = max(1, min(len(waiting), self._limits.batch) >> tries)
         for request in _requests(waiting, most):
             batch = self._queue.without_copies(_decoded(request))
-            if not self._send(batch):
+            if batch and not self._send(batch):
                 return
             self._queue.settle(self.key, sorted({*request} - {entry for entry, _ in batch}))
 
     def _send(self, batch: Batch) -> bool:
         """Send spans, in as many requests as it takes; say whether to go on in this round."""
-        if not batch:
-            return True
         if not self._connect():
             return False
         entries = [entry for entry, _ in batch]
@@ -380,8 +378,7 @@ def _requests(waiting: Sequence[Waiting], most: int) -> Iterator[list[Waiting]]:
             yield request
             request, size = [], entry.item.length
         request.append(entry)
-    if request:
-        yield request
+    yield request
 
 
 def _decoded(entries: Sequence[Waiting]) -> Batch:

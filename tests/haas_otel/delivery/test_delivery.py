@@ -832,8 +832,9 @@ def test_a_segment_that_is_sent_by_somebody_else_is_left_alone(
     assert len(memory.spans) == 1
 
 
+@pytest.mark.parametrize("batch", [1, 512])
 def test_a_span_that_two_processes_have_told_is_sent_once(
-    directory: Path, deliver: Deliver, make_line: MakeLine
+    directory: Path, deliver: Deliver, make_line: MakeLine, batch: int
 ) -> None:
     line = make_line("memory")
     (directory / "journal").mkdir(parents=True)
@@ -841,7 +842,7 @@ def test_a_span_that_two_processes_have_told_is_sent_once(
         (directory / "journal" / f"{owner}-1.jsonl").write_text(f"{line}\n")
     memory = Memory()
 
-    deliver(to(memory)).flush()
+    deliver(to(memory), limits=replace(QUICK, batch=batch)).flush()
 
     assert len(memory.spans) == 1
     assert waiting(directory) == 0
