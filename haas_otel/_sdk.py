@@ -165,5 +165,7 @@ def _post_by_requests(exporter: Any, data: bytes) -> Posted:
         result = exporter._export(data, exporter._timeout)
     except requests.RequestException as error:
         return Posted(None, str(error))
+    if result.request.method != "POST":  # what answers is a page that it was sent on to
+        result = result.history[0]
     wait = result.headers.get("Retry-After")
     return Posted(result.status_code, result.reason or "", wait, result.content)

@@ -40,7 +40,7 @@ def dump(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        return orjson.dumps(_carried(value))
+        return orjson.dumps(carried(value))
 
 
 def load(text: str | bytes) -> dict[str, Any]:
@@ -51,21 +51,17 @@ def load(text: str | bytes) -> dict[str, Any]:
     return document
 
 
-def utf8(text: str) -> str:
-    """Return text that every protocol carries: what is no valid UTF-8 is written out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _carried(value: Any) -> Any:
+def carried(value: Any) -> Any:
+    """Return a value, or one made of such, that every protocol carries."""
     if isinstance(value, str):
-        return utf8(value)
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
-        return {utf8(str(key)): _carried(each) for key, each in value.items()}
+        return {carried(str(key)): carried(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_carried(each) for each in value]
+        return [carried(each) for each in value]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return str(value)
-    return value
+    return float(value) if isinstance(value, float) else value  # which numpy's are, too
 
 
 def encode(span: ReadableSpan) -> bytes:
@@ -84,7 +80,7 @@ def encode(span: ReadableSpan) -> bytes:
             "description": status.description,
             "attributes": _attributes(span.attributes),
             "events": [
-                (x.name, _moment(x.timestamp), _attributes(x.attributes), x.dropped_attributes)
+                (str(x.name), _moment(x.timestamp), _attributes(x.attributes), x.dropped_attributes)
                 for x in span.events
             ],
             "links": [
@@ -192,7 +188,7 @@ def _attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
 def _value(value: Any, depth: int = 1) -> Any:
     """Return a JSON value; what JSON has no words for, as an object with one key."""
     if isinstance(value, float):
-        return value if isfinite(value) else {"float": repr(value)}
+        return value if isfinite(value) else {"float": repr(float(value))}
     if isinstance(value, bytes):
         return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, str | int | None):

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cache, partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -66,11 +66,9 @@ def chosen_targets(
     before the name else. ``make`` makes an exporter by its name.
     """
     targets: dict[str, Target] = {}
+    both = (os.environ.get(f"OTEL_EXPORTER_OTLP_{p}PROTOCOL") for p in (f"{signal}_", ""))
+    by_http = next(filter(None, both), "").startswith("http")
     for name in chosen_names(signal):
-        by_http = any(
-            os.environ.get(f"OTEL_EXPORTER_OTLP_{part}PROTOCOL", "").startswith("http")
-            for part in (f"{signal}_", "")
-        )
         entry_point = f"otlp_proto_{'http' if by_http else 'grpc'}" if name == "otlp" else name
         first = name.startswith("otlp") and all(
             each.key != (key or "otlp") for each in targets.values()
@@ -237,9 +235,7 @@ class ExporterState:
 
     def alone(self) -> AbstractContextManager[bool]:
         """Be the only process that sends what others left, or say that another one is."""
-        # Else there is no disk, and so nothing that others left.
-        readable = os.access(self._path, os.R_OK)
-        return locked(self._path) if readable else nullcontext(False)
+        return locked(self._path)
 
     def _write(self) -> None:
         # In one call, and in the file that others may hold the lock on.

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from haas_otel.delivery.limits import Limits
-    from haas_otel.delivery.segments import Item
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -127,12 +126,12 @@ class Index:
         """Return up to where each segment is read, by its name."""
         return dict(self.select("SELECT * FROM segments"))
 
-    def copies(self, path: Path, spans: Sequence[tuple[Item, ReadableSpan]]) -> set[int]:
-        """Return the offsets of those spans of a segment that somebody else has written, too."""
-        found = [(f"{path.name}:{item.offset}", item, _ids(span.context)) for item, span in spans]
-        rows = self.select(_SOURCES, (json.dumps([ids for _, _, ids in found]),))
+    def copies(self, spans: Sequence[tuple[str, ReadableSpan]]) -> set[str]:
+        """Return the sources of those of these spans that somebody else has written, too."""
+        found = [(source, _ids(span.context)) for source, span in spans]
+        rows = self.select(_SOURCES, (json.dumps([ids for _, ids in found]),))
         first = {(trace_id, span_id): source for trace_id, span_id, source in rows}
-        return {item.offset for own, item, ids in found if first.get(ids, own) != own}
+        return {own for own, ids in found if first.get(ids, own) != own}
 
     def has(self, trace_id: int, span_id: int) -> bool:
         """Say whether a span is here."""

@@ -29,8 +29,9 @@ from prefect.context import TaskRunContext
 
 from haas_otel import _sdk, ids
 from haas_otel._settings import settings
-from haas_otel.delivery.codec import utf8
+from haas_otel.delivery.codec import carried
 from haas_otel.delivery.exporters import make_exporter
+from haas_otel.delivery.limits import positive
 from haas_otel.delivery.metrics import of_task
 from haas_otel.delivery.otlp import NOTHING, Answer, Exporter, Kind
 from haas_otel.delivery.queue import Warnings
@@ -56,10 +57,7 @@ _LEFT_OUT = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName",
 
 
 def loggers() -> tuple[str, ...]:
-    """Return the loggers that are sent: Prefect's of runs, our own, the project's.
-
-    None lies within another.
-    """
+    """Return the loggers that are sent: Prefect's of runs, our own, the project's."""
     return ("prefect.flow_runs", "prefect.task_runs", "haas_otel", *settings.loggers)
 
 
@@ -122,16 +120,22 @@ class SpanLogHandler(logging.Handler):
 
     def __init__(self, exporter: LogExporting, resource: Resource) -> None:
         super().__init__()
-        self._processor = _sdk.BatchLogRecordProcessor(exporter)
+        # By itself it refuses to start with a number that is none, or where more go than can wait.
+        most = positive("OTEL_BLRP_MAX_QUEUE_SIZE", 2048)
+        batch = min(positive("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", 512), most)
+        delay = positive("OTEL_BLRP_SCHEDULE_DELAY", 1000)
+        self._processor = _sdk.BatchLogRecordProcessor(exporter, delay, batch, max_queue_size=most)
         self._provider = _sdk.LoggerProvider(resource, shutdown_on_exit=False)
         self._provider.add_log_record_processor(self._processor)
         # Once: to look the version up reads the disk, which no task's start is to wait for.
         self._events = self._provider.get_logger(settings.scope, package_version())
 
     def install(self) -> None:
-        """Have the lines of runs and of the library handed on."""
-        for name in loggers():
-            logging.getLogger(name).addHandler(self)
+        """Have the lines of runs and of the library handed on, each once."""
+        found = map(logging.getLogger, loggers())
+        for logger in sorted(found, key=lambda each: (each is not logging.root, each.name)):
+            if self not in _handlers_of(logger):  # what is above it came first
+                logger.addHandler(self)
 
     def announce(self, span: Span, run: Run) -> None:
         """Hand on the event that a task run has started, if its span is sampled."""
@@ -147,8 +151,8 @@ class SpanLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record on, unless it was written while telemetry is being sent."""
         # Python prints warnings that no handler takes: this one is not to be the one that does.
-        last = logging.lastResort
-        if last is not None and record.levelno >= last.level and self._is_alone(record.name):
+        last, handlers = logging.lastResort, _handlers_of(logging.getLogger(record.name))
+        if last is not None and record.levelno >= last.level and {*handlers} == {self}:
             last.handle(record)
         try:
             if not get_value(_sdk._SUPPRESS_INSTRUMENTATION_KEY):
@@ -156,13 +160,11 @@ class SpanLogHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - as every handler: logging never fails the program
             self.handleError(record)
 
-    def _is_alone(self, name: str) -> bool:
-        logger: logging.Logger | None = logging.getLogger(name)
-        while logger is not None:
-            if any(handler is not self for handler in logger.handlers):
-                return False
-            logger = logger.parent if logger.propagate else None
-        return True
+
+def _handlers_of(logger: logging.Logger) -> list[logging.Handler]:
+    """Return who gets the records of a logger: its own handlers, and those of what is above."""
+    above = logger.parent if logger.propagate else None
+    return [*logger.handlers, *(_handlers_of(above) if above else ())]
 
 
 def _translated(record: logging.LogRecord) -> Any:
@@ -189,8 +191,8 @@ def _translated(record: logging.LogRecord) -> Any:
         context=_context_of(record),
         severity_text=_SEVERITIES.get(record.levelname, record.levelname),
         severity_number=_sdk.std_to_otel(record.levelno),
-        body=utf8(record.getMessage()),
-        attributes={utf8(k): utf8(v) if type(v) is str else v for k, v in attributes.items()},
+        body=carried(record.getMessage()),
+        attributes=carried(attributes),
     )
 
 

@@ -31,6 +31,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, set_span
 
 from haas_otel import _sdk, history
 from haas_otel._settings import settings
+from haas_otel.delivery.codec import carried
 from haas_otel.delivery.exporters import Target, chosen_names, chosen_targets, make_exporter
 from haas_otel.delivery.limits import positive
 from haas_otel.delivery.otlp import NOTHING, TAKEN, Answer, Exporter, Kind
@@ -108,7 +109,7 @@ def shared_resource(auto_instrumentation_version: str | None = None) -> Resource
     }
     if str(kept.get("service.name")).startswith("unknown_service"):
         kept["service.name"] = settings.service_name
-    return Resource(kept, resource.schema_url)
+    return Resource(carried(kept), resource.schema_url)
 
 
 class TaskMetrics(Exporter):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import re
 import time
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,6 +19,7 @@ from haas_otel import _sdk
 _logger = logging.getLogger(__name__)
 # Below the 4 MiB that gRPC takes by default.
 REQUEST_BYTES = 3 * 1024 * 1024
+_CREDENTIALS = re.compile(r"[^\s/@'\"]+@")  # of an address that an error names
 
 Signal = Literal["TRACES", "METRICS", "LOGS"]
 _COMMON, _COLLECTOR = "opentelemetry.exporter.otlp.proto.common", "opentelemetry.proto.collector"
@@ -124,6 +126,7 @@ class Exporter:
     def _request(self, request: Any) -> Answer:
         over_grpc = _sdk.is_over_grpc(self._exporter)
         answer = self._by_grpc(request) if over_grpc else self._by_http(request)
+        answer = answer._replace(reason=_CREDENTIALS.sub("***@", answer.reason))
         if not self._optional or answer.code not in _WITHOUT:
             return answer
         if self._signal == "METRICS" and not self._said:  # that it takes no logs, their lines say

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
 
-from haas_otel.delivery.codec import encode
+from haas_otel.delivery.codec import cut, encode
 from haas_otel.delivery.queue import Queue
 from haas_otel.delivery.segments import kind_of
 from haas_otel.delivery.sender import Sender
@@ -65,7 +65,11 @@ class DurableSpanProcessor(SpanProcessor):
         if context is None or not context.trace_flags.sampled:
             return
         try:
-            self._journal.append(encode(span), f"{context.span_id:016x}")
+            text = encode(span)
+            if len(text) > self._limits.max_bytes / 4:  # it would take the place of all that waits
+                text = cut(text)
+                _logger.warning("a span was too large, and is cut: %s", span.name)
+            self._journal.append(text, f"{context.span_id:016x}")
             self.wake()
         except Exception:
             _logger.exception("a span is lost: %s", span.name)

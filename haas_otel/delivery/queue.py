@@ -17,7 +17,7 @@ from haas_otel.delivery.index import Index, IndexUnusable
 from haas_otel.delivery.segments import Segments, recipients
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from haas_otel.delivery.limits import Limits
     from haas_otel.delivery.segments import Item, Journal, Segment
 
-    Batch = Sequence[tuple[Item, ReadableSpan]]
+    Batch = Sequence[tuple["Waiting", ReadableSpan]]
 
 _logger = logging.getLogger(__name__)
 _PRUNE_EVERY_SECONDS = 3600
@@ -39,6 +39,15 @@ class Waiting(NamedTuple):
     number: int
     item: Item
     segment: Segment
+
+    @property
+    def source(self) -> str:
+        """Where it is, as the index knows it."""
+        return f"{self.segment.path.name}:{self.item.offset}"
+
+    def tried(self) -> Waiting:
+        """Return it as it is when it was sent once more."""
+        return self._replace(item=self.item._replace(tries=self.item.tries + 1))
 
 
 class Warnings:
@@ -86,33 +95,30 @@ class Queue:
                 for _, item in sorted(segment.read().waiting.get(key, {}).items())
             ]
         excess = self._excess([each.item.length for each in found])
-        for segment, dropped in groupby(found[:excess], key=lambda each: each.segment):
-            self.settle(segment, key, [each.item for each in dropped])
         if excess:
+            self.settle(key, found[:excess])
             self._dropped[key] = self._dropped.get(key, 0) + excess
             text = "%d undelivered spans for %s dropped so far, oldest first"
             self._warnings.warn(f"dropped {key}", text, self._dropped[key], key)
         return found[excess:]
 
-    def settle(
-        self, segment: Segment, key: str, items: Sequence[Item], *, left: bool = False
-    ) -> None:
+    def settle(self, key: str, entries: Sequence[Waiting], *, left: bool = False) -> None:
         """Note that spans are done for an exporter, or ``left`` for later. Never raises."""
         with self._lock:
-            segment.settle(key, items, left=left)
+            for segment, items in by_segment(entries):
+                segment.settle(key, items, left=left)
 
-    def without_copies(self, segment: Segment, batch: Batch) -> Batch:
+    def without_copies(self, batch: Batch) -> Batch:
         """Leave out spans that another process has written, too, and that go out from there."""
-        if segment.path == self.journal.memory:
-            return batch
+        known = [each for each in batch if each[0].segment.path != self.journal.memory]
         try:
             with self._index_lock:
-                self._index.read([segment.path])
-                copies = self._index.copies(segment.path, batch)
+                self._index.read({entry.segment.path: None for entry, _ in known})
+                copies = self._index.copies([(entry.source, span) for entry, span in known])
         except IndexUnusable as error:
             _logger.debug("a span may be sent twice: %s", error)
             return batch
-        return [(item, span) for item, span in batch if item.offset not in copies]
+        return [each for each in batch if each[0].source not in copies]
 
     def tidy(self, own: Collection[Path] | None = None, *, others: bool, urgent: bool) -> None:
         """Have segments in the index, and remove those of which all is sent."""
@@ -180,3 +186,9 @@ class Queue:
         for key in gone:
             _logger.warning("%s is asked for no more: what waited for it is given up", key)
         return True
+
+
+def by_segment(entries: Iterable[Waiting]) -> Iterator[tuple[Segment, list[Item]]]:
+    """Yield what is in each segment; the entries of one stand together."""
+    for segment, group in groupby(entries, key=lambda each: each.segment):
+        yield segment, [each.item for each in group]

@@ -369,18 +369,19 @@ def is_alive(path: Path) -> bool:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold a claim on a file that is there, and say whether it was free. Raises OSError."""
-    with _opened(path, os.O_RDONLY) as descriptor:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        except BlockingIOError:
-            free = False
-        try:
-            yield free
-        finally:
-            if free:  # to close the file is not enough: a child forked meanwhile has it, too
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+    """Hold a claim on a file, and say whether it could be had."""
+    descriptor, mine = -1, False
+    with contextlib.suppress(OSError):  # it is gone, another one's, or on a disk without locks
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine = True
+    try:
+        yield mine
+    finally:
+        if mine:  # to close the file is not enough: a child forked meanwhile has it, too
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def read_lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:

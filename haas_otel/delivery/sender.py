@@ -17,7 +17,7 @@ import logging
 import threading
 import time
 from contextlib import nullcontext
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import attach, set_value
@@ -26,7 +26,7 @@ from haas_otel import _sdk
 from haas_otel.delivery.codec import cut, decode
 from haas_otel.delivery.exporters import ExporterState
 from haas_otel.delivery.otlp import NOTHING, REQUEST_BYTES, UNKNOWN, Answer, Kind
-from haas_otel.delivery.queue import Warnings
+from haas_otel.delivery.queue import Warnings, by_segment
 from haas_otel.delivery.segments import kind_of
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from haas_otel.delivery.exporters import Target
-    from haas_otel.delivery.queue import Batch, Queue
-    from haas_otel.delivery.segments import Item, Segment
+    from haas_otel.delivery.queue import Batch, Queue, Waiting
 
 _logger = logging.getLogger(__name__)
 # So many spans that fail one after the other, each alone: the fault is hardly theirs.
@@ -87,7 +86,7 @@ class Sender:
         self.progressed = self._stopped = self._probed = False
         self._in_a_row = 0
         self._reason = ""
-        self._refused: list[tuple[Segment, Item, str, Answer]] = []
+        self._refused: list[tuple[Waiting, str, Answer]] = []
 
     def wake(self) -> None:
         """Say that there is something to do. Cheap; starts the thread when there is none."""
@@ -216,10 +215,9 @@ class Sender:
         with self.state.alone() if others else nullcontext(False) as alone:
             # What was tried before comes last, from whatever segment.
             waiting = sorted(self._queue.waiting(self.key, others=alone))
-            for (tries, _), group in groupby(waiting, key=lambda each: each[:2]):
+            for tries, group in groupby(waiting, key=lambda each: each.tries):
                 if not self._stopped:
-                    found = list(group)
-                    self._send_segment(found[0].segment, [each.item for each in found], tries)
+                    self._send_group(list(group), tries)
         if kind_of(target.key) != "spans":
             answer = self._request(lambda exporter: exporter.refresh())
             if answer.kind in (Kind.UNANSWERED, Kind.UNREACHABLE) and not self._stopped:
@@ -228,82 +226,64 @@ class Sender:
             self._back_off(self._reason)
         self.waiting = not self._give_up() or self._stopped
 
-    def _send_segment(self, segment: Segment, items: list[Item], tries: int) -> None:
-        # Of those that were not taken together first half, and so on: at last one is alone.
-        middle = max(1, len(items) // 2) if tries else len(items)
-        for part in (items[:middle], items[middle:]):
-            for request in self._requests(part):
-                batch = self._queue.without_copies(segment, _decoded(segment, request))
-                if not self._send(segment, batch):
-                    return
-                if left_out := sorted({*request} - {item for item, _ in batch}):
-                    self._queue.settle(segment, self.key, left_out)
+    def _send_group(self, waiting: list[Waiting], tries: int) -> None:
+        # Of those that were not taken together half, and so on: at last one is alone.
+        most = max(1, min(len(waiting), self._limits.batch) >> tries)
+        for request in _requests(waiting, most):
+            batch = self._queue.without_copies(_decoded(request))
+            if batch and not self._send(batch):
+                return
+            self._queue.settle(self.key, sorted({*request} - {entry for entry, _ in batch}))
 
-    def _requests(self, items: Sequence[Item]) -> Iterator[list[Item]]:
-        """Yield as many of them as go into one request by their number and by their bytes."""
-        request: list[Item] = []
-        size = 0
-        for item in items:
-            size += item.length
-            if request and (len(request) >= self._limits.batch or size > REQUEST_BYTES):
-                yield request
-                request, size = [], item.length
-            request.append(item)
-        if request:
-            yield request
-
-    def _send(self, segment: Segment, batch: Batch) -> bool:
+    def _send(self, batch: Batch) -> bool:
         """Send spans, in as many requests as it takes; say whether to go on in this round."""
-        if not batch:
-            return True
         if not self._connect():
             return False
-        items = [item for item, _ in batch]
+        entries = [entry for entry, _ in batch]
         answer = self._send_once([span for _, span in batch])
         if answer.kind is Kind.TAKEN:
-            self._queue.settle(segment, self.key, items)
+            self._queue.settle(self.key, entries)
         elif answer.kind is Kind.THROTTLED or (answer.kind is Kind.UNANSWERED and len(batch) > 1):
             # What comes behind these is tried next: it may be one of these that is not taken.
-            tried = [item._replace(tries=item.tries + 1) for item in items]
-            self._queue.settle(segment, self.key, tried, left=True)
+            self._queue.settle(self.key, [each.tried() for each in entries], left=True)
         elif answer.kind is not Kind.UNREACHABLE and len(batch) == 1:
-            self._send_alone(segment, *batch[0], answer)
+            self._send_alone(*batch[0], answer)
         elif answer.kind is not Kind.UNREACHABLE:
             middle = len(batch) // 2
-            return self._send(segment, batch[:middle]) and self._send(segment, batch[middle:])
+            return self._send(batch[:middle]) and self._send(batch[middle:])
         return not self._stopped
 
-    def _send_alone(self, segment: Segment, item: Item, span: ReadableSpan, answer: Answer) -> None:
+    def _send_alone(self, entry: Waiting, span: ReadableSpan, answer: Answer) -> None:
         """Do what can be done for a span that was refused alone."""
-        too_large = answer.kind is Kind.TOO_LARGE and item.length > _WORTH_CUTTING
+        too_large = answer.kind is Kind.TOO_LARGE and entry.item.length > _WORTH_CUTTING
         if too_large:
-            (text,) = segment.texts([item])
+            (text,) = entry.segment.texts([entry.item])
             answer = self._send_once([decode(cut(text))])
             if answer.kind is Kind.TAKEN:
                 _logger.warning("a span was too large for %s, and is cut: %s", self.key, span.name)
-                self._queue.settle(segment, self.key, [item])
+                self._queue.settle(self.key, [entry])
             if answer.kind in (Kind.TAKEN, Kind.UNREACHABLE, Kind.THROTTLED):
                 return
         self._in_a_row += 1
         if self._in_a_row >= _FAILURES_IN_A_ROW:
             self._back_off(answer.reason)
         self._reason = answer.reason
-        tried = item._replace(tries=item.tries + 1)
-        self._queue.settle(segment, self.key, [tried], left=True)
+        tried = entry.tried()
+        self._queue.settle(self.key, [tried], left=True)
         if too_large:
             answer = answer._replace(kind=Kind.REFUSED)
         identifier = f" {span.context.span_id:016x}" if span.context else ""
         name = f"{span.name}{identifier} ({answer.reason or 'refused'})"
-        self._refused.append((segment, tried, name, answer))
+        self._refused.append((tried, name, answer))
 
     def _give_up(self) -> bool:
         """Count the refusals of a round, and give up what is hopeless; say if all of it is."""
         given_up = []
-        for segment, item, name, answer in self._refused if self.progressed else ():
+        for entry, name, answer in self._refused if self.progressed else ():
             # Others were taken: the fault is its own, unless the collector had too much to do.
-            refused = item._replace(refused=item.refused + answer.is_error)
-            keep = answer.kind is not Kind.REFUSED and refused.refused < self._limits.most_tries
-            self._queue.settle(segment, self.key, [refused], left=keep)
+            item = entry.item._replace(refused=entry.item.refused + answer.is_error)
+            keep = answer.kind is not Kind.REFUSED and item.refused < self._limits.most_tries
+            self._queue.settle(self.key, [entry._replace(item=item)], left=keep)
             if not keep:
                 given_up.append(name)
         if given_up:
@@ -388,11 +368,25 @@ class Sender:
             _logger.warning("spans cannot be sent to %s yet: %s", self.key, reason)
 
 
-def _decoded(segment: Segment, items: Sequence[Item]) -> Batch:
+def _requests(waiting: Sequence[Waiting], most: int) -> Iterator[list[Waiting]]:
+    """Yield as many of them as go into one request by their number and by their bytes."""
+    request: list[Waiting] = []
+    size = 0
+    for entry in waiting:
+        size += entry.item.length
+        if request and (len(request) >= most or size > REQUEST_BYTES):
+            yield request
+            request, size = [], entry.item.length
+        request.append(entry)
+    yield request
+
+
+def _decoded(entries: Sequence[Waiting]) -> Batch:
+    texts = chain.from_iterable(segment.texts(items) for segment, items in by_segment(entries))
     batch = []
-    for item, text in zip(items, segment.texts(items), strict=True):
+    for entry, text in zip(entries, texts, strict=True):
         try:
-            batch.append((item, decode(text)))
+            batch.append((entry, decode(text)))
         except ValueError as error:
             _logger.error("a stored span cannot be read, so it is not sent: %s", error)
     return batch

@@ -26,7 +26,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from haas_otel import delivery, flow, settings, task
 
-settings.loggers = ("haas_media",)
+settings.loggers = ("haas_media.scan", "haas_media", "haas_otel.delivery")  # some within others
 
 
 @task(name="Metadata library scan")

@@ -195,12 +195,28 @@ def test_what_the_fast_encoder_refuses_is_encoded_all_the_same() -> None:
     class Text(str):
         __slots__ = ()
 
-    attributes = {"large": 2**70, "odd": (Text("x"),), "lone": "\udcff"}
-    span = ReadableSpan("n", attributes=attributes)
+    class Float64(float):  # as numpy's
+        def __repr__(self) -> str:
+            return f"Float64({float(self)})"
+
+    attributes = {
+        "large": 2**70,
+        "odd": (Text("x"), Float64(0.5)),
+        "endless": Float64("inf"),
+        "lone": "\udcff",
+    }
+    events = [Event(404), Event(None)]  # type: ignore[arg-type]
+    span = ReadableSpan("n", attributes=attributes, events=events)
 
     back = decode(encode(span).decode())
 
-    assert back.attributes == {"large": str(2**70), "odd": ("x",), "lone": "\\udcff"}
+    assert [event.name for event in back.events] == ["404", "None"]
+    assert back.attributes == {
+        "large": str(2**70),
+        "odd": ("x", 0.5),
+        "endless": float("inf"),
+        "lone": "\\udcff",
+    }
 
 
 def test_attributes_may_be_any_mapping() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -142,9 +143,15 @@ def test_a_span_arrives_as_it_ended(to_receiver: Receiver, deliver: Deliver) -> 
     assert span.trace_id == f"{outer.get_span_context().trace_id:032x}"
 
 
+@pytest.mark.parametrize("segment_bytes", [1024 * 1024, 1])  # 1: as many short runs leave them
 def test_what_waits_for_a_receiver_that_died_goes_out_in_batches(
-    to_receiver: Receiver, deliver: Deliver, directory: Path
+    to_receiver: Receiver,
+    deliver: Deliver,
+    directory: Path,
+    monkeypatch: MonkeyPatch,
+    segment_bytes: int,
 ) -> None:
+    monkeypatch.setattr("haas_otel.delivery.segments._SEGMENT_BYTES", segment_bytes)
     delivery = deliver(limits=replace(QUICK, batch=100))
     for number in range(1050):
         if number == 50:
@@ -402,10 +409,30 @@ def test_when_no_thread_can_be_started_spans_are_on_disk_all_the_same(
     assert len(list((directory / "journal").glob("*.jsonl"))) == 1
 
 
-def test_without_a_usable_folder_spans_go_out_from_memory(
-    directory: Path, deliver: Deliver, warnings: Warnings
-) -> None:
+def no_folder(directory: Path, _: MonkeyPatch) -> None:
     directory.write_text("a file where the folder should be")
+
+
+def no_locks(_: Path, monkeypatch: MonkeyPatch) -> None:
+    def refuse(_: int, operation: int, *rest: Any) -> int:
+        if rest and operation not in (fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK):
+            return fcntl_of_the_system(_, operation, *rest)
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fcntl_of_the_system = fcntl.fcntl
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.parametrize("spoil", [no_folder, no_locks])
+def test_without_a_usable_folder_spans_go_out_from_memory(
+    directory: Path,
+    deliver: Deliver,
+    warnings: Warnings,
+    monkeypatch: MonkeyPatch,
+    spoil: Callable[[Path, MonkeyPatch], None],
+) -> None:
+    spoil(directory, monkeypatch)
     memory, other = Memory(), Memory()
     memory.mood = lambda _: SpanExportResult.FAILURE
     delivery = deliver(to(memory), to(other, "other"))
@@ -418,6 +445,7 @@ def test_without_a_usable_folder_spans_go_out_from_memory(
 
     assert delivery.flush()
     assert len([w for w in warnings() if "kept in memory only" in w]) == 1
+    assert not [w for w in warnings() if "a round of delivery failed" in w]
 
 
 def test_when_the_trace_store_cannot_be_used_spans_go_out_from_the_journal(
@@ -460,6 +488,20 @@ def test_what_is_dropped_is_counted_in_one_warning(
     ]
     with sqlite3.connect(directory / "traces.db") as connection:
         assert connection.execute("SELECT count(*) FROM spans").fetchone() == (25,)  # to be read
+
+
+def test_a_span_as_large_as_all_that_may_wait_takes_no_other_s_place(
+    deliver: Deliver, warnings: Warnings
+) -> None:
+    memory = Memory()
+    delivery = deliver(to(memory), limits=replace(QUICK, max_bytes=100_000))
+    delivery.span("small")
+    delivery.span("large", log="x" * 200_000)
+    delivery.flush()
+
+    assert memory.names == ["small", "large"]
+    assert (memory.spans[1].attributes or {})["haas_otel.cut"] is True
+    assert warnings() == ["a span was too large, and is cut: large"]
 
 
 def test_what_waits_for_an_exporter_that_nobody_asks_for_is_given_up_after_a_day(
@@ -651,6 +693,20 @@ def test_a_web_page_is_no_collector(
     assert any("a web page is there, and no collector" in line for line in warnings())
 
 
+def test_a_page_that_a_request_is_sent_on_to_has_taken_nothing(
+    answer: Callable[[Reply], None], deliver: Deliver, directory: Path, warnings: Warnings
+) -> None:
+    page = HttpServer(lambda *_: Reply(200, b"{}"))
+    answer(Reply(302, headers=(("Location", f"http://127.0.0.1:{page.port}/login"),)))
+    delivery = deliver()
+    delivery.span("a")
+    delivery.flush()
+    page.stop()
+
+    assert waiting(directory) == 1
+    assert any("302" in line for line in warnings())
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"ok", b"\xff\xff"])
 def test_who_answers_200_has_taken_what_was_sent_whatever_else_is_said(
     body: bytes, answer: Callable[[Reply], None], deliver: Deliver, directory: Path
@@ -776,8 +832,9 @@ def test_a_segment_that_is_sent_by_somebody_else_is_left_alone(
     assert len(memory.spans) == 1
 
 
+@pytest.mark.parametrize("batch", [1, 512])
 def test_a_span_that_two_processes_have_told_is_sent_once(
-    directory: Path, deliver: Deliver, make_line: MakeLine
+    directory: Path, deliver: Deliver, make_line: MakeLine, batch: int
 ) -> None:
     line = make_line("memory")
     (directory / "journal").mkdir(parents=True)
@@ -785,7 +842,7 @@ def test_a_span_that_two_processes_have_told_is_sent_once(
         (directory / "journal" / f"{owner}-1.jsonl").write_text(f"{line}\n")
     memory = Memory()
 
-    deliver(to(memory)).flush()
+    deliver(to(memory), limits=replace(QUICK, batch=batch)).flush()
 
     assert len(memory.spans) == 1
     assert waiting(directory) == 0

@@ -16,7 +16,6 @@ import pytest
 from haas_otel.delivery.codec import decode
 from haas_otel.delivery.index import Index, IndexUnusable
 from haas_otel.delivery.limits import Limits
-from haas_otel.delivery.segments import Item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,8 +59,8 @@ def ids(line: str) -> list[int]:
 
 def copies(index: Index, path: Path, *spans: tuple[int, str]) -> set[int]:
     """Return which of the spans at these offsets, of these lines, are copies."""
-    found = [(Item(offset, len(line)), decode(line.partition("\t")[2])) for offset, line in spans]
-    return index.copies(path, found)
+    found = [(f"{path.name}:{at}", decode(line.partition("\t")[2])) for at, line in spans]
+    return {int(source.rpartition(":")[2]) for source in index.copies(found)}
 
 
 def test_a_span_is_known_once_and_its_copies_are_known_as_such(

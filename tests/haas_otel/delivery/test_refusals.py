@@ -139,12 +139,17 @@ def test_large_spans_go_out_in_requests_of_a_bounded_size(
         return Refusal("413")
 
     receiver.rule = rule
+    encoded, send = [0], Exporter.send
+    monkeypatch.setattr(
+        Exporter, "send", lambda self, batch: encoded.append(len(batch)) or send(self, batch)
+    )
 
     run(*spans)
     run()
 
     assert arrived(receiver) == {name for name, _ in spans}
     assert waiting(directory) == 0
+    assert max(encoded) * spans[0][1] <= 3 * MIB
     cut = ["a span was too large for otlp, and is cut: large"] if len(spans) == 101 else []
     assert warnings() == cut
     assert cut or too_large == []
@@ -232,9 +237,11 @@ def test_a_moment_to_try_again_that_comes_unseen_is_not_missed(
     assert came == 3
 
 
+@pytest.mark.parametrize("segment_bytes", [MIB, 1])
 def test_a_span_for_which_the_collector_throttles_lets_others_by(
-    receiver: Receiver, run: Run, directory: Path
+    receiver: Receiver, run: Run, directory: Path, monkeypatch: MonkeyPatch, segment_bytes: int
 ) -> None:
+    monkeypatch.setattr("haas_otel.delivery.segments._SEGMENT_BYTES", segment_bytes)
     receiver.rule = named("span 3", refusal=Refusal("429", wait=0))
     run(*some(10))
 
@@ -244,17 +251,6 @@ def test_a_span_for_which_the_collector_throttles_lets_others_by(
     later = {f"run {number} {each}" for number in range(8) for each in range(3)}
     assert arrived(receiver) == {name for name, _ in some(10) if name != "span 3"} | later
     assert waiting(directory) == 1
-
-
-def test_a_throttled_span_in_a_segment_lets_those_of_later_segments_by(
-    receiver: Receiver, run: Run, monkeypatch: MonkeyPatch
-) -> None:
-    monkeypatch.setattr("haas_otel.delivery.segments._SEGMENT_BYTES", 1)
-    receiver.rule = named("span 3", refusal=Refusal("429", wait=0))
-
-    run(*some(10))
-
-    assert arrived(receiver) == {name for name, _ in some(10) if name != "span 3"}
 
 
 @pytest.mark.parametrize("status", ["429", "503"])
@@ -524,6 +520,23 @@ def test_what_nobody_has_asked_for_in_a_day_goes_to_others(
     assert list((directory / "journal").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("protocol", "endpoint"),
+    [("grpc", "http://me:secret@127.0.0.1:1"), ("http/protobuf", "me:secret@127.0.0.1:1")],
+)
+def test_the_credentials_of_an_address_are_not_logged(
+    run: Run, warnings: Warnings, monkeypatch: MonkeyPatch, protocol: str, endpoint: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+
+    run(*some(1))
+
+    (line,) = (each for each in warnings() if "cannot be sent to otlp" in each)
+    assert "***@127.0.0.1:1" in line
+    assert "secret" not in line
+
+
 class MuteError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("mute")
@@ -540,17 +553,20 @@ def test_log_lines_are_sent_whatever_their_size_and_their_bytes(
     try:
         for number in range(600):
             logger.warning("%d %s", number, "x" * 12_000)
-        logger.warning("a file name: %s", "caf\udce9")
+        logger.warning("a file name: %s", "caf\udce9", extra={"inode": 2**70})
         logger.error("an odd exception", exc_info=MuteError())
     finally:
         logger.removeHandler(handler)
         handler.end(timedelta(seconds=PATIENCE))
 
-    texts = [
-        record.body.string_value
+    records = [
+        record
         for resource in receiver.logs
         for scope in resource.scope_logs
         for record in scope.log_records
     ]
+    texts = [record.body.string_value for record in records]
     assert len(texts) == 602
+    (inode,) = (each.value for each in records[-2].attributes if each.key == "inode")
+    assert inode.string_value == str(2**70)
     assert texts[-2:] == [r"a file name: caf\udce9", "an odd exception"]

@@ -215,6 +215,7 @@ def test_a_provider_that_is_no_sdk_s_is_left_alone() -> None:
         ({}, ""),
         ({"OTEL_SERVICE_NAME": "mine"}, "mine"),
         ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=theirs,a=b"}, "theirs"),
+        ({"OTEL_SERVICE_NAME": "caf\udce9"}, r"caf\udce9"),  # of an environment in Latin-1
     ],
 )
 def test_the_service_has_a_name(
@@ -315,15 +316,26 @@ def test_the_id_generator_that_is_asked_for_makes_all_other_ids(monkeypatch: Mon
     assert (context.trace_id, context.span_id) == (12, 11)
 
 
-@pytest.mark.parametrize("value", ["abc", "-1"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "abc"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "-1"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "0"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "many"),
+    ],
+)
 def test_a_limit_that_is_none_is_ignored(
-    monkeypatch: MonkeyPatch, caplog: LogCapture, value: str
+    monkeypatch: MonkeyPatch, caplog: LogCapture, variable: str, value: str
 ) -> None:
-    monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", value)
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
+    monkeypatch.setenv("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "5000")  # more than may wait
 
     delivery.configure()
 
-    assert f"OTEL_SPAN_LINK_COUNT_LIMIT={value!r} is no limit" in caplog.text
+    assert f"{variable}={value!r} is no" in caplog.text
+    assert "could not be set up" not in caplog.text
     assert trace.get_tracer("x").start_span("y").is_recording()
 
 
@@ -382,6 +394,14 @@ def test_auto_instrumentation_sets_up_the_same(directory: Path, monkeypatch: Mon
         ({"OTEL_TRACES_EXPORTER": " otlp , console"}, ["otlp", "console"]),
         ({"OTEL_TRACES_EXPORTER": "otlp_proto_http"}, ["otlp"]),
         ({"OTEL_TRACES_EXPORTER": "otlp,otlp_proto_grpc,"}, ["otlp"]),
+        (
+            {
+                "OTEL_TRACES_EXPORTER": "otlp,otlp_proto_http",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+            },
+            ["otlp", "otlp_proto_http"],
+        ),
     ],
 )
 def test_the_exporters_are_those_that_are_asked_for(
