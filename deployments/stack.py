@@ -255,7 +255,7 @@ class Stack:
             if child.wait(START_SECONDS) != 0:
                 raise self._failure(child)
         finally:
-            child.kill()
+            child.stop(PROCESS_STOP_SECONDS)  # it puts back what a person did in the UI
         return self.deployments()
 
     def put_up_automations(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -288,7 +289,9 @@ def test_deploying_again_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -
     with fresh.client() as client:
         client.update_deployment_schedule(scan.id, scan.schedules[0].id, active=False)
         moved = CronSchedule(cron="7 7 * * *", timezone="UTC")
-        client.update_deployment_schedule(refresh.id, refresh.schedules[0].id, schedule=moved)
+        client.update_deployment_schedule(
+            refresh.id, refresh.schedules[0].id, schedule=moved, parameters={"people": False}
+        )
         made = CronSchedule(cron="5 5 * * *", timezone="UTC")
         client.create_deployment_schedules(encoding.id, [(made, True)])
         client.pause_deployment(encoding.id)
@@ -297,7 +300,8 @@ def test_deploying_again_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     after = deployed(fresh)
     assert [each.active for each in after["metadata-scan/hourly"].schedules] == [False]
-    assert [each.schedule for each in after["metadata-refresh/weekly"].schedules] == [moved]
+    [weekly] = after["metadata-refresh/weekly"].schedules
+    assert (weekly.schedule, weekly.parameters) == (moved, {"people": False})
     assert [each.schedule for each in after["encoding/on-demand"].schedules] == [made]
     assert after["encoding/on-demand"].paused
     assert [each.enabled for each in triggers_of(fresh)] == [False]
@@ -308,6 +312,25 @@ def test_deploying_again_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -
     assert (schedule.active, getattr(schedule.schedule, "cron", None)) == (True, "1 * * * *")
     assert "its schedule is paused; HAAS_SCAN_SCHEDULE switches it on." in done.stderr
     assert [each.enabled for each in triggers_of(fresh)] == [True]
+
+
+def test_deploying_that_is_stopped_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -> None:
+    first = deployed(fresh)["metadata-scan/hourly"]
+    with fresh.client() as client:
+        client.pause_deployment(first.id)
+    stopped = fresh._child(  # noqa: SLF001 - as `haas up` deploys
+        "prefect deploy",
+        ["--no-prompt", "deploy", "--all"],
+        clean_environment(tmp_path) | {"PREFECT_API_URL": fresh.address.api},
+        "stopped.log",
+        cwd=ROOT,
+    )
+    wait_until(lambda: "metadata-scan/on-event" in stopped.tail())
+    stopped.send(signal.SIGTERM)
+    assert stopped.wait(60) == 128 + signal.SIGTERM
+    assert deployed(fresh)["metadata-scan/hourly"].paused
+    with fresh.client() as client:
+        client.resume_deployment(first.id)
 
 
 class Refusing(BaseHTTPRequestHandler):
