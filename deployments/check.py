@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -19,6 +18,7 @@ from deployments.filesystems import network_filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from haas_media.settings import Library, Settings
 
@@ -77,8 +77,10 @@ def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
 
 
 def _settings_found() -> Finding:
-    file = Path(os.environ.get("HAAS_CONFIG") or "haas.toml").expanduser()
-    text = str(file.absolute()) if file.exists() else "no haas.toml here, from the environment"
+    from haas_media.settings_sources import config_file
+
+    file = config_file()
+    text = str(file.absolute()) if file else "no haas.toml here, from the environment"
     return Finding("settings", "right", text)
 
 

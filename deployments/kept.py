@@ -99,9 +99,11 @@ def _put_back_schedule(
         wanted = was.schedule
         if os.environ.get(TIMEZONE) and hasattr(wanted, "timezone"):
             wanted = wanted.model_copy(update={"timezone": zone})
-        kept = {"active": was.active, "schedule": wanted, "parameters": was.parameters}
-        if each.slug == was.slug and any(getattr(each, name) != kept[name] for name in kept):
-            client.update_deployment_schedule(now.id, each.id, **kept)
+        kept = was.active, wanted, was.parameters
+        if each.slug == was.slug and (each.active, each.schedule, each.parameters) != kept:
+            client.update_deployment_schedule(
+                now.id, each.id, active=was.active, schedule=wanted, parameters=was.parameters
+            )
 
 
 def _triggers(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[Automation]:

@@ -26,6 +26,7 @@ from deployments.work_pool import (
     online_workers,
     work_pool_name,
 )
+from haas_media.settings_sources import telemetry_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -175,11 +176,7 @@ class Stack:
     @property
     def traces(self) -> Path:
         """The directory of the embedded trace store."""
-        return Path(
-            self._worker_environment.get("HAAS_OTEL_DIR")
-            or self._inherited.get("HAAS_OTEL_DIR")
-            or self.data_dir / "telemetry"
-        ).absolute()
+        return telemetry_dir(self.data_dir, self._inherited | self._worker_environment)
 
     def start_server(self) -> Address:
         """Start the Prefect server, unless one was given, and wait until it answers.

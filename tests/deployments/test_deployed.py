@@ -318,7 +318,7 @@ def test_deploying_that_is_stopped_keeps_what_a_person_did(fresh: Stack, tmp_pat
     first = deployed(fresh)["metadata-scan/hourly"]
     with fresh.client() as client:
         client.pause_deployment(first.id)
-    stopped = fresh._child(  # noqa: SLF001 - as `haas up` deploys
+    stopped = fresh._child(  # as `haas up` deploys
         "prefect deploy",
         ["--no-prompt", "deploy", "--all"],
         clean_environment(tmp_path) | {"PREFECT_API_URL": fresh.address.api},

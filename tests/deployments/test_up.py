@@ -48,12 +48,12 @@ def test_relative_paths_of_variables_mean_the_same_place(
     libraries = [{"title": "Films", "kind": "movies", "path": "films"}]
     monkeypatch.setenv("HAAS_LIBRARIES", json.dumps(libraries))
     monkeypatch.setenv("HAAS_ENCODING_ROOTS", '["out"]')
-    monkeypatch.setenv("HAAS_FFMPEG", "./bin/ffmpeg")
+    monkeypatch.setenv("HAAS_FFMPEG", "./ffmpeg")
     monkeypatch.setenv("HAAS_DATABASE_URL", "sqlite:///films.db")
     settings = load_settings()
     read = elsewhere(monkeypatch, same_settings(settings, None))
     assert read.encoding_roots == settings.encoding_roots == (here / "films", here / "out")
-    assert read.ffmpeg == str(here / "bin" / "ffmpeg")
+    assert read.ffmpeg == settings.ffmpeg == str(here / "ffmpeg")
     assert read.database_url == f"sqlite:///{here}/films.db"
 
 
@@ -79,6 +79,8 @@ def test_relative_folders_of_a_stack(here: Path) -> None:
     stack = Stack(Path("data"), environment={"HAAS_OTEL_DIR": "spans"})
     assert stack.data_dir == here / "data"
     assert stack.traces == here / "spans"
+    home = Stack(Path("data"), environment={"HAAS_OTEL_DIR": "~/spans "})
+    assert home.traces == Path("~/spans").expanduser()
     assert Stack(Path("data"), environment=dict(os.environ)).traces == here / "data" / "telemetry"
 
 
