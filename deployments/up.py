@@ -146,10 +146,13 @@ def stopping(stack: Stack, terminal: Terminal, received: Sequence[int]) -> Itera
     try:
         yield stack
     finally:
-        terminal.say()
-        with terminal.step("Stopping") as step:
+        try:
+            terminal.say()
+            with terminal.step("Stopping") as step:
+                stack.close(*received[:1])
+                step.done("runs, worker and server have ended")
+        finally:  # the terminal may be closed, or who read the pipe be gone
             stack.close(*received[:1])
-            step.done("runs, worker and server have ended")
 
 
 def _taken(stack: Stack) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,10 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
+from deployments.claim import Claim
 from deployments.stack import Stack
-from deployments.terminal import Terminal
-from deployments.up import configured_server, same_settings
+from deployments.terminal import Terminal, stop_signals
+from deployments.up import configured_server, same_settings, stopping
 from haas_media.settings_sources import load_settings
 
 if TYPE_CHECKING:
@@ -90,3 +92,27 @@ def test_a_server_that_is_set_and_does_not_answer_is_named() -> None:
         assert configured_server(Terminal(Console(file=shown))) is None
     assert "http://127.0.0.1:1/api does not answer." in shown.getvalue()
     assert "Another server is started here." in shown.getvalue()
+
+
+class Gone(StringIO):
+    """A terminal that was closed, or the end of a pipe that nobody reads any more."""
+
+    def write(self, _: str) -> int:
+        raise OSError("gone")
+
+
+def test_a_stack_is_stopped_though_nobody_reads_what_is_said_of_it(here: Path) -> None:
+    """As after Ctrl-C in ``haas up | tee up.log``, which ends both."""
+    terminal, stack = Terminal(Console(file=Gone())), Stack(here, environment={})
+    with pytest.raises(OSError, match="gone"), stopping(stack, terminal, []):
+        pass
+    Claim(here).release()  # it is free
+
+
+def test_nohup_is_heeded() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
