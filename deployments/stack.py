@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deployments.claim import Claim, Claimed
 from deployments.process import Child, wait_until
-from deployments.server import HOST, KEPT_LEASES, LEASE_STORAGE, Address, free_port, home_of
+from deployments.server import (
+    HOST,
+    KEPT_LEASES,
+    LEASE_STORAGE,
+    Address,
+    free_port,
+    home_of,
+    unusable,
+)
 from deployments.work_pool import (
     create_work_pool,
     deployments_of,
@@ -318,7 +326,12 @@ class Stack:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
-        """Open a client of the server."""
+        """Open a client of the server.
+
+        Raises:
+            StackError: it refuses what it is asked.
+        """
+        from httpx import HTTPStatusError
         from prefect.client.orchestration import get_client
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -326,7 +339,10 @@ class Stack:
             temporary_settings({PREFECT_API_URL: self.address.api}),
             get_client(sync_client=True) as client,
         ):
-            yield client
+            try:
+                yield client
+            except HTTPStatusError as error:
+                raise StackError(unusable(self.address.api, error)) from error
 
     def check(self) -> None:
         """Refuse to go on when a process of the stack has died.

@@ -504,6 +504,30 @@ def test_an_address_without_api_is_said(haas: Command, tmp_path: Path) -> None:
         assert said.count("\n") == 1
 
 
+class Unauthorized(NotFound):
+    """Answers as Prefect's server does when it wants a password."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/api/health" else 401)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_GET  # noqa: N815 - as it is called
+
+
+def test_a_server_that_refuses_is_said(haas: Command, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unauthorized) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/api"
+        there = {"PREFECT_API_URL": address, "HAAS_DATA_DIR": str(tmp_path / "data")}
+        said = [haas(each, environment=there).err for each in ("worker", "up")]
+        server.shutdown()
+    for text in said:
+        assert text.startswith(f"haas: {address} answers with 401. Correct PREFECT_API_URL")
+        assert text.count("\n") == 1
+
+
 def test_no_other_command_makes_a_work_pool() -> None:
     for line in (
         "/usr/bin/prefect deploy --all",
