@@ -64,7 +64,7 @@ def from_environment() -> dict[str, Any]:
     return {
         **{name: _scheduled(schedule) for name, schedule in SCHEDULES.items()},
         "timezone": _timezone(),
-        "audit_backend": os.environ.get(AUDIT_BACKEND, "").strip() or "store",
+        "audit_backend": _audit_backend(),
         "code": str(Path(os.environ.get(CODE_DIR) or Path.cwd()).absolute()),
         "encoding": {"limit": _encoding_limit(), "tags": _encoding_tags()},
         "job_variables": _job_variables(),
@@ -104,6 +104,17 @@ def _comes(cron: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _audit_backend() -> str:
+    from flows.backends import BackendError, backend
+
+    name = os.environ.get(AUDIT_BACKEND, "").strip() or "store"
+    try:
+        backend(name)
+    except BackendError as error:
+        raise ValueError(f"{AUDIT_BACKEND}: {error}") from None
+    return name
 
 
 def _timezone() -> str:

@@ -40,6 +40,7 @@ VARIABLES = {
         ("HAAS_REFRESH_SCHEDULE", "61 * * * *", "HAAS_REFRESH_SCHEDULE is '61 [*] [*] [*] [*]'"),
         ("HAAS_SCAN_SCHEDULE", "0 */2 * * * *", "HAAS_SCAN_SCHEDULE is .*: give 5 fields"),
         ("HAAS_SCAN_SCHEDULE", "0 0 31 2 *", "HAAS_SCAN_SCHEDULE is .*: no such day comes"),
+        ("HAAS_AUDIT_BACKEND", "jaeger", "HAAS_AUDIT_BACKEND: 'jaeger' is no backend: give store"),
         ("HAAS_TIMEZONE", "Middle-earth", "HAAS_TIMEZONE is 'Middle-earth': give a name such as"),
         ("HAAS_JOB_ENV", "A=b", "HAAS_JOB_ENV is not valid JSON"),
         ("HAAS_JOB_ENV", "[1]", "HAAS_JOB_ENV must be a JSON object such as {.HAAS_DATA_DIR"),
