@@ -273,7 +273,8 @@ def traces(
         bool, Parameter(negative="", help="What begins and ends on this machine, until Ctrl-C.")
     ] = False,
     limit: Annotated[
-        int, Parameter(validator=Number(gte=1), help="At most this many, newest first.")
+        int,
+        Parameter(validator=Number(gte=1, lt=1 << 63), help="At most this many, newest first."),
     ] = 50,
     json: Json = False,
     config: ConfigFile = None,
