@@ -65,7 +65,7 @@ def from_environment() -> dict[str, Any]:
         **{name: _scheduled(schedule) for name, schedule in SCHEDULES.items()},
         "timezone": _timezone(),
         "audit_backend": _audit_backend(),
-        "code": str(Path(os.environ.get(CODE_DIR) or Path.cwd()).absolute()),
+        "code": str(Path(os.environ.get(CODE_DIR, "").strip()).expanduser().absolute()),
         "encoding": {"limit": _encoding_limit(), "tags": _encoding_tags()},
         "job_variables": _job_variables(),
     }
@@ -144,7 +144,10 @@ def _job_variables() -> dict[str, Any]:
     if "env" in variables:
         raise ValueError(f'{JOB_VARIABLES} has "env": give variables for runs in {JOB_ENV}.')
     environment = _json_object(JOB_ENV, '{"HAAS_DATA_DIR": "/data"}')
-    further = {name: str(value) for name, value in environment.items()}
+    further = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in environment.items()
+    }
     return variables | {"env": ENVIRONMENT | further}
 
 

@@ -60,6 +60,22 @@ def test_what_is_wrong_is_said(
         defaults.from_environment()
 
 
+def test_variables_of_runs_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no text is what our settings read: JSON."""
+    libraries = '[{"title": "Films", "kind": "movies", "path": "/films"}]'
+    monkeypatch.setenv("HAAS_JOB_ENV", f'{{"HAAS_LIBRARIES": {libraries}, "A": true, "B": "x"}}')
+    found = defaults.from_environment()["job_variables"]["env"]
+    assert found == {**defaults.ENVIRONMENT, "HAAS_LIBRARIES": libraries, "A": "true", "B": "x"}
+
+
+def test_the_codes_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, folder in (("~/haas ", Path.home() / "haas"), ("haas", Path.cwd() / "haas")):
+        monkeypatch.setenv("HAAS_CODE_DIR", given)
+        assert defaults.from_environment()["code"] == str(folder)
+    monkeypatch.delenv("HAAS_CODE_DIR")
+    assert defaults.from_environment()["code"] == str(Path.cwd())
+
+
 def test_the_work_pools_name() -> None:
     assert work_pool_name({}) == work_pool_name({"HAAS_WORK_POOL": " "}) == "haas-media"
     assert work_pool_name({"HAAS_WORK_POOL": " films on GPUs "}) == "films on GPUs"
