@@ -124,7 +124,7 @@ class Stack:
         """Claim the data directory.
 
         Raises:
-            StackError: another stack uses it.
+            StackError: another stack uses it, or it cannot be written to.
         """
         try:
             self._claim = Claim(self.data_dir)
@@ -133,6 +133,11 @@ class Stack:
             raise StackError(
                 f"Haas Media is already up{where} with the data directory {self.data_dir}. "
                 "Stop it first, or set HAAS_DATA_DIR to another directory."
+            ) from None
+        except OSError as error:
+            raise StackError(
+                f"The data directory {self.data_dir} cannot be written to: {error.strerror}. "
+                "Set HAAS_DATA_DIR to one that can."
             ) from None
 
     def close(self, number: int = signal.SIGINT) -> None:

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
 from deployments.claim import Claim
-from deployments.stack import Stack
+from deployments.stack import Stack, StackError
 from deployments.terminal import Terminal, stop_signals
 from deployments.up import configured_server, same_settings, stopping
 from haas_media.settings_sources import load_settings
@@ -92,6 +92,11 @@ def test_a_server_that_is_set_and_does_not_answer_is_named() -> None:
         assert configured_server(Terminal(Console(file=shown))) is None
     assert "http://127.0.0.1:1/api does not answer." in shown.getvalue()
     assert "Another server is started here." in shown.getvalue()
+
+
+def test_a_data_directory_that_cannot_be_made_is_said() -> None:
+    with pytest.raises(StackError, match="/dev/null/data cannot be written to: Not a directory"):
+        Stack(Path("/dev/null/data"), environment={}).claim()
 
 
 class Gone(StringIO):
