@@ -26,7 +26,7 @@ def run_audit(settings: Settings, backend: str, since: timedelta, *, repair: boo
     from flows import backends
     from flows.audit import audit
 
-    os.environ.setdefault("HAAS_OTEL_DIR", str(trace_directory(settings)))
+    os.environ["HAAS_OTEL_DIR"] = str(trace_directory(settings))
     asked = backends.backend(backend)
     with connected(settings.data_dir):
         found = audit(asked, since, repair=repair)

@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -19,6 +18,7 @@ from deployments.filesystems import network_filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from haas_media.settings import Library, Settings
 
@@ -77,8 +77,10 @@ def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
 
 
 def _settings_found() -> Finding:
-    file = Path(os.environ.get("HAAS_CONFIG") or "haas.toml").expanduser()
-    text = str(file.absolute()) if file.exists() else "no haas.toml here, from the environment"
+    from haas_media.settings_sources import config_file
+
+    file = config_file()
+    text = str(file.absolute()) if file else "no haas.toml here, from the environment"
     return Finding("settings", "right", text)
 
 
@@ -128,16 +130,22 @@ def _library(library: Library) -> Finding:
 
 
 def _data_dir(data_dir: Path) -> Finding:
-    place = data_dir
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+    place = _writable(data_dir)
+    if place is None:
         text = f"{data_dir} cannot be written to. Set HAAS_DATA_DIR to a folder that can."
         return Finding("data", "wrong", text)
     free = shutil.disk_usage(place).free
     if free < FREE_BYTES:
         return Finding("data", "wrong", f"{data_dir} has {free >> 20} MiB left. Make room there.")
     return Finding("data", "right", f"{data_dir}, {free >> 30} GiB free")
+
+
+def _writable(folder: Path) -> Path | None:
+    """Return what is there of a folder's path, if this user may write there."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    return place if place.is_dir() and os.access(place, os.W_OK | os.X_OK) else None
 
 
 def _ffmpeg(settings: Settings) -> Finding:
@@ -179,15 +187,18 @@ def _webhooks(settings: Settings, address: str) -> Finding:
 
 def _collector(settings: Settings | None) -> Finding:
     from deployments.collector import CollectorError, endpoint, send_nothing
+    from deployments.traces import trace_directory
 
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Finding("spans", "note", "off: OTEL_SDK_DISABLED is true")
+    directory = trace_directory(settings) if settings else None
+    if directory and _writable(directory) is None:
+        text = f"{directory} cannot be written to. Set HAAS_OTEL_DIR to a folder that can."
+        return Finding("spans", "wrong", text)
     where = endpoint()
     if where is None:
-        from deployments.traces import trace_directory
-
-        directory = trace_directory(settings) if settings else "the local trace store"
-        return Finding("spans", "right", f"kept in {directory}: no OTEL_EXPORTER_OTLP_ENDPOINT")
+        kept = directory or "the local trace store"
+        return Finding("spans", "right", f"kept in {kept}: no OTEL_EXPORTER_OTLP_ENDPOINT")
     try:
         send_nothing(COLLECTOR_SECONDS)
     except CollectorError as error:

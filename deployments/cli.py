@@ -86,9 +86,10 @@ def up(
     """
     from deployments.terminal import Terminal
     from deployments.up import up as run
+    from haas_media.settings_sources import config_file
 
     settings = _settings(config)
-    run(settings, _config_file(config), port, Terminal(), drain)
+    run(settings, config_file(config), port, Terminal(), drain)
 
 
 @app.command
@@ -110,10 +111,12 @@ def worker(
     a second signal does that at once. After a SIGTERM, scans and the like are started again by the
     next worker, once.
     """
+    from haas_media.settings_sources import config_file, telemetry_dir
+
     settings = _settings(config)
-    os.environ.setdefault("HAAS_OTEL_DIR", str(settings.telemetry_dir))
-    if file := _config_file(config):
-        os.environ["HAAS_CONFIG"] = str(file)
+    os.environ["HAAS_OTEL_DIR"] = str(telemetry_dir(settings.data_dir))
+    if file := config_file(config):
+        os.environ["HAAS_CONFIG"] = str(file.absolute())
     from deployments.work_pool import work_pool_name
     from deployments.worker import start
 
@@ -270,7 +273,8 @@ def traces(
         bool, Parameter(negative="", help="What begins and ends on this machine, until Ctrl-C.")
     ] = False,
     limit: Annotated[
-        int, Parameter(validator=Number(gte=1), help="At most this many, newest first.")
+        int,
+        Parameter(validator=Number(gte=1, lt=1 << 63), help="At most this many, newest first."),
     ] = 50,
     json: Json = False,
     config: ConfigFile = None,
@@ -400,12 +404,6 @@ def _settings(config: Path | None) -> Settings:
     for warning in misspelt_variables():
         print(f"haas: {warning}", file=sys.stderr)
     return load_settings(config)
-
-
-def _config_file(config: Path | None) -> Path | None:
-    """Return the settings file in use, for processes that start in another directory."""
-    named = config or os.environ.get("HAAS_CONFIG") or "haas.toml"
-    return Path(named).expanduser().absolute() if Path(named).expanduser().exists() else None
 
 
 if __name__ == "__main__":

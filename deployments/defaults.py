@@ -64,8 +64,8 @@ def from_environment() -> dict[str, Any]:
     return {
         **{name: _scheduled(schedule) for name, schedule in SCHEDULES.items()},
         "timezone": _timezone(),
-        "audit_backend": os.environ.get(AUDIT_BACKEND, "").strip() or "store",
-        "code": str(Path(os.environ.get(CODE_DIR) or Path.cwd()).absolute()),
+        "audit_backend": _audit_backend(),
+        "code": str(Path(os.environ.get(CODE_DIR, "").strip()).expanduser().absolute()),
         "encoding": {"limit": _encoding_limit(), "tags": _encoding_tags()},
         "job_variables": _job_variables(),
     }
@@ -106,6 +106,17 @@ def _comes(cron: str) -> bool:
     return True
 
 
+def _audit_backend() -> str:
+    from flows.backends import BackendError, backend
+
+    name = os.environ.get(AUDIT_BACKEND, "").strip() or "store"
+    try:
+        backend(name)
+    except BackendError as error:
+        raise ValueError(f"{AUDIT_BACKEND}: {error}") from None
+    return name
+
+
 def _timezone() -> str:
     name = os.environ.get(TIMEZONE, "").strip() or "UTC"
     if name not in available_timezones():
@@ -133,7 +144,10 @@ def _job_variables() -> dict[str, Any]:
     if "env" in variables:
         raise ValueError(f'{JOB_VARIABLES} has "env": give variables for runs in {JOB_ENV}.')
     environment = _json_object(JOB_ENV, '{"HAAS_DATA_DIR": "/data"}')
-    further = {name: str(value) for name, value in environment.items()}
+    further = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in environment.items()
+    }
     return variables | {"env": ENVIRONMENT | further}
 
 

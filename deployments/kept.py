@@ -99,8 +99,11 @@ def _put_back_schedule(
         wanted = was.schedule
         if os.environ.get(TIMEZONE) and hasattr(wanted, "timezone"):
             wanted = wanted.model_copy(update={"timezone": zone})
-        if each.slug == was.slug and (each.active, each.schedule) != (was.active, wanted):
-            client.update_deployment_schedule(now.id, each.id, active=was.active, schedule=wanted)
+        kept = was.active, wanted, was.parameters
+        if each.slug == was.slug and (each.active, each.schedule, each.parameters) != kept:
+            client.update_deployment_schedule(
+                now.id, each.id, active=was.active, schedule=wanted, parameters=was.parameters
+            )
 
 
 def _triggers(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[Automation]:

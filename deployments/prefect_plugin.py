@@ -10,6 +10,7 @@ a person did in the UI put back at the end. In any other process it does nothing
 from __future__ import annotations
 
 import atexit
+import signal
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -64,6 +65,8 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
                 for sentence in sentences + kept.said(before):
                     sys.stderr.write(f"{sentence}\n")
                 atexit.register(_put_back, before)
+                for number in (signal.SIGTERM, signal.SIGHUP):  # which would leave that out
+                    signal.signal(number, lambda number, _: sys.exit(128 + number))
         except httpx.HTTPError as error:
             raise SystemExit(unusable(ctx.api_url, error)) from None
     return SetupResult(env={VARIABLE: name}, note=f"work pool {name}")

@@ -19,13 +19,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deployments.claim import Claim, Claimed
 from deployments.process import Child, wait_until
-from deployments.server import HOST, KEPT_LEASES, LEASE_STORAGE, Address, free_port, home_of
+from deployments.server import (
+    HOST,
+    KEPT_LEASES,
+    LEASE_STORAGE,
+    Address,
+    free_port,
+    home_of,
+    unusable,
+)
 from deployments.work_pool import (
     create_work_pool,
     deployments_of,
     online_workers,
     work_pool_name,
 )
+from haas_media.settings_sources import telemetry_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -115,7 +124,7 @@ class Stack:
         """Claim the data directory.
 
         Raises:
-            StackError: another stack uses it.
+            StackError: another stack uses it, or it cannot be written to.
         """
         try:
             self._claim = Claim(self.data_dir)
@@ -124,6 +133,11 @@ class Stack:
             raise StackError(
                 f"Haas Media is already up{where} with the data directory {self.data_dir}. "
                 "Stop it first, or set HAAS_DATA_DIR to another directory."
+            ) from None
+        except OSError as error:
+            raise StackError(
+                f"The data directory {self.data_dir} cannot be written to: {error.strerror}. "
+                "Set HAAS_DATA_DIR to one that can."
             ) from None
 
     def close(self, number: int = signal.SIGINT) -> None:
@@ -175,11 +189,7 @@ class Stack:
     @property
     def traces(self) -> Path:
         """The directory of the embedded trace store."""
-        return Path(
-            self._worker_environment.get("HAAS_OTEL_DIR")
-            or self._inherited.get("HAAS_OTEL_DIR")
-            or self.data_dir / "telemetry"
-        ).absolute()
+        return telemetry_dir(self.data_dir, self._inherited | self._worker_environment)
 
     def start_server(self) -> Address:
         """Start the Prefect server, unless one was given, and wait until it answers.
@@ -255,7 +265,7 @@ class Stack:
             if child.wait(START_SECONDS) != 0:
                 raise self._failure(child)
         finally:
-            child.kill()
+            child.stop(PROCESS_STOP_SECONDS)  # it puts back what a person did in the UI
         return self.deployments()
 
     def put_up_automations(self) -> list[str]:
@@ -321,7 +331,12 @@ class Stack:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
-        """Open a client of the server."""
+        """Open a client of the server.
+
+        Raises:
+            StackError: it refuses what it is asked.
+        """
+        from httpx import HTTPStatusError
         from prefect.client.orchestration import get_client
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -329,7 +344,10 @@ class Stack:
             temporary_settings({PREFECT_API_URL: self.address.api}),
             get_client(sync_client=True) as client,
         ):
-            yield client
+            try:
+                yield client
+            except HTTPStatusError as error:
+                raise StackError(unusable(self.address.api, error)) from error
 
     def check(self) -> None:
         """Refuse to go on when a process of the stack has died.

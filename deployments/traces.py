@@ -8,19 +8,20 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from deployments.waterfall import render_json, render_waterfall
+from haas_media.settings_sources import telemetry_dir
 from haas_media.wording import lasted
 from haas_otel.delivery import open_disk
 from haas_otel.delivery.store import TraceStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from haas_media.settings import Settings
     from haas_otel.delivery.disk import SharedDisk
@@ -38,7 +39,7 @@ class TracesError(Exception):
 
 def trace_directory(settings: Settings) -> Path:
     """Return where the local trace store is: ``HAAS_OTEL_DIR``, else in the data directory."""
-    return Path(os.environ.get("HAAS_OTEL_DIR") or settings.telemetry_dir).expanduser()
+    return telemetry_dir(settings.data_dir)
 
 
 def parse_duration(text: str) -> timedelta:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployments.server import answers, unusable
@@ -15,6 +14,7 @@ from deployments.terminal import Terminal, addresses, stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from haas_media.settings import Settings
 
@@ -83,9 +83,8 @@ def same_settings(settings: Settings, config: Path | None) -> dict[str, str]:
         )
     if os.environ.get("HAAS_DATABASE_URL"):
         variables["HAAS_DATABASE_URL"] = settings.database_url
-    ffmpeg = os.environ.get("HAAS_FFMPEG", "")
-    if os.sep in ffmpeg:
-        variables["HAAS_FFMPEG"] = str(Path(ffmpeg).expanduser().absolute())
+    if os.environ.get("HAAS_FFMPEG") and settings.ffmpeg:
+        variables["HAAS_FFMPEG"] = settings.ffmpeg
     return variables
 
 
@@ -147,10 +146,13 @@ def stopping(stack: Stack, terminal: Terminal, received: Sequence[int]) -> Itera
     try:
         yield stack
     finally:
-        terminal.say()
-        with terminal.step("Stopping") as step:
+        try:
+            terminal.say()
+            with terminal.step("Stopping") as step:
+                stack.close(*received[:1])
+                step.done("runs, worker and server have ended")
+        finally:  # the terminal may be closed, or who read the pipe be gone
             stack.close(*received[:1])
-            step.done("runs, worker and server have ended")
 
 
 def _taken(stack: Stack) -> str:

@@ -268,7 +268,8 @@ async def _serve(worker: Worker, drain: float) -> None:
 
 
 def _on_signal(number: int, call: Any) -> None:
-    asyncio.get_running_loop().add_signal_handler(number, call)
+    if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # by `nohup`
+        asyncio.get_running_loop().add_signal_handler(number, call)
 
 
 async def _keep_house(worker: Worker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,8 @@ def find_run(client: SyncPrefectClient, name: str) -> FlowRun:
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
-    wanted, server = name.strip().rstrip("/").rpartition("/")[2], Server(client)
+    page, server = re.split("[?#]", name.strip())[0], Server(client)  # its address has a tab
+    wanted = page.rstrip("/").rpartition("/")[2]
     try:
         id_ = UUID(wanted)
     except ValueError:

@@ -233,8 +233,8 @@ class Settings(Section):
 
     @field_validator("ffmpeg")
     @classmethod
-    def _home(cls, ffmpeg: str | None) -> str | None:
-        return str(from_home(Path(ffmpeg))) if ffmpeg else None
+    def _place(cls, ffmpeg: str | None) -> str | None:
+        return str(_absolute(Path(ffmpeg))) if ffmpeg and "/" in ffmpeg else ffmpeg or None
 
     @field_validator("trace_url")
     @classmethod
@@ -249,11 +249,6 @@ class Settings(Section):
             url = f"sqlite:///{self.data_dir / 'catalog.sqlite3'}"
             object.__setattr__(self, "database_url", url)
         return self
-
-    @property
-    def telemetry_dir(self) -> Path:
-        """The folder of spans on disk, unless ``HAAS_OTEL_DIR`` names another."""
-        return self.data_dir / "telemetry"
 
     @property
     def encoding_roots(self) -> tuple[Path, ...]:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from haas_media.settings import Library, Section, Settings, SettingsError, from_home, with_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 CONFIG_NAME = "haas.toml"
 CONFIG_VARIABLE = "HAAS_CONFIG"
@@ -56,7 +56,13 @@ def name_telemetry_dir() -> None:
         settings = load_settings(without=others)
     except SettingsError:
         settings = Settings()
-    os.environ["HAAS_OTEL_DIR"] = str(settings.telemetry_dir)
+    os.environ["HAAS_OTEL_DIR"] = str(telemetry_dir(settings.data_dir))
+
+
+def telemetry_dir(data_dir: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of spans on disk: ``HAAS_OTEL_DIR``, else one in the data directory."""
+    chosen = environment.get("HAAS_OTEL_DIR", "").strip()
+    return Path(chosen).expanduser().absolute() if chosen else data_dir / "telemetry"
 
 
 def load_settings(path: Path | None = None, *, without: Iterable[str] = ()) -> Settings:
@@ -70,7 +76,7 @@ def load_settings(path: Path | None = None, *, without: Iterable[str] = ()) -> S
     Raises:
         SettingsError: a file that is missing, unreadable or broken, an unknown key, a wrong value.
     """
-    file = path or _config_file()
+    file = config_file(path)
     from_file = _read_file(file) if file else {}
     from_environment = _read_environment()
     given = _merge(from_file, from_environment)
@@ -97,8 +103,17 @@ def misspelt_variables() -> tuple[str, ...]:
     return tuple(found)
 
 
-def _config_file() -> Path | None:
-    named = os.environ.get(CONFIG_VARIABLE)
+def config_file(path: Path | None = None) -> Path | None:
+    """Return the settings file in use, if there is one.
+
+    Args:
+        path: the file to use instead of the one that ``HAAS_CONFIG`` or the working directory
+            would give.
+
+    Raises:
+        SettingsError: it is in a home folder that is not known.
+    """
+    named = path or _value(CONFIG_VARIABLE)
     if named:
         try:
             return from_home(Path(named))
@@ -106,6 +121,13 @@ def _config_file() -> Path | None:
             raise SettingsError(f"{CONFIG_VARIABLE} {wrong}.") from None
     local = Path(CONFIG_NAME)
     return local if local.exists() else None
+
+
+def _value(name: str) -> str:
+    """Return what a variable holds, less what files of variables leave around it."""
+    text = os.environ.get(name, "").strip()
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1].strip() if quoted else text
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -120,7 +142,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise SettingsError(f"The settings file {file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{file} is not UTF-8 text. Save it as UTF-8.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers and lists without end, too
         raise SettingsError(f"{file} is not valid TOML: {error}. Mend that line.") from None
     _anchor(raw, file.absolute().parent)
     return raw
@@ -166,8 +188,7 @@ def _variables() -> dict[str, tuple[tuple[str, ...], Any]]:
 def _read_environment() -> dict[str, Any]:
     raw: dict[str, Any] = {}
     for variable, (key, kind) in _variables().items():
-        text = os.environ.get(variable, "")
-        if text.strip():
+        if text := _value(variable):
             target = raw if len(key) == 1 else raw.setdefault(key[0], {})
             target[key[-1]] = _read_json(variable, text, *_JSON[kind]) if kind in _JSON else text
     return raw

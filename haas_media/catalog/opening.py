@@ -162,7 +162,10 @@ def read_url(database_url: str) -> URL:
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError):  # of a port that is no number, which may be a password
-        raise CatalogError(f"The catalog's address is not understood. {_TAKES}") from None
+        raise CatalogError(
+            f"The catalog's address is not understood. {_TAKES} "
+            "What is special in a password is written as in %2F for / and %40 for @."
+        ) from None
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):

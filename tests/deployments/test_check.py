@@ -137,6 +137,8 @@ def test_data_database_and_ffmpeg(haas: Command, tmp_path: Path) -> None:
         assert text in of("data", found)[1]
         assert why in of("ffmpeg", found)[1]
         assert "verysecret" not in str(found)
+    how, text = of("spans", haas.check(HAAS_OTEL_DIR="/dev/null/spans"))
+    assert (how, "/dev/null/spans cannot be written to" in text) == ("wrong", True)
 
 
 def test_tmdb_is_asked_for_real(haas: Command) -> None:

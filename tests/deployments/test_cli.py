@@ -62,6 +62,7 @@ def test_a_wrong_option_is_refused(haas: Command) -> None:
         ("demo", "--port", "-1"): "Must be >= 0",
         ("worker", "--drain", "-5"): "Must be >= 0",
         ("worker", "--limit", "0"): "Must be >= 1",
+        ("traces", "--limit", "9" * 20): "Must be < ",
     }.items():
         refused = haas(*words)
         assert refused.code != 0

@@ -40,6 +40,7 @@ VARIABLES = {
         ("HAAS_REFRESH_SCHEDULE", "61 * * * *", "HAAS_REFRESH_SCHEDULE is '61 [*] [*] [*] [*]'"),
         ("HAAS_SCAN_SCHEDULE", "0 */2 * * * *", "HAAS_SCAN_SCHEDULE is .*: give 5 fields"),
         ("HAAS_SCAN_SCHEDULE", "0 0 31 2 *", "HAAS_SCAN_SCHEDULE is .*: no such day comes"),
+        ("HAAS_AUDIT_BACKEND", "jaeger", "HAAS_AUDIT_BACKEND: 'jaeger' is no backend: give store"),
         ("HAAS_TIMEZONE", "Middle-earth", "HAAS_TIMEZONE is 'Middle-earth': give a name such as"),
         ("HAAS_JOB_ENV", "A=b", "HAAS_JOB_ENV is not valid JSON"),
         ("HAAS_JOB_ENV", "[1]", "HAAS_JOB_ENV must be a JSON object such as {.HAAS_DATA_DIR"),
@@ -57,6 +58,22 @@ def test_what_is_wrong_is_said(
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValueError, match=sentence):
         defaults.from_environment()
+
+
+def test_variables_of_runs_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no text is what our settings read: JSON."""
+    libraries = '[{"title": "Films", "kind": "movies", "path": "/films"}]'
+    monkeypatch.setenv("HAAS_JOB_ENV", f'{{"HAAS_LIBRARIES": {libraries}, "A": true, "B": "x"}}')
+    found = defaults.from_environment()["job_variables"]["env"]
+    assert found == {**defaults.ENVIRONMENT, "HAAS_LIBRARIES": libraries, "A": "true", "B": "x"}
+
+
+def test_the_codes_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, folder in (("~/haas ", Path.home() / "haas"), ("haas", Path.cwd() / "haas")):
+        monkeypatch.setenv("HAAS_CODE_DIR", given)
+        assert defaults.from_environment()["code"] == str(folder)
+    monkeypatch.delenv("HAAS_CODE_DIR")
+    assert defaults.from_environment()["code"] == str(Path.cwd())
 
 
 def test_the_work_pools_name() -> None:

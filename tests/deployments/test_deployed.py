@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -288,7 +289,9 @@ def test_deploying_again_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -
     with fresh.client() as client:
         client.update_deployment_schedule(scan.id, scan.schedules[0].id, active=False)
         moved = CronSchedule(cron="7 7 * * *", timezone="UTC")
-        client.update_deployment_schedule(refresh.id, refresh.schedules[0].id, schedule=moved)
+        client.update_deployment_schedule(
+            refresh.id, refresh.schedules[0].id, schedule=moved, parameters={"people": False}
+        )
         made = CronSchedule(cron="5 5 * * *", timezone="UTC")
         client.create_deployment_schedules(encoding.id, [(made, True)])
         client.pause_deployment(encoding.id)
@@ -297,7 +300,8 @@ def test_deploying_again_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     after = deployed(fresh)
     assert [each.active for each in after["metadata-scan/hourly"].schedules] == [False]
-    assert [each.schedule for each in after["metadata-refresh/weekly"].schedules] == [moved]
+    [weekly] = after["metadata-refresh/weekly"].schedules
+    assert (weekly.schedule, weekly.parameters) == (moved, {"people": False})
     assert [each.schedule for each in after["encoding/on-demand"].schedules] == [made]
     assert after["encoding/on-demand"].paused
     assert [each.enabled for each in triggers_of(fresh)] == [False]
@@ -308,6 +312,25 @@ def test_deploying_again_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -
     assert (schedule.active, getattr(schedule.schedule, "cron", None)) == (True, "1 * * * *")
     assert "its schedule is paused; HAAS_SCAN_SCHEDULE switches it on." in done.stderr
     assert [each.enabled for each in triggers_of(fresh)] == [True]
+
+
+def test_deploying_that_is_stopped_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -> None:
+    first = deployed(fresh)["metadata-scan/hourly"]
+    with fresh.client() as client:
+        client.pause_deployment(first.id)
+    stopped = fresh._child(  # as `haas up` deploys
+        "prefect deploy",
+        ["--no-prompt", "deploy", "--all"],
+        clean_environment(tmp_path) | {"PREFECT_API_URL": fresh.address.api},
+        "stopped.log",
+        cwd=ROOT,
+    )
+    wait_until(lambda: "metadata-scan/on-event" in stopped.tail())
+    stopped.send(signal.SIGTERM)
+    assert stopped.wait(60) == 128 + signal.SIGTERM
+    assert deployed(fresh)["metadata-scan/hourly"].paused
+    with fresh.client() as client:
+        client.resume_deployment(first.id)
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -479,6 +502,30 @@ def test_an_address_without_api_is_said(haas: Command, tmp_path: Path) -> None:
     for said in (done.stderr, shown.err):
         assert f"{address} answers with 404. Correct PREFECT_API_URL, which ends in /api" in said
         assert said.count("\n") == 1
+
+
+class Unauthorized(NotFound):
+    """Answers as Prefect's server does when it wants a password."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/api/health" else 401)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_GET  # noqa: N815 - as it is called
+
+
+def test_a_server_that_refuses_is_said(haas: Command, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unauthorized) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/api"
+        there = {"PREFECT_API_URL": address, "HAAS_DATA_DIR": str(tmp_path / "data")}
+        said = [haas(each, environment=there).err for each in ("worker", "up")]
+        server.shutdown()
+    for text in said:
+        assert text.startswith(f"haas: {address} answers with 401. Correct PREFECT_API_URL")
+        assert text.count("\n") == 1
 
 
 def test_no_other_command_makes_a_work_pool() -> None:

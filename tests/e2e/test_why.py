@@ -59,8 +59,8 @@ class Prepared:
         wait_until(mark.exists, what=f"{run} to be in its task")
         return int(mark.read_text())
 
-    def why(self, name: str) -> str:
-        haas = ("-m", "deployments.cli", "why", str(self.runs[name]))
+    def why(self, name: str, run: str = "{}") -> str:
+        haas = ("-m", "deployments.cli", "why", run.format(self.runs[name]))
         done = warm().run(*haas, env=self.environment, cwd=self.folder)
         assert done.returncode == 0, done.stderr
         return " ".join(done.stdout.split())
@@ -154,6 +154,12 @@ def test_a_run_that_did_not_complete_keeps_its_story(prepared: Prepared) -> None
     for name, [text] in ((name, texts) for name, texts in stories.items() if texts):
         said = [line.strip() for line in text.removeprefix("# ").split("\n\n")]
         assert " ".join(said) in prepared.why(name)
+
+
+def test_the_address_of_a_runs_page(prepared: Prepared) -> None:
+    page = "http://127.0.0.1:4200/v2/runs/flow-run/{}"
+    for address in (page, f"{page}?tab=Logs", f"{page}/#top"):
+        assert prepared.why("completed", address) == prepared.why("completed")
 
 
 def test_a_run_that_is_not_there(prepared: Prepared) -> None:

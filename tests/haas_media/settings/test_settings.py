@@ -188,6 +188,21 @@ def test_a_blank_variable_counts_as_not_set(write: Write, monkeypatch: pytest.Mo
     assert settings.tmdb.token is not None
 
 
+@pytest.mark.parametrize("around", ["{} ", " {}\r", '"{}"', "'{}'"])
+def test_what_files_of_variables_leave_around_a_value_is_none_of_it(
+    write: Write, monkeypatch: pytest.MonkeyPatch, around: str
+) -> None:
+    monkeypatch.setenv("HAAS_CONFIG", around.format(write(EXAMPLE)))
+    monkeypatch.setenv("HAAS_DATA_DIR", around.format("/srv/haas"))
+    monkeypatch.setenv("HAAS_DATABASE_URL", around.format("postgresql://haas@db/catalog"))
+    monkeypatch.setenv("HAAS_SCAN_PROBE", around.format("true"))
+    settings = load_settings()
+    assert settings.data_dir == Path("/srv/haas")
+    assert settings.database_url == "postgresql://haas@db/catalog"
+    assert settings.scan.probe
+    assert settings.libraries
+
+
 def test_a_blank_secret_is_none(write: Write) -> None:
     settings = load_settings(write('[tmdb]\ntoken = " "\n[watch]\npassword = ""'))
     assert (settings.tmdb.token, settings.watch.password) == (None, None)
@@ -246,6 +261,8 @@ WRONG = [
     ("trace_url = 'http://x/y'", r"trace_url must hold {trace_id} where the trace's id goes."),
     ("a = \n", r"not valid TOML: Invalid value \(at line 1, column 5\). Mend that line."),
     ("[tmdb]\n[tmdb]", r"not valid TOML: .*line 2"),
+    ("libraries = " + "[" * 5_000, r"not valid TOML: maximum recursion depth exceeded"),
+    ("a = " + "9" * 5_000, r"not valid TOML: Exceeds the limit"),
 ]
 
 
