@@ -133,8 +133,8 @@ class Exchange:
         try:
             fields = read_answer(answer, path)
         except ProviderRefused as refused:
-            self._refusal = self._credentials.hide(str(refused))
-            raise ProviderRefused(self._refusal) from None
+            self._refusal = str(refused)
+            raise
         except ProviderError:
             self._outage.succeeded()
             raise
@@ -170,7 +170,10 @@ class Exchange:
                 body += chunk
                 if time.monotonic() > deadline:
                     raise TryAgain("its answer trickles")
-            return Answer(response.status_code, bytes(body), response.headers.get("Retry-After"))
+            status, after = response.status_code, response.headers.get("Retry-After")
+            if not response.is_success:  # before anybody quotes or cuts it
+                body = bytearray(self._credentials.hide(body.decode(errors="replace")), "utf-8")
+            return Answer(status, bytes(body), after)
 
     def _give_up_or_wait(self, again: TryAgain, retry: int) -> None:
         """Wait before the next attempt.
