@@ -137,12 +137,13 @@ class RefreshReport(Report):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the catalog has of a title: what it is called, and which seasons."""
+    """What the catalog has of a title: what it is called, and which seasons, if it has been read."""
 
     title: str
     year: int | None
     seasons: frozenset[int] = frozenset()
     listed: frozenset[int] = frozenset()
+    detailed: bool = True
 
     def seasons_to_read(self, show: ShowRecord) -> list[int]:
         """Return those that the catalog has, and new ones if it has every old one."""
@@ -150,7 +151,9 @@ class _Known:
         if "season_numbers" in show.missing:
             named |= self.listed
         wanted = self.seasons & named
-        if self.listed and self.listed <= self.seasons:
+        # A show that is announced has no season yet.
+        has_all = self.listed <= self.seasons if self.listed else not self.seasons
+        if has_all and self.detailed:
             wanted |= named - self.listed
         return sorted(wanted)
 
@@ -306,11 +309,12 @@ def _known_shows(session: Session) -> dict[int, _Known]:
     seasons: dict[int, set[int]] = {}
     for show_id, number in session.execute(select(Season.show_id, Season.number)):
         seasons.setdefault(show_id, set()).add(number)
-    query = select(Show.tmdb_id, Show.id, Show.title, Show.year, Show.season_numbers)
+    detailed = Show.details_fetched_at.is_not(None)
+    query = select(Show.tmdb_id, Show.id, Show.title, Show.year, Show.season_numbers, detailed)
     return {
-        row[0]: _Known(row[2], row[3], frozenset(seasons.get(row[1], ())), frozenset(row[4] or ()))
-        for row in session.execute(query)
-        if row[0]
+        tmdb_id: _Known(title, year, frozenset(seasons.get(row_id, ())), frozenset(listed), read)
+        for tmdb_id, row_id, title, year, listed, read in session.execute(query)
+        if tmdb_id
     }
 
 

@@ -350,17 +350,21 @@ def test_a_new_season_is_read_of_a_show_that_is_there_as_a_whole(
     assert librarian.seasons(12) == [1]
 
 
+@pytest.mark.parametrize("before", [[], [1, 2]])
 def test_a_new_season_that_comes_later_than_its_name_is_read_then(
-    librarian: Librarian, tmdb: FakeTmdb
+    librarian: Librarian, tmdb: FakeTmdb, before: list[int]
 ) -> None:
-    tmdb.catalogue.add_show(11, "Show 11", seasons={1: ["A"], 2: ["B"], 3: ["C"]})
-    tmdb.catalogue.list_changes("tv", [11], today())
-    third = tmdb.catalogue.seasons.pop((11, 3))
+    new = len(before) + 1
+    names = {number: ["A"] for number in (*before, new)}
+    tmdb.catalogue.add_show(13, "Show 13", seasons=names)
+    season = tmdb.catalogue.seasons.pop((13, new))
+    librarian.add("tv", 13)
+    tmdb.catalogue.list_changes("tv", [13], today())
     librarian.refresh(movies=False, people=False)
-    assert librarian.seasons(11) == [1, 2]
-    tmdb.catalogue.seasons[11, 3] = third
+    assert librarian.seasons(13) == before
+    tmdb.catalogue.seasons[13, new] = season
     librarian.refresh(movies=False, people=False)
-    assert librarian.seasons(11) == [1, 2, 3]
+    assert librarian.seasons(13) == [*before, new]
 
 
 @pytest.mark.parametrize("gap", [None, "?", [None]])
