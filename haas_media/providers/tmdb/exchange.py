@@ -191,7 +191,8 @@ class Exchange:
         if again.throttled and again.after:
             # It is the account that is throttled, not this one request.
             self._pace.hold(again.after)
-        self._sleep(self._retries.wait(retry) if again.after is None else again.after)
+        # A time of none, or one that is past by our clock, is no leave to ask at once.
+        self._sleep(max(again.after or 0.0, self._retries.wait(retry)))
 
     def _sleep(self, seconds: float) -> None:
         if self._closed.wait(seconds):

@@ -89,6 +89,14 @@ def test_retry_after_is_honoured_by_every_thread(tmdb: FakeTmdb, connect) -> Non
     assert all(at - first >= 1.0 for at in later)
 
 
+@pytest.mark.parametrize("asked", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_to_be_asked_for_no_pause_makes_no_burst(tmdb: FakeTmdb, connect, asked: str) -> None:
+    tmdb.fail(Fault("status", 429, {"Retry-After": asked}))
+    connect(retries=RetryPolicy(first_wait=dt.timedelta(seconds=1))).movie(1)
+    first, second = (seen.at for seen in tmdb.requests)
+    assert second - first >= 0.5
+
+
 def is_waiting(thread: threading.Thread) -> bool:
     frame = sys._current_frames().get(thread.ident or 0)
     return frame is not None and frame.f_code is threading.Condition.wait.__code__
