@@ -61,7 +61,7 @@ def read_answer(answer: Answer, path: str) -> Mapping[str, Any]:
         )
     fields = _decode(answer)
     if answer.status in _REFUSED:
-        if answer.status == 403 and fields is None:
+        if answer.status == 403 and _MESSAGE.isdisjoint(fields or ()):
             raise TryAgain(_NOT_TMDB.format(403))
         raise ProviderRefused(
             f"TMDb refuses the token ({answer.status}{_message(fields)}). Set HAAS_TMDB_TOKEN to "

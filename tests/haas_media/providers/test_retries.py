@@ -174,7 +174,7 @@ def test_a_bare_404_of_a_proxy_is_gone_too(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"detail": "Not Found"}', b"<h1>Not Found</h1>", b"[]"])
-@pytest.mark.parametrize("status", [302, 400, 404, 407, 451])
+@pytest.mark.parametrize("status", [302, 400, 403, 404, 407, 451])
 def test_what_something_else_answers_is_said_of_no_record(status: int, body: bytes) -> None:
     # A refresh must not take its whole library for gone, or for current, for a wrong address.
     with pytest.raises(TryAgain, match=f"{status} without its message.*HAAS_TMDB_URL"):
