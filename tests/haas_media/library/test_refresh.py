@@ -224,6 +224,7 @@ def test_an_answer_with_a_gap_leaves_what_is_on_record(
     """Else the next cleanup would delete everybody who had a part in it."""
     before = librarian.rows(), librarian.credits()
     gaps: list[Any] = [None, {}, "?", {"success": False, "status_code": 34}]
+    gaps.append({"cast": [{"id": "1", "name": "Person 1"}], "crew": [{"id": 2, "name": None}]})
     for number, gap in enumerate(gaps):
         title = f"New {number}"
         tmdb.catalogue.update("movie", 1, title=title, credits=gap)
