@@ -137,7 +137,7 @@ class RefreshReport(Report):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the catalog has of a title: what it is called, and which seasons, if it has been read."""
+    """What the catalog has of a title: what it is called, and which seasons."""
 
     title: str
     year: int | None
@@ -171,7 +171,7 @@ def refresh(
     """Read titles and people again that have changed at TMDb since they were read.
 
     Each title is stored in a transaction of its own; killed in between, the next refresh does the
-    rest. What is gone from TMDb stays in the catalog. Of shows, the seasons that the catalog has
+    rest. Titles that are gone from TMDb stay in the catalog. Of shows, the seasons that the catalog has
     are read; new ones too, if it has all that there were.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -155,6 +156,21 @@ def test_an_episode_that_is_gone_goes_unless_a_file_holds_it(catalog: Catalog) -
     with catalog.session() as session:
         store_seasons(session, show_id, [season(1, "Secrets")])
     assert state(catalog)["episodes"] == [(1, 1, "Secrets"), (1, 3, "Past")]
+
+
+def test_a_season_that_is_named_no_more_goes_unless_a_file_is_of_it(catalog: Catalog) -> None:
+    with catalog.session() as session:
+        show = store_title(session, DARK, [season(1, "Secrets"), season(2, "Beginnings")])
+        session.add(library := Library(title="Shows", kind="tv", path="/shows"))
+        session.flush()
+        file = MediaFile(library_id=library.id, path="a", size=1, mtime_ns=1, show_id=show.id)
+        session.add(file)
+        session.flush()
+        link_episodes(session, {file.id: [(show.id, 2, 1)]})
+    for named, left in (((), [1, 2]), ((1, 2), [1, 2]), ((3,), [2]), ((1, 3), [2])):
+        with catalog.session() as session:
+            store_title(session, replace(DARK, season_numbers=named))
+        assert [row[0] for row in state(catalog)["episodes"]] == left
 
 
 @pytest.mark.parametrize("known_already", [False, True])

@@ -368,6 +368,13 @@ def test_a_new_season_that_comes_later_than_its_name_is_read_then(
     assert librarian.seasons(13) == [*before, new]
 
 
+def test_a_season_that_is_named_but_not_there_stays(librarian: Librarian, tmdb: FakeTmdb) -> None:
+    tmdb.catalogue.list_changes("tv", [11], today())
+    del tmdb.catalogue.seasons[11, 2]
+    librarian.refresh(movies=False, people=False)
+    assert librarian.seasons(11) == [1, 2]
+
+
 @pytest.mark.parametrize("gap", [None, "?", [None]])
 @on_both_databases
 def test_a_gap_for_the_seasons_leaves_those_on_record(
