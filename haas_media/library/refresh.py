@@ -252,7 +252,7 @@ class _Refresh:
         )
         failed = (
             _people(report.gone, "TMDb has no such person any more"),
-            _people(report.unusable, "TMDb's record has no name"),
+            _people(report.unusable, "TMDb's record of them cannot be used"),
             _people(report.unreachable, "TMDb did not answer"),
         )
         return _report("person", plan, report.fetched, failed)

@@ -202,8 +202,10 @@ def test_what_is_gone_is_kept_and_reported_once(librarian: Librarian, tmdb: Fake
 def test_what_is_unusable_fails_alone(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.update("movie", 1, title=None, original_title="")
     tmdb.catalogue.update("movie", 2, title="Movie Two")
+    tmdb.catalogue.update("person", 3, id=9)
     report = librarian.refresh()
-    assert (report.total("unusable"), report.total("refreshed")) == (1, 1)
+    assert (report.total("unusable"), report.total("refreshed")) == (2, 1)
+    assert "person 3: TMDb's record of them cannot be used" in report.to_markdown()
     assert librarian.one(Movie, tmdb_id=1).title == "Movie 1"
     assert librarian.refresh().total("known") == 11
 
