@@ -28,7 +28,7 @@ def test_a_v3_key_goes_into_the_query(tmdb: FakeTmdb, connect) -> None:
     assert tmdb.requests[0].query == {"append_to_response": "credits"}
 
 
-@pytest.mark.parametrize("given", [V4_TOKEN, f"  Bearer {V4_TOKEN}\n"])
+@pytest.mark.parametrize("given", [V4_TOKEN, f"  Bearer {V4_TOKEN}\n", f'"{V4_TOKEN}"'])
 def test_a_v4_token_goes_into_the_header(tmdb: FakeTmdb, connect, given: str) -> None:
     tmdb.catalogue.add_movie(1, "One")
     connect(given).movie(1)
