@@ -171,8 +171,8 @@ def refresh(
     """Read titles and people again that have changed at TMDb since they were read.
 
     Each title is stored in a transaction of its own; killed in between, the next refresh does the
-    rest. Titles that are gone from TMDb stay in the catalog. Of shows, the seasons that the catalog has
-    are read; new ones too, if it has all that there were.
+    rest. Titles that are gone from TMDb stay in the catalog. Of shows, the seasons that the catalog
+    has are read; new ones too, if it has all that there were.
 
     Args:
         people: refresh people, and read details of those who are new.
