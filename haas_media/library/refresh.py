@@ -132,7 +132,8 @@ class RefreshReport(Report):
         ):
             problems = [problem for kind in self.kinds for problem in getattr(kind, name)]
             lines += markdown_list(title, [f"{p.what}: {p.reason}" for p in problems])
-        return lines
+        later = [f"person {person_id}" for person_id in self.people_added.unreachable]
+        return lines + markdown_list("New to titles and not reached, read by the next scan", later)
 
 
 @dataclass(frozen=True, slots=True)

@@ -392,6 +392,8 @@ def test_a_gap_for_the_seasons_leaves_those_on_record(
 def test_details_of_new_people_are_read(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.add_movie(2, "Movie 2", cast=[(7, "Person 7", "New lead")])
     tmdb.catalogue.list_changes("movie", [2], today())
+    tmdb.fail(Fault("status", 500), "/person/7", times=7)
+    assert "- person 7" in librarian.refresh().to_markdown()
     report = librarian.refresh()
     assert report.people_added.fetched == 1
     assert librarian.one(Person, id=7).details_fetched_at is not None
