@@ -124,15 +124,16 @@ def _store_row(
 def _adopt(session: Session, model: TitleModel, tmdb_id: int, replaces: int) -> None:
     """Give an offline title its id, or its files to the title that has that id."""
     both = (model.id == replaces) | (model.tmdb_id == tmdb_id)
-    rows = session.execute(
-        select(model.id, model.tmdb_id).where(both).order_by(model.id).with_for_update()
-    ).all()
+    columns = (model.id, model.tmdb_id, model.requested)
+    rows = session.execute(select(*columns).where(both).order_by(model.id).with_for_update()).all()
     known = {row.tmdb_id: row.id for row in rows}
     if replaces not in [row.id for row in rows if row.tmdb_id is None]:
         return  # another writer was quicker
     if tmdb_id not in known:
         session.execute(update(model).where(model.id == replaces).values(tmdb_id=tmdb_id))
         return
+    if any(row.requested for row in rows):
+        session.execute(update(model).where(model.id == known[tmdb_id]).values(requested=True))
     column = title_column(model)
     if model is Show:
         _move_episode_links(session, replaces, known[tmdb_id])

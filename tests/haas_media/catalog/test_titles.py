@@ -180,7 +180,7 @@ def test_a_title_known_by_name_becomes_the_one_with_the_id(
     with catalog.session() as session:
         if known_already:
             store_title(session, DARK)
-        bare = Show(title="dark", match_key="dark|", genres=[], season_numbers=[])
+        bare = Show(title="dark", match_key="dark|", genres=[], season_numbers=[], requested=True)
         library = Library(title="Shows", kind="tv", path="/shows")
         session.add_all([bare, library])
         session.flush()
@@ -193,7 +193,7 @@ def test_a_title_known_by_name_becomes_the_one_with_the_id(
         store_title(session, DARK, [season(1, "Secrets", "Lies")], replaces=bare_id)
     with catalog.reading() as session:
         show = session.query(Show).one()
-        assert (show.tmdb_id, show.title) == (70523, "Dark")
+        assert (show.tmdb_id, show.title, show.requested) == (70523, "Dark", True)
         file = session.get_one(MediaFile, file_id)
         assert file.show_id == show.id
         assert sorted(episode.title or "" for episode in file.episodes) == ["Lies", "Secrets"]
