@@ -131,7 +131,7 @@ class Exchange:
     def _answered(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
         answer = self._send(path, query)
         try:
-            fields = read_answer(answer, path)
+            fields = read_answer(answer, path, self._credentials.hide)
         except ProviderRefused as refused:
             self._refusal = str(refused)
             raise
@@ -170,10 +170,7 @@ class Exchange:
                 body += chunk
                 if time.monotonic() > deadline:
                     raise TryAgain("its answer trickles")
-            status, after = response.status_code, response.headers.get("Retry-After")
-            if not response.is_success:  # before anybody quotes or cuts it
-                body = bytearray(self._credentials.hide(body.decode(errors="replace")), "utf-8")
-            return Answer(status, bytes(body), after)
+            return Answer(response.status_code, bytes(body), response.headers.get("Retry-After"))
 
     def _give_up_or_wait(self, again: TryAgain, retry: int) -> None:
         """Wait before the next attempt.
