@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 # TMDb's own codes, https://developer.themoviedb.org/docs/errors
-_NOT_FOUND = {6, 34, 37}
+_NOT_FOUND = (6, 34, 37)
 _MESSAGE = {"status_code", "status_message", "success"}
 _REFUSED = {401, 403}
 _AGAIN = {408, 420, 425, 429}

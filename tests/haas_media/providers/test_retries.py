@@ -188,6 +188,11 @@ def test_who_answers_as_something_else_is_unreachable(connect, tmdb: FakeTmdb) -
         client.movie(1)
 
 
+def test_a_404_with_an_odd_code_concerns_that_request_only() -> None:
+    with pytest.raises(UnusableRecord, match="404"):
+        read_answer(Answer(404, b'{"status_code": [34]}'), "/movie/2")
+
+
 def test_another_refusal_concerns_that_request_only(tmdb: FakeTmdb, connect) -> None:
     tmdb.fail(Fault("status", 422))
     client = connect()
