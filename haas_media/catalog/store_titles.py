@@ -13,7 +13,7 @@ import datetime as dt
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, exists, select, update
 
 from haas_media.catalog.dialects import columns_of, insert, insert_many, table_of, upsert
 from haas_media.catalog.models import (
@@ -57,8 +57,8 @@ def store_title(
 ) -> Movie | Show:
     """Store a movie or a show with its credits, and those seasons that are given, with theirs.
 
-    Seasons that are not given stay as they are. Episodes of a given season that the provider does
-    not know go, unless a file belongs to them.
+    Seasons that are not given stay as they are. Those that the provider names no more, and episodes
+    of a given season that it does not know, go, unless a file belongs to them.
 
     Args:
         seasons: what it tells of the seasons of a show that are wanted.
@@ -69,6 +69,8 @@ def store_title(
     title_id = _store_row(session, model, record, replaces)
     _store_people(session, [*record.credits, *_episode_credits(seasons)])
     _renew_credits(session, title_column(model).key, {title_id: record})
+    if not isinstance(record, MovieRecord) and "season_numbers" not in record.missing:
+        _drop_unknown_seasons(session, title_id, record.season_numbers)
     for season in sorted(seasons, key=lambda season: season.number):
         _store_season(session, title_id, season)
     title: Movie | Show = session.get_one(model, title_id, populate_existing=True)
@@ -122,15 +124,16 @@ def _store_row(
 def _adopt(session: Session, model: TitleModel, tmdb_id: int, replaces: int) -> None:
     """Give an offline title its id, or its files to the title that has that id."""
     both = (model.id == replaces) | (model.tmdb_id == tmdb_id)
-    rows = session.execute(
-        select(model.id, model.tmdb_id).where(both).order_by(model.id).with_for_update()
-    ).all()
+    columns = (model.id, model.tmdb_id, model.requested)
+    rows = session.execute(select(*columns).where(both).order_by(model.id).with_for_update()).all()
     known = {row.tmdb_id: row.id for row in rows}
     if replaces not in [row.id for row in rows if row.tmdb_id is None]:
         return  # another writer was quicker
     if tmdb_id not in known:
         session.execute(update(model).where(model.id == replaces).values(tmdb_id=tmdb_id))
         return
+    if any(row.requested for row in rows):
+        session.execute(update(model).where(model.id == known[tmdb_id]).values(requested=True))
     column = title_column(model)
     if model is Show:
         _move_episode_links(session, replaces, known[tmdb_id])
@@ -213,6 +216,16 @@ def _store_season(session: Session, show_id: int, record: SeasonRecord) -> None:
     if "episodes" not in record.missing:
         _drop_unknown_episodes(session, season_id, {episode.number for episode in record.episodes})
     _renew_credits(session, "episode_id", _upsert_episodes(session, season_id, record.episodes))
+
+
+def _drop_unknown_seasons(session: Session, show_id: int, known: Collection[int]) -> None:
+    if not known:  # more likely a mistake than true
+        return
+    links = media_file_episodes
+    has_file = exists().where(Episode.season_id == Season.id, links.c.episode_id == Episode.id)
+    session.execute(
+        delete(Season).where(Season.show_id == show_id, Season.number.not_in(known), ~has_file)
+    )
 
 
 def _drop_unknown_episodes(session: Session, season_id: int, known: set[int]) -> None:

@@ -173,7 +173,8 @@ def read_seasons(
     """Read seasons of a show.
 
     One that the show names and TMDb does not have, not yet or not any more, is left out, and the
-    show that is returned does not name it: else a refresh would not know it as new.
+    show that is returned does not name it, as one whose list is not whole: else a refresh would not
+    know it as new, or would give up what is on record of it.
     """
     seasons, missing = [], set()
     for done, number in enumerate(numbers, 1):
@@ -182,8 +183,10 @@ def read_seasons(
             seasons.append(provider.season(show.tmdb_id, number))
         except Gone:
             missing.add(number)
-    named = tuple(number for number in show.season_numbers if number not in missing)
-    return replace(show, season_numbers=named), seasons
+    if missing:
+        named = tuple(number for number in show.season_numbers if number not in missing)
+        show = replace(show, season_numbers=named, missing=show.missing | {"season_numbers"})
+    return show, seasons
 
 
 def _store(

@@ -132,7 +132,8 @@ class RefreshReport(Report):
         ):
             problems = [problem for kind in self.kinds for problem in getattr(kind, name)]
             lines += markdown_list(title, [f"{p.what}: {p.reason}" for p in problems])
-        return lines
+        later = [f"person {person_id}" for person_id in self.people_added.unreachable]
+        return lines + markdown_list("New to titles and not reached, read by the next scan", later)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class _Known:
     year: int | None
     seasons: frozenset[int] = frozenset()
     listed: frozenset[int] = frozenset()
+    detailed: bool = True
 
     def seasons_to_read(self, show: ShowRecord) -> list[int]:
         """Return those that the catalog has, and new ones if it has every old one."""
@@ -150,7 +152,9 @@ class _Known:
         if "season_numbers" in show.missing:
             named |= self.listed
         wanted = self.seasons & named
-        if self.listed and self.listed <= self.seasons:
+        # A show that is announced has no season yet.
+        has_all = self.listed <= self.seasons if self.listed else not self.seasons
+        if has_all and self.detailed:
             wanted |= named - self.listed
         return sorted(wanted)
 
@@ -168,8 +172,8 @@ def refresh(
     """Read titles and people again that have changed at TMDb since they were read.
 
     Each title is stored in a transaction of its own; killed in between, the next refresh does the
-    rest. What is gone from TMDb stays in the catalog. Of shows, the seasons that the catalog has
-    are read; new ones too, if it has all that there were.
+    rest. Titles that are gone from TMDb stay in the catalog. Of shows, the seasons that the catalog
+    has are read; new ones too, if it has all that there were.
 
     Args:
         people: refresh people, and read details of those who are new.
@@ -249,7 +253,7 @@ class _Refresh:
         )
         failed = (
             _people(report.gone, "TMDb has no such person any more"),
-            _people(report.unusable, "TMDb's record has no name"),
+            _people(report.unusable, "TMDb's record of them cannot be used"),
             _people(report.unreachable, "TMDb did not answer"),
         )
         return _report("person", plan, report.fetched, failed)
@@ -306,11 +310,12 @@ def _known_shows(session: Session) -> dict[int, _Known]:
     seasons: dict[int, set[int]] = {}
     for show_id, number in session.execute(select(Season.show_id, Season.number)):
         seasons.setdefault(show_id, set()).add(number)
-    query = select(Show.tmdb_id, Show.id, Show.title, Show.year, Show.season_numbers)
+    detailed = Show.details_fetched_at.is_not(None)
+    query = select(Show.tmdb_id, Show.id, Show.title, Show.year, Show.season_numbers, detailed)
     return {
-        row[0]: _Known(row[2], row[3], frozenset(seasons.get(row[1], ())), frozenset(row[4] or ()))
-        for row in session.execute(query)
-        if row[0]
+        tmdb_id: _Known(title, year, frozenset(seasons.get(row_id, ())), frozenset(listed), read)
+        for tmdb_id, row_id, title, year, listed, read in session.execute(query)
+        if tmdb_id
     }
 
 

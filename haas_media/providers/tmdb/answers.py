@@ -10,10 +10,10 @@ from haas_media.providers.records import Gone, ProviderRefused, UnusableRecord
 from haas_media.providers.tmdb.retries import read_retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # TMDb's own codes, https://developer.themoviedb.org/docs/errors
-_NOT_FOUND = {6, 34, 37}
+_NOT_FOUND = (6, 34, 37)
 _MESSAGE = {"status_code", "status_message", "success"}
 _REFUSED = {401, 403}
 _AGAIN = {408, 420, 425, 429}
@@ -44,8 +44,11 @@ class TryAgain(Exception):
         self.throttled = throttled
 
 
-def read_answer(answer: Answer, path: str) -> Mapping[str, Any]:
+def read_answer(answer: Answer, path: str, hide: Callable[[str], str] = str) -> Mapping[str, Any]:
     """Return the JSON object of a good answer.
+
+    Args:
+        hide: takes out of a message what a server may have echoed.
 
     Raises:
         TryAgain: the server is overloaded or broken, or the body is not whole.
@@ -61,11 +64,11 @@ def read_answer(answer: Answer, path: str) -> Mapping[str, Any]:
         )
     fields = _decode(answer)
     if answer.status in _REFUSED:
-        if answer.status == 403 and fields is None:
+        if answer.status == 403 and _MESSAGE.isdisjoint(fields or ()):
             raise TryAgain(_NOT_TMDB.format(403))
         raise ProviderRefused(
-            f"TMDb refuses the token ({answer.status}{_message(fields)}). Set HAAS_TMDB_TOKEN to "
-            "the API Read Access Token or the API Key of your account "
+            f"TMDb refuses the token ({answer.status}{_message(fields, hide)}). Set "
+            "HAAS_TMDB_TOKEN to the API Read Access Token or the API Key of your account "
             "(https://www.themoviedb.org/settings/api)"
         )
     if not 200 <= answer.status < 300:
@@ -73,7 +76,7 @@ def read_answer(answer: Answer, path: str) -> Mapping[str, Any]:
             raise TryAgain(_NOT_TMDB.format(answer.status))
         if answer.status == 404 and (fields or {}).get("status_code", 34) in _NOT_FOUND:
             raise Gone(f"TMDb has no {path.lstrip('/')} (any more)")
-        raise UnusableRecord(f"TMDb answers {answer.status}{_message(fields)} to {path}")
+        raise UnusableRecord(f"TMDb answers {answer.status}{_message(fields, hide)} to {path}")
     if fields is None:
         raise TryAgain("its answer is not complete JSON")
     return fields
@@ -96,6 +99,6 @@ def _decode(answer: Answer) -> Mapping[str, Any] | None:
     return fields if isinstance(fields, dict) else None
 
 
-def _message(fields: Mapping[str, Any] | None) -> str:
+def _message(fields: Mapping[str, Any] | None, hide: Callable[[str], str]) -> str:
     message = (fields or {}).get("status_message")
-    return f", “{message.strip()[:200]}”" if isinstance(message, str) else ""
+    return f", “{hide(message).strip()[:200]}”" if isinstance(message, str) else ""

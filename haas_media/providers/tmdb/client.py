@@ -165,8 +165,10 @@ class TmdbClient(Exchange):
                 return None
             page += 1
             answer = self._get(f"/{kind}/changes", {**query, "page": str(page)})
-            found, pages = parsing.parse_changes(answer)
+            found, told = parsing.parse_changes(answer)
             ids |= found
+            # Pages are cached each by itself: one that is older may know of fewer.
+            pages = max(pages, told)
         return ids, page
 
 

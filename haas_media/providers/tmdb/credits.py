@@ -47,14 +47,13 @@ _DEPARTMENTS = MappingProxyType(
 )
 _ANY_OTHER = 100
 
-# Credits, and which of cast and crew there is no list of, be it an empty one.
+# Credits, and which of cast and crew there is no list of that can be read, be it an empty one.
 Found = tuple[tuple[CreditRecord, ...], set[str]]
 
 
 def movie_credits(movie: Fields) -> Found:
     """Read ``credits`` of a movie."""
-    given = nested(movie, "credits")
-    return _without_repeats(_plain(given)), _missing(given)
+    return _credits(nested(movie, "credits"))
 
 
 def show_credits(show: Fields) -> Found:
@@ -64,9 +63,11 @@ def show_credits(show: Fields) -> Found:
     newest, is read where a proxy leaves the other out, or empty.
     """
     given, plain = nested(show, "aggregate_credits"), nested(show, "credits")
-    found, missing = list(_aggregate(given)), _missing(given)
+    found = list(_aggregate(given))
+    missing = _missing(given, found)
     if not found:
-        found, missing = list(_plain(plain)), missing & _missing(plain)
+        found = list(_plain(plain))
+        missing &= _missing(plain, found)
     if "created_by" not in show:  # who are of the crew
         missing.add("crew")
     return _without_repeats([*_creators(show), *found]), missing
@@ -74,12 +75,21 @@ def show_credits(show: Fields) -> Found:
 
 def episode_credits(episode: Fields) -> Found:
     """Read the guest stars and the crew of an episode."""
-    given = {"cast": episode.get("guest_stars"), "crew": episode.get("crew")}
-    return _without_repeats(_plain(given)), _missing(given)
+    return _credits({"cast": episode.get("guest_stars"), "crew": episode.get("crew")})
 
 
-def _missing(given: Fields) -> set[str]:
-    return {kind for kind in ("cast", "crew") if not isinstance(given.get(kind), list)}
+def _credits(given: Fields) -> Found:
+    found = _without_repeats(_plain(given))
+    return found, _missing(given, found)
+
+
+def _missing(given: Fields, found: Iterable[CreditRecord]) -> set[str]:
+    read = {credit.kind for credit in found}
+    return {
+        kind
+        for kind in ("cast", "crew")
+        if not isinstance(given.get(kind), list) or (given[kind] and kind not in read)
+    }
 
 
 def _plain(given: Fields) -> Iterator[CreditRecord]:

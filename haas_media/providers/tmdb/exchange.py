@@ -131,10 +131,10 @@ class Exchange:
     def _answered(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
         answer = self._send(path, query)
         try:
-            fields = read_answer(answer, path)
+            fields = read_answer(answer, path, self._credentials.hide)
         except ProviderRefused as refused:
-            self._refusal = self._credentials.hide(str(refused))
-            raise ProviderRefused(self._refusal) from None
+            self._refusal = str(refused)
+            raise
         except ProviderError:
             self._outage.succeeded()
             raise
@@ -188,7 +188,8 @@ class Exchange:
         if again.throttled and again.after:
             # It is the account that is throttled, not this one request.
             self._pace.hold(again.after)
-        self._sleep(self._retries.wait(retry) if again.after is None else again.after)
+        # A time of none, or one that is past by our clock, is no leave to ask at once.
+        self._sleep(max(again.after or 0.0, self._retries.wait(retry)))
 
     def _sleep(self, seconds: float) -> None:
         if self._closed.wait(seconds):

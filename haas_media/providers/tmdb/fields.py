@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 # What an INTEGER column holds, in PostgreSQL as well.
 _LARGEST = 2**31 - 1
-_OF_MESSAGES = {"success", "status_code", "status_message", "errors"}
 
 
 def text(fields: Mapping[str, Any], *keys: str) -> str | None:
@@ -129,7 +128,7 @@ def require_id(fields: Mapping[str, Any], what: str, key: str, expected: int) ->
         UnusableRecord: it has another id, or none.
         ProviderUnreachable: it is no record at all, which says nothing of this one.
     """
-    if fields.keys() <= _OF_MESSAGES:
+    if key not in fields:
         raise ProviderUnreachable(f"TMDb's answer holds nothing of {what}")
     found = integer(fields, key)
     if found != expected:

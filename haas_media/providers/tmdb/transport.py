@@ -16,15 +16,15 @@ class Credentials:
     """A v4 bearer token or a v3 key, told apart by shape; never shows itself.
 
     Args:
-        token: as copied from TMDb's settings; blanks around it and a leading ``Bearer`` do
-            not matter.
+        token: as copied from TMDb's settings; blanks and quotes around it (``docker --env-file``
+            keeps these) and a leading ``Bearer`` do not matter.
 
     Raises:
         ValueError: it is empty, or holds what no token holds. The text does not repeat it.
     """
 
     def __init__(self, token: str) -> None:
-        token = re.sub(r"^bearer(\s+|$)", "", token.strip(), flags=re.IGNORECASE)
+        token = re.sub(r"^bearer(\s+|$)", "", token.strip("\"' \t\r\n"), flags=re.IGNORECASE)
         if not token:
             raise ValueError("The TMDb token is empty: set HAAS_TMDB_TOKEN, or leave it out")
         if not re.fullmatch(r"[!-~]+", token):

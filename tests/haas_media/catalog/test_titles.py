@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -157,6 +158,21 @@ def test_an_episode_that_is_gone_goes_unless_a_file_holds_it(catalog: Catalog) -
     assert state(catalog)["episodes"] == [(1, 1, "Secrets"), (1, 3, "Past")]
 
 
+def test_a_season_that_is_named_no_more_goes_unless_a_file_is_of_it(catalog: Catalog) -> None:
+    with catalog.session() as session:
+        show = store_title(session, DARK, [season(1, "Secrets"), season(2, "Beginnings")])
+        session.add(library := Library(title="Shows", kind="tv", path="/shows"))
+        session.flush()
+        file = MediaFile(library_id=library.id, path="a", size=1, mtime_ns=1, show_id=show.id)
+        session.add(file)
+        session.flush()
+        link_episodes(session, {file.id: [(show.id, 2, 1)]})
+    for named, left in (((), [1, 2]), ((1, 2), [1, 2]), ((3,), [2]), ((1, 3), [2])):
+        with catalog.session() as session:
+            store_title(session, replace(DARK, season_numbers=named))
+        assert [row[0] for row in state(catalog)["episodes"]] == left
+
+
 @pytest.mark.parametrize("known_already", [False, True])
 def test_a_title_known_by_name_becomes_the_one_with_the_id(
     catalog: Catalog, known_already: bool
@@ -164,7 +180,7 @@ def test_a_title_known_by_name_becomes_the_one_with_the_id(
     with catalog.session() as session:
         if known_already:
             store_title(session, DARK)
-        bare = Show(title="dark", match_key="dark|", genres=[], season_numbers=[])
+        bare = Show(title="dark", match_key="dark|", genres=[], season_numbers=[], requested=True)
         library = Library(title="Shows", kind="tv", path="/shows")
         session.add_all([bare, library])
         session.flush()
@@ -177,7 +193,7 @@ def test_a_title_known_by_name_becomes_the_one_with_the_id(
         store_title(session, DARK, [season(1, "Secrets", "Lies")], replaces=bare_id)
     with catalog.reading() as session:
         show = session.query(Show).one()
-        assert (show.tmdb_id, show.title) == (70523, "Dark")
+        assert (show.tmdb_id, show.title, show.requested) == (70523, "Dark", True)
         file = session.get_one(MediaFile, file_id)
         assert file.show_id == show.id
         assert sorted(episode.title or "" for episode in file.episodes) == ["Lies", "Secrets"]

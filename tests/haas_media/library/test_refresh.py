@@ -202,8 +202,10 @@ def test_what_is_gone_is_kept_and_reported_once(librarian: Librarian, tmdb: Fake
 def test_what_is_unusable_fails_alone(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.update("movie", 1, title=None, original_title="")
     tmdb.catalogue.update("movie", 2, title="Movie Two")
+    tmdb.catalogue.update("person", 3, id=9)
     report = librarian.refresh()
-    assert (report.total("unusable"), report.total("refreshed")) == (1, 1)
+    assert (report.total("unusable"), report.total("refreshed")) == (2, 1)
+    assert "person 3: TMDb's record of them cannot be used" in report.to_markdown()
     assert librarian.one(Movie, tmdb_id=1).title == "Movie 1"
     assert librarian.refresh().total("known") == 11
 
@@ -224,6 +226,7 @@ def test_an_answer_with_a_gap_leaves_what_is_on_record(
     """Else the next cleanup would delete everybody who had a part in it."""
     before = librarian.rows(), librarian.credits()
     gaps: list[Any] = [None, {}, "?", {"success": False, "status_code": 34}]
+    gaps.append({"cast": [{"id": "1", "name": "Person 1"}], "crew": [{"id": 2, "name": None}]})
     for number, gap in enumerate(gaps):
         title = f"New {number}"
         tmdb.catalogue.update("movie", 1, title=title, credits=gap)
@@ -350,17 +353,28 @@ def test_a_new_season_is_read_of_a_show_that_is_there_as_a_whole(
     assert librarian.seasons(12) == [1]
 
 
+@pytest.mark.parametrize("before", [[], [1, 2]])
 def test_a_new_season_that_comes_later_than_its_name_is_read_then(
-    librarian: Librarian, tmdb: FakeTmdb
+    librarian: Librarian, tmdb: FakeTmdb, before: list[int]
 ) -> None:
-    tmdb.catalogue.add_show(11, "Show 11", seasons={1: ["A"], 2: ["B"], 3: ["C"]})
+    new = len(before) + 1
+    names = {number: ["A"] for number in (*before, new)}
+    tmdb.catalogue.add_show(13, "Show 13", seasons=names)
+    season = tmdb.catalogue.seasons.pop((13, new))
+    librarian.add("tv", 13)
+    tmdb.catalogue.list_changes("tv", [13], today())
+    librarian.refresh(movies=False, people=False)
+    assert librarian.seasons(13) == before
+    tmdb.catalogue.seasons[13, new] = season
+    librarian.refresh(movies=False, people=False)
+    assert librarian.seasons(13) == [*before, new]
+
+
+def test_a_season_that_is_named_but_not_there_stays(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.list_changes("tv", [11], today())
-    third = tmdb.catalogue.seasons.pop((11, 3))
+    del tmdb.catalogue.seasons[11, 2]
     librarian.refresh(movies=False, people=False)
     assert librarian.seasons(11) == [1, 2]
-    tmdb.catalogue.seasons[11, 3] = third
-    librarian.refresh(movies=False, people=False)
-    assert librarian.seasons(11) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("gap", [None, "?", [None]])
@@ -378,6 +392,8 @@ def test_a_gap_for_the_seasons_leaves_those_on_record(
 def test_details_of_new_people_are_read(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.add_movie(2, "Movie 2", cast=[(7, "Person 7", "New lead")])
     tmdb.catalogue.list_changes("movie", [2], today())
+    tmdb.fail(Fault("status", 500), "/person/7", times=7)
+    assert "- person 7" in librarian.refresh().to_markdown()
     report = librarian.refresh()
     assert report.people_added.fetched == 1
     assert librarian.one(Person, id=7).details_fetched_at is not None

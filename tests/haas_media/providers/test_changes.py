@@ -24,6 +24,16 @@ def test_all_pages_are_read(tmdb: FakeTmdb, connect, kind: str) -> None:
     assert [seen.query["page"] for seen in tmdb.requests] == ["1", "2", "3"]
 
 
+def test_a_page_that_knows_of_fewer_ends_nothing(
+    tmdb: FakeTmdb, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter([3, 2, 3])
+    page = lambda *_: (200, {"results": [{"id": (n := next(told))}], "total_pages": n})  # noqa: E731
+    monkeypatch.setattr(tmdb, "_changes", page)
+    assert connect().changes("movie", DAY, DAY) == {2, 3}
+    assert len(tmdb.requests) == 3
+
+
 def test_a_longer_span_is_divided_and_misses_no_day(tmdb: FakeTmdb, connect) -> None:
     for day in range(41):
         tmdb.catalogue.list_changes("movie", [1000 + day], _later(day))

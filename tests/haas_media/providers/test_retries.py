@@ -89,6 +89,14 @@ def test_retry_after_is_honoured_by_every_thread(tmdb: FakeTmdb, connect) -> Non
     assert all(at - first >= 1.0 for at in later)
 
 
+@pytest.mark.parametrize("asked", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_to_be_asked_for_no_pause_makes_no_burst(tmdb: FakeTmdb, connect, asked: str) -> None:
+    tmdb.fail(Fault("status", 429, {"Retry-After": asked}))
+    connect(retries=RetryPolicy(first_wait=dt.timedelta(seconds=1))).movie(1)
+    first, second = (seen.at for seen in tmdb.requests)
+    assert second - first >= 0.5
+
+
 def is_waiting(thread: threading.Thread) -> bool:
     frame = sys._current_frames().get(thread.ident or 0)
     return frame is not None and frame.f_code is threading.Condition.wait.__code__
@@ -166,7 +174,7 @@ def test_a_bare_404_of_a_proxy_is_gone_too(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"detail": "Not Found"}', b"<h1>Not Found</h1>", b"[]"])
-@pytest.mark.parametrize("status", [302, 400, 404, 407, 451])
+@pytest.mark.parametrize("status", [302, 400, 403, 404, 407, 451])
 def test_what_something_else_answers_is_said_of_no_record(status: int, body: bytes) -> None:
     # A refresh must not take its whole library for gone, or for current, for a wrong address.
     with pytest.raises(TryAgain, match=f"{status} without its message.*HAAS_TMDB_URL"):
@@ -178,6 +186,11 @@ def test_who_answers_as_something_else_is_unreachable(connect, tmdb: FakeTmdb) -
     tmdb.answer = lambda path, query: (404, {"detail": "Not Found"})  # type: ignore[method-assign]
     with pytest.raises(ProviderUnreachable, match="HAAS_TMDB_URL"):
         client.movie(1)
+
+
+def test_a_404_with_an_odd_code_concerns_that_request_only() -> None:
+    with pytest.raises(UnusableRecord, match="404"):
+        read_answer(Answer(404, b'{"status_code": [34]}'), "/movie/2")
 
 
 def test_another_refusal_concerns_that_request_only(tmdb: FakeTmdb, connect) -> None:

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from haas_media.providers.records import Gone, ProviderRefused, ProviderUnreachable
+from haas_media.providers.records import Gone, ProviderRefused, ProviderUnreachable, UnusableRecord
 from haas_media.providers.tmdb import TmdbClient
 from tests.fake_tmdb import FakeTmdb, Fault
 
@@ -28,7 +28,7 @@ def test_a_v3_key_goes_into_the_query(tmdb: FakeTmdb, connect) -> None:
     assert tmdb.requests[0].query == {"append_to_response": "credits"}
 
 
-@pytest.mark.parametrize("given", [V4_TOKEN, f"  Bearer {V4_TOKEN}\n"])
+@pytest.mark.parametrize("given", [V4_TOKEN, f"  Bearer {V4_TOKEN}\n", f'"{V4_TOKEN}"'])
 def test_a_v4_token_goes_into_the_header(tmdb: FakeTmdb, connect, given: str) -> None:
     tmdb.catalogue.add_movie(1, "One")
     connect(given).movie(1)
@@ -81,16 +81,18 @@ def test_not_in_any_span_of_a_tracing_layer_around(
 
 
 @TOKENS
+@pytest.mark.parametrize("status", [400, 401, 404])
+@pytest.mark.parametrize("before", [0, 180], ids=["whole", "cut"])
 def test_a_server_that_echoes_the_token_does_not_make_it_public(
-    tmdb: FakeTmdb, connect, token: str
+    tmdb: FakeTmdb, connect, token: str, status: int, before: int
 ) -> None:
     tmdb.answer = lambda path, query: (  # type: ignore[method-assign]
-        401,
-        {"status_code": 7, "status_message": f"{token} is not valid"},
+        status,
+        {"status_code": 7, "status_message": f"{'-' * before} {token} is not valid"},
     )
-    with pytest.raises(ProviderRefused) as caught:
+    with pytest.raises((ProviderRefused, UnusableRecord)) as caught:
         connect(token).movie(1)
-    assert token not in "".join(traceback.format_exception(caught.value))
+    assert token[:10] not in "".join(traceback.format_exception(caught.value))
 
 
 def test_what_is_no_token_is_refused_without_repeating_it() -> None:

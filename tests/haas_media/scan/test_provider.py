@@ -277,7 +277,9 @@ def test_a_refresh_counts_numbers_and_dates_anew(online: Online) -> None:
     assert found == [f"{dark} S02E01", talk, f"{talk} S01E01", f"{dark} S01E04"]
 
 
-@pytest.mark.parametrize("body", [{}, {"success": False, "status_message": "Down."}])
+@pytest.mark.parametrize(
+    "body", [{}, {"success": False, "status_message": "Down."}, {"error": "Rate limited"}]
+)
 def test_an_answer_that_holds_nothing_is_no_word_on_a_title(
     online: Online, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
