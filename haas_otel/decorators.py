@@ -72,6 +72,10 @@ class BackgroundTask(Task[P, R]):
         if self.source_code is None:
             self.source_code = _stand_in_for_source(self.fn)
         self.fn = _with_span_current(self.fn)
+        if self.fn is not (plain := self._plain["fn"]):
+            # `task_input_hash` takes this one's code for its key, before Prefect 3.9 our wrapper's:
+            # with that an object was given another's result, and what plain Prefect kept was lost.
+            self.fn.__prefect_task_source__ = plain  # type: ignore[attr-defined]
         self.task_run_name = cast("Any", self._introduce)
         self.retry_condition_fn = _noting_retries(self.retry_condition_fn)
         _set_hooks(self, hooks.TASK_HOOKS, on=True)
