@@ -102,7 +102,8 @@ class BackgroundTask(Task[P, R]):
         plain = copy(self)
         plain.uninstrument()
         changed = cast("Self", super(BackgroundTask, plain).with_options(**given))
-        changed.__class__ = self.__class__
+        if not isinstance(changed, BackgroundTask):  # else it is of Prefect's choice, as made
+            changed.__class__ = self.__class__
         changed.instrument(task_type, on_cancellation)
         vars(changed.fn).update(vars(self.fn))  # there Prefect keeps the object of a method
         return changed
@@ -203,7 +204,8 @@ class BackgroundFlow(Flow[P, R]):
     def with_options(self, **options: Any) -> BackgroundFlow[P, R]:
         """Return this flow with other options."""
         changed = cast("BackgroundFlow[P, R]", super().with_options(**options))
-        changed.__class__ = self.__class__
+        if not isinstance(changed, BackgroundFlow):
+            changed.__class__ = self.__class__
         changed.instrument()
         return changed
 
