@@ -85,7 +85,9 @@ class BackgroundTask(Task[P, R]):
     def uninstrument(self) -> None:
         """Have no run leave a span from now on: be as Prefect made it."""
         vars(self).update(vars(self).pop("_plain", {}))
-        _set_hooks(self, hooks.TASK_HOOKS, on=False)
+        # A run that goes on is told to its end; with one that begins later the hooks do nothing.
+        goes_on = any(running.task is self for running in list(span.live.values()))
+        _set_hooks(self, hooks.TASK_HOOKS, on=goes_on)
 
     def on_cancellation(self, fn: StateHookCallable) -> StateHookCallable:
         """Add a hook, called with (task, task_run, state) when a run is cancelled."""

@@ -105,6 +105,19 @@ def test_taken_back_it_is_as_prefect_made_it(
     assert len(told.spans) == 2
 
 
+def test_what_goes_on_when_it_is_taken_back_is_told(
+    told: Told, instrumentor: PrefectTaskInstrumentor
+) -> None:
+    @prefect.task
+    def takes_back() -> None:
+        if instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.uninstrument()
+
+    takes_back()
+    takes_back()
+    assert told.one.attributes["task.status"] == "Completed"
+
+
 def give_to_the_instrumentor(provider: TracerProvider) -> None:
     instrumentor = PrefectTaskInstrumentor()
     instrumentor.instrument(tracer_provider=provider)
