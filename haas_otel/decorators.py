@@ -72,6 +72,10 @@ class BackgroundTask(Task[P, R]):
         if self.source_code is None:
             self.source_code = _stand_in_for_source(self.fn)
         self.fn = _with_span_current(self.fn)
+        if self.fn is not (plain := self._plain["fn"]):
+            # `task_input_hash` takes this one's code for its key, before Prefect 3.9 our wrapper's:
+            # with that an object was given another's result, and what plain Prefect kept was lost.
+            self.fn.__prefect_task_source__ = plain  # type: ignore[attr-defined]
         self.task_run_name = cast("Any", self._introduce)
         self.retry_condition_fn = _noting_retries(self.retry_condition_fn)
         _set_hooks(self, hooks.TASK_HOOKS, on=True)
@@ -81,7 +85,9 @@ class BackgroundTask(Task[P, R]):
     def uninstrument(self) -> None:
         """Have no run leave a span from now on: be as Prefect made it."""
         vars(self).update(vars(self).pop("_plain", {}))
-        _set_hooks(self, hooks.TASK_HOOKS, on=False)
+        # A run that goes on is told to its end; with one that begins later the hooks do nothing.
+        goes_on = any(running.task is self for running in list(span.live.values()))
+        _set_hooks(self, hooks.TASK_HOOKS, on=goes_on)
 
     def on_cancellation(self, fn: StateHookCallable) -> StateHookCallable:
         """Add a hook, called with (task, task_run, state) when a run is cancelled."""
@@ -98,7 +104,8 @@ class BackgroundTask(Task[P, R]):
         plain = copy(self)
         plain.uninstrument()
         changed = cast("Self", super(BackgroundTask, plain).with_options(**given))
-        changed.__class__ = self.__class__
+        if not isinstance(changed, BackgroundTask):  # else it is of Prefect's choice, as made
+            changed.__class__ = self.__class__
         changed.instrument(task_type, on_cancellation)
         vars(changed.fn).update(vars(self.fn))  # there Prefect keeps the object of a method
         return changed
@@ -199,7 +206,8 @@ class BackgroundFlow(Flow[P, R]):
     def with_options(self, **options: Any) -> BackgroundFlow[P, R]:
         """Return this flow with other options."""
         changed = cast("BackgroundFlow[P, R]", super().with_options(**options))
-        changed.__class__ = self.__class__
+        if not isinstance(changed, BackgroundFlow):
+            changed.__class__ = self.__class__
         changed.instrument()
         return changed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import subprocess
 import sys
@@ -14,14 +15,14 @@ import prefect
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.flows import Flow
 from prefect.settings import (
     PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY,
     temporary_settings,
 )
 from prefect.task_engine import run_task_sync
-from prefect.tasks import Task
+from prefect.tasks import Task, task_input_hash
 from prefect.utilities.annotations import NotSet
 
 import haas_otel
@@ -157,23 +158,52 @@ def test_an_object_that_can_be_called_is_named_by_its_class(told: Told, caplog: 
     assert "cache key" not in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["functions", "objects"])
+from_39 = pytest.mark.skipif(not hasattr(prefect.tasks, "_get_task_source"), reason="Prefect 3.9")
+
+
+@pytest.mark.parametrize(
+    "kind", ["functions", "objects", pytest.param("hashed objects", marks=from_39)]
+)
 def test_cached_results_of_tasks_without_source_are_not_mixed_up(told: Told, kind: str) -> None:
     """By default Prefect's cache knows a task by its source, else by the code of its function."""
     made: dict[str, Any] = {}
+    key = None
     if kind == "functions":
         code = "def one(x): return x + 1\ndef two(x): return x * 5"
+    elif kind == "hashed objects":
+        key = task_input_hash
+        code = "class Call:\n def __init__(self, f): self.f = f\n"
+        code += " def __call__(self, x): return self.f(x)\n"
+        code += "one, two = Call(lambda x: x + 1), Call(lambda x: x * 5)"
     else:
         code = "class One:\n def __call__(self, x): return x + 1\none = One()\n"
         code += "class Two:\n def __call__(self, x): return x * 5\ntwo = Two()\n"
     exec(code, made)
-    one, two = (task(persist_result=True)(made[name]) for name in ("one", "two"))
+    one, two = (task(persist_result=True, cache_key_fn=key)(made[name]) for name in ("one", "two"))
 
     @flow
     def both() -> tuple[int, int]:
         return one(1), two(1)
 
     assert both() == (2, 5)
+
+
+@from_39
+def test_results_that_plain_prefect_kept_are_found(told: Told) -> None:
+    keys: list[str | None] = []
+
+    def key(context: TaskRunContext, parameters: dict[str, Any]) -> None:
+        keys.append(task_input_hash(context, parameters))
+
+    def sync(x: int) -> None: ...
+
+    async def later(x: int) -> None: ...
+
+    for made in (task, prefect.task):
+        made(cache_key_fn=key)(sync)(1)
+        asyncio.run(made(cache_key_fn=key)(later)(1))
+    assert None not in keys
+    assert keys[:2] == keys[2:]
 
 
 def test_flows_keep_their_hooks_with_options() -> None:

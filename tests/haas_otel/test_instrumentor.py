@@ -17,8 +17,9 @@ from prefect.flows import Flow
 from prefect.tasks import Task
 
 import haas_otel
-from haas_otel import span
+from haas_otel import BackgroundTask, span
 from haas_otel import task as ours
+from haas_otel.decorators import BackgroundFlow
 from haas_otel.instrumentor import PrefectTaskInstrumentor
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def test_every_kind_of_task_is_told_once_and_works_as_before(
 ) -> None:
     class Derived(Task[..., Any]): ...
 
+    class DerivedFlow(Flow[..., Any]): ...
+
     @prefect.task(task_run_name="add {number}")
     def add(number: int) -> int:
         return number + 1
@@ -69,6 +72,10 @@ def test_every_kind_of_task_is_told_once_and_works_as_before(
     ]
     assert {each.attributes["task.status"] for each in told.spans} == {"Completed"}
     assert isinstance(derived, Derived)
+    for made in (derived, DerivedFlow(lambda: 7, name="derived")):
+        copied = made.with_options(name="else")  # Prefect's is of its own class
+        assert not isinstance(copied, (Derived, DerivedFlow))
+        assert isinstance(copied, (BackgroundTask, BackgroundFlow))
     assert [asset.key for asset in write.with_options(name="else").assets] == ["file:///sums.csv"]
 
 
@@ -96,6 +103,19 @@ def test_taken_back_it_is_as_prefect_made_it(
     assert len(told.spans) == 1
     assert ours(body)() == 7  # what asks for a span by itself has one
     assert len(told.spans) == 2
+
+
+def test_what_goes_on_when_it_is_taken_back_is_told(
+    told: Told, instrumentor: PrefectTaskInstrumentor
+) -> None:
+    @prefect.task
+    def takes_back() -> None:
+        if instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.uninstrument()
+
+    takes_back()
+    takes_back()
+    assert told.one.attributes["task.status"] == "Completed"
 
 
 def give_to_the_instrumentor(provider: TracerProvider) -> None:
