@@ -40,6 +40,16 @@ def resolve_run_name(task: Task[..., Any], parameters: dict[str, Any]) -> str:
     return resolve_custom_task_run_name(task, parameters)
 
 
+def keep_source(body: Callable[..., Any], plain: Callable[..., Any]) -> None:
+    """Have ``task_input_hash`` take the plain function's code for its key, and not our wrapper's.
+
+    With that an object that is called was given another's result, and what plain Prefect had kept
+    was lost: as it is before Prefect 3.9.
+    """
+    if body is not plain:
+        body.__prefect_task_source__ = plain  # type: ignore[attr-defined]
+
+
 def is_cancelled_by_its_runner() -> bool:
     """Say whether the signal that stops this process is a cancellation that Prefect knows of.
 

@@ -72,10 +72,7 @@ class BackgroundTask(Task[P, R]):
         if self.source_code is None:
             self.source_code = _stand_in_for_source(self.fn)
         self.fn = _with_span_current(self.fn)
-        if self.fn is not (plain := self._plain["fn"]):
-            # `task_input_hash` takes this one's code for its key, before Prefect 3.9 our wrapper's:
-            # with that an object was given another's result, and what plain Prefect kept was lost.
-            self.fn.__prefect_task_source__ = plain  # type: ignore[attr-defined]
+        _prefect.keep_source(self.fn, self._plain["fn"])
         self.task_run_name = cast("Any", self._introduce)
         self.retry_condition_fn = _noting_retries(self.retry_condition_fn)
         _set_hooks(self, hooks.TASK_HOOKS, on=True)
@@ -103,12 +100,12 @@ class BackgroundTask(Task[P, R]):
             on_cancellation = self.on_cancellation_hooks
         plain = copy(self)
         plain.uninstrument()
-        changed = cast("Self", super(BackgroundTask, plain).with_options(**given))
+        changed: Any = super(BackgroundTask, plain).with_options(**given)
         if not isinstance(changed, BackgroundTask):  # else it is of Prefect's choice, as made
             changed.__class__ = self.__class__
         changed.instrument(task_type, on_cancellation)
         vars(changed.fn).update(vars(self.fn))  # there Prefect keeps the object of a method
-        return changed
+        return cast("Self", changed)
 
     async def create_run(  # type: ignore[override]
         self, client: PrefectClient | None = None, *, deferred: bool = False, **options: Any
