@@ -15,9 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from haas_media.identification.ids import LARGEST_ID
+from haas_media.identification.numbers import MOST_EPISODES_IN_A_FILE
 from haas_media.identification.rules import is_year
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from xml.etree.ElementTree import Element
 
@@ -127,7 +129,8 @@ def parse_nfo(data: bytes) -> tuple[Nfo, ...]:
     if not _ROOT.search(text):
         return _bare(text)
     roots, around = _parse_roots(text)
-    found = [_read(root, detected=detected) for root in roots if root.tag.lower() in _KINDS]
+    known = (root for root in roots if root.tag.lower() in _KINDS)
+    found = [each for root in known for each in _read(root, detected=detected)]
     address = _bare(around)
     if address and found and (found[0].kind == address[0].kind or address[0].kind is None):
         # The elements of the XML are what a person sees; the address only adds to them.
@@ -230,7 +233,7 @@ def _bare(text: str) -> tuple[Nfo, ...]:
     return (Nfo(kind, ids=ids),) if ids else ()
 
 
-def _read(root: Element, *, detected: bool) -> Nfo:
+def _read(root: Element, *, detected: bool) -> Iterator[Nfo]:
     kind = _KINDS[root.tag.lower()]
     dates = [_date(_text(root, tag)) for tag in ("premiered", "releasedate", "aired")]
     date = next((date for date in dates if date), None)
@@ -240,7 +243,7 @@ def _read(root: Element, *, detected: bool) -> Nfo:
     if named and is_year(int(named[2])):
         # `The Flash (2014)`, as TheTVDB tells shows apart.
         title, year = named[1], year or int(named[2])
-    return Nfo(
+    nfo = Nfo(
         kind=kind,
         title=title,
         original_title=_clipped(_text(root, "originaltitle"), _MAX_TITLE),
@@ -256,6 +259,12 @@ def _read(root: Element, *, detected: bool) -> Nfo:
         ids=_ids(root, kind),
         unsure=detected and _is_foreign(title or ""),
     )
+    yield nfo
+    # So Jellyfin has the last of a file's episodes, beside what it says of the first.
+    first, last = nfo.episode, _number(_text(root, "episodenumberend"))
+    if first is not None and last is not None and last - first <= MOST_EPISODES_IN_A_FILE:
+        for number in range(first + 1, last + 1):
+            yield Nfo(kind, show_title=nfo.show_title, season=nfo.season, episode=number)
 
 
 def _texts(root: Element, tag: str) -> list[str]:

@@ -34,6 +34,12 @@ def test_an_nfo_file_takes_no_episode_away_and_none_is_of_two_seasons(tmp_path: 
     two = identified(tmp_path, "Show", "s00e01s01e03.mkv", "s00e01s01e03.nfo")
     assert two.reason is not None
     assert two.reason.code == "several-seasons"
+    last = "<episodenumberend>7</episodenumberend>"  # as Jellyfin has it
+    jellyfins = EPISODE.format(1, 6).replace("<season>", f"{last}<season>")
+    (tmp_path / "Ferry").mkdir()
+    (tmp_path / "Ferry" / "06.nfo").write_text(jellyfins)
+    both = identified(tmp_path, "Ferry", "06.mkv", "06.nfo")
+    assert (both.season, both.episodes, len(both.episode_details)) == (1, (6, 7), 2)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,15 @@ def test_several_roots_are_several_episodes() -> None:
         b"<?xml version='1.0'?>\n<episodedetails><episode>2</episode></episodedetails>\n"
     )
     assert [nfo.episode for nfo in nfos] == [1, 2]
+    (first, *others) = parse_nfo(
+        b"<episodedetails><title>Lies</title><season>2</season><episode>3</episode>"
+        b"<episodenumberend>5</episodenumberend></episodedetails>"
+    )
+    assert [(each.season, each.episode, each.title) for each in (first, *others)] == [
+        (2, 3, "Lies"),
+        (2, 4, None),
+        (2, 5, None),
+    ]
 
 
 def test_a_bare_address() -> None:
