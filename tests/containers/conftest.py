@@ -204,7 +204,12 @@ def command(*words: str, cwd: Path = ROOT, env: dict[str, str] | None = None) ->
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert shutil.which("docker"), "Docker is missing: https://docs.docker.com/engine/install/"
     folder = tmp_path_factory.mktemp("fresh") / "haas-media"
-    command("git", "clone", "--quiet", str(ROOT), str(folder), cwd=ROOT)
+    # What is checked out may be on no branch, and `git pull` asks for one.
+    origin = folder.with_suffix(".git")
+    command("git", "clone", "--quiet", "--bare", str(ROOT), str(origin))
+    command("git", "update-ref", "refs/heads/main", "HEAD", cwd=origin)
+    command("git", "symbolic-ref", "HEAD", "refs/heads/main", cwd=origin)
+    command("git", "clone", "--quiet", str(origin), str(folder))
     # These tests remove the volumes in the end, which are not to be those of an installation here.
     for file in folder.glob("deployments/**/compose.yaml"):
         names = re.sub(r"^( *name: )haas-", r"\1haas-test-", file.read_text(), flags=re.M)
