@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-from haas_media.identification.rules import END, EPISODE_WORD, SEASON_WORD, START, YEAR, rule
+from haas_media.identification.rules import (
+    END,
+    EPISODE_WORD,
+    ORDINAL,
+    SEASON_WORD,
+    START,
+    YEAR,
+    rule,
+)
 
 _I = re.IGNORECASE
 _X = re.VERBOSE
@@ -143,16 +151,11 @@ SEASON_THEN_EPISODE = rule("both numbers before their words",
     rf"{START}(?P<season>[0-9]{{1,2}})[ ._-]*(?:{SEASON_WORD})[ ._-]+"
     rf"(?:(?P<from>[0-9]{{1,4}})[-–])?(?P<episode>[0-9]{{1,4}})[ ._-]*(?:{EPISODE_WORD}){END}(?![ ._]*[0-9]{{1,3}}{END})",
     "шоу ‹2 сезон 3 серия›", but=("show season 2 episode 3",))
-_ORDINAL = (
-    "first|second|third|fourth|fifth|sixth|erste|zweite|dritte|vierte|fünfte|sechste"
-    "|première|deuxième|troisième|quatrième|cinquième|sixième|primera|segunda|tercera|cuarta|quinta|sexta"
-    "|primeira|terceira|quarta|prima|seconda|terza|sesta"
-)
 ORDINAL_SEASON = rule("the season's number before its word",
     rf"""{START}(?:
     (?P<number>[0-9]{{1,2}})[ ]?(?:st|nd|rd|th|[aªº°^]|(?<=[0-9])(?:ème|eme|[eè]re|e|de|ste)|-?(?:й|я|го|ый|ий))
       (?:[ ]a[ ](?P<last>[0-9]{{1,2}})ª)?[ ._-]*(?:{SEASON_WORD})
-    |(?P<word>{_ORDINAL})[ ._-](?:{SEASON_WORD})
+    |(?P<word>{ORDINAL})[ ._-](?:{SEASON_WORD})
     ){END}|(?:第[ ]?|{START})(?P<cjk>[0-9]{{1,2}}|[一二三四五六七八九十])[ ]?[季期]""", "show ‹2nd season›",
     "show ‹1ª a 8ª temporada›", "show ‹第二季›", "show ‹2e saison›", but=("2 seasons",), flags=_X)
 SEASON = rule("a season's word and number, or S and number",

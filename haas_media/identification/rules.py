@@ -379,17 +379,21 @@ def is_year(value: int) -> bool:
     return FIRST_YEAR <= value <= LAST_YEAR
 
 
+_ORDINALS = (
+    "first second third fourth fifth sixth",
+    "erste zweite dritte vierte fünfte sechste",
+    "première deuxième troisième quatrième cinquième sixième",
+    "primera segunda tercera cuarta quinta sexta",
+    "primeira segunda terceira quarta quinta sexta",
+    "prima seconda terza quarta quinta sesta",
+)
+ORDINAL = "|".join(dict.fromkeys(" ".join(_ORDINALS).split()))
 _NUMBER_WORDS = {
     word: value
     for words in (
         "i ii iii iv v vi vii viii ix x xi xii",
         "one two three four five six seven eight nine ten eleven twelve",
-        "first second third fourth fifth sixth",
-        "erste zweite dritte vierte fünfte sechste",
-        "première deuxième troisième quatrième cinquième sixième",
-        "primera segunda tercera cuarta quinta sexta",
-        "primeira segunda terceira quarta quinta sexta",
-        "prima seconda terza quarta quinta sesta",
+        *_ORDINALS,
         "a b c d",
         "一 二 三 四 五 六 七 八 九 十",
     )
