@@ -33,6 +33,8 @@ from tests.databases import on_both_databases
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy.orm import Session
+
     from haas_media.catalog.opening import Catalog
 
 pytestmark = on_both_databases
@@ -143,15 +145,19 @@ def test_a_season_that_is_not_given_stays(catalog: Catalog) -> None:
     assert state(catalog)["episodes"] == [(1, 1, "Secrets"), (1, 2, "Lies"), (2, 1, "Beginnings")]
 
 
+def give_file(session: Session, show_id: int, *, season: int, episode: int) -> None:
+    session.add(library := Library(title="Shows", kind="tv", path="/shows"))
+    session.flush()
+    file = MediaFile(library_id=library.id, path="a", size=1, mtime_ns=1, show_id=show_id)
+    session.add(file)
+    session.flush()
+    link_episodes(session, {file.id: [(show_id, season, episode)]})
+
+
 def test_an_episode_that_is_gone_goes_unless_a_file_holds_it(catalog: Catalog) -> None:
     with catalog.session() as session:
         show = store_title(session, DARK, [season(1, "Secrets", "Lies", "Past")])
-        session.add(library := Library(title="Shows", kind="tv", path="/shows"))
-        session.flush()
-        file = MediaFile(library_id=library.id, path="a", size=1, mtime_ns=1, show_id=show.id)
-        session.add(file)
-        session.flush()
-        link_episodes(session, {file.id: [(show.id, 1, 3)]})
+        give_file(session, show.id, season=1, episode=3)
         show_id = show.id
     with catalog.session() as session:
         store_seasons(session, show_id, [season(1, "Secrets")])
@@ -161,12 +167,7 @@ def test_an_episode_that_is_gone_goes_unless_a_file_holds_it(catalog: Catalog) -
 def test_a_season_that_is_named_no_more_goes_unless_a_file_is_of_it(catalog: Catalog) -> None:
     with catalog.session() as session:
         show = store_title(session, DARK, [season(1, "Secrets"), season(2, "Beginnings")])
-        session.add(library := Library(title="Shows", kind="tv", path="/shows"))
-        session.flush()
-        file = MediaFile(library_id=library.id, path="a", size=1, mtime_ns=1, show_id=show.id)
-        session.add(file)
-        session.flush()
-        link_episodes(session, {file.id: [(show.id, 2, 1)]})
+        give_file(session, show.id, season=2, episode=1)
     for named, left in (((), [1, 2]), ((1, 2), [1, 2]), ((3,), [2]), ((1, 3), [2])):
         with catalog.session() as session:
             store_title(session, replace(DARK, season_numbers=named))
