@@ -345,6 +345,7 @@ def test_a_server_that_refuses_ends_nothing(
             raise ConnectionError("the server is gone")
 
         broken.setattr(SyncPrefectClient, "update_flow_run_labels", gone)
+        broken.setattr(decision, "GRACE", SECOND)  # for so long it is tried
         stopped(client, run, Crashed(message="killed"))
     assert told.task_spans == []
     stopped(client, run, Crashed(message="killed"))

@@ -340,13 +340,13 @@ def test_a_span_whose_requests_are_not_answered_holds_no_other_up(
     late: bool, receiver: Receiver, run: Run, monkeypatch: MonkeyPatch
 ) -> None:
     if late:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "4")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
     refuse = named("span 2", refusal=Refusal("cut"))
 
     def rule(signal: str, message: Any) -> Refusal | None:
         refusal = refuse(signal, message)
         if refusal and late:
-            time.sleep(6)
+            time.sleep(3)
         return refusal
 
     receiver.rule = rule
