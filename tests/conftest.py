@@ -26,14 +26,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Hundreds of processes start here, and need not compile the same modules each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# More of them make servers so slow that tests tell of the machine.
-PROCESSES_PER_CORE = 1
-
 # What one process runs: files that share a server or a stack, or that a core has enough to do with.
 # The lanes come first, as they take longest; any other file goes to whichever process is free.
 LANES = {
-    # Mostly waits: beside it another has a core and a half.
-    "evidence": ["e2e/test_disputed", "e2e/test_left"],
+    # Mostly waits: it has a process beside those that a core each has enough to do with.
+    "waits": ["e2e/test_disputed", "e2e/test_left", "haas_otel"],
     "server": [
         "e2e/test_elsewhere",
         "e2e/test_encoding",
@@ -64,8 +61,11 @@ def _lane_of(file: str) -> str:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Say how many processes ``-n auto`` means."""
-    return min(8, PROCESSES_PER_CORE * (os.cpu_count() or 1))
+    """Say how many processes ``-n auto`` means.
+
+    More of them make servers so slow that tests tell of the machine.
+    """
+    return min(8, 1 + (os.cpu_count() or 1))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:

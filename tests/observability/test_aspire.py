@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
     from tests.observability.programs import Backend
 
@@ -71,14 +71,29 @@ def shown(page: Page, aspire: Filled, path: str) -> set[str]:
     cells = page.locator("td[title*='Trace Id:']")
 
     def all_there() -> list[str]:
-        # Rows out of sight are not there, and which are in sight is found out by a change of size.
-        for height in (300, 2500):
-            page.set_viewport_size({"width": 1280, "height": height})
-            page.wait_for_timeout(300)
+        draw_rows(page)
         titles = cells.evaluate_all("all => all.map(each => each.title)")
         return titles if len(titles) == number_shown(page) else []
 
     return {title.rpartition(" ")[2] for title in wait_until(all_there, what=path)}
+
+
+def draw_rows(page: Page) -> None:
+    """Rows out of sight are not there, and which are in sight is found out by a change of size."""
+    for height in (300, 2500):
+        page.set_viewport_size({"width": 1280, "height": height})
+        page.wait_for_timeout(300)
+
+
+def row_with(page: Page, text: str) -> Locator:
+    found = page.get_by_role("row").filter(has_text=text)
+
+    def is_there() -> bool:
+        draw_rows(page)
+        return found.count() > 0
+
+    wait_until(is_there, what=f"a row with {text}")
+    return found
 
 
 def number_shown(page: Page) -> int:
@@ -119,14 +134,12 @@ def test_from_a_span_to_its_error_line_is_one_click(
 ) -> None:
     (trace,) = [trace for trace, each in aspire.runs.endings.items() if each == ending]
     page.goto(f"{aspire.backend.api}/traces/detail/{trace}")
-    row = page.get_by_role("row").filter(has_text="BackgroundTask.")
     page.wait_for_load_state("networkidle")  # before that a click opens nothing
-    page.set_viewport_size({"width": 1280, "height": 700})  # rows are drawn by a change of size
-    row.locator("fluent-button").last.click()
+    row_with(page, "BackgroundTask.").locator("fluent-button").last.click()
     page.get_by_role("menuitem", name="Structured logs").click()
-    page.get_by_role("row").filter(has_text="background_task.started").wait_for()
-    page.goto(f"{page.url}&logLevel=error")  # of many rows it draws the first five here
-    page.get_by_role("row").filter(has_text="Error").first.wait_for()
+    row_with(page, "background_task.started")
+    page.goto(f"{page.url}&logLevel=error")
+    row_with(page, "Error")
     page.screenshot(path=pictures / f"aspire-{ending}.png")
 
 
