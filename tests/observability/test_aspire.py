@@ -140,6 +140,7 @@ def test_from_a_span_to_its_error_line_is_one_click(
     row_with(page, "background_task.started")
     page.goto(f"{page.url}&logLevel=error")
     row_with(page, "Error")
+    page.set_viewport_size({"width": 1280, "height": 700})
     page.screenshot(path=pictures / f"aspire-{ending}.png")
 
 
