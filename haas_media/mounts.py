@@ -40,11 +40,12 @@ def mount_of(path: str, points: Collection[str] | None = None) -> str:
             disk (``mount --bind``, volumes of containers) is told by them alone.
     """
     place = os.path.realpath(path)
+    points = frozenset(mounts() if points is None else points)
     try:
         device = os.stat(place).st_dev  # noqa: PTH116
     except OSError:
-        return place
-    return _mount_of(place, device, frozenset(mounts() if points is None else points))
+        return nearest_mount(place, points)
+    return _mount_of(place, device, points)
 
 
 @lru_cache(maxsize=1024)

@@ -20,6 +20,7 @@ import pytest
 
 from haas_media.catalog.models import Library, MediaFile
 from haas_media.library.prune import prune
+from haas_media.mounts import is_mounted
 from haas_media.scan import offline
 from haas_media.scan import walk as walking
 from tests.databases import on_both_databases
@@ -28,6 +29,7 @@ from tests.haas_media.scan.shelf import mounted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from haas_media.progress import Progress
     from haas_media.scan import LibraryReport, ScanReport
     from tests.haas_media.scan.shelf import House
 
@@ -269,15 +271,21 @@ def test_a_disk_behind_a_link_that_is_there_and_emptied_loses_its_records(house:
         assert films(house.scan()).removed == 1
 
 
+@pytest.mark.parametrize("leaves", ["after a scan", "before it ends"])
 def test_offline_disk_of_the_root_itself_is_not_a_deletion_when_a_stray_file_lies_there(
-    house: House,
+    house: House, leaves: str
 ) -> None:
     """A downloader has written into the folder that the disk is mounted on."""
     with mounted(house.films.root) as disk:
         house.films.put(*(f"Film {number} (1999).mkv" for number in range(20)))
-        house.scan()
+
+        def leave(progress: Progress) -> None:
+            if progress.phase == "identifying" and is_mounted(str(disk)):
+                subprocess.run(["umount", str(disk)], check=True)
+
+        house.scan(on_progress=leave if leaves == "before it ends" else None)
         before = house.files()
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", str(disk)], check=leaves == "after a scan")
         house.films.put("Stray (2001).mkv")
         for _ in range(2):
             report = films(house.scan())
