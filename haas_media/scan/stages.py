@@ -271,10 +271,11 @@ def _gone_before(state: ScanState, each: LibraryState) -> tuple[list[KnownFile],
 
 def join_extras(state: ScanState) -> None:
     """Give extras to titles that were not known when they were found."""
-    for each in state.online:
-        if each.counts["parsed"] or state.looked_up:
-            join = partial(join_extras_to_titles, library_id=each.row.id, kind=each.library.kind)
-            state.catalog.write(join)
+    if not state.looked_up and not any(each.counts["parsed"] for each in state.online):
+        return
+    for each in state.online:  # their titles may be those of another library's files
+        join = partial(join_extras_to_titles, library_id=each.row.id, kind=each.library.kind)
+        state.catalog.write(join)
 
 
 def read_people(state: ScanState) -> None:
