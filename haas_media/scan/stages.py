@@ -263,8 +263,10 @@ def _gone_before(state: ScanState, each: LibraryState) -> tuple[list[KnownFile],
         return [], 0
     with state.catalog.reading() as session:
         others = library_rows.missing_since(session, each.row.id, state.begun)
-        on_record = library_rows.count_present(session, each.row.id) + len(others)
+        on_record = library_rows.count_present(session, each.row.id)
         on_record -= library_rows.count_added(session, each.row.id, each.last_scanned)
+    # What has moved here was not, nor what is new by a clock that was ahead.
+    on_record = min(on_record, each.on_record) + len(others)
     gone = [file._replace(missing=False) if file.id in others else file for file in each.gone]
     return gone, on_record
 
