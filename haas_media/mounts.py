@@ -18,10 +18,10 @@ MOUNTS = Path("/proc/self/mountinfo")
 def mounts(listing: Path = MOUNTS) -> dict[str, str]:
     """Return the kind of file system by the place where it is mounted; nothing if not known."""
     try:
-        lines = listing.read_text(errors="surrogateescape").splitlines()
+        lines = os.fsdecode(listing.read_bytes()).split("\n")  # all else may be in a name
     except OSError:
         return {}
-    parted = (line.partition(" - ") for line in lines)
+    parted = (line.partition(" - ") for line in lines if line)
     # Later mounts lie over earlier ones.
     return {_unescaped(about.split(" ")[4]): kind.split(" ")[0] for about, _, kind in parted}
 
