@@ -247,8 +247,9 @@ def remove_what_is_gone(state: ScanState) -> None:
         gone, on_record = _gone_before(state, each)
         gone, held = each.reach.hold_back(gone, on_record, again=each.scope.whole)
         each.held = [file.id for file in held if not file.missing]
+        delete = partial(library_rows.delete_files, library_id=each.row.id)
         for chunk in chunked([file.id for file in gone]):
-            state.catalog.write(partial(library_rows.delete_files, file_ids=chunk))
+            state.catalog.write(partial(delete, file_ids=chunk))
         for chunk in chunked(each.compared.gone_folders):
             state.catalog.write(partial(library_rows.delete_folders, folder_ids=chunk))
         state.count(each, "removed", len(gone))

@@ -18,6 +18,7 @@ from tests.haas_media.scan.shelf import mounted
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from haas_media.progress import Progress
     from haas_media.scan import ScanReport
     from tests.fake_tmdb import FakeTmdb
     from tests.haas_media.scan.shelf import House
@@ -243,18 +244,29 @@ def test_a_wrong_match_of_an_earlier_scan_is_undone_by_a_refresh(
     assert house.titles() == {"Heat (1995).mkv": "Heat (1995)", "Ran (1985).mkv": "Ran (1985)"}
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 def test_a_file_that_moves_between_libraries_that_are_scanned_one_by_one_is_there_once(
-    house: House,
+    house: House, at_once: bool
 ) -> None:
     other = with_more_films(house)
     house.films.put(HEAT, "Ran (1985).mkv")
     house.scan()
     before = house.files()[HEAT]["id"]
     (house.films.root / HEAT).rename(other / "Heat (1995).mkv")
-    assert moved(house.scan(library="More")) == (1, 0, 0, 0)
-    assert moved(house.scan(library="Films")) == (0, 0, 0, 0)
+    found = []
+
+    def scan_the_other(progress: Progress | None = None) -> None:
+        if not found and (progress is None or progress.phase == "identifying"):
+            found.append(moved(house.scan(library="More")))
+
+    if not at_once:
+        scan_the_other()
+    house.films.put("Up (2009).mkv")
+    house.scan(library="Films", on_progress=scan_the_other)
+    assert found == [(1, 0, 0, 0)]
+    assert moved(house.scan()) == (0, 0, 0, 0)
     assert house.files()["Heat (1995).mkv"]["id"] == before
-    assert len(house.files()) == 2
+    assert len(house.files()) == 3
 
 
 def test_a_library_that_is_offline_lends_nothing_to_one_that_is_scanned_alone(
