@@ -120,6 +120,10 @@ class Reach:
         """Note a link that leads nowhere: of interest only if something is on record behind it."""
         self._away[path] = Problem(path, _DANGLING)
 
+    def keep(self, paths: Iterable[str]) -> None:
+        """Take nothing in or below these paths for gone."""
+        self._away |= dict.fromkeys(paths)
+
     def leave_out(self, path: str) -> None:
         """Note a folder that is there, and that is not looked into on purpose."""
         self._left_out.add(path)

@@ -180,7 +180,10 @@ def walk_libraries(state: ScanState) -> None:
 @_without_collecting()
 def compare_with_catalog(state: ScanState) -> None:
     """Say of each file whether it has changed, and what is gone."""
+    taking_over = {each.library.title for each in state.online if each.scope.whole}
     for each in state.online:
+        others = each.walked.of_others
+        each.reach.keep(path for path, title in others.items() if title not in taking_over)
         each.reach.check_disks(each.known)
         _compare(state, each)
         if each.row.path == str(each.library.path):
