@@ -18,10 +18,10 @@ MOUNTS = Path("/proc/self/mountinfo")
 def mounts(listing: Path = MOUNTS) -> dict[str, str]:
     """Return the kind of file system by the place where it is mounted; nothing if not known."""
     try:
-        lines = listing.read_text(errors="surrogateescape").splitlines()
+        lines = os.fsdecode(listing.read_bytes()).split("\n")  # all else may be in a name
     except OSError:
         return {}
-    parted = (line.partition(" - ") for line in lines)
+    parted = (line.partition(" - ") for line in lines if line)
     # Later mounts lie over earlier ones.
     return {_unescaped(about.split(" ")[4]): kind.split(" ")[0] for about, _, kind in parted}
 
@@ -40,11 +40,12 @@ def mount_of(path: str, points: Collection[str] | None = None) -> str:
             disk (``mount --bind``, volumes of containers) is told by them alone.
     """
     place = os.path.realpath(path)
+    points = frozenset(mounts() if points is None else points)
     try:
         device = os.stat(place).st_dev  # noqa: PTH116
     except OSError:
-        return place
-    return _mount_of(place, device, frozenset(mounts() if points is None else points))
+        return nearest_mount(place, points)
+    return _mount_of(place, device, points)
 
 
 @lru_cache(maxsize=1024)

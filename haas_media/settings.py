@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -97,8 +98,11 @@ class Library(Section):
         Raises:
             SettingsError: the path is a file or something else that cannot hold media.
         """
-        # Not those of pathlib, which raise when the disk does not answer.
-        if os.path.exists(self.path) and not os.path.isdir(self.path):  # noqa: PTH110, PTH112
+        try:
+            mode = os.stat(self.path).st_mode  # noqa: PTH116 - one look, as disks come and go
+        except OSError:
+            return
+        if not stat.S_ISDIR(mode):
             raise SettingsError(
                 f"The path of library {self.title!r} is not a folder: {self.path}. "
                 "Give the folder that holds the media files."

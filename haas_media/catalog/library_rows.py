@@ -242,9 +242,10 @@ def count_added(session: Session, library_id: int, since: dt.datetime | None) ->
     return count(session, MediaFile, added)
 
 
-def delete_files(session: Session, file_ids: Sequence[int]) -> None:
-    """Take files off the record that are gone."""
-    session.execute(delete(MediaFile).where(MediaFile.id.in_(file_ids)))
+def delete_files(session: Session, library_id: int, file_ids: Sequence[int]) -> None:
+    """Take files off the record that are gone, unless another library's scan has found them."""
+    gone = (MediaFile.library_id == library_id) & MediaFile.id.in_(file_ids)
+    session.execute(delete(MediaFile).where(gone))
 
 
 def delete_folders(session: Session, folder_ids: Sequence[int]) -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from haas_media.catalog import CatalogError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -43,6 +45,9 @@ def scanning(
         libraries: their ids, with what they are called.
         holder: what this scan is called, for those who wait for it.
         on_wait: called with what is waited for, each time that this is something else.
+
+    Raises:
+        CatalogError: they cannot be held, as the catalog's folder is not to be written.
     """
     with ExitStack() as stack:
         take = _Files(catalog) if catalog.sqlite_file else _Advisory(catalog, stack, holder)
@@ -65,9 +70,18 @@ class _Files:
         return Path(f"{self._catalog}.library-{library_id}.lock")
 
     def __call__(self, library_id: int, holder: str, stack: ExitStack) -> bool:
+        try:
+            return self._take(self._path(library_id), holder, stack)
+        except OSError as error:
+            raise CatalogError(
+                f"The lock {self._path(library_id)} cannot be taken: {error.strerror}. "
+                "Give this user the right to write it and the catalog's folder, and room there."
+            ) from error
+
+    def _take(self, path: Path, holder: str, stack: ExitStack) -> bool:
         import fcntl
 
-        descriptor = os.open(self._path(library_id), os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

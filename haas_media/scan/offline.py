@@ -41,11 +41,13 @@ class Problem(NamedTuple):
 class Reach:
     """What of one library is within reach of one scan.
 
-    ``offline`` says why the library is not, if it is not; then none of it changes.
+    ``offline`` says why the library is not, if it is not; then none of it changes. ``mount`` is
+    where the disk was mounted that the root was on when it was walked.
     """
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self.mount = ""
         self.offline: str | None = None
         self.problems: list[Problem] = []
         # Paths that nothing in or below is taken for gone of, with the disk or link that is away.
@@ -62,6 +64,8 @@ class Reach:
         """Look at the root before a walk; None if it is offline."""
         try:
             self._before = os.stat(self.root)  # noqa: PTH116 - the same call for all
+            # It may be away again long before the scan ends.
+            self.mount = self.mount or mount_of(self.root)
         except OSError as error:
             self.lose(error)
         return self._before
@@ -97,11 +101,6 @@ class Reach:
         if mount and mount != self.mount and PurePath(mount).is_relative_to(self.mount):
             self.offline = _NOT_MOUNTED.format(mount)
 
-    @property
-    def mount(self) -> str:
-        """Where the disk is mounted that the root is on now."""
-        return mount_of(self.root)
-
     # Folders
 
     def fail(self, path: str, error: OSError) -> None:
@@ -120,6 +119,10 @@ class Reach:
     def dangles(self, path: str) -> None:
         """Note a link that leads nowhere: of interest only if something is on record behind it."""
         self._away[path] = Problem(path, _DANGLING)
+
+    def keep(self, paths: Iterable[str]) -> None:
+        """Take nothing in or below these paths for gone."""
+        self._away |= dict.fromkeys(paths)
 
     def leave_out(self, path: str) -> None:
         """Note a folder that is there, and that is not looked into on purpose."""

@@ -180,7 +180,10 @@ def walk_libraries(state: ScanState) -> None:
 @_without_collecting()
 def compare_with_catalog(state: ScanState) -> None:
     """Say of each file whether it has changed, and what is gone."""
+    taking_over = {each.library.title for each in state.online if each.scope.whole}
     for each in state.online:
+        others = each.walked.of_others
+        each.reach.keep(path for path, title in others.items() if title not in taking_over)
         each.reach.check_disks(each.known)
         _compare(state, each)
         if each.row.path == str(each.library.path):
@@ -247,8 +250,9 @@ def remove_what_is_gone(state: ScanState) -> None:
         gone, on_record = _gone_before(state, each)
         gone, held = each.reach.hold_back(gone, on_record, again=each.scope.whole)
         each.held = [file.id for file in held if not file.missing]
+        delete = partial(library_rows.delete_files, library_id=each.row.id)
         for chunk in chunked([file.id for file in gone]):
-            state.catalog.write(partial(library_rows.delete_files, file_ids=chunk))
+            state.catalog.write(partial(delete, file_ids=chunk))
         for chunk in chunked(each.compared.gone_folders):
             state.catalog.write(partial(library_rows.delete_folders, folder_ids=chunk))
         state.count(each, "removed", len(gone))
@@ -263,18 +267,21 @@ def _gone_before(state: ScanState, each: LibraryState) -> tuple[list[KnownFile],
         return [], 0
     with state.catalog.reading() as session:
         others = library_rows.missing_since(session, each.row.id, state.begun)
-        on_record = library_rows.count_present(session, each.row.id) + len(others)
+        on_record = library_rows.count_present(session, each.row.id)
         on_record -= library_rows.count_added(session, each.row.id, each.last_scanned)
+    # What has moved here was not, nor what is new by a clock that was ahead.
+    on_record = min(on_record, each.on_record) + len(others)
     gone = [file._replace(missing=False) if file.id in others else file for file in each.gone]
     return gone, on_record
 
 
 def join_extras(state: ScanState) -> None:
     """Give extras to titles that were not known when they were found."""
-    for each in state.online:
-        if each.counts["parsed"] or state.looked_up:
-            join = partial(join_extras_to_titles, library_id=each.row.id, kind=each.library.kind)
-            state.catalog.write(join)
+    if not state.looked_up and not any(each.counts["parsed"] for each in state.online):
+        return
+    for each in state.online:  # their titles may be those of another library's files
+        join = partial(join_extras_to_titles, library_id=each.row.id, kind=each.library.kind)
+        state.catalog.write(join)
 
 
 def read_people(state: ScanState) -> None:

@@ -286,8 +286,8 @@ def join_extras_to_titles(session: Session, library_id: int, kind: Kind) -> None
 
 
 def drop_bare_titles(session: Session, model: TitleModel, ids: Collection[int]) -> None:
-    """Drop those of the titles that no provider has told of and that have no file any more."""
-    has_file = exists().where(title_column(model) == model.id)
+    """Drop those of the titles that no provider has told of and that have but extras, if any."""
+    has_file = exists().where(title_column(model) == model.id, MediaFile.state != "extra")
     if ids:
         session.execute(
             delete(model).where(model.id.in_(ids), model.details_fetched_at.is_(None), ~has_file)

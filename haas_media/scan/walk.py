@@ -155,7 +155,8 @@ class Walk:
     """What one walk over a library found.
 
     ``folder_nfos`` maps each folder with an NFO file that bears on the folders below it to that
-    file's name as it is spelt. ``is_bare``: the root holds no video and no folder.
+    file's name as it is spelt. ``of_others`` maps the folders that are other libraries to their
+    titles. ``is_bare``: the root holds no video and no folder.
     """
 
     changed: list[Listing] = field(default_factory=list)
@@ -163,6 +164,7 @@ class Walk:
     found: int = 0
     unchanged: int = 0
     folder_nfos: dict[str, str] = field(default_factory=dict)
+    of_others: dict[str, str] = field(default_factory=dict)
     is_bare: bool = True
 
 
@@ -269,6 +271,7 @@ class Walker:
                 reason = _OF_ANOTHER.format(self._others[owner])
                 self._reach.problems.append(Problem(link.path, reason))
                 self._reach.leave_out(link.path)
+                self._result.of_others[link.path] = self._others[owner]
                 continue
             self._followed.append(link.real)
             return link
@@ -360,7 +363,8 @@ class Walker:
             self._links.append(_Folder(path, target, above.inherited, mount))
             return None
         real = f"{above.real}/{entry.name}"
-        if real in self._others:  # which takes over what is on record of it here
+        if owner := self._others.get(real):  # which takes over what is on record of it here
+            self._result.of_others[path] = owner
             return None
         return _Folder(path, real, above.inherited, real if real in self._mounts else above.mount)
 

@@ -72,15 +72,16 @@ MOUNTS = """\
 62 22 0:51 / /mnt/with\\040space rw - cifs //nas/x rw
 63 22 0:52 / /mnt/ssh rw - fuse.sshfs nas:/ rw
 64 22 0:53 / /mnt/ntfs rw - fuseblk /dev/sdb rw
+65 22 0:54 / /mnt/of\N{LINE SEPARATOR}a\rscript\r rw - nfs nas:/other rw
 """
 # The kernel of a machine on which everything is on the network.
 ON_NFS = """
 from pathlib import Path
-read = Path.read_text
-def read_text(path, *args, **kwargs):
-    mounts = "22 1 0:50 / / rw - nfs4 nas:/volume rw"
-    return mounts if str(path) == "/proc/self/mountinfo" else read(path, *args, **kwargs)
-Path.read_text = read_text
+read = Path.read_bytes
+def read_bytes(path):
+    mounts = b"22 1 0:50 / / rw - nfs4 nas:/volume rw"
+    return mounts if str(path) == "/proc/self/mountinfo" else read(path)
+Path.read_bytes = read_bytes
 from deployments.cli import main
 main(["check"])
 """
@@ -95,6 +96,7 @@ def test_filesystems_of_a_network(tmp_path: Path) -> None:
         "/mnt/with space/haas": "cifs",
         "/mnt/ssh": "fuse.sshfs",
         "/mnt/ntfs/x": None,
+        "/mnt/of\N{LINE SEPARATOR}a\rscript\r/x": "nfs",
         "/mnt/shared": None,
     }
     assert {path: network_filesystem(Path(path), mounts) for path in kinds} == kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ from tests.haas_media.scan.shelf import mounted
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from haas_media.progress import Progress
     from haas_media.scan import ScanReport
     from tests.fake_tmdb import FakeTmdb
     from tests.haas_media.scan.shelf import House
@@ -243,18 +245,29 @@ def test_a_wrong_match_of_an_earlier_scan_is_undone_by_a_refresh(
     assert house.titles() == {"Heat (1995).mkv": "Heat (1995)", "Ran (1985).mkv": "Ran (1985)"}
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 def test_a_file_that_moves_between_libraries_that_are_scanned_one_by_one_is_there_once(
-    house: House,
+    house: House, at_once: bool
 ) -> None:
     other = with_more_films(house)
     house.films.put(HEAT, "Ran (1985).mkv")
     house.scan()
     before = house.files()[HEAT]["id"]
     (house.films.root / HEAT).rename(other / "Heat (1995).mkv")
-    assert moved(house.scan(library="More")) == (1, 0, 0, 0)
-    assert moved(house.scan(library="Films")) == (0, 0, 0, 0)
+    found: list[object] = []
+
+    def scan_the_other(progress: Progress | None = None) -> None:
+        if not found and (progress is None or progress.phase == "identifying"):
+            found.append(moved(house.scan(library="More")))
+
+    if not at_once:
+        scan_the_other()
+    house.films.put("Up (2009).mkv")
+    house.scan(library="Films", on_progress=scan_the_other)
+    assert found == [(1, 0, 0, 0)]
+    assert moved(house.scan()) == (0, 0, 0, 0)
     assert house.files()["Heat (1995).mkv"]["id"] == before
-    assert len(house.files()) == 2
+    assert len(house.files()) == 3
 
 
 def test_a_library_that_is_offline_lends_nothing_to_one_that_is_scanned_alone(
@@ -316,15 +329,35 @@ def test_files_of_a_library_that_left_the_settings_are_there_once(
     assert {file["id"] for file in house.files().values()} == before
 
 
-def test_files_of_a_folder_that_becomes_a_library_are_there_once(house: House) -> None:
+@pytest.mark.parametrize("how", ["scanned alone", "out of reach", "out of reach, by a link"])
+def test_files_of_a_folder_that_becomes_a_library_are_there_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     films, shows = house.settings.libraries
     house.films.put("kids/Up (2009).mkv", "Heat (1995).mkv")
+    root, alone, by_link = films.path / "kids", how == "scanned alone", how.endswith("link")
+    if by_link:
+        root = root.rename(films.path.with_name("kids"))
+        (films.path / "kids").symlink_to(root)
     house.scan()
     before = {file["id"] for file in house.files().values()}
-    kids = Library(title="Kids", kind="movies", path=films.path / "kids")
+    kids = Library(title="Kids", kind="movies", path=root)
     house.with_settings(libraries=(films, shows, kids))
-    assert moved(house.scan(library="Films")) == (0, 0, 0, 0)
-    assert moved(house.scan(library="Kids")) == (1, 0, 0, 0)
+    real = os.scandir
+
+    def stale(path: str) -> object:
+        if str(path).startswith(str(root)):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        if not alone:
+            patch.setattr(os, "scandir", stale)
+        for _ in range(2):
+            report = house.scan(library="Films" if alone else None)
+            assert moved(report) == (0, 0, 0, 0)
+            assert [each.path for each in report.libraries[0].problems] == ["kids"] * by_link
+    assert moved(house.scan(library=None if by_link else "Kids")) == (1, 0, 0, 0)
     assert moved(house.scan()) == (0, 0, 0, 0)
     assert {file["id"] for file in house.files().values()} == before
 

@@ -20,14 +20,17 @@ import pytest
 
 from haas_media.catalog.models import Library, MediaFile
 from haas_media.library.prune import prune
+from haas_media.mounts import is_mounted
 from haas_media.scan import offline
 from haas_media.scan import walk as walking
+from haas_media.settings import Library as SetLibrary
 from tests.databases import on_both_databases
 from tests.haas_media.scan.shelf import mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from haas_media.progress import Progress
     from haas_media.scan import LibraryReport, ScanReport
     from tests.haas_media.scan.shelf import House
 
@@ -269,15 +272,21 @@ def test_a_disk_behind_a_link_that_is_there_and_emptied_loses_its_records(house:
         assert films(house.scan()).removed == 1
 
 
+@pytest.mark.parametrize("leaves", ["after a scan", "before it ends"])
 def test_offline_disk_of_the_root_itself_is_not_a_deletion_when_a_stray_file_lies_there(
-    house: House,
+    house: House, leaves: str
 ) -> None:
     """A downloader has written into the folder that the disk is mounted on."""
     with mounted(house.films.root) as disk:
         house.films.put(*(f"Film {number} (1999).mkv" for number in range(20)))
-        house.scan()
+
+        def leave(progress: Progress) -> None:
+            if progress.phase == "identifying" and is_mounted(str(disk)):
+                subprocess.run(["umount", str(disk)], check=True)
+
+        house.scan(on_progress=leave if leaves == "before it ends" else None)
         before = house.files()
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", str(disk)], check=leaves == "after a scan")
         house.films.put("Stray (2001).mkv")
         for _ in range(2):
             report = films(house.scan())
@@ -413,6 +422,27 @@ def test_a_large_part_of_what_is_in_reach_is_not_removed_at_once(house: House) -
         report = films(house.scan())
         assert (report.removed, house.files()) == (0, before)
         assert films(house.scan()).removed == 8
+
+
+@pytest.mark.parametrize("how", ["new, by a clock that was ahead", "moved from another library"])
+def test_a_large_part_is_one_of_what_was_there_and_not_of_what_came(house: House, how: str) -> None:
+    more = SetLibrary(title="More", kind="movies", path=house.films.root.with_name("more"))
+    house.with_settings(libraries=(*house.settings.libraries, more))
+    house.films.put(*(f"Film {number} (1999).mkv" for number in range(12)))
+    house.films.put(*(f"../more/Film {number} (1950).mkv" for number in range(30)))
+    house.scan()
+    for number in range(11):
+        house.films.remove(f"Film {number} (1999).mkv")
+    if how == "moved from another library":
+        for number in range(29):
+            house.films.move(f"../more/Film {number} (1950).mkv", f"Film {number} (1950).mkv")
+    else:
+        house.films.put(*(f"Film {number} (1949).mkv" for number in range(29)))
+        with house.catalog.session() as session:
+            ahead = dt.datetime.now(dt.UTC) + dt.timedelta(days=400)
+            session.query(Library).update({"last_scanned": ahead})
+    assert films(house.scan()).removed == 0
+    assert films(house.scan()).removed == 11
 
 
 @on_both_databases

@@ -7,8 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from haas_media.catalog import CatalogError
 from haas_media.catalog.models import Library
 from tests.databases import on_both_databases
 
@@ -76,6 +80,14 @@ def test_libraries_are_given_back_when_a_scan_ends_or_fails(house: House) -> Non
         thread.start()
         thread.join()
         house.scan(on_progress=waits)
+
+
+def test_a_lock_that_cannot_be_taken_is_said_in_a_sentence(house: House) -> None:
+    """As in a folder that may not be written."""
+    lock = Path(f"{house.catalog.sqlite_file}.library-1.lock")
+    lock.mkdir()
+    with pytest.raises(CatalogError, match=rf"The lock {lock} cannot be taken: Is a directory\."):
+        house.scan()
 
 
 def _failing(house: House, stop: object, error: type[BaseException]) -> None:

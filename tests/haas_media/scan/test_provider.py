@@ -444,6 +444,17 @@ def test_what_is_not_found_is_unmatched_with_its_reason(online: Online) -> None:
     assert online.known() == ["The Matrix (1999)"]
 
 
+def test_an_extra_makes_no_title_of_what_is_not_found(online: Online) -> None:
+    film, extra = (
+        f"Nothing Known (1901)/Nothing Known (1901){end}.mkv" for end in ("", "-trailer")
+    )
+    online.films.put(film, extra)
+    for refresh in (False, True):
+        assert online.scan(refresh_existing=refresh).counts()["unmatched"] == 1
+        assert online.titles() == {film: "unmatched", extra: "trailer"}
+    assert online.known() == []
+
+
 def test_a_film_that_only_its_nfo_file_knows_stays_matched(online: Online) -> None:
     online.films.put("Holiday/Holiday.mkv")
     nfo = "<movie><title>Our Holiday at Sea</title><year>2011</year></movie>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -359,6 +360,24 @@ def test_a_root_that_is_missing_is_no_error_and_a_file_is(write: Write) -> None:
     root.parent.mkdir()
     root.write_text("")
     with pytest.raises(SettingsError, match=f"path of library 'Films' is not a folder: {root}"):
+        settings.library("Films")
+
+
+def test_a_root_whose_disk_stops_answering_meanwhile_is_no_file(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(write(EXAMPLE))
+    settings.libraries[0].path.mkdir(parents=True)
+    looks, real = [], os.stat
+
+    def stale(path: str | Path) -> os.stat_result:
+        looks.append(path)
+        if len(looks) > 1:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", stale)
         settings.library("Films")
 
 
