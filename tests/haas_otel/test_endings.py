@@ -22,7 +22,7 @@ from packaging.version import Version
 from prefect.cache_policies import INPUTS
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import CrashedRun, TerminationSignal
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.states import (
     AwaitingRetry,
@@ -426,15 +426,18 @@ def test_what_the_system_stops_is_known_without_the_server(
     assert told.one.attributes["prefect.ended_by"] == by
 
 
-@pytest.mark.parametrize("exit_", [SystemExit, GeneratorExit])
+@pytest.mark.parametrize("exit_", [SystemExit, GeneratorExit, CrashedRun])
 def test_exit_is_a_failure_of_the_task(told: Told, exit_: type[BaseException]) -> None:
+    """And so is the crash of another run, of which its body has asked for the result."""
+
     def body() -> None:
         raise exit_("cannot go on")
 
     with pytest.raises(exit_):
-        run(body, how="direct")
-    assert told.one.attributes["exception.type"] == exit_.__name__
+        run(body, how="direct").result()
+    assert str(told.one.attributes["exception.type"]).endswith(exit_.__name__)
     assert told.one.status.description == "cannot go on"
+    assert told.one.attributes["prefect.ended_by"] == "self"
 
 
 class MuteError(Exception):
