@@ -37,7 +37,7 @@ from prefect.states import (
 )
 from prefect.types._datetime import now
 
-from haas_otel import _prefect, flow, hooks, records, settings, span, task
+from haas_otel import _prefect, flow, hooks, records, server, settings, span, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -404,6 +404,28 @@ def test_who_had_a_run_cancelled_is_asked_of_prefect(
     with pytest.raises(BaseException):  # noqa: B017, PT011 - each engine re-raises in its own way
         run(body, how="direct").result()
     assert told.one.attributes["prefect.ended_by"] == by
+
+
+def test_a_second_signal_strikes_while_prefect_is_asked(
+    told: Told, monkeypatch: MonkeyPatch
+) -> None:
+    """As of somebody who presses Ctrl-C again while the server does not answer."""
+
+    def interrupted(_: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(_prefect, "is_cancelled_by_its_runner", lambda: True)
+    monkeypatch.setattr(server, "who_cancelled", interrupted)
+
+    def body() -> None:
+        learn(**{"media.files": 3})
+        raise KeyboardInterrupt
+
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - each engine re-raises in its own way
+        run(body, how="direct").result()
+    assert told.one.attributes["task.status"] == "Cancelled"
+    assert told.one.attributes["prefect.ended_by"] == "user"
+    assert told.one.attributes["media.files"] == 3
 
 
 @pytest.mark.parametrize(("whose", "by"), [("another's", "user"), ("its own", "system")])
