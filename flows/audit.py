@@ -185,12 +185,12 @@ def _ending(
     asked: Server, task_run: TaskRun, owner: FlowRun | None, run: Run, until: datetime
 ) -> Expected | None:
     """Return how a task run ended, by its record; None where it did not, or a moment ago."""
-    state = task_run.state
+    state, told = task_run.state, task_run.labels.get(records.ENDED)
     if state is not None and (state.is_completed() or state.is_failed()):
-        end = span.nanoseconds(state.timestamp) // 1000
-        status = "Completed" if state.is_completed() else "Failed"
-        return Expected(run, status, end) if state.timestamp < until else None
-    told = task_run.labels.get(records.ENDED)
+        # One that a transaction has rolled back has a later state, which is not its end.
+        end = span.nanoseconds(task_run.end_time or state.timestamp) // 1000
+        status = told or ("Completed" if state.is_completed() else "Failed")
+        return Expected(run, str(status), end) if state.timestamp < until else None
     if owner is None or owner.state is None:
         over = state is not None and state.is_crashed() and state.timestamp < until
         return Expected(run, str(told) if told else "Failed", None) if over else None

@@ -49,8 +49,6 @@ def by_states(states: Iterable[State]) -> By:
 
 def by_exception(name: str | None) -> By:
     """Return who ended a run that was not cancelled, by the type of its exception."""
-    if name == "prefect.exceptions.CrashedRun":
-        return "crash"
     return "timeout" if name and name.endswith("RunTimeoutError") else "self"
 
 

@@ -371,11 +371,17 @@ async def _ask(
 
     with CancelScope(shield=True):
         if ending is not None:
-            if ending.by is None and ending.status == "Cancelled":
-                by = await to_thread.run_sync(server.who_cancelled, run.root_id)
-                ending = ending._replace(by=by)
-            other = is_long and await to_thread.run_sync(server.within_bound, is_spoken_for)
-            _act(running, decision.Evidence(now=ending.at, own=ending, spoken_for=bool(other)))
+            spoken_for = False
+            try:
+                if ending.by is None and ending.status == "Cancelled":
+                    ending = ending._replace(by="user")
+                    by = await to_thread.run_sync(server.who_cancelled, run.root_id)
+                    ending = ending._replace(by=by)
+                if is_long:
+                    spoken_for = await to_thread.run_sync(server.within_bound, is_spoken_for)
+            finally:  # a second signal may strike meanwhile: nobody knows this end better
+                spoken = bool(spoken_for)
+                _act(running, decision.Evidence(now=ending.at, own=ending, spoken_for=spoken))
         if marks:
             await to_thread.run_sync(server.within_bound, mark)
 

@@ -304,7 +304,7 @@ def failed(exception: BaseException | None, at: int, message: str | None = None)
 def crashed(at: int, message: str | None) -> Ending:
     """Return the ending of a task run whose process died; Prefect's message tells how."""
     said = shortened(message or "The run's process died.", MAX_MESSAGE)
-    return Ending("Failed", at, said, "prefect.exceptions.CrashedRun")
+    return Ending("Failed", at, said, "prefect.exceptions.CrashedRun", by="crash")
 
 
 def shortened(text: str, most: int) -> str:

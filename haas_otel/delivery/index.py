@@ -13,9 +13,11 @@ import json
 import logging
 import os
 import sqlite3
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from haas_otel._settings import settings
 from haas_otel.delivery.codec import load
@@ -98,6 +100,8 @@ class Index:
         self._path = directory / FILE_NAME
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        with _lock:
+            _all.add(self)
 
     def read(self, paths: Iterable[Path]) -> None:
         """Take in what is new in segments."""
@@ -150,12 +154,17 @@ class Index:
 
     def close(self) -> None:
         """Close the file; it opens again when it is used again."""
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
+        with _lock:
+            if self._connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.close()
+                self._connection = None
 
     def _transact(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        with _lock:
+            return self._try_to(work)
+
+    def _try_to(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         for last in (False, True):
             try:
                 with self._open() as connection:
@@ -204,6 +213,21 @@ class Index:
             raise IndexUnusable(f"{self._path}: {problem}") from problem
         text = "%s cannot be used (%s): put aside as *.corrupt-%s, a new one is begun"
         _logger.warning(text, self._path, error, stamp)
+
+
+# SQLite keeps in memory which locks a process has. A forked child has that memory and none of the
+# locks, and others would take its WAL away: nothing is open while a process forks.
+_all: WeakSet[Index] = WeakSet()
+_lock = threading.RLock()
+
+
+def _close_all() -> None:
+    _lock.acquire()
+    for index in [*_all]:
+        index.close()
+
+
+os.register_at_fork(before=_close_all, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def _ids(context: tuple[Any, ...] | None) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from packaging.version import Version
 from prefect.cache_policies import INPUTS
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import CrashedRun, TerminationSignal
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from prefect.states import (
     AwaitingRetry,
@@ -37,7 +37,7 @@ from prefect.states import (
 )
 from prefect.types._datetime import now
 
-from haas_otel import _prefect, flow, hooks, records, settings, span, task
+from haas_otel import _prefect, flow, hooks, records, server, settings, span, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -406,6 +406,28 @@ def test_who_had_a_run_cancelled_is_asked_of_prefect(
     assert told.one.attributes["prefect.ended_by"] == by
 
 
+def test_a_second_signal_strikes_while_prefect_is_asked(
+    told: Told, monkeypatch: MonkeyPatch
+) -> None:
+    """As of somebody who presses Ctrl-C again while the server does not answer."""
+
+    def interrupted(_: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(_prefect, "is_cancelled_by_its_runner", lambda: True)
+    monkeypatch.setattr(server, "who_cancelled", interrupted)
+
+    def body() -> None:
+        learn(**{"media.files": 3})
+        raise KeyboardInterrupt
+
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - each engine re-raises in its own way
+        run(body, how="direct").result()
+    assert told.one.attributes["task.status"] == "Cancelled"
+    assert told.one.attributes["prefect.ended_by"] == "user"
+    assert told.one.attributes["media.files"] == 3
+
+
 @pytest.mark.parametrize(("whose", "by"), [("another's", "user"), ("its own", "system")])
 def test_what_the_system_stops_is_known_without_the_server(
     told: Told, disk: SharedDisk, monkeypatch: MonkeyPatch, whose: str, by: str
@@ -426,15 +448,18 @@ def test_what_the_system_stops_is_known_without_the_server(
     assert told.one.attributes["prefect.ended_by"] == by
 
 
-@pytest.mark.parametrize("exit_", [SystemExit, GeneratorExit])
+@pytest.mark.parametrize("exit_", [SystemExit, GeneratorExit, CrashedRun])
 def test_exit_is_a_failure_of_the_task(told: Told, exit_: type[BaseException]) -> None:
+    """And so is the crash of another run, of which its body has asked for the result."""
+
     def body() -> None:
         raise exit_("cannot go on")
 
     with pytest.raises(exit_):
-        run(body, how="direct")
-    assert told.one.attributes["exception.type"] == exit_.__name__
+        run(body, how="direct").result()
+    assert str(told.one.attributes["exception.type"]).endswith(exit_.__name__)
     assert told.one.status.description == "cannot go on"
+    assert told.one.attributes["prefect.ended_by"] == "self"
 
 
 class MuteError(Exception):

@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 RECORDED = programs.PACKED.parent
 FLOWS, TASKS = 20, 10
 LEFT_OUT, IDENTICAL, TWICE, ALTERED = (0, 57, 199), 3, 90, 120  # which of the runs
+# In every second flow run, what has completed is rolled back after that: a later state.
 PROJECT = f"""
+from contextlib import suppress
+
 import flows
+from prefect.transactions import transaction
 from haas_otel import flow, task
 
 @task(name="Encode")
@@ -40,13 +44,16 @@ def encoding(number):
         raise ValueError(number)
 
 @flow
-def several():
-    for number in range({TASKS}):
-        encoding(number, return_state=True)
+def several(rolled_back):
+    with suppress(LookupError), transaction():
+        for number in range({TASKS}):
+            encoding(number, return_state=True)
+        if rolled_back:
+            raise LookupError
     return 1
 
-for _ in range({FLOWS}):
-    several()
+for number in range({FLOWS}):
+    several(number % 2)
 """
 # With runs that ended just now; one that is killed when it has sent the first span again.
 AUDIT = """

@@ -317,3 +317,30 @@ def test_another_thread_that_opens_it_leaves_the_locks_of_the_first(directory: P
     assert not first.has(0, 0)
     first.close()
     second.close()
+
+
+def test_a_forked_child_leaves_the_locks_of_its_parent(
+    index: Index, directory: Path, make_line: MakeLine, add: Add
+) -> None:
+    """What it stores is there, though its parent, who had the file open first, has closed it."""
+    opened, closed = os.pipe(), os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        add(index, make_line())
+        child = os.fork()
+        if child == 0:
+            again = Index(directory)
+            again.segments()
+            os.write(opened[1], b"x")
+            os.read(closed[0], 1)
+            add(again, make_line(), segment="2-dead-1.jsonl")
+            os._exit(0)
+        os.read(opened[0], 1)
+        index.close()
+        os.write(closed[1], b"x")
+        os.waitpid(child, 0)
+        os._exit(0)
+    os.waitpid(parent, 0)
+    for end in (*opened, *closed):
+        os.close(end)
+    assert stored(directory) == 2
