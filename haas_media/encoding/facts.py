@@ -33,7 +33,7 @@ class HighDynamicRange:
 
 @dataclass(frozen=True, slots=True)
 class Untagged:
-    """Pictures that do not say their colours, which their container knows, or their HDR implies.
+    """Pictures that do not say their colours, which their container, HDR or size tell.
 
     Numbers are those of ITU-T H.273, 2 for what nobody knows.
     """
@@ -41,6 +41,7 @@ class Untagged:
     primaries: int
     transfer: int
     matrix: int
+    is_rgb: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ TONE_MAP = (
 )
 # That of transport streams, fine enough for every frame rate.
 FINE_CLOCK = "1/90000"
+_MATRICES = {1: (1, "bt709"), 9: (9, "bt2020")}
+_YUV = "format=yuv444p|yuv444p10le|yuv444p12le|yuv444p16le"
 _CAPTIONS = "A53_CC"
 _OF_HDR = {
     *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"),
@@ -104,8 +106,12 @@ def _fate(
             return _hdr(fact, stream, request, codec)
         case Untagged():
             said = f"color_primaries={fact.primaries}:color_trc={fact.transfer}"
-            filters = (f"setparams={said}:colorspace={fact.matrix}",) if codec else ()
-            return Fate(fact, "tried", filters=filters)
+            number, filters = fact.matrix, []
+            if fact.is_rgb:  # left to itself, ffmpeg takes BT.601, and does not say so
+                number, name = _MATRICES.get(number, (6, "smpte170m"))
+                filters = [f"scale=out_color_matrix={name}:out_range=tv", _YUV]
+            filters += [f"setparams={said}:colorspace={number}"]
+            return Fate(fact, "tried", filters=tuple(filters) if codec else ())
         case DolbyVision():
             return _dolby_vision(fact, stream, request, container, codec)
         case Alpha():

@@ -86,6 +86,8 @@ COLOURS = {
     "outside.mp4": "-i outside.mkv -c copy",
     "sdr-outside.mkv": "-i plain.mp4 -c copy -color_trc bt709 -color_primaries bt709"
     " -colorspace bt709",
+    "large.mkv": f"-f lavfi -i color=red:s=1280x720:r=5:d=0.4 {X264}",
+    "large-rgb.mkv": "-f lavfi -i color=red:s=1280x720:r=5:d=0.4 -pix_fmt gbrp -c:v ffv1",
     "rgb.mkv": f"{PICTURE} -t 0.4 -vf format=gbrp10le,setparams=color_trc=smpte2084"
     " -c:v ffv1 -color_primaries bt2020",
     "only-pq.mkv": f"{PICTURE} -t 0.4 {X265}:transfer=smpte2084",
@@ -376,19 +378,21 @@ def test_a_loss_that_is_warned_of(
     ("name", "transfer", "others"),
     [
         *(("outside.mkv", 16, 9), ("outside.mp4", 16, 9), ("only-pq.mkv", 16, 9)),
-        ("sdr-outside.mkv", 1, 1),
+        *(("sdr-outside.mkv", 1, 1), ("large.mkv", 1, 1), ("large-rgb.mkv", 1, 1)),
     ],
 )
 def test_colours_that_pictures_do_not_say(
     name: str, transfer: int, others: int, sources: Path, studio: Studio
 ) -> None:
     """Numbers are those of ITU-T H.273: 16 is PQ, 9 BT.2020, 1 BT.709."""
-    report = studio.encode(sources / name, video_codec="hevc")
+    report = studio.encode(sources / name, video_codec="hevc", resolution="480p")
     assert report.warnings == ()
     with av.open(str(report.output)) as container:
         frame = next(container.decode(video=0))
     said = (frame.color_trc, frame.color_primaries, frame.colorspace)
     assert said == (transfer, others, others)
+    if name == "large-rgb.mkv":
+        assert bytes(frame.planes[0])[0] == pytest.approx(63, abs=1)  # red; 81 in BT.601
 
 
 @pytest.mark.parametrize(
