@@ -7,7 +7,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from haas_media.probe.container import Kind, codec_of, is_attached_picture, kind_of, open_input
+from haas_media.probe.container import (
+    Kind,
+    codec_of,
+    count_channels,
+    is_attached_picture,
+    kind_of,
+    open_input,
+)
 from haas_media.wording import clean_text
 
 if TYPE_CHECKING:
@@ -253,7 +260,7 @@ def _stream(raw: Any, start: float) -> Stream:
             # Of half a file it tells the half's length, but still counts all pictures.
             known["duration"] = max(known["duration"], raw.frames / float(rate))
     elif kind == "audio":
-        known |= {"channels": context.channels, "sample_rate": context.sample_rate or None}
+        known |= {"channels": count_channels(context), "sample_rate": context.sample_rate or None}
     return Stream(**known)
 
 
