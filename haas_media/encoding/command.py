@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LOGGED = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-progress", "pipe:1")
 # Of lossy encoders.
 _MOST_CHANNELS = 8
+_MOST_PLAYED = 5  # in whatever arrangement
 _LETTERS = {"video": "v", "audio": "a", "subtitle": "s", "attachment": "t"}
 
 
@@ -142,11 +143,10 @@ def _audio_quality(where: str, track: Track) -> list[str]:
         return []
     channels = min(track.stream.channels or 2, _MOST_CHANNELS)
     argv = [f"-b:{where}", f"{max(96, 64 * channels)}k"]
-    if track.action == "libopus":
-        # Opus knows these layouts only; 5.1 with side speakers is among those it refuses. Left the
-        # choice, ffmpeg makes stereo of 2.1.
+    if track.action == "libopus" or channels > _MOST_PLAYED:
+        # Opus knows these layouts only; 5.1 with side speakers is among those it refuses, and AAC
+        # describes it in a way that players take for another, or do not know. Left the choice,
+        # ffmpeg makes stereo of 2.1.
         layouts = "stereo|mono" if channels <= 2 else "5.1" if channels <= 6 else "7.1"
         argv += [f"-filter:{where}", f"aformat=channel_layouts={layouts}"]
-    elif (track.stream.channels or 0) > _MOST_CHANNELS:
-        argv += [f"-filter:{where}", "aformat=channel_layouts=7.1"]
     return argv

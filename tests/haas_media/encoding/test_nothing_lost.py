@@ -726,6 +726,18 @@ def test_channels(layout: str, output: str, channels: int, studio: Studio, tmp_p
     assert probe(report.output).streams[0].channels == channels
 
 
+@pytest.mark.parametrize("layout", ["5.1(side)", "6.1"])
+def test_players_know_how_surround_sound_is_arranged(
+    layout: str, studio: Studio, tmp_path: Path
+) -> None:
+    noise = f"-f lavfi -i anoisesrc=d=1:r=48000,aformat=channel_layouts={layout}"
+    make_clips(tmp_path, {"sound.mka": f"{noise} -c:a flac"})
+    with av.open(str(studio.copy(tmp_path / "sound.mka", "out.mov").output)) as container:
+        config = container.streams[0].codec_context.extradata
+    assert config is not None
+    assert (config[1] >> 3) & 15 != 0  # an arrangement of ISO 14496-3, none of its own
+
+
 def test_sound_that_gets_more_channels_in_the_middle(studio: Studio, tmp_path: Path) -> None:
     noise = "-f lavfi -i 'anoisesrc=d=1,aformat=channel_layouts={}' -c:a ac3"
     make_clips(tmp_path, {"2.mka": noise.format("stereo"), "6.mka": noise.format("5.1")})
