@@ -47,6 +47,10 @@ def build_argv(
     argv += ["-map_metadata", f"{plan.main}", "-map_chapters", f"{plan.main}"]
     for name, value in plan.inputs[plan.main].retold.items():
         argv += ["-metadata", f"{name}={value}"]
+    for number, title in enumerate(plan.inputs[plan.main].chapters):
+        # One without is left out there, and those around it move.
+        if plan.container.is_quicktime and not title:
+            argv += [f"-metadata:c:{number}", f"title=Chapter {number + 1}"]
     argv += _video(request, plan, encoder)
     argv += _others(plan)
     argv += _dispositions(plan)

@@ -199,9 +199,9 @@ def check_output(path: Path, plan: Plan) -> tuple[MediaFile, list[str]]:
     expected = None if plan.duration is None else plan.duration - plan.begins
     _check_length("The output holds", media.duration, expected, plan)
     warnings = [*_length_gained(media, plan), *_tags_lost(media, plan)]
-    chapters = plan.inputs[plan.main].chapters
-    if media.chapters < chapters:
-        warnings.append(f"Of {chapters} chapters {chapters - media.chapters} are lost.")
+    chapters, kept = len(plan.inputs[plan.main].chapters), len(media.chapters)
+    if kept < chapters:
+        warnings.append(f"Of {chapters} chapters {chapters - kept} are lost.")
     lost: list[str] = []
     for track, stream in zip(plan.tracks, media.streams, strict=False):
         if track.kind in {"video", "audio"} and stream.ends is not None:

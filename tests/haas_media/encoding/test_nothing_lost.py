@@ -597,6 +597,21 @@ def test_chapters_that_get_lost(chapters: str, studio: Studio, tmp_path: Path) -
     assert studio.copy(tmp_path / "film.mkv", how=how).warnings == ("Of 2 chapters 2 are lost.",)
 
 
+@pytest.mark.parametrize("output", ["out.mp4", "out.mov"])
+@pytest.mark.parametrize("titles", [("One", "Chapter 2"), ("Chapter 1", "Chapter 2")])
+def test_chapters_without_a_title(
+    titles: tuple[str, str], output: str, chapters: str, studio: Studio, tmp_path: Path
+) -> None:
+    file = tmp_path / "chapters"
+    for gone in {"One", "Two"}.difference(titles):
+        file.write_text(file.read_text().replace(f"title={gone}\n", ""))
+    make_clips(tmp_path, {"film.mkv": f"{chapters} -map 0"})
+    with av.open(str(studio.copy(tmp_path / "film.mkv", output).output)) as film:
+        known = film.chapters()
+    seconds = [each["start"] * each["time_base"] for each in known]
+    assert (seconds, [each["metadata"]["title"] for each in known]) == ([0, 1], [*titles])
+
+
 @pytest.mark.parametrize("name", ["song.ogg", "film.ogv"])
 def test_what_an_ogg_file_says_of_itself(name: str, studio: Studio, tmp_path: Path) -> None:
     """It says so in each of its tracks."""
