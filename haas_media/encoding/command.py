@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from haas_media.encoding.facts import Disposition, is_lossless
 from haas_media.encoding.losses import TONE_MAP
-from haas_media.encoding.plan import COPY
+from haas_media.encoding.plan import COPY, is_timed_by_samples
 from haas_media.encoding.probe import TIMED, read_argv
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ def _others(plan: Plan) -> list[str]:
             argv += [f"-c:{where}", track.action]
             if track.codec == "flac" and plan.container.muxer == "mp4":  # for ffmpeg before 6
                 argv += ["-strict", "experimental"]
-            if kind == "audio" and track.action != COPY:
+            if is_timed_by_samples(plan.container, track.action):
+                argv += [f"-filter:{where}", "aresample=async=1"]
+            elif kind == "audio" and track.action != COPY:
                 argv += _audio_quality(where, track)
     return argv
 

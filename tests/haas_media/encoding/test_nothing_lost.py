@@ -608,7 +608,7 @@ def test_chapters_without_a_title(
     make_clips(tmp_path, {"film.mkv": f"{chapters} -map 0"})
     with av.open(str(studio.copy(tmp_path / "film.mkv", output).output)) as film:
         known = film.chapters()
-    seconds = [each["start"] * each["time_base"] for each in known]
+    seconds = [each["start"] * (each["time_base"] or 0) for each in known]
     assert (seconds, [each["metadata"]["title"] for each in known]) == ([0, 1], [*titles])
 
 
@@ -795,6 +795,15 @@ def test_uncompressed_sound_stays_lossless(
     assert (report.warnings, report.notes) == ((), ())
     assert [each.codec for each in probe(report.output).streams] == [result]
     assert _checksum(report.output) == _checksum(tmp_path / name)
+
+
+def test_a_gap_in_sound_stays_where_nothing_but_samples_counts_time(
+    studio: Studio, tmp_path: Path
+) -> None:
+    gap = "-bsf:a \"noise=drop='between(pts*tb,0.2,0.6)'\""
+    make_clips(tmp_path, {"sound.mkv": f"{_SOUND} -c:a pcm_s16le {gap}"})
+    report = studio.copy(tmp_path / "sound.mkv", "out.mov")
+    assert probe(report.output).streams[0].duration == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize(
