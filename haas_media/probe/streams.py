@@ -265,8 +265,10 @@ def _stream(raw: Any, start: float) -> Stream:
 
 
 def _duration(raw: Any, start: float) -> float | None:
-    if raw.duration is not None and raw.duration > 0 and raw.time_base:
-        return float(raw.duration * raw.time_base)
+    # That of a stream of one picture in Matroska would be its file's.
+    told = raw.duration if raw.container.format.name != "matroska,webm" else None
+    if told is not None and told > 0 and raw.time_base:
+        return float(told * raw.time_base)
     # Matroska keeps it in a tag, 01:02:03.456000000, whose name may end in a language. One with a
     # language may be of the file that this one was cut from.
     named = [name for name in sorted(raw.metadata) if name.startswith("DURATION")]

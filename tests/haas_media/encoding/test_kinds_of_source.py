@@ -73,6 +73,7 @@ SOURCES = {
         2,
     ),
     "one-picture.mp4": (f"{PICTURE} {TONE} -vf trim=end_frame=1 {X264} -c:a aac", 2),
+    "one-picture.mkv": (f"{PICTURE} {TONE} -vf trim=end_frame=1 {X264} -c:a aac", 2),
     "fast.mp4": (f"-f lavfi -i testsrc2=s=160x120:r=120:d=1 {X264}", 1),
     "open.ts": (
         f"{PICTURE} {TONE} -c:v libx264 -g 20 -bf 3 -flags -cgop -x264-params open-gop=1"
