@@ -24,6 +24,7 @@ _HARMLESS = re.compile(
     r"(?i)Header missing$|Last message repeated|non monotonically increasing dts"
     r"|Invalid UTF-8 in decoded|Application provided invalid"
     r"|Could not find codec parameters|Estimating duration"
+    r"|Referenced QT chapter track not found"  # as ffmpeg writes it of chapters without titles
 )
 _CORRUPT = re.compile(
     r"corrupt (decoded frame|input packet)|Packet corrupt|CRC (error|mismatch)|checksum"

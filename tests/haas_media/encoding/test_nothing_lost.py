@@ -612,6 +612,18 @@ def test_chapters_without_a_title(
     assert (seconds, [each["metadata"]["title"] for each in known]) == ([0, 1], [*titles])
 
 
+def test_a_reference_to_chapters_that_are_elsewhere_is_no_damage(
+    chapters: str, studio: Studio, tmp_path: Path
+) -> None:
+    file = tmp_path / "chapters"
+    file.write_text(file.read_text().replace("title=One\n", "").replace("title=Two\n", ""))
+    make_clips(tmp_path, {"film.mp4": f"{chapters} -map 0:v -map 0:a"})
+    report = studio.copy(tmp_path / "film.mp4")
+    assert report.warnings == ()
+    with av.open(str(report.output)) as film:
+        assert len(film.chapters()) == 2
+
+
 @pytest.mark.parametrize("name", ["song.ogg", "film.ogv"])
 def test_what_an_ogg_file_says_of_itself(name: str, studio: Studio, tmp_path: Path) -> None:
     """It says so in each of its tracks."""
