@@ -410,6 +410,16 @@ def test_what_a_probe_tells(clips: Path) -> None:
     assert upright.shown_size == (960, 540)
 
 
+def test_notes_of_a_camera_that_are_cut_short_are_no_damage(studio: Studio, tmp_path: Path) -> None:
+    make_clips(tmp_path, {"bare.h264": f"{PICTURE} -t 0.4 -c:v libx264 -bf 0 -pix_fmt yuv420p"})
+    picture, note = b"\0\0\1\x41", b"\0\0\1\x06\x05\x40\x11\x22\x80"
+    bare = (tmp_path / "bare.h264").read_bytes()
+    (tmp_path / "camera.h264").write_bytes(bare.replace(picture, note + picture))
+    make_clips(tmp_path, {"film.mp4": "-r 25 -i camera.h264 -c copy"})
+    for encode in (studio.encode, studio.copy):
+        assert encode(tmp_path / "film.mp4").warnings == ()
+
+
 def test_titles_in_an_encoding_that_nobody_knows(studio: Studio, tmp_path: Path) -> None:
     film = studio.clips / "film.mkv"
     make_clips(tmp_path, {"old.mkv": f"-i {film} -c copy -metadata:s:0 'title=<track>'"})
