@@ -25,7 +25,8 @@ _HARMLESS = re.compile(
     r"|Invalid UTF-8 in decoded|Application provided invalid"
     r"|Could not find codec parameters|Estimating duration"
     r"|Referenced QT chapter track not found"  # as ffmpeg writes it of chapters without titles
-    r"|SEI type \d+ size \d+ truncated"  # what cameras note beside their pictures
+    # What cameras note beside their pictures.
+    r"|SEI type \d+ size \d+ truncated|unable to decode APP fields|in EXIF data"
 )
 _CORRUPT = re.compile(
     r"corrupt (decoded frame|input packet)|Packet corrupt|CRC (error|mismatch)|checksum"

@@ -410,14 +410,22 @@ def test_what_a_probe_tells(clips: Path) -> None:
     assert upright.shown_size == (960, 540)
 
 
-def test_notes_of_a_camera_that_are_cut_short_are_no_damage(studio: Studio, tmp_path: Path) -> None:
-    make_clips(tmp_path, {"bare.h264": f"{PICTURE} -t 0.4 -c:v libx264 -bf 0 -pix_fmt yuv420p"})
-    picture, note = b"\0\0\1\x41", b"\0\0\1\x06\x05\x40\x11\x22\x80"
-    bare = (tmp_path / "bare.h264").read_bytes()
-    (tmp_path / "camera.h264").write_bytes(bare.replace(picture, note + picture))
-    make_clips(tmp_path, {"film.mp4": "-r 25 -i camera.h264 -c copy"})
+@pytest.mark.parametrize(
+    ("made", "picture", "note"),
+    [
+        ("libx264 -bf 0 -f h264", b"\0\0\1\x41", b"\0\0\1\x06\x05\x40\x11\x22\x80\0\0\1\x41"),
+        ("mjpeg -f mjpeg", b"\xff\xd8", b"\xff\xd8\xff\xe1\0\x10Exif\0\0nonsense"),
+    ],
+)
+def test_notes_of_a_camera_that_are_cut_short_are_no_damage(
+    made: str, picture: bytes, note: bytes, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {"bare": f"{PICTURE} -t 0.4 -pix_fmt yuv420p -c:v {made}"})
+    bare = (tmp_path / "bare").read_bytes()
+    (tmp_path / "camera").write_bytes(bare.replace(picture, note))
+    make_clips(tmp_path, {"film.avi": f"-f {made.split()[-1]} -r 25 -i camera -c copy"})
     for encode in (studio.encode, studio.copy):
-        assert encode(tmp_path / "film.mp4").warnings == ()
+        assert encode(tmp_path / "film.avi").warnings == ()
 
 
 def test_titles_in_an_encoding_that_nobody_knows(studio: Studio, tmp_path: Path) -> None:
