@@ -46,6 +46,11 @@ class Damage:
     end: float
     message: str
 
+    @property
+    def is_of_a_cut(self) -> bool:
+        """Tell whether it may say no more than that this was cut out of a longer film."""
+        return self.message.endswith("mmco: unref short failure")
+
     def __str__(self) -> str:
         if self.start is None:
             return "somewhere"

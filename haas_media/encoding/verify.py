@@ -169,8 +169,8 @@ def may_be_cut(plan: Plan) -> bool:
 
 
 def _is_edge(damage: Damage, plan: Plan) -> bool:
-    """Tell whether a recording just begins, or ends, in the middle of a picture."""
-    if not may_be_cut(plan) or damage.start is None:
+    """Tell whether a recording, or what was cut out of one, just begins or ends in the middle."""
+    if not (may_be_cut(plan) or damage.is_of_a_cut) or damage.start is None:
         return False
     ends = float("inf") if plan.duration is None else plan.duration
     return damage.end < _EDGE_SECONDS or damage.start > ends - _EDGE_SECONDS

@@ -428,6 +428,18 @@ def test_notes_of_a_camera_that_are_cut_short_are_no_damage(
         assert encode(tmp_path / "film.avi").warnings == ()
 
 
+def test_a_film_that_was_cut_out_of_a_recording(studio: Studio, tmp_path: Path) -> None:
+    """It begins in the middle of a group of pictures."""
+    film = (
+        "-f lavfi -i testsrc2=s=320x240:r=25:d=6 -c:v libx264 -pix_fmt yuv420p"
+        " -x264-params open-gop=1:keyint=25:min-keyint=25:bframes=3:ref=4:weightp=0"
+    )
+    make_clips(tmp_path, {"whole.ts": film, "cut.mkv": "-ss 3.3 -i whole.ts -c copy"})
+    for encode in (studio.encode, studio.copy):
+        said = encode(tmp_path / "cut.mkv").warnings
+        assert said[-1] == "The source is damaged at 0:00.0 (mmco: unref short failure)."
+
+
 def test_titles_in_an_encoding_that_nobody_knows(studio: Studio, tmp_path: Path) -> None:
     film = studio.clips / "film.mkv"
     make_clips(tmp_path, {"old.mkv": f"-i {film} -c copy -metadata:s:0 'title=<track>'"})
