@@ -33,6 +33,9 @@ REST_SECONDS = 3.0
 TICK_SECONDS = 0.25
 GATHER_SECONDS = 1.0  # what comes to rest within this time goes out together ...
 HOLD_SECONDS = 5.0  # ... but nothing waits longer for that
+# With more changes at a time, of some four events each, the system's queue of 16,384 may have
+# overflowed: it drops what comes then, and nobody tells.
+MAX_AT_ONCE = 4_000
 POLL_SECONDS = 30.0  # between two looks at a disk that tells nothing
 RETRY_SECONDS = 30.0
 _LIMIT = (
@@ -116,6 +119,8 @@ def _see(library: Library, notices: SimpleQueue[Notice], stop: Event) -> None:
                     notices.put(Notice(root, ready=True))
                 for _, path in changes:
                     notices.put(Notice(path))
+                if len(changes) > MAX_AT_ONCE:
+                    notices.put(Notice(root, ready=True))
                 if _identity(root) != before:
                     break  # another disk is there, or none, and nothing tells of it
         except OSError as error:

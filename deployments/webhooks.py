@@ -107,11 +107,14 @@ def here(path: str, mappings: Mapping[str, Path]) -> str:
         path: as the other one sees it.
         mappings: what paths begin with there, and with what here; the longest that fits counts.
     """
-    plain = path.replace("\\", "/") if "\\" in path and not path.startswith("/") else path
+    windows = "\\" in path and not path.startswith("/")
+    plain = path.replace("\\", "/") if windows else path
     for there in sorted(mappings, key=len, reverse=True):
         start = there.replace("\\", "/").rstrip("/")
-        if plain == start or plain.startswith(start + "/"):
-            return f"{mappings[there]}{plain[len(start) :]}"
+        begins, rest = plain[: len(start)], plain[len(start) :]
+        same = begins == start or (windows and begins.lower() == start.lower())
+        if same and rest[:1] in ("", "/"):
+            return f"{mappings[there]}{rest}"
     return plain
 
 

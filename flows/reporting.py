@@ -7,6 +7,8 @@ from uuid import UUID
 
 from opentelemetry import trace
 
+from haas_media.markdown import escaped
+
 if TYPE_CHECKING:
     from haas_media.markdown import Report
     from haas_media.progress import Progress
@@ -68,7 +70,8 @@ class ProgressArtifact:
         self._percent = max(self._percent, min(percent, 100.0))
         self._updated = self._clock()
         try:
-            self._write(description)
+            # The UI reads descriptions as Markdown.
+            self._write("\n\n".join(map(escaped, description.split("\n\n"))))
         except Exception as error:  # noqa: BLE001 - a drawing is never worth a failed task
             if not self._broken:
                 logger().warning("The progress bar cannot be updated: %s", error)
@@ -110,7 +113,7 @@ def publish(report: "Report", key: str) -> dict[str, int]:
 def _keep(report: "Report", key: str) -> None:
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-    summary = report.summary()
+    summary = escaped(report.summary())
     if rows := report.table():
         create_table_artifact(table=rows, key=f"{key}-counts", description=summary)
     create_markdown_artifact(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flows import again
 from flows.run_history import RunHistory
+from haas_media.markdown import escaped
 from haas_media.wording import counted, lasted
 from haas_otel import ended_by, ids, records
 from haas_otel.decision import SECOND
@@ -64,7 +65,7 @@ def explain_ended(client: SyncPrefectClient, tags: Sequence[str]) -> list[UUID]:
         if history is None or not _is_worth_keeping(history):
             continue
         title, *lines = _Story(history).lines()
-        text = "\n\n".join([f"# {title}", *lines])
+        text = "\n\n".join([f"# {escaped(title)}", *map(escaped, lines)])
         made = ArtifactCreate(key=ARTIFACT, type="markdown", data=text, flow_run_id=run.id)
         made.description = "Why this run went as it did."
         client.create_artifact(made)

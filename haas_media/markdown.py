@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MOST_LISTED = 200
+_MARKS = re.compile(r"[\\`*_\[\]<>|#&~]")
+_MARKS_OF_LISTS = re.compile(r"^(\d*)(?=[-+.)])")
 
 
 class Report:
@@ -54,10 +57,8 @@ class Report:
 
 def escaped(text: str) -> str:
     """Return a text so that Markdown shows it as it is, in one line."""
-    text = clean_text(text)
-    for char in "\\`*_[]<>|#":
-        text = text.replace(char, f"\\{char}")
-    return " ".join(text.split())
+    text = _MARKS.sub(r"\\\g<0>", clean_text(text))
+    return _MARKS_OF_LISTS.sub(r"\1\\", " ".join(text.split()))
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from haas_media.encoding.facts import Disposition, is_lossless
 from haas_media.encoding.losses import TONE_MAP
-from haas_media.encoding.plan import COPY
+from haas_media.encoding.plan import COPY, is_timed_by_samples
 from haas_media.encoding.probe import TIMED, read_argv
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LOGGED = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-progress", "pipe:1")
 # Of lossy encoders.
 _MOST_CHANNELS = 8
+_MOST_PLAYED = 5  # in whatever arrangement
 _LETTERS = {"video": "v", "audio": "a", "subtitle": "s", "attachment": "t"}
 
 
@@ -46,6 +47,10 @@ def build_argv(
     argv += ["-map_metadata", f"{plan.main}", "-map_chapters", f"{plan.main}"]
     for name, value in plan.inputs[plan.main].retold.items():
         argv += ["-metadata", f"{name}={value}"]
+    for number, title in enumerate(plan.inputs[plan.main].chapters):
+        # One without is left out there, and those around it move.
+        if plan.container.is_quicktime and not title:
+            argv += [f"-metadata:c:{number}", f"title=Chapter {number + 1}"]
     argv += _video(request, plan, encoder)
     argv += _others(plan)
     argv += _dispositions(plan)
@@ -118,7 +123,9 @@ def _others(plan: Plan) -> list[str]:
             argv += [f"-c:{where}", track.action]
             if track.codec == "flac" and plan.container.muxer == "mp4":  # for ffmpeg before 6
                 argv += ["-strict", "experimental"]
-            if kind == "audio" and track.action != COPY:
+            if is_timed_by_samples(plan.container, track.action):
+                argv += [f"-filter:{where}", "aresample=async=1"]
+            elif kind == "audio" and track.action != COPY:
                 argv += _audio_quality(where, track)
     return argv
 
@@ -142,11 +149,10 @@ def _audio_quality(where: str, track: Track) -> list[str]:
         return []
     channels = min(track.stream.channels or 2, _MOST_CHANNELS)
     argv = [f"-b:{where}", f"{max(96, 64 * channels)}k"]
-    if track.action == "libopus":
-        # Opus knows these layouts only; 5.1 with side speakers is among those it refuses. Left the
-        # choice, ffmpeg makes stereo of 2.1.
+    if track.action == "libopus" or channels > _MOST_PLAYED:
+        # Opus knows these layouts only; 5.1 with side speakers is among those it refuses, and AAC
+        # describes it in a way that players take for another, or do not know. Left the choice,
+        # ffmpeg makes stereo of 2.1.
         layouts = "stereo|mono" if channels <= 2 else "5.1" if channels <= 6 else "7.1"
         argv += [f"-filter:{where}", f"aformat=channel_layouts={layouts}"]
-    elif (track.stream.channels or 0) > _MOST_CHANNELS:
-        argv += [f"-filter:{where}", "aformat=channel_layouts=7.1"]
     return argv

@@ -24,6 +24,9 @@ _HARMLESS = re.compile(
     r"(?i)Header missing$|Last message repeated|non monotonically increasing dts"
     r"|Invalid UTF-8 in decoded|Application provided invalid"
     r"|Could not find codec parameters|Estimating duration"
+    r"|Referenced QT chapter track not found"  # as ffmpeg writes it of chapters without titles
+    # What cameras note beside their pictures.
+    r"|SEI type \d+ size \d+ truncated|unable to decode APP fields|in EXIF data"
 )
 _CORRUPT = re.compile(
     r"corrupt (decoded frame|input packet)|Packet corrupt|CRC (error|mismatch)|checksum"
@@ -42,6 +45,11 @@ class Damage:
     start: float | None
     end: float
     message: str
+
+    @property
+    def is_of_a_cut(self) -> bool:
+        """Tell whether it may say no more than that this was cut out of a longer film."""
+        return self.message.endswith("mmco: unref short failure")
 
     def __str__(self) -> str:
         if self.start is None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Order = Literal["tff", "bff"]
+# Pictures that do not say their colours are taken for BT.601 up to here, for BT.709 above.
+WIDEST_STANDARD, HIGHEST_STANDARD = 1279, 576
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,17 @@ class HighDynamicRange:
 
 @dataclass(frozen=True, slots=True)
 class Untagged:
-    """Pictures that do not say their colours, which their container knows, or their HDR implies.
+    """Pictures that do not say their colours, which their container, HDR or size tell.
 
-    Numbers are those of ITU-T H.273, 2 for what nobody knows.
+    Numbers are those of ITU-T H.273, 2 for what nobody knows. ``by_size`` says that nothing but
+    their size tells.
     """
 
     primaries: int
     transfer: int
     matrix: int
+    is_rgb: bool = False
+    by_size: bool = False
 
 
 @dataclass(frozen=True, slots=True)

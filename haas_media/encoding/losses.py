@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 from haas_media.encoding.encoders import kept_bits
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import (
+    HIGHEST_STANDARD,
     Alpha,
     Begins,
     Channels,
@@ -47,6 +48,8 @@ TONE_MAP = (
 )
 # That of transport streams, fine enough for every frame rate.
 FINE_CLOCK = "1/90000"
+_MATRICES = {1: (1, "bt709"), 9: (9, "bt2020")}
+_YUV = "format=yuv444p|yuv444p10le|yuv444p12le|yuv444p16le"
 _CAPTIONS = "A53_CC"
 _OF_HDR = {
     *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"),
@@ -103,9 +106,16 @@ def _fate(
         case HighDynamicRange():
             return _hdr(fact, stream, request, codec)
         case Untagged():
+            stays_large = request.height is None or request.height > HIGHEST_STANDARD
+            if codec is None or (fact.by_size and not fact.is_rgb and stays_large):
+                return Fate(fact, "tried")
             said = f"color_primaries={fact.primaries}:color_trc={fact.transfer}"
-            filters = (f"setparams={said}:colorspace={fact.matrix}",) if codec else ()
-            return Fate(fact, "tried", filters=filters)
+            number, filters = fact.matrix, []
+            if fact.is_rgb:  # left to itself, ffmpeg takes BT.601, and does not say so
+                number, name = _MATRICES.get(number, (6, "smpte170m"))
+                filters = [f"scale=out_color_matrix={name}:out_range=tv", _YUV]
+            filters += [f"setparams={said}:colorspace={number}"]
+            return Fate(fact, "tried", filters=tuple(filters))
         case DolbyVision():
             return _dolby_vision(fact, stream, request, container, codec)
         case Alpha():

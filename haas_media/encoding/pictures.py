@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from haas_media.encoding.facts import (
+    HIGHEST_STANDARD,
+    WIDEST_STANDARD,
     Fact,
     HighDynamicRange,
     Interlaced,
@@ -34,6 +36,7 @@ _HDR = {16: "PQ", 18: "HLG"}
 # What ITU-T H.273 has for colours that are not specified, or reserved, and for those of BT.2020.
 _UNSPECIFIED = {0, 2}
 _BT2020 = 9
+_BT709 = 1
 # Of pictures and packets: what is said elsewhere, and what encoders write for themselves.
 UNREMARKABLE = {
     *("SEI_UNREGISTERED", "MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST"),
@@ -117,10 +120,14 @@ def _colours(first: Any, said_outside: tuple[int, int, int], context: Any) -> It
     if transfer is not None:
         primaries = _BT2020 if primaries in _UNSPECIFIED else primaries
         matrix = _BT2020 if matrix in _UNSPECIFIED else matrix
-    if first.format.is_rgb:
-        matrix = said[2]  # none, which is what 0 means then
+    large = first.width > WIDEST_STANDARD or first.height > HIGHEST_STANDARD
+    by_size = large and (primaries, trc, matrix) == said and matrix in _UNSPECIFIED
+    if large and matrix in _UNSPECIFIED:  # 0 is RGB, which has none until it is encoded
+        primaries, trc, matrix = (
+            _BT709 if each in _UNSPECIFIED else each for each in (primaries, trc, matrix)
+        )
     if (primaries, trc, matrix) != said:
-        yield Untagged(primaries, trc, matrix)
+        yield Untagged(primaries, trc, matrix, first.format.is_rgb, by_size)
     if transfer is not None:
         yield HighDynamicRange(transfer)  # type: ignore[arg-type]
 

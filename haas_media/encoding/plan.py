@@ -244,6 +244,8 @@ def _action(
                 f"holds ({', '.join(container.audio_encoders)}): choose an .mkv output, or set "
                 "HAAS_FFMPEG to a full ffmpeg."
             )
+        case "audio" if is_timed_by_samples(container, stream.codec) and stream.codec in encoders:
+            return stream.codec, stream.codec
         case "subtitle" if stream.codec not in container.subtitles:
             if stream.codec in TEXT_SUBTITLES:
                 return container.subtitle_encoder, container.subtitle_encoder
@@ -252,6 +254,11 @@ def _action(
                 "without them."
             )
     return COPY, stream.codec
+
+
+def is_timed_by_samples(container: Container, codec: str) -> bool:
+    """Tell whether nothing but its samples says when sound is heard: a gap has to be filled."""
+    return container.muxer == "mov" and codec.startswith("pcm_")
 
 
 def _holds_audio(container: Container, stream: Stream) -> bool:

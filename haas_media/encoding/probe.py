@@ -93,9 +93,9 @@ class MediaFile:
     ``facts`` are those of each stream, by its index. ``unfinished`` says that the file ends in the
     middle of something, though it does not tell how long it was to be. ``anew`` are the streams in
     which MP4 keeps what is no stream elsewhere, by index; ``tags`` the names, in small letters, of
-    what somebody wrote about all of it, ``retold`` those that stand in its tracks; ``chapters`` how
-    many it has. ``start`` is its first timestamp, in seconds, where its clock begins at 0, ``late``
-    how much later than the main input it begins.
+    what somebody wrote about all of it, ``retold`` those that stand in its tracks; ``chapters`` the
+    titles of its chapters, empty for those without. ``start`` is its first timestamp, in seconds,
+    where its clock begins at 0, ``late`` how much later than the main input it begins.
     """
 
     path: Path
@@ -108,7 +108,7 @@ class MediaFile:
     anew: dict[int, Anew] = field(default_factory=dict)
     tags: frozenset[str] = frozenset()
     retold: Mapping[str, str] = field(default_factory=dict)
-    chapters: int = 0
+    chapters: tuple[str, ...] = ()
     start: float = 0.0
     late: float = 0.0
 
@@ -172,7 +172,8 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
                 for raw in container.streams:
                     kept = _tags(raw.metadata) - {"language"}
                     retold |= {k: v for k, v in raw.metadata.items() if k.lower() in kept}
-            chapters = len(container.chapters())
+            told = (each["metadata"] for each in container.chapters())
+            chapters = tuple(each.get("title", "") for each in told)
     except FFmpegError as error:
         raise EncodingError(
             f"{str(path)!r} is not a media file that can be read: it is damaged, incomplete or of "

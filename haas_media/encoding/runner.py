@@ -152,7 +152,7 @@ class _Supervised:
 
     @property
     def damaged(self) -> bool:
-        return bool(self._log.damage.found)
+        return any(not each.is_of_a_cut for each in self._log.damage.found)
 
     def result(self) -> Finished:
         if self._error is not None:

@@ -169,8 +169,8 @@ def may_be_cut(plan: Plan) -> bool:
 
 
 def _is_edge(damage: Damage, plan: Plan) -> bool:
-    """Tell whether a recording just begins, or ends, in the middle of a picture."""
-    if not may_be_cut(plan) or damage.start is None:
+    """Tell whether a recording, or what was cut out of one, just begins or ends in the middle."""
+    if not (may_be_cut(plan) or damage.is_of_a_cut) or damage.start is None:
         return False
     ends = float("inf") if plan.duration is None else plan.duration
     return damage.end < _EDGE_SECONDS or damage.start > ends - _EDGE_SECONDS
@@ -191,7 +191,7 @@ def check_output(path: Path, plan: Plan) -> tuple[MediaFile, list[str]]:
         for stream in media.streams
         if stream.kind in {"video", "audio", "subtitle"} and stream.index not in media.anew
     ]
-    if wanted != found:
+    if [*map(_plain_name, wanted)] != [*map(_plain_name, found)]:
         raise EncodingError(
             f"The output holds {', '.join(found) or 'nothing'} instead of {', '.join(wanted)}, so "
             "it is not used."
@@ -199,9 +199,9 @@ def check_output(path: Path, plan: Plan) -> tuple[MediaFile, list[str]]:
     expected = None if plan.duration is None else plan.duration - plan.begins
     _check_length("The output holds", media.duration, expected, plan)
     warnings = [*_length_gained(media, plan), *_tags_lost(media, plan)]
-    chapters = plan.inputs[plan.main].chapters
-    if media.chapters < chapters:
-        warnings.append(f"Of {chapters} chapters {chapters - media.chapters} are lost.")
+    chapters, kept = len(plan.inputs[plan.main].chapters), len(media.chapters)
+    if kept < chapters:
+        warnings.append(f"Of {chapters} chapters {chapters - kept} are lost.")
     lost: list[str] = []
     for track, stream in zip(plan.tracks, media.streams, strict=False):
         if track.kind in {"video", "audio"} and stream.ends is not None:
@@ -214,6 +214,11 @@ def check_output(path: Path, plan: Plan) -> tuple[MediaFile, list[str]]:
         if _is_ordered(track):
             _check_order(path, track, stream.index, plan)
     return media, warnings + (lost or _length_lost("file", media.duration, expected, plan))
+
+
+def _plain_name(codec: str) -> str:
+    """Name a codec as MP4 does, which does not tell the layers of MPEG sound apart."""
+    return "mp3" if codec in {"mp1", "mp2"} else codec
 
 
 def _compare(fate: Fate, facts: tuple[Fact, ...], track: Track, plan: Plan) -> str | None:

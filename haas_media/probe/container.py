@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -74,6 +75,17 @@ def channels_of(layout: str) -> int:
     import av
 
     return int(av.AudioLayout(layout).nb_channels)
+
+
+def count_channels(context: Any) -> int:
+    """Count the channels of an audio stream.
+
+    PyAV frees a layout in an order of the file's own twice, which ends the process: so it never is
+    freed, a few bytes for each stream.
+    """
+    layout = context.layout
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
+    return int(layout.nb_channels)
 
 
 def is_attached_picture(stream: Any) -> bool:

@@ -7,7 +7,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from haas_media.probe.container import Kind, codec_of, is_attached_picture, kind_of, open_input
+from haas_media.probe.container import (
+    Kind,
+    codec_of,
+    count_channels,
+    is_attached_picture,
+    kind_of,
+    open_input,
+)
 from haas_media.wording import clean_text
 
 if TYPE_CHECKING:
@@ -253,13 +260,15 @@ def _stream(raw: Any, start: float) -> Stream:
             # Of half a file it tells the half's length, but still counts all pictures.
             known["duration"] = max(known["duration"], raw.frames / float(rate))
     elif kind == "audio":
-        known |= {"channels": context.channels, "sample_rate": context.sample_rate or None}
+        known |= {"channels": count_channels(context), "sample_rate": context.sample_rate or None}
     return Stream(**known)
 
 
 def _duration(raw: Any, start: float) -> float | None:
-    if raw.duration is not None and raw.duration > 0 and raw.time_base:
-        return float(raw.duration * raw.time_base)
+    # That of a stream of one picture in Matroska would be its file's.
+    told = raw.duration if raw.container.format.name != "matroska,webm" else None
+    if told is not None and told > 0 and raw.time_base:
+        return float(told * raw.time_base)
     # Matroska keeps it in a tag, 01:02:03.456000000, whose name may end in a language. One with a
     # language may be of the file that this one was cut from.
     named = [name for name in sorted(raw.metadata) if name.startswith("DURATION")]

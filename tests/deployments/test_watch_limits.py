@@ -34,6 +34,20 @@ def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def flooded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the system tell of so many changes that it may have dropped some."""
+    (tmp_path / "films").mkdir()
+
+    def changes(root: str, stop: threading.Event, **_: Any) -> Iterator[set[Any]]:
+        yield set()
+        yield {(watchfiles.Change.added, f"{root}/{number}.mkv") for number in range(5_000)}
+        while not stop.wait(0.1):
+            yield set()
+
+    monkeypatch.setattr(watching, "_changes", changes)
+
+
+@pytest.fixture
 def see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     """Watch a folder of films; what is returned waits for the next path that is noticed."""
     monkeypatch.setattr(watching, "POLL_SECONDS", 0.1)
@@ -72,6 +86,14 @@ def test_a_disk_that_is_away_is_waited_for(
     (films / "Heat (1995).mkv").touch()
     wait_until(lambda: see() == str(films))  # looked at as a whole
     assert caplog.text.count("cannot be watched") == 1
+
+
+@pytest.mark.usefixtures("flooded")
+def test_a_flood_of_changes_has_all_looked_at(see: Callable[[], str], tmp_path: Path) -> None:
+    films = str(tmp_path / "films")
+    assert see() == films
+    assert films not in [see() for _ in range(5_000)]
+    assert see() == films
 
 
 def test_what_cannot_be_kept_on_disk_is_said_once_and_kept_later(

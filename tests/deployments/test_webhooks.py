@@ -33,6 +33,10 @@ def file(path: str) -> dict[str, Any]:
 # What Sonarr 4 and Radarr 5 send, without what does not matter here.
 BODIES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "plain": ({"paths": [EPISODE, FILM]}, [EPISODE, FILM]),
+    "of Windows, which minds no capitals": (
+        {"paths": [r"D:\TV\Fargo\a.mkv"]},
+        ["/tv/Fargo/a.mkv"],
+    ),
     "Sonarr, imported": (
         {
             "eventType": "Download",
@@ -116,7 +120,11 @@ def settings(tmp_path: Path) -> Settings:
             ],
             "watch": {
                 "password": "open sesame",
-                "path_mappings": {"/tv": tmp_path / "tv", "/movies/": tmp_path / "films"},
+                "path_mappings": {
+                    "/tv": tmp_path / "tv",
+                    "/movies/": tmp_path / "films",
+                    r"d:\tv": tmp_path / "tv",
+                },
             },
         }
     )

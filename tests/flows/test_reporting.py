@@ -54,8 +54,8 @@ def test_the_bar(server: Api) -> None:
     def moves_the_bar() -> None:
         clock = Clock()
         bar = ProgressArtifact(key, "The bar", clock)
-        bar(Progress(0.5, "a.mkv", {"found": 3}, "files"))
-        assert shown(server, key) == (50, "The bar\n\nfiles\n\na.mkv\n\nfound 3")
+        bar(Progress(0.5, "#1 ~a~.mkv", {"found": 3}, "files"))
+        assert shown(server, key) == (50, "The bar\n\nfiles\n\n\\#1 \\~a\\~.mkv\n\nfound 3")
         clock.now += 0.9
         bar(Progress(0.8))
         assert shown(server, key)[0] == 50  # less than a second later
@@ -65,8 +65,8 @@ def test_the_bar(server: Api) -> None:
         clock.now += 1.0
         bar(Progress(1.7))
         assert shown(server, key)[0] == 100  # never beyond
-        bar.finish("Done.")
-        assert shown(server, key) == (100, "Done.")
+        bar.finish("Done: <b>.")
+        assert shown(server, key) == (100, "Done: \\<b\\>.")
 
     with api_of(server):
         moves_the_bar()

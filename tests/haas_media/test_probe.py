@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,20 @@ def test_a_codec_has_its_own_name_not_that_of_who_reads_it(
     found = probe(make_clip(tmp_path / "film.mkv", video, audio))
     assert [stream.to_json().get("codec") for stream in found.streams] == names
     assert [stream.kind for stream in found.streams] == ["video", "audio"]
+
+
+def test_channels_in_an_order_of_their_own_end_no_process(tmp_path: Path) -> None:
+    film = tmp_path / "film.mov"
+    sound = "aevalsrc=0|0|0|0|0|0:d=0.4:c=FL+FR+SL+SR+FC+LFE[a]"
+    make_clip(film, "mpeg4", "pcm_s16le", "-filter_complex", sound, "-map", "0:v", "-map", "[a]")
+    code = (
+        "import pathlib, sys; from haas_media.probe.streams import probe\n"
+        "print(probe(pathlib.Path(sys.argv[1])).streams[1].channels)"
+    )
+    read = subprocess.run(
+        [sys.executable, "-c", code, film], capture_output=True, check=False, text=True
+    )
+    assert (read.returncode, read.stdout) == (0, "6\n"), read.stderr
 
 
 @pytest.fixture

@@ -117,10 +117,13 @@ CASES = [
         Case(
             f"down to {height}p",
             {"source": "high.mkv", "output": "out.mkv", "resolution": f"{height}p"},
-            f"high.mkv 0:0 | {X264} -filter:v:0 scale=-2:{height},setsar=1",
+            f"high.mkv 0:0 | {X264} -filter:v:0 {first}scale=-2:{height},setsar=1",
             [f"h264 {width}x{height} yuv420p"],
         )
-        for width, height in ((12, 480), (20, 720), (28, 1080), (58, 2160))
+        for width, height, first in (
+            (12, 480, "setparams=color_primaries=1:color_trc=1:colorspace=1,"),
+            *((20, 720, ""), (28, 1080, ""), (58, 2160, "")),
+        )
     ),
     Case(
         "never up",

@@ -102,6 +102,8 @@ def test_an_older_ffmpeg_that_is_set(whole: Path, studio: Studio, tmp_path: Path
 
 def test_a_place_that_a_log_does_not_tell_is_unknown() -> None:
     finder = DamageFinder()
+    # As ffmpeg 5 says of a camera's notes.
+    finder.take("[mjpeg @ 0x1] [error] unable to decode APP fields: Invalid data found")
     finder.take("[h264 @ 0x1] [error] Alas")
     assert finder.found == [Damage(None, 0.0, "[h264 @ 0x1] [error] Alas")]
     finder.take("[vist#0:0/h264 @ 0x2] [dec:h264 @ 0x3] [info] decoder -> pts:4 pts_time:0.16")

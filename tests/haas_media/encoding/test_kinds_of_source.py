@@ -73,6 +73,7 @@ SOURCES = {
         2,
     ),
     "one-picture.mp4": (f"{PICTURE} {TONE} -vf trim=end_frame=1 {X264} -c:a aac", 2),
+    "one-picture.mkv": (f"{PICTURE} {TONE} -vf trim=end_frame=1 {X264} -c:a aac", 2),
     "fast.mp4": (f"-f lavfi -i testsrc2=s=160x120:r=120:d=1 {X264}", 1),
     "open.ts": (
         f"{PICTURE} {TONE} -c:v libx264 -g 20 -bf 3 -flags -cgop -x264-params open-gop=1"
@@ -407,6 +408,41 @@ def test_what_a_probe_tells(clips: Path) -> None:
     assert turned.shown_size == (540, 960)
     upright = probe(clips / "upright.mp4").streams[0]
     assert upright.shown_size == (960, 540)
+
+
+@pytest.mark.parametrize(
+    ("made", "picture", "note"),
+    [
+        ("libx264 -bf 0 -f h264", b"\0\0\1\x41", b"\0\0\1\x06\x05\x40\x11\x22\x80\0\0\1\x41"),
+        ("mjpeg -f mjpeg", b"\xff\xd8", b"\xff\xd8\xff\xe1\0\x10Exif\0\0nonsense"),
+    ],
+)
+def test_notes_of_a_camera_that_are_cut_short_are_no_damage(
+    made: str, picture: bytes, note: bytes, studio: Studio, tmp_path: Path
+) -> None:
+    make_clips(tmp_path, {"bare": f"{PICTURE} -t 0.4 -pix_fmt yuv420p -c:v {made}"})
+    bare = (tmp_path / "bare").read_bytes()
+    (tmp_path / "camera").write_bytes(bare.replace(picture, note))
+    make_clips(tmp_path, {"film.avi": f"-f {made.split()[-1]} -r 25 -i camera -c copy"})
+    for encode in (studio.encode, studio.copy):
+        assert encode(tmp_path / "film.avi").warnings == ()
+
+
+def test_mp4_does_not_tell_the_layers_of_sound_apart(studio: Studio, tmp_path: Path) -> None:
+    make_clips(tmp_path, {"film.mp4": f"{PICTURE} {TONE} {X264} -c:a mp2"})
+    assert studio.encode(tmp_path / "film.mp4").warnings == ()
+
+
+def test_a_film_that_was_cut_out_of_a_recording(studio: Studio, tmp_path: Path) -> None:
+    """It begins in the middle of a group of pictures."""
+    film = (
+        "-f lavfi -i testsrc2=s=320x240:r=25:d=6 -c:v libx264 -pix_fmt yuv420p"
+        " -x264-params open-gop=1:keyint=25:min-keyint=25:bframes=3:ref=4:weightp=0"
+    )
+    make_clips(tmp_path, {"whole.ts": film, "cut.mkv": "-ss 3.3 -i whole.ts -c copy"})
+    for encode in (studio.encode, studio.copy):
+        said = encode(tmp_path / "cut.mkv").warnings
+        assert said[-1] == "The source is damaged at 0:00.0 (mmco: unref short failure)."
 
 
 def test_titles_in_an_encoding_that_nobody_knows(studio: Studio, tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ COLOURS = {
     "outside.mp4": "-i outside.mkv -c copy",
     "sdr-outside.mkv": "-i plain.mp4 -c copy -color_trc bt709 -color_primaries bt709"
     " -colorspace bt709",
+    "large.mkv": f"-f lavfi -i color=red:s=1280x720:r=5:d=0.4 {X264}",
+    "large-rgb.mkv": "-f lavfi -i color=red:s=1280x720:r=5:d=0.4 -pix_fmt gbrp -c:v ffv1",
     "rgb.mkv": f"{PICTURE} -t 0.4 -vf format=gbrp10le,setparams=color_trc=smpte2084"
     " -c:v ffv1 -color_primaries bt2020",
     "only-pq.mkv": f"{PICTURE} -t 0.4 {X265}:transfer=smpte2084",
@@ -376,19 +378,21 @@ def test_a_loss_that_is_warned_of(
     ("name", "transfer", "others"),
     [
         *(("outside.mkv", 16, 9), ("outside.mp4", 16, 9), ("only-pq.mkv", 16, 9)),
-        ("sdr-outside.mkv", 1, 1),
+        *(("sdr-outside.mkv", 1, 1), ("large.mkv", 1, 1), ("large-rgb.mkv", 1, 1)),
     ],
 )
 def test_colours_that_pictures_do_not_say(
     name: str, transfer: int, others: int, sources: Path, studio: Studio
 ) -> None:
     """Numbers are those of ITU-T H.273: 16 is PQ, 9 BT.2020, 1 BT.709."""
-    report = studio.encode(sources / name, video_codec="hevc")
+    report = studio.encode(sources / name, video_codec="hevc", resolution="480p")
     assert report.warnings == ()
     with av.open(str(report.output)) as container:
         frame = next(container.decode(video=0))
     said = (frame.color_trc, frame.color_primaries, frame.colorspace)
     assert said == (transfer, others, others)
+    if name == "large-rgb.mkv":
+        assert bytes(frame.planes[0])[0] == pytest.approx(63, abs=1)  # red; 81 in BT.601
 
 
 @pytest.mark.parametrize(
@@ -593,6 +597,33 @@ def test_chapters_that_get_lost(chapters: str, studio: Studio, tmp_path: Path) -
     assert studio.copy(tmp_path / "film.mkv", how=how).warnings == ("Of 2 chapters 2 are lost.",)
 
 
+@pytest.mark.parametrize("output", ["out.mp4", "out.mov"])
+@pytest.mark.parametrize("titles", [("One", "Chapter 2"), ("Chapter 1", "Chapter 2")])
+def test_chapters_without_a_title(
+    titles: tuple[str, str], output: str, chapters: str, studio: Studio, tmp_path: Path
+) -> None:
+    file = tmp_path / "chapters"
+    for gone in {"One", "Two"}.difference(titles):
+        file.write_text(file.read_text().replace(f"title={gone}\n", ""))
+    make_clips(tmp_path, {"film.mkv": f"{chapters} -map 0"})
+    with av.open(str(studio.copy(tmp_path / "film.mkv", output).output)) as film:
+        known = film.chapters()
+    seconds = [each["start"] * (each["time_base"] or 0) for each in known]
+    assert (seconds, [each["metadata"]["title"] for each in known]) == ([0, 1], [*titles])
+
+
+def test_a_reference_to_chapters_that_are_elsewhere_is_no_damage(
+    chapters: str, studio: Studio, tmp_path: Path
+) -> None:
+    file = tmp_path / "chapters"
+    file.write_text(file.read_text().replace("title=One\n", "").replace("title=Two\n", ""))
+    make_clips(tmp_path, {"film.mp4": f"{chapters} -map 0:v -map 0:a"})
+    report = studio.copy(tmp_path / "film.mp4")
+    assert report.warnings == ()
+    with av.open(str(report.output)) as film:
+        assert len(film.chapters()) == 2
+
+
 @pytest.mark.parametrize("name", ["song.ogg", "film.ogv"])
 def test_what_an_ogg_file_says_of_itself(name: str, studio: Studio, tmp_path: Path) -> None:
     """It says so in each of its tracks."""
@@ -722,6 +753,18 @@ def test_channels(layout: str, output: str, channels: int, studio: Studio, tmp_p
     assert probe(report.output).streams[0].channels == channels
 
 
+@pytest.mark.parametrize("layout", ["5.1(side)", "6.1"])
+def test_players_know_how_surround_sound_is_arranged(
+    layout: str, studio: Studio, tmp_path: Path
+) -> None:
+    noise = f"-f lavfi -i anoisesrc=d=1:r=48000,aformat=channel_layouts={layout}"
+    make_clips(tmp_path, {"sound.mka": f"{noise} -c:a flac"})
+    with av.open(str(studio.copy(tmp_path / "sound.mka", "out.mov").output)) as container:
+        config = container.streams[0].codec_context.extradata
+    assert config is not None
+    assert (config[1] >> 3) & 15 != 0  # an arrangement of ISO 14496-3, none of its own
+
+
 def test_sound_that_gets_more_channels_in_the_middle(studio: Studio, tmp_path: Path) -> None:
     noise = "-f lavfi -i 'anoisesrc=d=1,aformat=channel_layouts={}' -c:a ac3"
     make_clips(tmp_path, {"2.mka": noise.format("stereo"), "6.mka": noise.format("5.1")})
@@ -764,6 +807,15 @@ def test_uncompressed_sound_stays_lossless(
     assert (report.warnings, report.notes) == ((), ())
     assert [each.codec for each in probe(report.output).streams] == [result]
     assert _checksum(report.output) == _checksum(tmp_path / name)
+
+
+def test_a_gap_in_sound_stays_where_nothing_but_samples_counts_time(
+    studio: Studio, tmp_path: Path
+) -> None:
+    gap = "-bsf:a \"noise=drop='between(pts*tb,0.2,0.6)'\""
+    make_clips(tmp_path, {"sound.mkv": f"{_SOUND} -c:a pcm_s16le {gap}"})
+    report = studio.copy(tmp_path / "sound.mkv", "out.mov")
+    assert probe(report.output).streams[0].duration == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize(

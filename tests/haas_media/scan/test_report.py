@@ -15,7 +15,11 @@ FILMS = LibraryReport(
     parsed=2,
     matched=2,
     unmatched=1,
-    unmatched_files=(FileReason("a|b.mkv", "The name says *nothing*."),),
+    unmatched_files=(
+        FileReason("a|b.mkv", "The name says *nothing*."),
+        FileReason("01. Tom &amp; Jerry ~Kiss~.mkv", "x"),
+        FileReason("- b.mkv", "x"),
+    ),
     problems=(FileReason("junk.mkv", "The file is empty."),),
 )
 SHOWS = LibraryReport(
@@ -50,6 +54,7 @@ def test_the_markdown_is_a_document() -> None:
         "- **My\\_Shows is offline**: its folder is missing. Nothing of it was removed.\n" in text
     )
     assert "- a\\|b.mkv: The name says \\*nothing\\*.\n" in text
+    assert "- 01\\. Tom \\&amp; Jerry \\~Kiss\\~.mkv: x\n- \\- b.mkv: x\n" in text
     assert "## Problems in Films\n\n- junk.mkv: The file is empty.\n" in text
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + 3
