@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 200
 _MARKS = re.compile(r"[\\`*_\[\]<>|#&~]")
-_MARKS_OF_LISTS = re.compile(r"^(\d*)(?=[-+.)])")
+_MARKS_OF_LISTS = re.compile(r"^(?:(\d+)(?=[.)](?: |$))|(?=[-+]))")  # at the beginning
 
 
 class Report:
