@@ -35,6 +35,11 @@ SECOND = 1_000_000_000  # ns
 GRACE = 21  # seconds after which what died just now may be settled by anybody
 HEARTBEAT = 30  # seconds, the least that Prefect allows
 FILE = "working.py"
+_DELIVER = """
+from datetime import timedelta
+from haas_otel.delivery import deliver_pending
+deliver_pending(timedelta(seconds=30))
+"""
 _PASS = """
 from datetime import timedelta
 from haas_otel import reconcile
@@ -167,6 +172,11 @@ class Site:
         assert done.returncode == 0, done.stderr
         lines = done.stdout.splitlines()[-3:]  # there is a word of Prefect's before it at times
         return Pass(*({UUID(each) for each in line.split()} for line in lines))
+
+    def deliver(self, machine: str) -> None:
+        """Be the next process on a machine: what a busy one had no time for goes out."""
+        done = warm().run("-c", _DELIVER, env=self.machine(machine), cwd=self.folder)
+        assert done.returncode == 0, done.stderr
 
     def spans(self, run: UUID) -> list[ReceivedSpan]:
         """The spans of a flow run's tasks, or a task run's, that came, each as often as it did."""

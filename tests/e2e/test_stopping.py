@@ -137,6 +137,7 @@ def a_person_stops(place: Site) -> Ended:
     run = place.run("interrupted", "working", AGAIN)
     place.in_task(run)
     at, code = stop(worker, signal.SIGINT)
+    place.deliver("interrupted")
     return Ended({"it": run}, at, code)
 
 
@@ -163,6 +164,7 @@ def runs_are_drained(place: Site) -> Ended:
     place.api.wait_for_end(runs["in time"])
     assert worker.poll() is None
     at, code = stop(worker, signal.SIGTERM)
+    place.deliver("drained")
     return Ended(runs, at, code)
 
 
@@ -272,6 +274,7 @@ def a_container_is_stopped(place: Site) -> Ended:
     container = start([*OURS, "execute"], environment, log, place.prefect.home)
     place.in_task(run)
     at, code = stop(container, signal.SIGTERM)
+    place.deliver("containers")
     return Ended({"it": run}, at, code)
 
 
@@ -303,6 +306,7 @@ def a_task_worker_is_stopped(place: Site, name: str) -> Ended:
     for each in WITHOUT_A_FLOW:
         wait_until((place.folder / f"{name} {each}.running").exists, what=each)
     at, code = stop(worker, signal.SIGTERM)
+    place.deliver("tasks")
     return Ended(runs, at, code)
 
 
