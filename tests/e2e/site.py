@@ -40,12 +40,10 @@ from datetime import timedelta
 from haas_otel.delivery import deliver_pending
 deliver_pending(timedelta(seconds=30))
 """
-_PASS = """
-from datetime import timedelta
+_PASS = f"""
 from haas_otel import reconcile
-from haas_otel.delivery import deliver_pending
 done = reconcile()
-deliver_pending(timedelta(seconds=30))
+{_DELIVER}
 for kind in ("flow_runs", "task_runs", "suspected"):
     print(*getattr(done, kind))
 """

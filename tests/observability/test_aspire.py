@@ -79,7 +79,7 @@ def shown(page: Page, aspire: Filled, path: str) -> set[str]:
 
 
 def draw_rows(page: Page) -> None:
-    """Rows out of sight are not there, and which are in sight is found out by a change of size."""
+    """Have the rows drawn that are in sight, which the page finds out by a change of its size."""
     for height in (300, 2500):
         page.set_viewport_size({"width": 1280, "height": height})
         page.wait_for_timeout(300)
