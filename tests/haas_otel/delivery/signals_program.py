@@ -7,6 +7,7 @@ signals_program.py stumble         a flow that raises before its task
 signals_program.py talk            a flow that writes a log line and runs no task
 signals_program.py wait            a task that goes on until a line comes on standard input
 signals_program.py leave           the same in a thread that does not hold the process up
+signals_program.py ignore          the same, whose body goes on when it is interrupted
 
 With HOLD set it then makes one round of delivery, says so, and waits for a line before it exits.
 """
@@ -15,13 +16,16 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 import threading
+import time
 from contextlib import suppress
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from prefect import get_run_logger
+from prefect.exceptions import TerminationSignal
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from haas_otel import delivery, flow, settings, task
@@ -49,7 +53,17 @@ def encode() -> None:
 @task(name="Person metadata cleanup")
 def person_cleanup() -> None:
     print("running", flush=True)
-    sys.stdin.readline()
+    # A signal right before a read does not wake it.
+    while not select.select([sys.stdin], [], [], 0.1)[0]:
+        pass
+
+
+@task(name="Person metadata cleanup")
+def ignore() -> None:
+    print("running", flush=True)
+    while True:
+        with suppress(TerminationSignal):
+            time.sleep(0.1)
 
 
 @flow

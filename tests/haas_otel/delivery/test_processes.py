@@ -236,11 +236,11 @@ def test_on_a_full_disk_without_a_collector_the_task_goes_on(
     assert "kept in /" not in ended.stderr
 
 
-@pytest.mark.parametrize("what", ["wait", "person_cleanup"])
+@pytest.mark.parametrize("what", ["wait", "person_cleanup", "ignore"])
 def test_a_run_that_is_terminated_ends_the_span_of_its_task(
     runs: Programs, directory: Path, what: str
 ) -> None:
-    """In a flow, and without one."""
+    """In a flow, without one, and without one in a body that does not heed it."""
     process = runs.start(what)
     assert process.stdout.readline() == "running\n"
     process.send_signal(signal.SIGTERM)
