@@ -41,8 +41,9 @@ _NOT_A_SPAN = (
     *(ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError),
 )
 _LATEST = 2**63 - 1  # that SQLite can hold
+# Several processes may make it side by side.
 _SCHEMA = f"""
-CREATE TABLE spans (
+CREATE TABLE IF NOT EXISTS spans (
     id INTEGER PRIMARY KEY,
     source TEXT NOT NULL,
     trace_id TEXT NOT NULL,
@@ -57,9 +58,11 @@ CREATE TABLE spans (
     body TEXT NOT NULL,
     UNIQUE (trace_id, span_id)
 );
-CREATE INDEX tasks_by_start ON spans (start_ns) WHERE task_id IS NOT NULL;
-CREATE INDEX tasks_by_id ON spans (task_id) WHERE task_id IS NOT NULL;
-CREATE TABLE segments (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tasks_by_start ON spans (start_ns) WHERE task_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS tasks_by_id ON spans (task_id) WHERE task_id IS NOT NULL;
+CREATE TABLE IF NOT EXISTS segments (
+    name TEXT PRIMARY KEY, position INTEGER NOT NULL
+) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
 _INSERT = """
@@ -249,10 +252,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if version == 0:
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            # Another process may have been first.
-            if connection.execute("PRAGMA user_version").fetchone() == (0,):
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
     elif version > _VERSION:
         raise OSError(f"made by a newer version (schema {version}, not {_VERSION})")
     elif version < _VERSION:

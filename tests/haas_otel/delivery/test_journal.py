@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from haas_otel.delivery.segments import Journal, Segment, is_alive, is_span, rea
 
 if TYPE_CHECKING:
     from tests.haas_otel.given import MonkeyPatch, Warnings
-    from tests.haas_otel.programs import Programs
 
 
 def of_spans(directory: Path) -> Journal:
@@ -77,29 +75,6 @@ def test_a_closed_journal_leaves_its_lines_to_others(directory: Path) -> None:
     journal.close()
 
     assert left_by_the_dead(directory) == ["one"]
-
-
-def test_the_file_of_a_killed_process_is_an_orphan(directory: Path, processes: Programs) -> None:
-    program = (
-        "import sys, os, signal; from pathlib import Path;"
-        "from haas_otel.delivery.segments import Journal;"
-        "journal = Journal(Path(sys.argv[1])); journal.send_to(['otlp']); journal.append(b'told');"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    processes.run(program, str(directory), program="-c", code=-signal.SIGKILL)
-
-    assert left_by_the_dead(directory) == ["told"]
-
-
-def test_a_process_is_alive_until_it_lets_go(directory: Path) -> None:
-    journal = of_spans(directory)
-    journal.append(b"one")
-    (own,) = journal.paths
-    assert is_alive(own)
-
-    journal.close()
-
-    assert not is_alive(own)
 
 
 def test_runs_that_go_on_are_known_until_they_end(
@@ -197,22 +172,6 @@ def test_a_folder_that_may_not_be_looked_into_has_nothing(directory: Path) -> No
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_line_that_was_torn_is_closed_before_the_next(
-    directory: Path, monkeypatch: MonkeyPatch
-) -> None:
-    journal = of_spans(directory)
-    journal.append(b"whole")
-    write = os.write
-    with monkeypatch.context() as patch:
-        some = iter((8, 100))  # of the line on the disk, and all of it in memory
-        patch.setattr(os, "write", lambda to, data: write(to, data[: next(some)]))
-        journal.append(b"torn")
-    journal.append(b"next")
-
-    assert kept(journal) == ["whole", "tor", "next", "torn"]
-    assert journal.memory is not None
-
-
 @pytest.mark.parametrize(("module", "name"), [(os, "open"), (Path, "rename")])
 def test_a_file_whose_begin_was_interrupted_does_not_stay(
     directory: Path, monkeypatch: MonkeyPatch, module: object, name: str
@@ -255,39 +214,6 @@ def test_memory_is_bounded_and_what_is_dropped_is_counted(
     journal.close()
 
 
-def test_threads_do_not_mix_their_lines(directory: Path) -> None:
-    journal = of_spans(directory)
-
-    def write(name: str) -> None:
-        for number in range(200):
-            journal.append(f"{name}{number}".encode() * 50)
-
-    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    expected = {f"{name}{number}" * 50 for name in "abcd" for number in range(200)}
-    assert set(kept(journal)) == expected
-
-
-def test_a_forked_child_writes_a_file_of_its_own(directory: Path) -> None:
-    journal = of_spans(directory)
-    journal.append(b"parent")
-
-    child = os.fork()
-    if child == 0:
-        journal.forget_after_fork()
-        journal.append(b"child")
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
-
-    assert kept(journal) == ["parent"]
-    assert left_by_the_dead(directory) == ["child"]
-    assert len(files(directory)) == 2
-
-
 def test_a_child_that_lives_on_does_not_keep_its_dead_parents_lock(directory: Path) -> None:
     told, go = os.pipe(), os.pipe()
 
@@ -326,10 +252,3 @@ def test_a_child_that_lives_on_does_not_keep_what_its_parent_has_let_go(director
         assert again
     os.write(go[1], b"x")
     os.waitpid(child, 0)
-
-
-def test_a_journal_without_a_file_forks(directory: Path) -> None:
-    journal = of_spans(directory)
-    journal.forget_after_fork()
-    journal.append(b"one")
-    assert kept(journal) == ["one"]
