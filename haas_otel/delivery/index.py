@@ -37,10 +37,7 @@ _Result = TypeVar("_Result")
 FILE_NAME = "traces.db"
 _VERSION = 2
 _BUSY_SECONDS = 5.0
-_NOT_A_SPAN = (
-    *(ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError),
-)
-_LATEST = 2**63 - 1  # that SQLite can hold
+_NOT_A_SPAN = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 # Several processes may make it side by side.
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS spans (
@@ -278,7 +275,7 @@ def _row(line: bytes) -> tuple[Any, ...]:
     of_task = (task(f"task.{key}") for key in ("id", "type", "status"))
     duration = task("task.duration_ms")
     return (
-        *(*ids, str(span["name"]), max(-_LATEST, min(int(span["start"]), _LATEST))),
+        *(*ids, str(span["name"]), int(span["start"])),
         *(None if value is None else str(value) for value in of_task),
         float(duration) if isinstance(duration, int | float) else None,
         body.decode(),
