@@ -24,6 +24,7 @@ from tests.receiver import Receiver
 from tests.waits import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.haas_otel.given import LogCapture, MakeSpan, MonkeyPatch
@@ -143,41 +144,31 @@ def test_azure_without_its_connection_string_says_what_to_set(monkeypatch: Monke
         make_exporter("azure_monitor_opentelemetry_exporter", "TRACES")
 
 
-class Moody:
-    """Answers in part: what fails is chosen by span name, with a status for each."""
-
-    def __init__(self) -> None:
-        self.failing: dict[str, int] = {}
-
-    def __call__(self, envelopes: list[Any]) -> Answer:
-        errors = [
-            {"index": index, "statusCode": self.failing[name], "message": "for a test"}
-            for index, envelope in enumerate(envelopes)
-            if (name := envelope["data"]["baseData"].get("name")) in self.failing
-        ]
-        count = len(envelopes)
-        answer = {
-            "itemsReceived": count,
-            "itemsAccepted": count - len(errors),
-            "errors": errors,
-        }
-        return Answer(206 if errors else 200, answer)
+def all_but_b(envelopes: list[Any]) -> Answer:
+    """Refuse the spans of this name."""
+    errors = [
+        {"index": index, "statusCode": 400, "message": "for a test"}
+        for index, envelope in enumerate(envelopes)
+        if envelope["data"]["baseData"].get("name") == "b"
+    ]
+    count = len(envelopes)
+    answer = {"itemsReceived": count, "itemsAccepted": count - len(errors), "errors": errors}
+    return Answer(206 if errors else 200, answer)
 
 
 @pytest.fixture
-def moody(monkeypatch: MonkeyPatch) -> Any:
-    mood = Moody()
-    with JsonServer("/v2.1/track", mood) as server:
+def azure(monkeypatch: MonkeyPatch) -> Iterator[tuple[JsonServer, Any]]:
+    with JsonServer("/v2.1/track", all_but_b) as server:
         for name, value in environment_of_azure(server, "TRACES").items():
             monkeypatch.setenv(name, value)
         exporter = make_exporter("azure_monitor_opentelemetry_exporter", "TRACES")
-        yield mood, server, exporter
+        yield server, exporter
         exporter.shutdown()
 
 
-def test_azure_is_told_nothing_about_the_exporter_itself(moody: Any, make_span: MakeSpan) -> None:
+def test_azure_is_told_nothing_about_the_exporter_itself(azure: Any, make_span: MakeSpan) -> None:
     """Threads of its own would send that, to others than the endpoint that is given."""
-    _, server, exporter = moody
+    server, exporter = azure
     exporter.export([make_span()])
 
     threads = {thread.name for thread in threading.enumerate()}
@@ -190,11 +181,10 @@ def test_azure_is_told_nothing_about_the_exporter_itself(moody: Any, make_span: 
 
 
 def test_an_item_refused_is_logged_without_the_key(
-    moody: Any, make_span: MakeSpan, caplog: LogCapture
+    azure: Any, make_span: MakeSpan, caplog: LogCapture
 ) -> None:
-    mood, _, exporter = moody
+    _, exporter = azure
     caplog.set_level(logging.WARNING)
-    mood.failing = {"b": 400}
 
     exporter.export([make_span("a"), make_span("b")])
     assert "Data drop 400: for a test" in caplog.text
