@@ -446,5 +446,4 @@ def _reported(task_run: TaskRun) -> span.Ending | None:
 
 
 def _suspicion(label: object) -> Suspicion | None:
-    parts = str(label).split()
-    return Suspicion(*map(int, parts)) if len(parts) == 3 and "".join(parts).isdigit() else None
+    return Suspicion(*map(int, str(label).split())) if label else None

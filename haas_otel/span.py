@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date
 from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from os import environ, getpid
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
@@ -153,10 +153,7 @@ def use_provider(provider: TracerProvider) -> None:
 
 def package_version() -> str:
     """Return the version that the scope carries."""
-    try:
-        return version("haas-otel")
-    except PackageNotFoundError:  # a checkout on the path, never installed
-        return "0"
+    return version("haas-otel")
 
 
 def introduce(

@@ -37,12 +37,10 @@ _Result = TypeVar("_Result")
 FILE_NAME = "traces.db"
 _VERSION = 2
 _BUSY_SECONDS = 5.0
-_NOT_A_SPAN = (
-    *(ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError),
-)
-_LATEST = 2**63 - 1  # that SQLite can hold
+_NOT_A_SPAN = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
+# Several processes may make it side by side.
 _SCHEMA = f"""
-CREATE TABLE spans (
+CREATE TABLE IF NOT EXISTS spans (
     id INTEGER PRIMARY KEY,
     source TEXT NOT NULL,
     trace_id TEXT NOT NULL,
@@ -57,9 +55,11 @@ CREATE TABLE spans (
     body TEXT NOT NULL,
     UNIQUE (trace_id, span_id)
 );
-CREATE INDEX tasks_by_start ON spans (start_ns) WHERE task_id IS NOT NULL;
-CREATE INDEX tasks_by_id ON spans (task_id) WHERE task_id IS NOT NULL;
-CREATE TABLE segments (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tasks_by_start ON spans (start_ns) WHERE task_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS tasks_by_id ON spans (task_id) WHERE task_id IS NOT NULL;
+CREATE TABLE IF NOT EXISTS segments (
+    name TEXT PRIMARY KEY, position INTEGER NOT NULL
+) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
 _INSERT = """
@@ -249,10 +249,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if version == 0:
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            # Another process may have been first.
-            if connection.execute("PRAGMA user_version").fetchone() == (0,):
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
     elif version > _VERSION:
         raise OSError(f"made by a newer version (schema {version}, not {_VERSION})")
     elif version < _VERSION:
@@ -277,7 +275,7 @@ def _row(line: bytes) -> tuple[Any, ...]:
     of_task = (task(f"task.{key}") for key in ("id", "type", "status"))
     duration = task("task.duration_ms")
     return (
-        *(*ids, str(span["name"]), max(-_LATEST, min(int(span["start"]), _LATEST))),
+        *(*ids, str(span["name"]), int(span["start"])),
         *(None if value is None else str(value) for value in of_task),
         float(duration) if isinstance(duration, int | float) else None,
         body.decode(),

@@ -113,15 +113,10 @@ def shared_resource(auto_instrumentation_version: str | None = None) -> Resource
 
 
 class TaskMetrics(Exporter):
-    """Takes finished spans and exports what is counted of them.
-
-    Raises as `make_exporter`, and TypeError for an exporter that waits to be asked.
-    """
+    """Takes finished spans and exports what is counted of them; raises as `make_exporter`."""
 
     def __init__(self, name: str, resource: Resource, running: Running) -> None:
         made = make_exporter(name, "METRICS")
-        if not callable(getattr(made, "export", None)):
-            raise TypeError(f"{name} waits to be asked, which no short-lived process can")
         super().__init__(made, "METRICS", optional=True)
         self._running = running
         self._active: dict[str, int] = {}

@@ -33,10 +33,8 @@ _WARN_EVERY_SECONDS = 60
 
 
 class Waiting(NamedTuple):
-    """A span that waits for an exporter, and how often it was sent; its segment by its number."""
+    """A span that waits for an exporter, in its segment."""
 
-    tries: int
-    number: int
     item: Item
     segment: Segment
 
@@ -85,13 +83,13 @@ class Queue:
     def waiting(self, key: str, *, others: bool) -> list[Waiting]:
         """Return what waits for an exporter, oldest first; with ``others`` of dead processes, too.
 
-        What is beyond the limits is given up.
+        What was sent before comes last, by how often. What is beyond the limits is given up.
         """
         with self._lock:
             segments = self._there(self.journal.paths, others=others)
             found = [
-                Waiting(item.tries, number, item, segment)
-                for number, segment in enumerate(segments)
+                Waiting(item, segment)
+                for segment in segments
                 for _, item in sorted(segment.read().waiting.get(key, {}).items())
             ]
         excess = self._excess([each.item.length for each in found])
@@ -100,7 +98,7 @@ class Queue:
             self._dropped[key] = self._dropped.get(key, 0) + excess
             text = "%d undelivered spans for %s dropped so far, oldest first"
             self._warnings.warn(f"dropped {key}", text, self._dropped[key], key)
-        return found[excess:]
+        return sorted(found[excess:], key=lambda each: each.item.tries)
 
     def settle(self, key: str, entries: Sequence[Waiting], *, left: bool = False) -> None:
         """Note that spans are done for an exporter, or ``left`` for later. Never raises."""

@@ -197,11 +197,8 @@ class Sender:
     def _end(self) -> None:
         """Close the exporter; who ends last gives this process's segments up."""
         self._queue.leave(self)
-        try:
-            if self._exporter is not None:
-                self._exporter.shutdown()
-        except Exception as error:  # noqa: BLE001 - exporters are plugins
-            _logger.warning("%s did not shut down: %s", self.key, error)
+        if self._exporter is not None:
+            self._exporter.shutdown()
 
     def _send_all(self, target: Target, *, urgent: bool, others: bool) -> None:
         self.state.read()
@@ -213,9 +210,8 @@ class Sender:
         if self._journal.paths and not self.state.answers:
             self._connect()  # while tasks run: when they end, it is known how long to wait
         with self.state.alone() if others else nullcontext(False) as alone:
-            # What was tried before comes last, from whatever segment.
-            waiting = sorted(self._queue.waiting(self.key, others=alone))
-            for tries, group in groupby(waiting, key=lambda each: each.tries):
+            waiting = self._queue.waiting(self.key, others=alone)
+            for tries, group in groupby(waiting, key=lambda each: each.item.tries):
                 if not self._stopped:
                     self._send_group(list(group), tries)
         if kind_of(target.key) != "spans":
@@ -233,7 +229,8 @@ class Sender:
             batch = self._queue.without_copies(_decoded(request))
             if batch and not self._send(batch):
                 return
-            self._queue.settle(self.key, sorted({*request} - {entry for entry, _ in batch}))
+            sent = {entry for entry, _ in batch}
+            self._queue.settle(self.key, [each for each in request if each not in sent])
 
     def _send(self, batch: Batch) -> bool:
         """Send spans, in as many requests as it takes; say whether to go on in this round."""

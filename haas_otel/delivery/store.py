@@ -96,11 +96,6 @@ class StoredSpan:
         """The start, in UTC, to the microsecond."""
         return _moment(self.start_ns)
 
-    @property
-    def duration(self) -> timedelta:
-        """End less start, to the microsecond."""
-        return timedelta(microseconds=(self.end_ns - self.start_ns) / 1000)
-
     def _of_task(self, key: str) -> str | None:
         value = self.attributes.get(key) if self.is_task else None
         return None if value is None else str(value)

@@ -146,6 +146,9 @@ class Told:
         (only,) = self.task_spans
         return only
 
+    def of(self, flow_run: FlowRun) -> list[ReadableSpan]:
+        return [s for s in self.task_spans if s.context.trace_id == flow_run.id.int]
+
     def tree(self) -> list[str]:
         """All spans, each two spaces deeper than its parent, in order of their start."""
         ordered = sorted(self.spans, key=lambda s: s.start_time or 0)

@@ -327,12 +327,6 @@ def test_what_no_evidence_may_lead_to(evidence: Evidence) -> None:
         assert evidence.now - evidence.suspected.at >= 2 * HEARTBEAT, "nobody has listened"
 
 
-@given(EVIDENCE.filter(lambda evidence: evidence.process is None and evidence.own is None))
-def test_no_record_ends_anything_within_the_silence(evidence: Evidence) -> None:
-    lately = evidence._replace(last_sign=NOW - SILENCE + 1)
-    assert not isinstance(decide(lately), End)
-
-
 @given(EVIDENCE, st.integers(0, 10 * SILENCE))
 def test_what_is_ended_stays_ended(evidence: Evidence, later: int) -> None:
     answer = decide(evidence)
@@ -454,6 +448,9 @@ STORIES = [
     "take A, begin-taken A, task 0, stop 0, notice 0, retry 0 A, kill-worker A, wait 2m",
     "take A, begin-taken A, task 0, stop 0, notice 0, retry 0 A, begin-taken A, task 1, kill 1, "
     "kill-worker A, wait 2m",
+    # What was nested in what was stopped, or cancelled, is cancelled with it.
+    "take A, begin-taken A, nested 0, task 0, stop 0, let-go 0, wait 2m",
+    "take A, begin-taken A, nested 0, task 0, cancelled 0, kill 0, let-go 0, wait 2m",
     # It died with one that had no process yet.
     "take A, wait 20m, kill-worker A, wait 20m, sweep A",
 ]

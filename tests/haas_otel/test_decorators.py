@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import subprocess
 import sys
 from contextvars import Context
-from importlib.metadata import PackageNotFoundError
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import prefect
@@ -26,7 +23,6 @@ from prefect.task_engine import run_task_sync
 from prefect.tasks import Task, task_input_hash
 from prefect.utilities.annotations import NotSet
 
-import haas_otel
 from haas_otel import (
     BackgroundTask,
     flow,
@@ -37,9 +33,9 @@ from haas_otel import (
     task,
 )
 from haas_otel.decorators import BackgroundFlow, type_of
-from haas_otel.ids import TaskRunIdGenerator
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from uuid import UUID
 
     from opentelemetry.sdk.trace import TracerProvider
@@ -119,19 +115,18 @@ def test_a_hook_that_is_added_to_the_copy_is_none_of_the_original(moment: str) -
     assert getattr(second, f"{moment}_hooks").count(hook) == taken_over + 1
 
 
-@pytest.mark.parametrize("decorator", [task, prefect.task])
-def test_methods_keep_their_object_with_options(told: Told, decorator: Any) -> None:
+def test_methods_keep_their_object_with_options(told: Told) -> None:
     class Library:
         title = "every"
 
         def __init__(self, title: str) -> None:
             self.title = title
 
-        @decorator
+        @task
         def scan(self, folder: str) -> str:
             return f"{self.title}/{folder}"
 
-        @decorator
+        @task
         @classmethod
         def scan_all(cls, folder: str) -> str:
             return f"{cls.title}/{folder}"
@@ -140,8 +135,7 @@ def test_methods_keep_their_object_with_options(told: Told, decorator: Any) -> N
     assert films.scan("new") == "films/new"
     assert films.scan.with_options(name="Scan")("new") == "films/new"
     assert Library.scan_all.with_options(name="Scan all")("new") == "every/new"
-    if decorator is task:
-        assert [s.attributes["task.name"] for s in told.task_spans] == ["scan", "Scan", "Scan all"]
+    assert [s.attributes["task.name"] for s in told.task_spans] == ["scan", "Scan", "Scan all"]
 
 
 class Scan:
@@ -237,18 +231,6 @@ def test_a_flow_is_loaded_from_its_source(tmp_path: Path, prefect_server: str) -
     assert loaded.on_crashed_hooks == [hooks.haas_otel_on_ended]
 
 
-def test_calls_are_typed_as_prefects() -> None:
-    """A checker sees what a function takes and returns; so does this, when it is told to."""
-    typed = Path(__file__).with_name("typed.py")
-    found = subprocess.run(
-        [sys.executable, "-m", "mypy", str(typed)],
-        cwd=typed.parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert found.returncode == 0, found.stdout
-
-
 @pytest.mark.parametrize(
     ("chosen", "name"),
     [
@@ -323,21 +305,25 @@ def test_what_a_task_starts_has_that_task_as_caller(told: Told) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("variable", "value", "spans"),
     [
-        ("OTEL_SDK_DISABLED", "true"),
-        ("OTEL_SDK_DISABLED", " TRUE "),
-        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "haas_otel"),
-        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "httpx, haas_otel"),
-        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "*"),
+        ("OTEL_SDK_DISABLED", "true", 0),
+        ("OTEL_SDK_DISABLED", " TRUE ", 0),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "haas_otel", 0),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "httpx, haas_otel", 0),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "*", 0),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "httpx", 1),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "haas_otel_else", 1),
     ],
 )
-def test_switched_off(told: Told, monkeypatch: MonkeyPatch, variable: str, value: str) -> None:
+def test_switched_off(
+    told: Told, monkeypatch: MonkeyPatch, variable: str, value: str, spans: int
+) -> None:
     monkeypatch.setenv(variable, value)
 
     @task(retries=1)
     def quiet() -> None:
-        assert not trace.get_current_span().is_recording()
+        assert trace.get_current_span().is_recording() == bool(spans)
         raise ValueError("off means no spans, never another error")
 
     @flow
@@ -345,7 +331,7 @@ def test_switched_off(told: Told, monkeypatch: MonkeyPatch, variable: str, value
         quiet(return_state=True)
 
     top()
-    assert told.spans == ()
+    assert len(told.spans) == spans
 
 
 def test_without_the_locks_of_linux_there_are_no_spans(
@@ -364,17 +350,6 @@ def test_without_the_locks_of_linux_there_are_no_spans(
     assert caplog.text.count("Tasks leave no spans here") == 1
 
 
-@pytest.mark.parametrize("value", ["", "httpx", "haas_otel_else"])
-def test_not_switched_off(told: Told, monkeypatch: MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value)
-
-    @task
-    def told_task() -> None: ...
-
-    told_task()
-    assert told.one.name == "BackgroundTask.ToldTaskTask"
-
-
 def test_unsampled(told: Told, provider: TracerProvider, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(span._tracer, "sampler", ALWAYS_OFF)
 
@@ -389,11 +364,6 @@ def test_unsampled(told: Told, provider: TracerProvider, monkeypatch: MonkeyPatc
     unsampled()
     assert fails_unsampled(return_state=True).is_failed()
     assert told.spans == ()
-
-
-def test_learnt_that_cannot_be_read_is_nothing() -> None:
-    for broken in ("{", "[]", '{"retries": [{"x": 1}]}', '{"attributes": 3}'):
-        assert records.Learnt.from_json(broken) == records.Learnt()
 
 
 def test_telemetry_never_fails_a_task(told: Told, monkeypatch: MonkeyPatch) -> None:
@@ -416,12 +386,6 @@ def test_telemetry_never_fails_a_task(told: Told, monkeypatch: MonkeyPatch) -> N
     assert told.spans == ()
 
 
-def test_an_applications_provider_is_used_as_it_is(told: Told, provider: TracerProvider) -> None:
-    haas_otel.configure()
-    assert trace.get_tracer_provider() is provider
-    assert isinstance(provider.id_generator, TaskRunIdGenerator)
-
-
 @pytest.mark.parametrize("prefects_spans", [True, False])
 def test_the_set_up_comes_before_prefects_own_spans(
     prefect_server: str, monkeypatch: MonkeyPatch, prefects_spans: bool
@@ -437,14 +401,6 @@ def test_the_set_up_comes_before_prefects_own_spans(
         def some() -> None: ...
 
     assert prepared == (["set up"] if prefects_spans else [])
-
-
-def test_the_version_of_a_checkout_that_is_not_installed(monkeypatch: MonkeyPatch) -> None:
-    def absent(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(span, "version", absent)
-    assert span.package_version() == "0"
 
 
 @pytest.mark.parametrize("within", ["a web request", "a flow's task"])

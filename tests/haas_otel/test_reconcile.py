@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.context import TaskRunContext
 from prefect.exceptions import Pause
@@ -62,6 +61,12 @@ def stopped(client: Client, run: FlowRun, state: Any) -> FlowRun:
     client.set_flow_run_state(run.id, state, force=True)
     hooks.haas_otel_on_ended(ends_well, client.read_flow_run(run.id), state)
     return client.read_flow_run(run.id)
+
+
+def is_marked(client: Client, one: ReadableSpan) -> bool:
+    """Say whether a flow run has the mark that the span of its task run is ended."""
+    run = client.read_flow_run(UUID(str(one.attributes["prefect.flow_run.id"])))
+    return f"haas_otel.settled.{one.attributes['task.id']}" in run.labels
 
 
 def long_ago(folder: Path, seconds: float = 60) -> None:
@@ -141,21 +146,6 @@ def test_killed_while_it_waits_for_a_retry(
     assert len(told.task_spans) == 1
 
 
-def test_what_one_machine_has_ended_no_other_ends(
-    told: Told, client: Client, kill: Kill, disk: SharedDisk, monkeypatch: MonkeyPatch
-) -> None:
-    run = stopped(client, kill("alone"), Crashed(message="killed"))
-    marks = [value for key, value in run.labels.items() if key.startswith("haas_otel.settled.")]
-    assert marks == [disk.machine]
-    monkeypatch.setattr(records, "disk", lambda: None)  # another machine's
-    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
-    monkeypatch.setattr(decision, "HEARTBEAT", 0)
-    time.sleep(1.1)
-    assert run.id not in haas_otel.reconcile().suspected
-    assert haas_otel.reconcile().task_runs == []
-    assert len(told.task_spans) == 1
-
-
 @pytest.mark.usefixtures("folder")
 def test_a_run_that_died_unseen_is_found_by_its_machine(
     told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch
@@ -169,7 +159,7 @@ def test_a_run_that_died_unseen_is_found_by_its_machine(
     monkeypatch.setattr(decision, "GRACE", 0)
     result = haas_otel.reconcile()
     assert run.id in result.flow_runs
-    (one,) = [s for s in told.task_spans if s.attributes["prefect.flow_run.id"] == str(run.id)]
+    (one,) = told.of(run)
     assert one.attributes["task.status"] == "Failed"
     assert one.end_time < died
     after = client.read_flow_run(run.id)
@@ -188,7 +178,7 @@ def test_the_server_of_this_machine_is_one_by_whatever_name(
     by_name = prefect_server.replace("127.0.0.1", "localhost")
     with temporary_settings({PREFECT_API_URL: by_name}):
         assert run.id in haas_otel.reconcile().flow_runs
-    assert run.id.int in [s.context.trace_id for s in told.task_spans]
+    assert told.of(run)
 
 
 @pytest.mark.usefixtures("folder")
@@ -202,18 +192,15 @@ def test_what_a_living_worker_has_in_hand_is_left_to_it(
         key = records.HELD(each.id)
         disk.begin(key, records.of_flow(each.id, time.time_ns()))
 
-    def ended(of: FlowRun) -> list[ReadableSpan]:
-        return [s for s in told.task_spans if s.context.trace_id == of.id.int]
-
     time.sleep(1.1)
     result = haas_otel.reconcile()
-    assert ended(run) == ended(other) == []
+    assert told.of(run) == told.of(other) == []
     assert client.read_flow_run(run.id).state.is_running()
     assert result.look_again > 0
     # It calls the flow run's hooks before it says at the server what they are called for.
     stop = Cancelling(message="The worker w was stopped by the system.")
     hooks.haas_otel_on_ended(ends_well, client.read_flow_run(run.id), stop)
-    (one,) = ended(run)
+    (one,) = told.of(run)
     assert one.attributes["task.status"] == "Cancelled"
     assert one.attributes["prefect.ended_by"] == "system"
     assert client.read_flow_run(run.id).state.is_running()
@@ -223,8 +210,8 @@ def test_what_a_living_worker_has_in_hand_is_left_to_it(
     haas_otel.reconcile()
     assert client.read_flow_run(run.id).state.is_cancelled()
     assert client.read_flow_run(other.id).state.is_crashed()
-    assert ended(run) == [one]
-    assert [s.attributes["task.status"] for s in ended(other)] == ["Failed"]
+    assert told.of(run) == [one]
+    assert [s.attributes["task.status"] for s in told.of(other)] == ["Failed"]
 
 
 @pytest.mark.usefixtures("folder")
@@ -245,31 +232,13 @@ def test_what_the_system_stopped_is_cancelled_though_the_server_did_not_hear_of_
     ends = {}
     for how, run in runs.items():
         state = client.read_flow_run(run.id).state
-        (one,) = [s for s in told.task_spans if s.context.trace_id == run.id.int]
+        (one,) = told.of(run)
         by = one.attributes["prefect.ended_by"]
         ends[how] = state.type.value, one.attributes["task.status"], by
         stopped = "The worker w was stopped by the system. The run's process died: its last sign"
         assert str(state.message).startswith(stopped) == (how != "retried since")
     cancelled, crashed = ("CANCELLED", "Cancelled", "system"), ("CRASHED", "Failed", "crash")
     assert list(ends.values()) == [cancelled, cancelled, crashed]
-
-
-@pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("how", ["stopped", "cancelled"])
-def test_what_is_nested_in_what_was_stopped_is_cancelled_with_it(
-    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch, how: str
-) -> None:
-    monkeypatch.setattr(decision, "GRACE", 0)
-    run = kill("top")
-    if how == "stopped":
-        client.update_flow_run_labels(run.id, records.stopped_by("The worker w", run))
-    else:
-        client.set_flow_run_state(run.id, Cancelled(), force=True)
-    haas_otel.reconcile()
-    of = FlowRunFilter(parent_flow_run_id={"any_": [run.id]})
-    (nested,) = client.read_flow_runs(flow_run_filter=of)
-    assert client.read_flow_run(run.id).state.is_cancelled()
-    assert nested.state.is_cancelled()
 
 
 @pytest.mark.usefixtures("folder")
@@ -281,8 +250,8 @@ def test_what_the_server_has_deleted_holds_nothing_else_up(
     for run in runs[:3]:
         client.delete_flow_run(run.id)
     haas_otel.reconcile()
-    mine = [s for s in told.task_spans if s.context.trace_id in [run.id.int for run in runs]]
-    assert [s.attributes["task.status"] for s in mine] == ["Failed"] * 4
+    ends = [one.attributes["task.status"] for run in runs for one in told.of(run)]
+    assert ends == ["Failed"] * 4
     assert disk.lost() == []
 
 
@@ -331,65 +300,6 @@ def test_a_click_ends_nothing_while_the_process_lives(
     process.wait()
     stopped(client, client.read_flow_run(run_id), Crashed(message="a click"))
     assert told.task_spans[-1].attributes["prefect.flow_run.id"] == str(run_id)
-
-
-@pytest.mark.usefixtures("disk")
-def test_a_server_that_refuses_ends_nothing(
-    told: Told, client: Client, kill: Kill, monkeypatch: MonkeyPatch
-) -> None:
-    """The mark goes first: what it cannot be put on is left to who comes next."""
-    run = kill("alone")
-    with monkeypatch.context() as broken:
-
-        def gone(*args: Any, **kwargs: Any) -> None:
-            raise ConnectionError("the server is gone")
-
-        broken.setattr(SyncPrefectClient, "update_flow_run_labels", gone)
-        broken.setattr(decision, "GRACE", SECOND)  # for so long it is tried
-        stopped(client, run, Crashed(message="killed"))
-    assert told.task_spans == []
-    stopped(client, run, Crashed(message="killed"))
-    assert told.one.status.description == "killed"
-
-
-def test_a_mark_without_its_span_is_made_good(
-    told: Told, client: Client, kill: Kill, disk: SharedDisk
-) -> None:
-    """Who put it on died before the span was written down."""
-    run = kill("alone")
-    marks = records.spoken_for([task_run.id for task_run in task_runs(client, run)], disk.machine)
-    client.update_flow_run_labels(run.id, marks)
-    stopped(client, run, Crashed(message="killed"))
-    assert told.one.status.description == "killed"
-
-
-@pytest.mark.usefixtures("disk")
-def test_what_another_machine_spoke_for_stays_so(told: Told, client: Client, kill: Kill) -> None:
-    run = kill("alone")
-    marks = records.spoken_for([task_run.id for task_run in task_runs(client, run)], "another")
-    client.update_flow_run_labels(run.id, marks)
-    stopped(client, run, Crashed())
-    assert told.task_spans == []
-
-
-@pytest.mark.usefixtures("disk")
-@pytest.mark.parametrize(
-    ("first", "status", "description"),
-    [
-        (Crashed(message="killed at first"), "Failed", "killed at first"),
-        (Cancelled(), "Cancelled", "Task was cancelled"),
-    ],
-)
-def test_what_an_attempt_left_is_told_by_how_that_ended(
-    told: Told, client: Client, kill: Kill, first: Any, status: str, description: str
-) -> None:
-    run = kill("alone")
-    client.set_flow_run_state(run.id, first, force=True)
-    client.set_flow_run_state(run.id, Running(name="Retrying"), force=True)
-    stopped(client, run, Cancelling())
-    assert told.one.attributes["task.status"] == status
-    assert told.one.attributes["prefect.attempt"] == 1
-    assert told.one.status.description == description
 
 
 @pytest.mark.usefixtures("disk")
@@ -497,23 +407,6 @@ def test_a_run_of_a_machine_that_is_gone_frees_its_slot(
     assert told.task_spans == []
 
 
-@pytest.mark.usefixtures("folder")
-def test_what_a_worker_here_has_in_hand_is_not_gone(
-    client: Client, disk: SharedDisk, monkeypatch: MonkeyPatch
-) -> None:
-    """It may be long in preparing the run, of which nobody hears."""
-    monkeypatch.setenv("HAAS_OTEL_SILENCE_SECONDS", "1")
-    monkeypatch.setattr(decision, "HEARTBEAT", 0)
-    run = client.create_flow_run(ends_well, tags=["ours"], state=Pending())
-    disk.begin(records.HELD(run.id), records.of_flow(run.id, time.time_ns()))
-    time.sleep(1.1)
-    for held in (True, False):
-        for _ in range(2):
-            haas_otel.reconcile(tags=["ours"])
-        assert client.read_flow_run(run.id).state.is_pending() == held
-        disk.end(records.HELD(run.id))
-
-
 def test_who_was_out_of_touch_for_too_long_stays_silent(
     told: Told, client: Client, disk: SharedDisk, monkeypatch: MonkeyPatch, caplog: LogCapture
 ) -> None:
@@ -570,8 +463,7 @@ def test_what_is_left_without_a_state_is_marked(told: Told, client: Client) -> N
 
     with pytest.raises(Pause):
         suspended()
-    run = client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))
-    assert f"haas_otel.settled.{told.one.attributes['task.id']}" in run.labels
+    assert is_marked(client, told.one)
 
 
 def test_a_flow_run_that_is_suspended_between_two_attempts(
@@ -598,8 +490,7 @@ def test_a_flow_run_that_is_suspended_between_two_attempts(
     hooks.end_left_at_exit()
     assert told.one.attributes["task.status"] == "Cancelled"
     assert told.one.attributes["prefect.ended_by"] == "self"
-    run = client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))
-    assert f"haas_otel.settled.{told.one.attributes['task.id']}" in run.labels
+    assert is_marked(client, told.one)
 
 
 @pytest.mark.usefixtures("interrupted_while_it_waits")
@@ -616,8 +507,7 @@ def test_what_the_hook_of_an_ending_flow_run_tells_is_marked(told: Told, client:
             raise ValueError("as a failure") from None
 
     assert catches(return_state=True).is_failed()
-    run = client.read_flow_run(UUID(str(told.one.attributes["prefect.flow_run.id"])))
-    assert f"haas_otel.settled.{told.one.attributes['task.id']}" in run.labels
+    assert is_marked(client, told.one)
 
 
 @pytest.mark.usefixtures("interrupted_while_it_waits")

@@ -7,7 +7,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.haas_otel.given import MakeLine, MonkeyPatch, Warnings
-    from tests.haas_otel.programs import Programs
 
     Add = Callable[..., None]
 
@@ -109,99 +107,51 @@ def test_what_is_no_span_is_counted_and_harms_no_other(
         "otlp\t" + json.dumps(span | {"attributes": 1}),
     ]
 
-    add(index, *rubbish, good)
+    odd = make_line(task_duration_ms="fast", task_type=[1, 2], task_status=b"x")
 
-    assert stored(directory) == 1
+    add(index, *rubbish, good, odd)
+
+    assert stored(directory) == 2
     assert warnings() == ["7 lines are no spans: left out"]
 
 
-def test_odd_attributes_are_stored_all_the_same(
-    index: Index, make_line: MakeLine, directory: Path, add: Add
+def test_the_latest_spans_are_kept_for_a_time_and_up_to_a_number(
+    index: Index, directory: Path, make_line: MakeLine, add: Add
 ) -> None:
-    odd = make_line(task_duration_ms="fast", task_type=[1, 2], task_status=b"x")
-    add(index, odd, make_line(task_duration_ms=True))
-
-    assert stored(directory) == 2
-
-
-def test_the_file_of_a_version_before_is_put_aside(
-    index: Index, directory: Path, make_line: MakeLine, add: Add, warnings: Warnings
-) -> None:
-    directory.mkdir()
-    with sqlite3.connect(directory / "traces.db") as connection:
-        connection.executescript("CREATE TABLE pending (span); PRAGMA user_version = 1;")
-
-    add(index, make_line("otlp"))
-
-    assert stored(directory) == 1
-    assert list(directory.glob("traces.db.corrupt-*"))
-    assert "a version before" in warnings()[0]
-
-
-def test_the_latest_spans_are_kept_up_to_a_number(
-    directory: Path, make_line: MakeLine, add: Add
-) -> None:
-    index = Index(directory)
     add(index, *(make_line() for _ in range(10)))
-
     index.prune(Limits(kept_spans=3))
-
     assert stored(directory) == 3
 
-
-def test_what_is_too_old_is_not_kept(directory: Path, make_line: MakeLine, add: Add) -> None:
-    limits = Limits(kept_for=timedelta(days=1))
-    index = Index(directory)
-    add(index, *(make_line() for _ in range(3)))
-    index._transact(lambda c: c.execute("UPDATE spans SET stored_at = 0 WHERE id < 3"))
-
-    index.prune(limits)
-    assert stored(directory) == 1
-
-    index._transact(lambda c: c.execute("UPDATE spans SET stored_at = 0"))
-    index.prune(limits)
-    assert stored(directory) == 0
+    for old, left in (("id < 10", 1), ("id", 0)):
+        index._transact(lambda c, old=old: c.execute(f"UPDATE spans SET stored_at = 0 WHERE {old}"))
+        index.prune(Limits(kept_for=timedelta(days=1)))
+        assert stored(directory) == left
 
 
-def test_a_file_that_is_damaged_while_it_is_used_is_put_aside(
-    index: Index, directory: Path, make_line: MakeLine, add: Add
+def of_a_version_before(file: Path) -> None:
+    file.unlink()
+    with sqlite3.connect(file) as connection:
+        connection.executescript("CREATE TABLE pending (span); PRAGMA user_version = 1;")
+
+
+def damaged(file: Path) -> None:
+    with file.open("r+b") as written:
+        written.seek(4096)
+        written.write(os.urandom(200_000))
+
+
+@pytest.mark.parametrize("spoil", [of_a_version_before, damaged])
+def test_a_file_that_cannot_be_read_any_more_is_put_aside(
+    index: Index, directory: Path, make_line: MakeLine, add: Add, spoil: Callable[[Path], None]
 ) -> None:
     add(index, *(make_line("otlp") for _ in range(200)))
     index.close()
-    with (directory / "traces.db").open("r+b") as file:
-        file.seek(4096)
-        file.write(os.urandom(200_000))
+    spoil(directory / "traces.db")
 
     add(index, make_line("otlp"))
 
     assert stored(directory) > 0
     assert list(directory.glob("traces.db.corrupt-*"))
-
-
-def test_two_who_find_it_damaged_put_it_aside_once(
-    directory: Path, make_line: MakeLine, add: Add, warnings: Warnings
-) -> None:
-    directory.mkdir()
-    (directory / "traces.db").write_bytes(b"rubbish " * 1000)
-    line = make_line("otlp")
-    indexes = [Index(directory) for _ in range(8)]
-    barrier = threading.Barrier(len(indexes))
-
-    def work(each: Index) -> None:
-        barrier.wait()
-        add(each, line)
-
-    threads = [threading.Thread(target=work, args=(each,)) for each in indexes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert stored(directory) == 1
-    (aside,) = directory.glob("traces.db.corrupt-*")
-    assert aside.read_bytes().startswith(b"rubbish")
-    (warning,) = warnings()
-    assert "put aside" in warning
 
 
 def test_one_who_has_it_open_moves_to_the_new_file(
@@ -218,48 +168,38 @@ def test_one_who_has_it_open_moves_to_the_new_file(
     assert stored(directory) == 3  # read anew, all of them
 
 
-def test_a_file_that_was_removed_is_made_again(
-    index: Index, directory: Path, make_line: MakeLine, add: Add
-) -> None:
-    add(index, make_line())
-    for path in directory.glob("traces.db*"):
-        path.unlink()
-
-    add(index, make_line())
-    assert stored(directory) >= 1
-
-
-def test_the_file_of_a_newer_version_is_left_alone(
-    index: Index, directory: Path, make_line: MakeLine, add: Add
-) -> None:
-    add(index, make_line())
-    index.close()
+def made_by_a_newer_version(directory: Path) -> None:
     with sqlite3.connect(directory / "traces.db") as connection:
         connection.execute("PRAGMA user_version = 99")
 
-    with pytest.raises(IndexUnusable, match="newer version"):
-        add(index, make_line())
-    assert stored(directory) == 1
 
-
-def test_a_folder_that_cannot_be_made_is_said(
-    directory: Path, make_line: MakeLine, add: Add
-) -> None:
+def no_folder(directory: Path) -> None:
+    directory.rmdir()
     directory.write_text("a file")
 
-    with pytest.raises(IndexUnusable, match="otel"):
-        Index(directory).read_all()
 
-
-def test_a_damaged_file_that_cannot_be_renamed_is_said(
-    directory: Path, make_line: MakeLine, add: Add
-) -> None:
-    directory.mkdir()
+def cannot_be_put_aside(directory: Path) -> None:
     (directory / "traces.db").write_bytes(b"rubbish " * 1000)
     (directory / "repair.lock").mkdir()
 
-    with pytest.raises(IndexUnusable, match="repair"):
-        add(Index(directory), make_line())
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (made_by_a_newer_version, "newer version"),
+        (no_folder, "otel"),
+        (cannot_be_put_aside, "repair"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_said_and_left_as_it_is(
+    index: Index, directory: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    directory.mkdir()
+    spoil(directory)
+
+    with pytest.raises(IndexUnusable, match=said):
+        index.read_all()
+    assert not list(directory.glob("*.corrupt*"))
 
 
 def test_a_locked_file_is_not_taken_for_a_damaged_one(
@@ -278,27 +218,6 @@ def test_a_locked_file_is_not_taken_for_a_damaged_one(
     index.read_all()
     assert stored(directory) == 2
     assert not list(directory.glob("*.corrupt*"))
-
-
-def test_many_processes_begin_the_file_together(
-    directory: Path, make_line: MakeLine, add: Add, processes: Programs
-) -> None:
-    segment = directory / "journal" / "1-dead-1.jsonl"
-    segment.parent.mkdir(parents=True)
-    segment.write_text("".join(f"{make_line('otlp')}\n" for _ in range(50)))
-    program = (
-        "import sys; from pathlib import Path; from haas_otel.delivery.index import Index;"
-        "sys.stdin.readline();"
-        "Index(Path(sys.argv[1])).read_all()"
-    )
-    started = [processes.start(program, str(directory), program="-c") for _ in range(4)]
-    for process in started:
-        process.stdin.write("go\n")
-    for process in started:
-        process.communicate()
-        assert process.returncode == 0
-
-    assert stored(directory) == 50
 
 
 def test_another_thread_that_opens_it_leaves_the_locks_of_the_first(directory: Path) -> None:

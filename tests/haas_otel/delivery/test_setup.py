@@ -18,11 +18,6 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_OFF,
-    ALWAYS_ON,
-    DEFAULT_OFF,
-    DEFAULT_ON,
-    ParentBasedTraceIdRatio,
     Sampler,
     TraceIdRatioBased,
 )
@@ -104,34 +99,8 @@ def test_what_was_only_stored_is_not_sent_by_a_later_process(
     assert names == ["after 0", "child of after 0"]
 
 
-def test_it_is_set_up_once_by_many_threads() -> None:
-    providers: list[object] = []
-
-    def work() -> None:
-        delivery.configure()
-        providers.append(trace.get_tracer_provider())
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert len(set(map(id, providers))) == 1
-    assert isinstance(providers[0], TracerProvider)
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("OTEL_SDK_DISABLED", "true"),
-        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "httpx, haas_otel"),
-    ],
-)
-def test_switched_off_it_does_nothing(
-    variable: str, value: str, monkeypatch: MonkeyPatch, directory: Path
-) -> None:
-    monkeypatch.setenv(variable, value)
+def test_switched_off_it_does_nothing(monkeypatch: MonkeyPatch, directory: Path) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
 
     delivery.configure()
     end_a_span()
@@ -187,15 +156,6 @@ def test_the_provider_of_the_application_gets_our_ids_and_nothing_else(directory
     assert not directory.exists()
 
 
-def test_our_ids_are_not_put_on_twice() -> None:
-    generator = TaskRunIdGenerator()
-    trace.set_tracer_provider(TracerProvider(id_generator=generator))
-
-    delivery.configure()
-
-    assert provider().id_generator is generator
-
-
 def test_a_provider_that_is_no_sdk_s_is_left_alone() -> None:
     class Foreign(trace.TracerProvider):
         def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
@@ -231,16 +191,6 @@ def test_the_service_has_a_name(
     assert attributes is not None
     assert attributes["service.name"] == (name or settings.service_name)
     assert attributes.get("a") == ("b" if "a=b" in str(variables) else None)
-
-
-def test_the_sampler_is_the_one_that_is_asked_for(monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
-
-    delivery.configure()
-
-    assert isinstance(provider().sampler, ParentBasedTraceIdRatio)
-    assert "0.25" in provider().sampler.get_description()
 
 
 @pytest.mark.parametrize("application_has_set_one", [False, True])
@@ -282,11 +232,6 @@ def test_ids_that_are_no_runs_are_sampled_as_ever() -> None:
     theirs = [each for each in (generate() for _ in range(500)) if not ids.is_of_a_run(each)]
     assert [decides(ours, each) for each in theirs] == [decides(ratio, each) for each in theirs]
     assert len(theirs) > 400
-
-
-@pytest.mark.parametrize("sampler", [ALWAYS_ON, ALWAYS_OFF, DEFAULT_ON, DEFAULT_OFF])
-def test_a_sampler_that_asks_for_no_id_is_left_as_it_is(sampler: Sampler) -> None:
-    assert ids.deciding_on_runs(sampler) is sampler
 
 
 def decides(sampler: Sampler, trace_id: int) -> bool:
@@ -427,26 +372,6 @@ def test_the_console_is_an_exporter_like_any_other(
     assert delivery.deliver_pending(SOON) == 0
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-def test_tls_and_headers_come_from_the_standard_variables(
-    protocol: Any, tmp_path: Path, monkeypatch: MonkeyPatch
-) -> None:
-    # Set on machines behind a company's proxy; requests would prefer it.
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt")
-    receiver = Receiver().start(
-        protocol, tls_directory=tmp_path, required_headers={"authorization": "Bearer x"}
-    )
-    with receiver:
-        for name, value in receiver.environment.items():
-            monkeypatch.setenv(name, value)
-        delivery.configure()
-        end_a_span()
-        assert flush(SOON)
-
-        assert [span.name for span in receiver.spans] == ["told"]
-        assert receiver.requests[0].headers["authorization"] == "Bearer x"
-
-
 def test_a_credential_provider_keeps_its_own_session(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", "/some/certificate.pem")
     monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "nosuchthing")
@@ -473,34 +398,6 @@ def test_spans_are_kept_in_prefect_s_home_unless_told_otherwise(
     monkeypatch.delenv("HAAS_OTEL_DIR")
     with temporary_settings({PREFECT_HOME: tmp_path / "prefect"}):
         assert telemetry_directory() == tmp_path / "prefect" / "haas_otel"
-
-
-@pytest.mark.parametrize(
-    ("variables", "times"),
-    [
-        ({"PREFECT__FLOW_RUN_ID": str(uuid4())}, 1),
-        ({"PREFECT__FLOW_RUN_ID": str(uuid4()), "OTEL_SDK_DISABLED": "true"}, 0),
-        ({}, 0),
-    ],
-)
-def test_the_process_of_a_flow_run_is_set_up_when_the_run_begins(
-    variables: dict[str, str], times: int, monkeypatch: MonkeyPatch
-) -> None:
-    from prefect.client.schemas.objects import FlowRun
-    from prefect.states import Running
-
-    from haas_otel import flow, hooks, records, span
-
-    made: list[bool] = []
-    monkeypatch.delenv("PREFECT__FLOW_RUN_ID", raising=False)
-    begun = flow(lambda: None)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(span, "tracer", lambda: made.append(True))
-    monkeypatch.setattr(records, "disk", lambda: None)
-    hooks.haas_otel_on_begun(begun, FlowRun(flow_id=uuid4()), Running())
-
-    assert len(made) == times
 
 
 def test_what_others_left_is_settled_when_the_tasks_of_a_flow_run_are_known(

@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 
 from haas_otel.delivery.metrics import send_never_began
-from haas_otel.delivery.store import TraceStore
 from tests.chaos import CHAOS
 from tests.haas_otel.waits import waiting
 from tests.received import _attributes
@@ -146,8 +145,10 @@ def test_all_three_signals_with_tls_and_headers(
     protocol: Protocol, runs: Programs, directory: Path, tmp_path: Path
 ) -> None:
     headers = {"authorization": "let-me-in"}
+    # Set on machines behind a company's proxy; requests would prefer it.
+    proxy = {"REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt"}
     with Receiver().start(protocol, tls_directory=tmp_path, required_headers=headers) as receiver:
-        held = runs.start("run", HOLD="", **receiver.environment)
+        held = runs.start("run", HOLD="", **proxy, **receiver.environment)
         wait_until(lambda: "the library's own line 0" in texts(receiver))
         let_go(directory, held)
 
@@ -252,16 +253,6 @@ def test_a_killed_process_takes_its_active_task_with_it(
     assert active(http)[-1] == 0
 
 
-def test_a_span_told_by_another_process_counts_once_and_leaves_none_active(
-    http: Receiver, processes: Programs
-) -> None:
-    processes.run("make-and-flush", "2", **http.environment)
-
-    # These start and end in the same instant, as the spans that a hook's process tells.
-    assert counted(http) == {("ExampleTask", "Completed"): 2}
-    assert active(http)[-1] == 0
-
-
 def test_many_runs_make_no_series_of_their_own_and_none_is_lost(
     http: Receiver, runs: Programs, directory: Path
 ) -> None:
@@ -322,21 +313,6 @@ def test_sums_where_they_are_asked_for_hold_every_run_once(
     assert temporalities == {2}  # AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
-@pytest.mark.parametrize("fault", ["silent", "hang"])
-def test_a_collector_that_hangs_does_not_hold_up_the_end(
-    protocol: Protocol, processes: Programs, fault: Any
-) -> None:
-    with Receiver().start(protocol) as receiver:
-        # As long as that a stock exporter would wait.
-        patient = {"OTEL_EXPORTER_OTLP_TIMEOUT": "600", **receiver.environment}
-        process = processes.start("make-and-wait", "3", **patient)
-        assert process.stdout.readline() == "made\n"
-        receiver.set_fault(fault)
-        _, errors = process.communicate("go\n")
-        assert process.returncode == 0
-        assert "Traceback" not in errors
-
-
 @pytest.mark.parametrize(
     "off",
     [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "haas_otel"}],
@@ -372,14 +348,6 @@ def test_each_signal_can_be_left_out(runs: Programs, tmp_path: Path) -> None:
             wait_until(lambda r=receiver: len({each.signal for each in r.requests}) == 2)
             let_go(tmp_path / left_out, held[left_out])
             assert {each.signal for each in receiver.requests} == signals - {left_out}
-
-
-def test_without_an_endpoint_nothing_leaves_the_machine(runs: Programs, directory: Path) -> None:
-    ended = runs.run("run", HOLD="")
-
-    assert len(TraceStore(directory).tasks()) == 1
-    assert "Traceback" not in ended.stderr
-    assert not (directory / "active").exists()
 
 
 def test_a_backend_that_takes_spans_only_is_told_of_once(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +19,6 @@ from haas_otel.delivery.processor import DurableSpanProcessor
 from haas_otel.delivery.segments import Journal
 from haas_otel.delivery.store import (
     AmbiguousTrace,
-    StoredEvent,
     StoredSpan,
     TraceNotFound,
     TraceStore,
@@ -39,6 +37,7 @@ class Writer:
     """Write spans into a store as a process does."""
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._processor = DurableSpanProcessor(Journal(directory), (), Limits())
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(self._processor)
@@ -85,41 +84,28 @@ class Writer:
         span.end(BEGIN + (at_ms + for_ms) * MS)
         return span
 
-    def close(self) -> None:
+    def read(self) -> TraceStore:
+        """End as a process does, and open what is stored."""
         self._processor.shutdown(timedelta(seconds=20))
-
-
-Writes = Callable[[], Writer]
-
-
-@pytest.fixture
-def write(directory: Path) -> Callable[[], Writer]:
-    return lambda: Writer(directory)
+        return TraceStore(self._directory)
 
 
 @pytest.fixture
-def filled(write: Writes, directory: Path) -> TraceStore:
-    writer = write()
+def writer(directory: Path) -> Writer:
+    return Writer(directory)
+
+
+@pytest.fixture
+def filled(writer: Writer) -> TraceStore:
     writer.task("MetadataScanTask", at_ms=0, for_ms=135_555.0)
     writer.task("PersonCleanupTask", "Failed", at_ms=1000, for_ms=5123.0)
     writer.task("EncodingTask", "Cancelled", at_ms=2000, for_ms=400_000.0)
     writer.task("EncodingTask", at_ms=3000, for_ms=300_000.0)
-    writer.close()
-    return TraceStore(directory)
+    return writer.read()
 
 
 def types(spans: list[StoredSpan]) -> list[str | None]:
     return [span.task_type for span in spans]
-
-
-def test_task_spans_come_latest_first(filled: TraceStore) -> None:
-    assert types(filled.tasks()) == [
-        "EncodingTask",
-        "EncodingTask",
-        "PersonCleanupTask",
-        "MetadataScanTask",
-    ]
-    assert types(filled.tasks(limit=1)) == ["EncodingTask"]
 
 
 def test_tasks_are_found_by_failure_by_length_and_by_type(filled: TraceStore) -> None:
@@ -127,29 +113,11 @@ def test_tasks_are_found_by_failure_by_length_and_by_type(filled: TraceStore) ->
     (failed,) = filled.tasks(failed=True)
     assert (failed.task_type, failed.status_description) == ("PersonCleanupTask", "boom")
     (long,) = filled.tasks(slower_than=slow)
-    assert (long.task_status, long.duration) == ("Cancelled", timedelta(seconds=400))
+    assert (long.task_status, long.end_ns - long.start_ns) == ("Cancelled", 400_000 * MS)
     assert types(filled.tasks(task_type="MetadataScanTask")) == ["MetadataScanTask"]
     assert filled.tasks(task_type="metadatascantask") == []
     assert filled.tasks(slower_than=slow, task_type="EncodingTask") == [long]
     assert filled.tasks(slower_than=slow, failed=True) == []
-
-
-def test_a_stored_span_tells_all_that_was_told(write: Writes, directory: Path) -> None:
-    writer = write()
-    made = writer.task("MetadataScanTask", numbers=(1, 2))
-    writer.close()
-
-    (span,) = TraceStore(directory).tasks()
-
-    assert span.trace_id == f"{made.context.trace_id:032x}"
-    assert span.span_id == f"{made.context.span_id:016x}"
-    assert span.parent_id is None
-    assert (span.kind, span.status, span.status_description) == ("INTERNAL", "OK", None)
-    assert (span.start_ns, span.end_ns) == (BEGIN, BEGIN + 10 * MS)
-    assert span.started_at == datetime(2025, 10, 17, 10, 10, 0, 123000, UTC)
-    assert span.attributes["task.name"] == "A task"
-    assert span.attributes["numbers"] == [1, 2]
-    assert span.events == (StoredEvent("task.started", BEGIN + 2 * MS, {}),)
 
 
 @pytest.mark.xfail(
@@ -157,23 +125,19 @@ def test_a_stored_span_tells_all_that_was_told(write: Writes, directory: Path) -
     reason="before 1.43 the SDK takes neither",
     strict=True,
 )
-def test_bytes_and_nested_attributes_are_told(write: Writes, directory: Path) -> None:
-    writer = write()
+def test_bytes_and_nested_attributes_are_told(writer: Writer) -> None:
     writer.task("MetadataScanTask", raw=b"\0\1", nested={"a": [1, b"\2"]})
-    writer.close()
 
-    (span,) = TraceStore(directory).tasks()
+    (span,) = writer.read().tasks()
 
     assert span.attributes["raw"] == "AAE="
     assert span.attributes["nested"] == {"a": [1, "Ag=="]}
 
 
-def test_json_has_the_shape_of_the_specification(write: Writes, directory: Path) -> None:
-    writer = write()
+def test_json_has_the_shape_of_the_specification(writer: Writer) -> None:
     task = writer.task("PersonCleanupTask", "Failed", for_ms=5123.0)
     child = writer.child("GET", task, 1, 2)
-    writer.close()
-    store = TraceStore(directory)
+    store = writer.read()
 
     told = json.loads(render_json(store.trace(f"{task.context.trace_id:032x}")))
 
@@ -200,13 +164,11 @@ def test_json_has_the_shape_of_the_specification(write: Writes, directory: Path)
     assert told[1]["status"] == {"code": "Unset"}
 
 
-def test_a_trace_is_found_by_each_of_its_ids(write: Writes, directory: Path) -> None:
-    writer = write()
+def test_a_trace_is_found_by_each_of_its_ids(writer: Writer) -> None:
     task = writer.task("MetadataScanTask", at_ms=7)
     writer.child("GET", task, 8, 1)
     writer.task("EncodingTask", at_ms=9)
-    writer.close()
-    store = TraceStore(directory)
+    store = writer.read()
     trace_id = f"{task.context.trace_id:032x}"
     dashed = "-".join(
         [trace_id[:8], trace_id[8:12], trace_id[12:16], trace_id[16:20], trace_id[20:]]
@@ -238,14 +200,13 @@ def test_what_is_no_id_is_said(filled: TraceStore, identifier: str) -> None:
         filled.trace(identifier)
 
 
-def test_several_traces_that_begin_alike_are_listed(write: Writes, directory: Path) -> None:
-    writer = write()
+def test_several_traces_that_begin_alike_are_listed(writer: Writer) -> None:
     for number in range(12):
         writer.task("MetadataScanTask", at_ms=number)
-    writer.close()
+    store = writer.read()
 
     with pytest.raises(AmbiguousTrace) as told:
-        TraceStore(directory).trace("01932b4e")
+        store.trace("01932b4e")
 
     lines = str(told.value).splitlines()
     assert lines[0] == "12 traces begin like '01932b4e'; give more of the id:"
@@ -287,8 +248,7 @@ def span(
     )
 
 
-def test_a_trace_is_drawn_as_a_waterfall(write: Writes, directory: Path) -> None:
-    writer = write()
+def test_a_trace_is_drawn_as_a_waterfall(writer: Writer) -> None:
     task = writer.tasks.start_span(
         "BackgroundTask.MetadataScanTask",
         start_time=BEGIN,
@@ -306,10 +266,9 @@ def test_a_trace_is_drawn_as_a_waterfall(write: Writes, directory: Path) -> None
     task.add_event("task.failed", timestamp=BEGIN + 99 * MS)
     task.set_status(Status(StatusCode.ERROR, "no such\nlibrary"))
     task.end(BEGIN + 100 * MS)
-    writer.close()
     trace_id = f"{task.context.trace_id:032x}"
 
-    drawn = render_waterfall(TraceStore(directory).trace(trace_id), width=84)
+    drawn = render_waterfall(writer.read().trace(trace_id), width=84)
 
     assert drawn.splitlines() == [
         f"trace {trace_id}  4 spans  100.0 ms  2025-10-17 10:10:00 UTC",
