@@ -446,4 +446,5 @@ def _reported(task_run: TaskRun) -> span.Ending | None:
 
 
 def _suspicion(label: object) -> Suspicion | None:
-    return Suspicion(*map(int, str(label).split())) if label else None
+    parts = str(label).split()
+    return Suspicion(*map(int, parts)) if len(parts) == 3 and "".join(parts).isdigit() else None

@@ -106,10 +106,13 @@ class Learnt(NamedTuple):
 
     @classmethod
     def from_json(cls, text: object) -> Learnt:
-        """Return what JSON holds; nothing where there is none."""
-        content = cls(**json.loads(str(text))) if text else cls()
-        retries = tuple(Retry(**each) for each in content.retries)  # type: ignore[arg-type]
-        return content._replace(retries=retries)
+        """Return what JSON holds; nothing where it cannot be read."""
+        try:
+            content = cls(**json.loads(str(text)))
+            retries = tuple(Retry(**each) for each in content.retries)  # type: ignore[arg-type]
+            return content._replace(retries=retries, attributes=dict(content.attributes))
+        except (ValueError, TypeError):
+            return cls()
 
 
 class Record(NamedTuple):

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date
 from functools import cache, lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from os import environ, getpid
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
@@ -153,7 +153,10 @@ def use_provider(provider: TracerProvider) -> None:
 
 def package_version() -> str:
     """Return the version that the scope carries."""
-    return version("haas-otel")
+    try:
+        return version("haas-otel")
+    except PackageNotFoundError:  # a checkout on the path, never installed
+        return "0"
 
 
 def introduce(

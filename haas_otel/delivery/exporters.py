@@ -37,6 +37,11 @@ _ABOUT_ITSELF = (
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
     "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
 )
+# What has to be installed for an exporter that the pages name.
+_BROUGHT_BY = {
+    AZURE: "azure-monitor-opentelemetry-exporter",
+    "zipkin_json": "opentelemetry-exporter-zipkin-json",
+}
 # A collector that names a later moment is asked before that: it may have meant something else, and
 # the clock may have been set back since.
 _LONGEST_WAIT_SECONDS = 3600.0
@@ -98,7 +103,12 @@ def make_exporter(name: str, signal: Signal) -> Any:
     """
     entry_point = _sdk._get_exporter_entry_point(name, signal.lower())
     asked = [[entry_point] if other == signal else [] for other in _SIGNALS]
-    classes: Any = _sdk._import_exporters(*asked)[_SIGNALS.index(signal)]
+    try:
+        classes: Any = _sdk._import_exporters(*asked)[_SIGNALS.index(signal)]
+    except RuntimeError as error:
+        if name in _BROUGHT_BY:
+            raise RuntimeError(f"{error}: pip install {_BROUGHT_BY[name]}") from error
+        raise
     arguments = _azure_arguments() if name == AZURE else _otlp_arguments(entry_point, signal)
     return classes[entry_point](**arguments)
 

@@ -37,7 +37,9 @@ _Result = TypeVar("_Result")
 FILE_NAME = "traces.db"
 _VERSION = 2
 _BUSY_SECONDS = 5.0
-_NOT_A_SPAN = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
+_NOT_A_SPAN = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError),
+)
 # Several processes may make it side by side.
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS spans (

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import sys
 from contextvars import Context
+from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING, Any
 
 import prefect
@@ -366,6 +367,11 @@ def test_unsampled(told: Told, provider: TracerProvider, monkeypatch: MonkeyPatc
     assert told.spans == ()
 
 
+def test_learnt_that_cannot_be_read_is_nothing() -> None:
+    for broken in ("{", "[]", '{"retries": [{"x": 1}]}', '{"attributes": 3}'):
+        assert records.Learnt.from_json(broken) == records.Learnt()
+
+
 def test_telemetry_never_fails_a_task(told: Told, monkeypatch: MonkeyPatch) -> None:
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise OSError("the disk is gone")
@@ -401,6 +407,14 @@ def test_the_set_up_comes_before_prefects_own_spans(
         def some() -> None: ...
 
     assert prepared == (["set up"] if prefects_spans else [])
+
+
+def test_the_version_of_a_checkout_that_is_not_installed(monkeypatch: MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(span, "version", absent)
+    assert span.package_version() == "0"
 
 
 @pytest.mark.parametrize("within", ["a web request", "a flow's task"])

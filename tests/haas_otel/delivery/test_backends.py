@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -135,6 +136,21 @@ def test_what_a_backend_that_is_down_misses_comes_later_and_once(
     assert sorted(told) == stored
     assert KEY not in first.stderr + again.stderr
     assert list(tmp_path.glob("Microsoft*")) == []
+
+
+@pytest.mark.parametrize("name", ["azure_monitor_opentelemetry_exporter", "zipkin_json"])
+def test_an_exporter_that_is_not_installed_is_told_with_what_brings_it(
+    name: str, monkeypatch: MonkeyPatch
+) -> None:
+    from opentelemetry.sdk import _configuration
+
+    (found,) = entry_points(group="opentelemetry_traces_exporter", name=name)
+    monkeypatch.setattr(_configuration, "entry_points", lambda **_: [])
+    with pytest.raises(RuntimeError, match=f"pip install {found.dist.name}$"):
+        make_exporter(name, "TRACES")
+    with pytest.raises(RuntimeError) as other:
+        make_exporter("unheard_of", "TRACES")
+    assert "pip install" not in str(other.value)
 
 
 def test_azure_without_its_connection_string_says_what_to_set(monkeypatch: MonkeyPatch) -> None:
