@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from haas_media.catalog import CatalogError
 
@@ -108,9 +108,16 @@ class _Advisory:
         self._connection.detach()
         stack.callback(self._connection.close)
         stack.callback(self._release)
+        # The pool makes lost connections anew, unasked, but not the locks of this one.
+        event.listen(catalog.engine, "begin", self._check)
+        stack.callback(event.remove, catalog.engine, "begin", self._check)
+
+    def _check(self, _connection: object) -> None:
+        """Let no transaction begin once the locks are lost: another scan may have them."""
+        self._connection.scalar(text("SELECT 1"))
 
     def _release(self) -> None:
-        with suppress(DBAPIError):  # a connection that is lost has none
+        with suppress(SQLAlchemyError):  # a connection that is lost has none
             self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
 
     def __call__(self, library_id: int, holder: str, stack: ExitStack) -> bool:  # noqa: ARG002
