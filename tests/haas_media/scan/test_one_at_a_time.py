@@ -8,10 +8,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from haas_media.catalog import CatalogError, is_out_of_reach, open_catalog
@@ -91,6 +91,23 @@ def test_who_has_lost_a_library_writes_no_more_and_tries_again(house: House) -> 
         house.scan(holder="scans", on_progress=cut_both)
     assert is_out_of_reach(lost.value)
     assert house.scan().counts()["new"] == 1
+
+
+@on_postgresql
+def test_a_machine_that_is_gone_gives_its_libraries_back_in_a_minute(house: House) -> None:
+    """Its server waits for two hours by itself, which cannot be seen through a local socket."""
+    asked: dict[str, str] = {}
+
+    def note(*executed: Any) -> None:
+        if "set_config" in executed[2]:
+            asked[executed[3]["setting"]] = executed[3]["value"]
+
+    event.listen(house.catalog.engine, "before_cursor_execute", note)
+    house.scan()
+    idle, interval, count = (
+        int(asked[f"tcp_keepalives_{each}"]) for each in ("idle", "interval", "count")
+    )
+    assert idle + interval * count <= 60
 
 
 @on_both_databases
