@@ -12,7 +12,7 @@ from deployments.filesystems import network_filesystem
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sqlalchemy.engine import URL
+    from sqlalchemy.engine import URL, Engine
 
 
 def catalog_finding(database_url: str) -> Finding:
@@ -20,7 +20,7 @@ def catalog_finding(database_url: str) -> Finding:
 
     Raises:
         CatalogError: the address is wrong, the driver is missing, or the database cannot be
-            reached.
+            reached, or not be written.
     """
     from haas_media.catalog import opening
 
@@ -72,7 +72,7 @@ def _version(url: URL) -> str | None:
     """Read the version of the catalog's tables, without making or migrating any.
 
     Raises:
-        CatalogError: the driver is missing, or the database cannot be reached.
+        CatalogError: the driver is missing, or the database cannot be reached or not be written.
     """
     from sqlalchemy.exc import DBAPIError
 
@@ -80,11 +80,25 @@ def _version(url: URL) -> str | None:
 
     engine = opening.plain_engine(url)
     try:
-        return opening.version(engine)
+        found = opening.version(engine)
+        if url.get_backend_name() != "sqlite":
+            _try_to_write(engine, found)
     except DBAPIError as error:
         raise CatalogError(
             f"The catalog {opening.shown(url)} cannot be opened: {opening.first_line(error)}. "
-            "Check the address in HAAS_DATABASE_URL and that the database is there."
+            "Check the address in HAAS_DATABASE_URL and that the database is there and writable."
         ) from None
+    else:
+        return found
     finally:
         engine.dispose()
+
+
+def _try_to_write(engine: Engine, version: str | None) -> None:
+    """Begin to write and take it back: a server may be read-only, or the user without the right."""
+    if version is None:
+        statement = "CREATE TABLE haas_check ()"
+    else:
+        statement = "UPDATE libraries SET title = title WHERE false"
+    with engine.connect() as connection:  # nothing is committed
+        connection.exec_driver_sql(statement)

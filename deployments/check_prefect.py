@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from deployments import check_mistakes as mistakes
 from deployments.check_mistakes import Finding
 from deployments.claim import address_of
-from deployments.server import KEPT_LEASES, answers, unusable
+from deployments.server import KEPT_LEASES, failure, unusable
 from deployments.work_pool import (
     WorkPoolNameError,
     deployments_of,
@@ -68,8 +68,8 @@ def connected(data_dir: Path | None) -> Iterator[tuple[str, SyncPrefectClient]]:
         raise ServerError(
             "No server is set. Start one with `haas up`, or let PREFECT_API_URL lead to one."
         )
-    if not answers(api_url):
-        raise ServerError(unusable(api_url))
+    if why := failure(api_url):
+        raise ServerError(unusable(api_url, why)) from why
     try:
         with _client(api_url) as client:
             yield api_url, client

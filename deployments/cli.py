@@ -392,6 +392,8 @@ def _sentence(error: Exception) -> str:
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if names & SENTENCES:
         return str(error)
+    if isinstance(error, OSError) and error.filename:  # no right, no room, no folder
+        return f"{error.filename}: {error.strerror}."
     return (
         f"an unforeseen error: {type(error).__name__}: {error}\n"
         f"Set {TRACEBACK}=1 to see where it comes from."

@@ -43,20 +43,37 @@ def free_port(wanted: int) -> int:
     raise OSError("no free port was found on this machine")
 
 
+def failure(api_url: str) -> Exception | None:
+    """Return what is in the way of asking a Prefect server at this address; None if nothing is.
+
+    It is asked by Prefect's own client: with the certificate, headers and password that are set.
+    """
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    once = temporary_settings({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: 0})
+    try:
+        with once, get_client({"timeout": ANSWER_SECONDS}, sync_client=True) as client:
+            client.request("GET", "/health").json()
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        return error
+    return None
+
+
 def answers(api_url: str) -> bool:
     """Say whether a Prefect server answers at this address."""
-    import httpx
-
-    try:
-        return httpx.get(f"{api_url.rstrip('/')}/health", timeout=ANSWER_SECONDS).status_code == 200
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
+    return failure(api_url) is None
 
 
 def unusable(api_url: str, error: Exception | None = None) -> str:
     """Say what is wrong with a server that was asked, or with its address, and what to do."""
     status = getattr(getattr(error, "response", None), "status_code", 0)
     address = "PREFECT_API_URL, which ends in /api"
+    if isinstance(error, ValueError):
+        return f"{api_url} is no API of a Prefect server. Correct {address}."
+    if "CERTIFICATE" in str(error):
+        return f"{api_url} has a certificate that is not trusted. Set PREFECT_API_SSL_CERT_FILE."
     if not status:
         return f"{api_url} does not answer. Start it, or correct {address}."
     if status >= 500:

@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from deployments.server import answers, unusable
+from deployments.server import failure, unusable
 from deployments.stack import Stack
 from deployments.terminal import Terminal, addresses, stop_signals
 
@@ -96,8 +96,8 @@ def configured_server(terminal: Terminal) -> str | None:
     from prefect.settings import PREFECT_API_URL
 
     address: str | None = PREFECT_API_URL.value()
-    if address and not answers(address):
-        terminal.say(f" {unusable(address)} Another server is started here.\n")
+    if address and (error := failure(address)):
+        terminal.say(f" {unusable(address, error)} Another server is started here.\n")
         return None
     return address or None
 

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from haas_media.catalog import CatalogError
 
@@ -26,6 +26,13 @@ _POLL_SECONDS = 0.5
 # Advisory locks of PostgreSQL have two numbers; with this first one they are of libraries.
 _LIBRARIES = 0x4841_414C
 _LONGEST_NAME = 63  # bytes of an application's name
+# The server asks so often whether a machine that holds locks is there: by itself after two hours.
+_KEEPALIVES = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+_SET = text("SELECT set_config(:setting, :value, false)")
 _HOLDER = text("""
     SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'advisory' AND l.granted AND l.classid = :kind AND l.objid = :id
@@ -101,16 +108,22 @@ class _Advisory:
         engine = catalog.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._connection = engine.connect()
         name = holder.encode("ascii", "replace").decode()[:_LONGEST_NAME]
-        self._connection.execute(
-            text("SELECT set_config('application_name', :name, false)"), {"name": name}
-        )
+        for setting, value in {"application_name": name, **_KEEPALIVES}.items():
+            self._connection.execute(_SET, {"setting": setting, "value": value})
         # Closed for good, not given back to the pool: with it go its locks, a moment later.
         self._connection.detach()
         stack.callback(self._connection.close)
         stack.callback(self._release)
+        # The pool makes lost connections anew, unasked, but not the locks of this one.
+        event.listen(catalog.engine, "begin", self._check)
+        stack.callback(event.remove, catalog.engine, "begin", self._check)
+
+    def _check(self, _connection: object) -> None:
+        """Let no transaction begin once the locks are lost: another scan may have them."""
+        self._connection.scalar(text("SELECT 1"))
 
     def _release(self) -> None:
-        with suppress(DBAPIError):  # a connection that is lost has none
+        with suppress(SQLAlchemyError):  # a connection that is lost has none
             self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
 
     def __call__(self, library_id: int, holder: str, stack: ExitStack) -> bool:  # noqa: ARG002

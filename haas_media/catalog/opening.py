@@ -317,10 +317,11 @@ def may_pass(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     if state:
         return _is_conflict(error) or state[:2] in _PASSING
-    # Without a connection PostgreSQL's driver has words only.
+    if not hasattr(error.orig, "sqlstate"):  # SQLite
+        return _is_conflict(error)
+    # Without a connection PostgreSQL's driver has words only, many of them the system's.
     reason = str(error.orig)
-    refused = "FATAL" in reason and not any(word in reason for word in _NOT_NOW)
-    return _is_conflict(error) or ("connection" in reason and not refused)
+    return "FATAL" not in reason or any(word in reason for word in _NOT_NOW)
 
 
 def _is_conflict(error: DBAPIError) -> bool:

@@ -9,11 +9,19 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from deployments.check_catalog import catalog_finding
+from haas_media.catalog import CatalogError, open_catalog
+from tests.databases import new_postgres, postgres  # noqa: F401 - fixtures
 from tests.deployments.conftest import Finished, Line, libraries, lines
 from tests.fake_tmdb import FakeTmdb
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from deployments.samples import SampleLibrary
@@ -139,6 +147,23 @@ def test_data_database_and_ffmpeg(haas: Command, tmp_path: Path) -> None:
         assert "verysecret" not in str(found)
     how, text = of("spans", haas.check(HAAS_OTEL_DIR="/dev/null/spans"))
     assert (how, "/dev/null/spans cannot be written to" in text) == ("wrong", True)
+
+
+def test_a_postgresql_that_may_not_be_written_is_wrong(
+    new_postgres: Callable[[], str],  # noqa: F811
+) -> None:
+    """As a user who did not make the database finds it, and as a standby is."""
+    empty, filled = new_postgres(), new_postgres()
+    open_catalog(filled).close()
+    assert catalog_finding(empty).how == catalog_finding(filled).how == "right"
+    with psycopg.connect(empty) as connection:
+        connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        connection.execute("CREATE ROLE guest LOGIN")
+    guest = make_url(empty).set(username="guest").render_as_string(hide_password=False)
+    with pytest.raises(CatalogError, match="permission denied for schema public"):
+        catalog_finding(guest)
+    with pytest.raises(CatalogError, match="in a read-only transaction"):
+        catalog_finding(f"{filled}&options=-c%20default_transaction_read_only%3Don")
 
 
 def test_tmdb_is_asked_for_real(haas: Command) -> None:

@@ -136,7 +136,11 @@ def test_what_is_wrong_is_said_in_a_sentence(haas: Command, tmp_path: Path) -> N
     (tmp_path / "haas.toml").write_text("libraries = [")
     broken = haas("library")
     assert "is not valid TOML" in broken.err
-    for refused in (unforeseen, broken):
+    (tmp_path / "haas.toml").unlink()
+    no_folder = haas("demo", "--directory", "/dev/null/demo")
+    assert no_folder.err.startswith("haas: /dev/null/demo/")
+    assert no_folder.err.endswith(": Not a directory.\n")
+    for refused in (unforeseen, broken, no_folder):
         assert refused.code == 1
         assert refused.err.startswith("haas: ")
         assert "Traceback" not in refused.err

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_CUSTOM_HEADERS, temporary_settings
 from rich.console import Console
 
 from deployments.claim import Claim
@@ -20,6 +22,8 @@ from deployments.up import configured_server, same_settings, stopping
 from haas_media.settings_sources import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from haas_media.settings import Settings
 
 NAMES = (
@@ -86,12 +90,52 @@ def test_relative_folders_of_a_stack(here: Path) -> None:
     assert Stack(Path("data"), environment=dict(os.environ)).traces == here / "data" / "telemetry"
 
 
-def test_a_server_that_is_set_and_does_not_answer_is_named() -> None:
+class Guarded(BaseHTTPRequestHandler):
+    """A Prefect server behind a proxy that lets in who has its header; elsewhere a page."""
+
+    def do_GET(self) -> None:
+        api = self.path.startswith("/api")
+        self.send_response(401 if api and self.headers["X-Pass"] != "open" else 200)
+        self.end_headers()
+        self.wfile.write(b"true" if api else b"<html>")
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:1/api", " does not answer."),
+        ("{guarded}/api", " answers with 401."),
+        ("{guarded}", " is no API of a Prefect server."),
+    ],
+)
+def test_a_server_that_is_set_and_cannot_be_used_is_named(
+    guarded: str, url: str, said: str
+) -> None:
     shown = StringIO()
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
-        assert configured_server(Terminal(Console(file=shown))) is None
-    assert "http://127.0.0.1:1/api does not answer." in shown.getvalue()
+    address = url.format(guarded=guarded)
+    with temporary_settings({PREFECT_API_URL: address}):
+        assert configured_server(Terminal(Console(file=shown, width=200))) is None
+    assert f"{address}{said}" in shown.getvalue()
     assert "Another server is started here." in shown.getvalue()
+
+
+def test_a_server_is_asked_as_prefects_client_asks_it(guarded: str) -> None:
+    address = f"{guarded}/api"
+    with temporary_settings(
+        {PREFECT_API_URL: address, PREFECT_CLIENT_CUSTOM_HEADERS: {"X-Pass": "open"}}
+    ):
+        assert configured_server(Terminal(Console(file=StringIO()))) == address
 
 
 def test_a_data_directory_that_cannot_be_made_is_said() -> None:

@@ -202,10 +202,18 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         open_catalog(f"sqlite:///{path}")
 
 
-def test_a_database_that_does_not_answer_may_do_so_later() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "database.invalid"])
+def test_a_database_that_does_not_answer_may_do_so_later(host: str) -> None:
     with pytest.raises(CatalogUnreachable) as caught:
-        open_catalog("postgresql://nobody@127.0.0.1:1/x")
+        open_catalog(f"postgresql://nobody@{host}/x")
     assert is_out_of_reach(caught.value)
+
+
+def test_a_network_that_is_lost_in_the_middle_may_be_back_later() -> None:
+    import psycopg
+
+    lost = "consuming input failed: could not receive data from server: No route to host"
+    assert is_out_of_reach(OperationalError("", {}, psycopg.OperationalError(lost)))
 
 
 @pytest.mark.parametrize("wrong", [{"database": "nowhere"}, {"username": "nobody"}])

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
 
-from haas_media.catalog import CatalogError
+from haas_media.catalog import CatalogError, is_out_of_reach, open_catalog
 from haas_media.catalog.models import Library
-from tests.databases import on_both_databases
+from tests.databases import on_both_databases, on_postgresql
 
 if TYPE_CHECKING:
     from haas_media.progress import Progress
@@ -29,6 +31,9 @@ with open_catalog(sys.argv[1]) as catalog:
         print("held", flush=True)
         sys.stdin.read()
 """
+CUT = text(
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = :name"
+)
 
 
 def url_of(house: House) -> str:
@@ -62,6 +67,47 @@ def test_who_finds_a_library_held_waits_says_for_whom_and_goes_on(house: House) 
     assert "waiting" not in {progress.phase for progress in seen}, "another library is free"
     assert house.scan(on_progress=look).counts()["new"] == 1
     assert "Films is in use by amber-fox" in {progress.current for progress in seen}
+
+
+@on_postgresql
+def test_who_has_lost_a_library_writes_no_more_and_tries_again(house: House) -> None:
+    """A server that restarts ends the connection of the lock; the pool makes the others anew."""
+
+    def cut(name: str) -> None:
+        with open_catalog(url_of(house)) as other, other.session() as session:
+            session.execute(CUT, {"name": name})
+
+    def cut_both(progress: Progress) -> None:
+        if progress.phase == "waiting":
+            cut("waits")
+        elif progress.phase == "identifying":
+            with pytest.raises(OperationalError) as waiting:
+                house.scan(holder="waits", on_progress=cut_both)
+            assert is_out_of_reach(waiting.value)
+            cut("scans")
+
+    house.films.put("Heat (1995).mkv")
+    with pytest.raises(OperationalError) as lost:
+        house.scan(holder="scans", on_progress=cut_both)
+    assert is_out_of_reach(lost.value)
+    assert house.scan().counts()["new"] == 1
+
+
+@on_postgresql
+def test_a_machine_that_is_gone_gives_its_libraries_back_in_a_minute(house: House) -> None:
+    """Its server waits for two hours by itself, which cannot be seen through a local socket."""
+    asked: dict[str, str] = {}
+
+    def note(*executed: Any) -> None:
+        if "set_config" in executed[2]:
+            asked[executed[3]["setting"]] = executed[3]["value"]
+
+    event.listen(house.catalog.engine, "before_cursor_execute", note)
+    house.scan()
+    idle, interval, count = (
+        int(asked[f"tcp_keepalives_{each}"]) for each in ("idle", "interval", "count")
+    )
+    assert idle + interval * count <= 60
 
 
 @on_both_databases
