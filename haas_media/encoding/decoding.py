@@ -43,9 +43,8 @@ def decode(
     if not chosen:
         return ()
     finished = run(_argv(ffmpeg, [media], chosen))
-    if finished.returncode != 0 or not finished.last.ended:
-        reason = next(iter(finished.messages), "no reason given")
-        raise EncodingError(f"The output cannot be decoded ({reason}), so it is not used.")
+    if not finished.succeeded:
+        raise EncodingError(f"The output cannot be decoded ({finished.reason}), so it is not used.")
     return _placed([media], chosen, ffmpeg, run) or finished.damage if finished.damage else ()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from haas_media.encoding.request import EncodeRequest
 
 _PROBE_SECONDS = 20.0
-_PREFIX = re.compile(r"^(\[[^\]]*\] ?)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +77,7 @@ def _why_not(
         finished = run(probe_argv(ffmpeg, encoder, bit_depth), timeout=_PROBE_SECONDS)
     except EncodingError as error:
         return str(error).rstrip(".")
-    if finished.returncode == 0 and finished.last.ended:
-        return None
-    first = next(iter(finished.messages), "ffmpeg gave no reason")
-    return _PREFIX.sub("", first).rstrip(".")
+    return None if finished.succeeded else finished.reason
 
 
 def probe_argv(ffmpeg: Path, encoder: Encoder, bit_depth: int) -> list[str]:

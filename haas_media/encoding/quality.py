@@ -192,10 +192,9 @@ class _Samples:
 
     def _do(self, argv: list[str], what: str) -> Finished:
         finished = self._run(argv)
-        if finished.returncode != 0 or not finished.last.ended:
-            reason = next(iter(finished.messages), "ffmpeg gave no reason")
+        if not finished.succeeded:
             raise EncodingError(
-                f"Samples of the source could not be {what} ({reason}): give a crf or "
+                f"Samples of the source could not be {what} ({finished.reason}): give a crf or "
                 "video_bitrate instead of a quality."
             )
         return finished

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.damage import Damage, DamageFinder
+from haas_media.encoding.damage import Damage, DamageFinder, level_of, plain
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.ffmpeg import environment
 from haas_media.encoding.progress import Tick, TickParser
@@ -69,6 +69,17 @@ class Finished:
     scores: tuple[str, ...] = ()
     sizes: frozenset[tuple[int, int, int]] = frozenset()
     layouts: frozenset[tuple[int, str]] = frozenset()
+
+    @property
+    def succeeded(self) -> bool:
+        """Tell whether ffmpeg says that it did all; of what it wrote that says nothing."""
+        return self.returncode == 0 and self.last.ended
+
+    @property
+    def reason(self) -> str:
+        """Say why it failed, in the words of its first error."""
+        errors = (line for line in self.messages if level_of(line) in {"error", "fatal"})
+        return plain(next(errors, "it gave no reason"))
 
 
 def run(

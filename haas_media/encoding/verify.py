@@ -9,7 +9,7 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.damage import Damage, clock, level_of, places
+from haas_media.encoding.damage import Damage, clock, places, plain
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import (
     Begins,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from haas_media.encoding.plan import Plan, Track
     from haas_media.encoding.runner import Finished
 
-_PREFIX = re.compile(r"^(\[[^\]]*\] ?)+")
 # Looked for at the end of a message: a file may be called anything.
 _CUT_SHORT = re.compile(r"(: partial file|File ended prematurely( at pos\. .*)?)$")
 # What a disk or a network that fails says, whatever the version of ffmpeg.
@@ -76,13 +75,13 @@ def check_reading(finished: Finished, plan: Plan, *, allow_loss: bool) -> None:
         )
     if plan.duration is None and _any(_GAVE_UP, messages):
         raise EncodingError(
-            f"An input could not be read to its end: {_reason(messages)}. It does not tell its "
+            f"An input could not be read to its end: {finished.reason}. It does not tell its "
             "length, so nobody knows how much is missing: check it."
         )
     if _any(_CUT_SHORT, messages) and not allow_loss:
         raise EncodingError(
             f"An input ends too early, after {clock(finished.last.out_time or 0.0)}: "
-            f"{_reason(messages)}. Is it complete?"
+            f"{finished.reason}. Is it complete?"
         )
     for media in plan.inputs:
         _check_unchanged(media)
@@ -103,7 +102,7 @@ def check_run(finished: Finished, plan: Plan, target: Path, *, allow_loss: bool)
     if ordered and _any(_NO_FILTER, messages):
         raise _out_of_order(ordered[0], plan)
     if finished.returncode != 0:
-        raise EncodingError(f"ffmpeg failed ({_exit(finished.returncode)}): {_reason(messages)}.")
+        raise EncodingError(f"ffmpeg failed ({_exit(finished.returncode)}): {finished.reason}.")
     if not finished.last.ended:
         raise EncodingError(
             "ffmpeg ended without saying that it was done, so its output is not used."
@@ -158,7 +157,7 @@ def check_damage(damage: tuple[Damage, ...], plan: Plan, *, allow_loss: bool) ->
     inside = tuple(each for each in damage if not _is_edge(each, plan))
     if inside:
         raise EncodingError(
-            f"The source is damaged {places(inside)} ({_plain(inside[0].message)}): get it from "
+            f"The source is damaged {places(inside)} ({plain(inside[0].message)}): get it from "
             "where it came from again, or set allow_loss to take what is left of it."
         )
 
@@ -319,7 +318,7 @@ def warnings_of(
                 f"{stream.channels} now, as it begins with."
             )
     if damage:
-        first = _plain(damage[0].message)
+        first = plain(damage[0].message)
         said.append(f"The source is damaged {places(damage)} ({first}).")
     if plan.duration and reached.duration and plan.duration - reached.duration > _tolerance(plan):
         said.append(
@@ -397,17 +396,6 @@ def _frame_rates(plan: Plan) -> list[float]:
 
 def _any(pattern: re.Pattern[str], messages: tuple[str, ...]) -> bool:
     return any(pattern.search(line) for line in messages)
-
-
-def _reason(messages: tuple[str, ...]) -> str:
-    errors = [line for line in messages if level_of(line) in {"error", "fatal"}]
-    if not errors:
-        return "it gave no reason"
-    return _plain(errors[0])
-
-
-def _plain(line: str) -> str:
-    return _PREFIX.sub("", line).rstrip(".")
 
 
 def _exit(code: int) -> str:
