@@ -7,9 +7,10 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.command import LOGGED, filters_of
+from haas_media.encoding.command import filters_of
 from haas_media.encoding.damage import clock, places
 from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.ffmpeg import LOGGED
 from haas_media.encoding.probe import CLOCKED, read_argv
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from haas_media.encoding.command import build_argv
 from haas_media.encoding.decoding import compare, decode, forget_cached, locate, refuse_faulty
+from haas_media.encoding.encoders import choose_encoder
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import DolbyVision
 from haas_media.encoding.ffmpeg import companion, find_ffmpeg, list_encoders
-from haas_media.encoding.hardware import choose_encoder
 from haas_media.encoding.partial import Partial, sweep_folder, sweep_registered
 from haas_media.encoding.paths import refuse_same_file, resolve_input, resolve_output
 from haas_media.encoding.plan import COPY, Plan, input_names, make_plan
@@ -76,10 +76,7 @@ def encode(
         binary = companion()
     encoders = list_encoders(binary)
     plan = make_plan(request, inputs, encoders)
-    choice = None
-    if request.video_codec != COPY:
-        choice = choose_encoder(request, binary, encoders, plan.bit_depth)
-    encoder = choice.encoder if choice else None
+    encoder, fallback = choose_encoder(request, binary, encoders, plan.bit_depth)
     partial = Partial(target, register)
     studio = _Studio(request, plan, partial, ProgressMeter(plan.duration), on_progress)
     with partial:
@@ -108,7 +105,7 @@ def encode(
         streams=_streams(plan, media),
         argv=tuple(argv),
         hardware=encoder.hardware if encoder else None,
-        fallback=choice.fallback if choice else None,
+        fallback=fallback,
         elapsed=timedelta(seconds=time.monotonic() - started),
         warnings=(*plan.warnings, *said, *lost),
         notes=(*plan.notes, *([str(found)] if found else [])),

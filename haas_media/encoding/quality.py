@@ -11,8 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.command import LOGGED, filters_of
+from haas_media.encoding.command import filters_of
 from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.ffmpeg import LOGGED
 from haas_media.encoding.losses import FINE_CLOCK
 from haas_media.encoding.probe import read_argv
 from haas_media.encoding.request import CRF_RANGE
