@@ -93,7 +93,7 @@ def encode(
         verifying = time.monotonic()
         copied_damage = studio.verify(media, checked)
         verified = time.monotonic() - verifying
-        _publish(partial, target, on_publish)
+        partial.publish(on_publish)
     if on_progress is not None:
         on_progress(studio.meter.complete(finished.last))
     lost = warnings_of(finished, damage or copied_damage, checked, plan)
@@ -216,15 +216,6 @@ class _Studio:
 def _is_dolby_vision(inputs: Sequence[MediaFile]) -> bool:
     facts = (fact for media in inputs for known in media.facts.values() for fact in known)
     return any(isinstance(fact, DolbyVision) for fact in facts)
-
-
-def _publish(partial: Partial, target: Path, on_publish: Callable[[], None] | None) -> None:
-    try:
-        partial.publish(on_publish)
-    except OSError as error:
-        raise EncodingError(
-            f"The output could not be brought to {str(target)!r}: {error.strerror}."
-        ) from error
 
 
 def _streams(plan: Plan, media: MediaFile) -> tuple[StreamReport, ...]:
