@@ -66,7 +66,7 @@ def _video(request: EncodeRequest, plan: Plan, encoder: Encoder | None) -> list[
         return []
     argv = ["-c:v", COPY if encoder is None else encoder.name]
     if encoder is not None:
-        argv += encoder.rate_arguments(plan.crf, request.bits_per_second)
+        argv += encoder.rate_arguments(plan.crf, request.video_bitrate)
         for position, track in enumerate(plan.video):
             argv += _picture(position, track, plan.height, encoder)
     for position, track in enumerate(plan.video):
