@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from av.container import InputContainer
-
-Kind = Literal["video", "audio", "subtitle", "attachment", "data"]
 
 # Whatever a file is called, ffmpeg looks at what is in it. Playlists (hls, dash, concat) are left
 # out: they make it read other files, and addresses, than the one named.
@@ -59,17 +57,6 @@ def open_input(
         yield stack.enter_context(opened)
 
 
-def kind_of(stream: Any) -> Kind:
-    """Return a stream's kind; data for what is none of the others."""
-    return cast("Kind", stream.type) if stream.type in get_args(Kind) else "data"
-
-
-def codec_of(stream: Any) -> str | None:
-    """Return a codec's name (``av1``), not that of the decoder at hand (``libdav1d``)."""
-    context = stream.codec_context
-    return None if context is None else str(context.codec.canonical_name)
-
-
 def channels_of(layout: str) -> int:
     """Count the channels of an arrangement by ffmpeg's name of it (``5.1(side)``)."""
     import av
@@ -86,10 +73,3 @@ def count_channels(context: Any) -> int:
     layout = context.layout
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
     return int(layout.nb_channels)
-
-
-def is_attached_picture(stream: Any) -> bool:
-    """Tell whether a video stream is a cover or the like."""
-    from av.stream import Disposition
-
-    return bool(stream.disposition & Disposition.attached_pic)

@@ -5,22 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from haas_media.probe.container import (
-    Kind,
-    codec_of,
-    count_channels,
-    is_attached_picture,
-    kind_of,
-    open_input,
-)
+from haas_media.probe.container import count_channels, open_input
 from haas_media.wording import clean_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from av.container import InputContainer
+
+Kind = Literal["video", "audio", "subtitle", "attachment", "data"]
 
 # Seconds until a device that does not answer is given up.
 _TIMEOUT = 60.0
@@ -119,14 +114,10 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a file holds. ``duration`` in seconds, ``bit_rate`` in bits a second.
-
-    ``start`` is its first timestamp, in seconds.
-    """
+    """What a file holds. ``duration`` in seconds; ``start`` is its first timestamp."""
 
     container: str
     duration: float | None
-    bit_rate: int | None
     streams: tuple[Stream, ...]
     start: float = 0.0
 
@@ -147,10 +138,6 @@ def probe(path: Path) -> Probe:
                 raise ProbeError("The file is empty.")
     except OSError as error:
         raise Unreadable(f"The file cannot be read: {error.strerror or error}.") from None
-    return _probe(path)
-
-
-def _probe(path: Path) -> Probe:
     import av
 
     av.logging.set_level(av.logging.PANIC)
@@ -202,7 +189,6 @@ def read(container: InputContainer, path: Path) -> Probe:
     return Probe(
         container=name,
         duration=duration if duration > 0 else None,
-        bit_rate=container.bit_rate or None,
         streams=tuple(_stream(raw, start) for raw in container.streams),
         start=start,
     )
@@ -226,14 +212,15 @@ def _stream(raw: Any, start: float) -> Stream:
 
     context = raw.codec_context
     metadata = {key.lower(): value for key, value in raw.metadata.items()}
-    kind = kind_of(raw)
+    kind = cast("Kind", raw.type if raw.type in get_args(Kind) else "data")
     begins = 0.0
     if raw.start_time is not None and raw.time_base:
         begins = float(raw.start_time * raw.time_base) - start
     known: dict[str, Any] = {
         "index": raw.index,
         "kind": kind,
-        "codec": codec_of(raw) or _UNKNOWN,
+        # Not the name of the decoder at hand (``libdav1d``).
+        "codec": context.codec.canonical_name if context else _UNKNOWN,
         "begins": begins,
         "duration": _duration(raw, start + begins),
         "language": metadata.get("language"),
@@ -241,7 +228,7 @@ def _stream(raw: Any, start: float) -> Stream:
         "title": metadata.get("title") or metadata.get("name"),
         "default": bool(raw.disposition & Disposition.default),
         "forced": bool(raw.disposition & Disposition.forced),
-        "attached_picture": kind == "video" and is_attached_picture(raw),
+        "attached_picture": kind == "video" and bool(raw.disposition & Disposition.attached_pic),
     }
     if context is None:  # a codec that nothing here can decode
         return Stream(**known)
