@@ -109,13 +109,6 @@ def test_a_playlist_makes_no_other_file_or_address_be_opened(
     assert asked == []
 
 
-@pytest.mark.parametrize("name", ["http:x.ts", "concat:a|b.ts", "-i.ts", "%03d.ts", "caf\udce9.ts"])
-def test_a_name_is_just_a_name(tmp_path: Path, clip: Path, name: str) -> None:
-    file = tmp_path / name
-    file.write_bytes(clip.read_bytes())
-    assert len(probe(file).streams) == 2
-
-
 @pytest.mark.parametrize(
     ("codec", "other", "names"),
     [

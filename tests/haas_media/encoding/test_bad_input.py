@@ -86,19 +86,6 @@ def test_damage_in_the_middle(size: int, studio: Studio, tmp_path: Path) -> None
         assert "0:0" in report.warnings[0]
 
 
-def test_playlists(studio: Studio, tmp_path: Path) -> None:
-    """A file from a stranger must not make ffmpeg read others."""
-    make_clips(tmp_path, {"other.ts": f"-i {studio.clips / 'film.mp4'} -c copy"})
-    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nother.ts\n#EXT-X-ENDLIST\n"
-    for name, text in (
-        ("film.m3u8", playlist),
-        ("film.mp4", playlist),
-        ("film.mkv", "ffconcat version 1.0\nfile other.ts\n"),
-    ):
-        (tmp_path / name).write_text(text)
-        studio.refuses("is not a media file that can be read", tmp_path / name)
-
-
 def test_streams_that_cannot_be_had(studio: Studio, tmp_path: Path) -> None:
     old = tmp_path / "old.srt"
     old.write_bytes("1\n00:00:00,100 --> 00:00:01,000\nGrüße\n".encode("latin-1"))

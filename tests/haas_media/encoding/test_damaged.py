@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.encoding import EncodingError
-from haas_media.encoding.damage import Damage, DamageFinder
 from tests.chaos import CHAOS
 from tests.haas_media.encoding.conftest import Studio, make_clips, make_program
 from tests.haas_media.encoding.damaged import KINDS, WHOLE, Decoded, damage, decoded
@@ -98,13 +97,3 @@ def test_an_older_ffmpeg_that_is_set(whole: Path, studio: Studio, tmp_path: Path
     content[middle : middle + 3000] = b"x" * 3000
     (tmp_path / name).write_bytes(content)
     studio.refuses("The source is damaged (at|from) 0:0[1-9]", tmp_path / name, how={"ffmpeg": old})
-
-
-def test_a_place_that_a_log_does_not_tell_is_unknown() -> None:
-    finder = DamageFinder()
-    # As ffmpeg 5 says of a camera's notes.
-    finder.take("[mjpeg @ 0x1] [error] unable to decode APP fields: Invalid data found")
-    finder.take("[h264 @ 0x1] [error] Alas")
-    assert finder.found == [Damage(None, 0.0, "[h264 @ 0x1] [error] Alas")]
-    finder.take("[vist#0:0/h264 @ 0x2] [dec:h264 @ 0x3] [info] decoder -> pts:4 pts_time:0.16")
-    assert finder.found[0].start == 0.0

@@ -119,38 +119,25 @@ def test_ended_before_or_after_encoding(
     assert hidden(studio.folder) == []
 
 
-def test_ctrl_c(studio: Studio) -> None:
+@pytest.mark.parametrize(
+    ("number", "again", "said"),
+    [
+        (signal.SIGINT, None, "interrupted\n"),
+        # Sent again while the first is being obeyed.
+        (signal.SIGTERM, signal.SIGTERM, "terminated\n"),
+    ],
+    ids=["Ctrl-C", "an impatient SIGTERM"],
+)
+def test_ended_by_hand(
+    number: signal.Signals, again: signal.Signals | None, said: str, studio: Studio
+) -> None:
     run = Run(studio.clips / "long.mkv", studio.folder / "out.mkv")
     run.wait_until_at_work()
-    assert run.end(signal.SIGINT) == "interrupted\n"
+    if again is not None:
+        run.send(number)
+        time.sleep(0.003)
+    assert run.end(again or number) == said
     assert names(studio.folder) == []
-
-
-def test_an_impatient_sigterm(studio: Studio) -> None:
-    """Sent again while the first is being obeyed."""
-    run = Run(studio.clips / "long.mkv", studio.folder / "out.mkv")
-    run.wait_until_at_work()
-    run.send(signal.SIGTERM)
-    time.sleep(0.003)
-    assert run.end(signal.SIGTERM) == "terminated\n"
-    assert names(studio.folder) == []
-
-
-def test_the_output_appears_whole(studio: Studio) -> None:
-    output = studio.folder / "out.mkv"
-    with Watcher(output) as watcher:
-        assert Run(studio.clips / "film.mkv", output).finish() == "done\n"
-    assert watcher.seen == {None, state(output)}
-
-
-def test_a_live_run_is_left_alone_by_the_sweep(studio: Studio) -> None:
-    run = Run(studio.clips / "long.mkv", studio.folder / "long.mkv")
-    run.wait_until_at_work()
-    before = hidden(studio.folder)
-    studio.copy("film.mkv", "next.mkv")
-    assert hidden(studio.folder) == before
-    assert run.end(signal.SIGTERM) == "terminated\n"
-    assert names(studio.folder) == ["next.mkv"]
 
 
 def test_the_guard_and_ffmpeg_hold_the_lock_too(studio: Studio) -> None:
@@ -213,23 +200,15 @@ def test_a_stubborn_ffmpeg_does_not_outlive_its_run(
         assert hidden(studio.folder) == []
 
 
-def test_ffmpeg_dies_with_its_guard(studio: Studio) -> None:
-    """Whoever kills the guard alone has not set ffmpeg free, and the run notices."""
-    run = Run(studio.clips / "long.mkv", studio.folder / "out.mkv")
-    guard, _ = run.wait_until_at_work()
-    os.kill(guard, signal.SIGKILL)
-    wait_until_gone(str(studio.folder))
-    assert run.finish().startswith("failed: ffmpeg failed (killed by signal 9;")
-    assert hidden(studio.folder) == []
-
-
-def test_ffmpeg_killed_by_somebody_else(studio: Studio) -> None:
-    """The out-of-memory killer, for one."""
+@pytest.mark.parametrize("which", ["guard", "ffmpeg"])
+def test_either_of_guard_and_ffmpeg_is_killed(which: str, studio: Studio) -> None:
+    """By whoever, such as the out-of-memory killer: neither outlives the other, or goes unseen."""
     output = studio.folder / "out.mkv"
     output.write_bytes(OLD)
     run = Run(studio.clips / "long.mkv", output)
-    _, ffmpeg = run.wait_until_at_work()
-    os.kill(ffmpeg, signal.SIGKILL)
+    guard, ffmpeg = run.wait_until_at_work()
+    os.kill(guard if which == "guard" else ffmpeg, signal.SIGKILL)
+    wait_until_gone(str(studio.folder))
     assert run.finish() == (
         "failed: ffmpeg failed (killed by signal 9; the machine may have run out of memory): "
         "it gave no reason.\n"

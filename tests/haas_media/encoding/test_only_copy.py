@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.encoding import EncodingError
-from haas_media.encoding.runner import run
 from tests.haas_media.encoding.conftest import X264, Studio, make_clips, make_program
 from tests.parts import require
 
@@ -117,10 +116,3 @@ def test_what_ffmpeg_says_of_an_input_that_it_has_given_up(
     )
     failing = make_program(tmp_path / "failing", body)
     studio.refuses(sentence, endless / "bare.h264", how={"ffmpeg": failing})
-
-
-def test_ffmpeg_killed_for_its_memory(studio: Studio, tmp_path: Path) -> None:
-    program = make_program(tmp_path / "killed", "os.kill(os.getpid(), 9)")
-    assert run([program]).returncode == 128 + 9
-    sentence = "signal 9; the machine may have run out of memory"
-    studio.refuses(sentence, "film.mkv", how={"ffmpeg": program})
