@@ -166,6 +166,15 @@ class Studio:
     folder: Path
     clips: Path
 
+    def make(self, name: str, arguments: str) -> Path:
+        """Make a clip beside the library, from ffmpeg's arguments."""
+        make_clips(self.folder.parent, {name: arguments})
+        return self.folder.parent / name
+
+    def program(self, body: str) -> dict[str, str]:
+        """Make a stand-in for ffmpeg; give what has ``encode`` run it."""
+        return {"ffmpeg": make_program(self.folder.parent / "stand-in", body)}
+
     def request(self, source: str | Path | None, output: str, **values: Any) -> EncodeRequest:
         """Ask for an encoding of a clip, or of a file anywhere else."""
         named = {} if source is None else {"source": str(self.clips / source)}

@@ -375,11 +375,6 @@ def test_notes_of_a_camera_that_are_cut_short_are_no_damage(
         assert encode(tmp_path / "film.avi").warnings == ()
 
 
-def test_mp4_does_not_tell_the_layers_of_sound_apart(studio: Studio, tmp_path: Path) -> None:
-    make_clips(tmp_path, {"film.mp4": f"{PICTURE} {TONE} {X264} -c:a mp2"})
-    assert studio.encode(tmp_path / "film.mp4").warnings == ()
-
-
 def test_a_film_that_was_cut_out_of_a_recording(studio: Studio, tmp_path: Path) -> None:
     """It begins in the middle of a group of pictures."""
     film = (
