@@ -12,7 +12,7 @@ import pytest
 
 from haas_media.encoding import EncodingError
 from tests.chaos import CHAOS
-from tests.haas_media.encoding.conftest import X264, Studio, make_clips, make_program
+from tests.haas_media.encoding.conftest import X264, Studio, make_clips
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,7 +201,7 @@ def test_a_source_that_changes_while_it_is_read(
     source = tmp_path / "film.mkv"
     source.write_bytes((studio.clips / "film.mkv").read_bytes())
     body = f"{change.format(str(source))}\nos.execv(ffmpeg, sys.argv)"
-    studio.refuses(sentence, source, how={"ffmpeg": make_program(tmp_path / "changes", body)})
+    studio.refuses(sentence, source, how=studio.program(body))
 
 
 @pytest.fixture

@@ -314,9 +314,8 @@ LIES = {
 
 
 @pytest.mark.parametrize(("body", "sentence"), LIES.values(), ids=LIES)
-def test_an_ffmpeg_that_lies(body: str, sentence: str, studio: Studio, tmp_path: Path) -> None:
-    program = make_program(tmp_path / "lies", body)
-    studio.refuses(sentence, "film.mp4", how={"ffmpeg": program})
+def test_an_ffmpeg_that_lies(body: str, sentence: str, studio: Studio) -> None:
+    studio.refuses(sentence, "film.mp4", how=studio.program(body))
 
 
 def test_ffmpeg_is_given_what_the_report_says(
@@ -329,7 +328,7 @@ def test_ffmpeg_is_given_what_the_report_says(
         "os.execv(ffmpeg, sys.argv)"
     )
     monkeypatch.setenv("HAAS_TMDB_TOKEN", "secret")
-    report = studio.encode("film.mp4", how={"ffmpeg": make_program(tmp_path / "honest", body)})
+    report = studio.encode("film.mp4", how=studio.program(body))
     arguments, environment = record.read_text().split("\0\0")
     assert arguments.split("\0") == list(report.argv[1:])
     assert "HAAS_TMDB_TOKEN" not in environment.split("\0")

@@ -9,7 +9,7 @@ import av
 import pytest
 
 from haas_media.encoding.probe import probe
-from tests.haas_media.encoding.conftest import PICTURE, TONE, X264, make_clips, make_program
+from tests.haas_media.encoding.conftest import PICTURE, TONE, X264, make_clips
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,16 +144,16 @@ def test_a_recording_that_ends_in_the_middle_of_a_sound(studio: Studio, tmp_path
         assert [each.startswith("The source is damaged at 0:0") for each in warnings] == [True]
 
 
-def test_a_track_of_a_recording_that_holds_nothing(studio: Studio, tmp_path: Path) -> None:
+def test_a_track_of_a_recording_that_holds_nothing(studio: Studio) -> None:
     """As broadcasters announce them; a packet of a transport stream has 188 bytes."""
     tracks = f"{PICTURE} {TONE} {TONE} -map 0 -map 1 -map 2 -streamid 2:300"
-    make_clips(tmp_path, {"film.ts": f"{tracks} {X264} -c:a mp2"})
-    whole = (tmp_path / "film.ts").read_bytes()
+    source = studio.make("film.ts", f"{tracks} {X264} -c:a mp2")
+    whole = source.read_bytes()
     packets = (whole[at : at + 188] for at in range(0, len(whole), 188))
     kept = (each for each in packets if int.from_bytes(each[1:3]) & 0x1FFF != 300)
-    (tmp_path / "film.ts").write_bytes(b"".join(kept))
+    source.write_bytes(b"".join(kept))
     for codec in ("h264", "copy"):
-        report = studio.encode(tmp_path / "film.ts", video_codec=codec)
+        report = studio.encode(source, video_codec=codec)
         assert [each.kind for each in report.streams] == ["video", "audio"]
         assert report.warnings == ("Stream left out: 2 (audio mp3).",)
 
@@ -213,15 +213,13 @@ def test_hdr_stays_hdr(codec: str, ending: str, studio: Studio) -> None:
     ("name", "codec"),
     [("dub.aac", "-c:a aac"), ("dub.mp3", "-c:a libmp3lame -q:a 2 -write_xing 0")],
 )
-def test_a_bare_dub_is_as_long_as_its_packets(
-    name: str, codec: str, studio: Studio, tmp_path: Path
-) -> None:
+def test_a_bare_dub_is_as_long_as_its_packets(name: str, codec: str, studio: Studio) -> None:
     """It begins in silence, which takes little room: from that alone it would be much longer."""
     silence = """-f lavfi -i anoisesrc=d=30 -af "volume=0:enable='lt(t,5)'" """
-    make_clips(tmp_path, {name: silence + codec})
-    media = probe(tmp_path / name)
+    source = studio.make(name, silence + codec)
+    media = probe(source)
     assert media.duration == media.streams[0].duration == pytest.approx(30, abs=0.1)
-    report = studio.copy(None, streams=[("film.mkv", 0), (tmp_path / name, 0)])
+    report = studio.copy(None, streams=[("film.mkv", 0), (source, 0)])
     assert report.warnings == ()
 
 
@@ -306,10 +304,10 @@ def test_a_cover_that_is_not_what_it_says(codec: str, studio: Studio, tmp_path: 
     assert report.warnings == ("Stream left out: 3 (a picture, not video).",)
 
 
-def test_mp3_of_a_low_rate(studio: Studio, tmp_path: Path) -> None:
-    make_clips(tmp_path, {"old.avi": f"{PICTURE} {TONE} {X264} -c:a libmp3lame -ar 11025"})
+def test_mp3_of_a_low_rate(studio: Studio) -> None:
+    source = studio.make("old.avi", f"{PICTURE} {TONE} {X264} -c:a libmp3lame -ar 11025")
     for output, codec in (("out.mkv", "mp3"), ("out.mov", "mp3"), ("out.mp4", "aac")):
-        report = studio.copy(tmp_path / "old.avi", output)
+        report = studio.copy(source, output)
         assert report.warnings == ()
         assert probe(report.output).streams[1].codec == codec
 
@@ -347,8 +345,7 @@ def test_chapters_that_look_like_subtitles(
         "data = open(target, 'rb').read()\n"
         "open(target, 'wb').write(data.replace(b'chap', b'free'))"
     )
-    program = make_program(tmp_path / "refers-to-nothing", body)
-    report = studio.copy(tmp_path / "chapters.mkv", f"out.{ending}", how={"ffmpeg": program})
+    report = studio.copy(tmp_path / "chapters.mkv", f"out.{ending}", how=studio.program(body))
     assert report.warnings == ()
     source.write_bytes(source.read_bytes().replace(b"chap", b"free"))
     report = studio.copy(source)

@@ -148,31 +148,25 @@ def test_a_copy_keeps_the_order_of_display(
 
 
 @pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])
-def test_a_copy_that_would_be_out_of_order(output: str, studio: Studio, tmp_path: Path) -> None:
+def test_a_copy_that_would_be_out_of_order(output: str, studio: Studio) -> None:
     """Closed groups of pictures, at the end of each of which ffmpeg loses the order."""
     closed = f"{PICTURE} -c:v libx264 -bf 3 -g 20 -pix_fmt yuv420p"
-    make_clips(tmp_path, {"closed.h264": closed})
+    source = studio.make("closed.h264", closed)
     studio.refuses(
-        "show them out of order: choose a video codec",
-        tmp_path / "closed.h264",
-        output,
-        video_codec="copy",
+        "show them out of order: choose a video codec", source, output, video_codec="copy"
     )
-    assert studio.encode(tmp_path / "closed.h264").warnings == ()
+    assert studio.encode(source).warnings == ()
 
 
-def test_a_copy_by_an_ffmpeg_that_finds_no_order(
-    sources: Path, studio: Studio, tmp_path: Path
-) -> None:
+def test_a_copy_by_an_ffmpeg_that_finds_no_order(sources: Path, studio: Studio) -> None:
     """As ffmpeg 5, which has no such filter."""
     body = (
         "if 'dts2pts' in ' '.join(sys.argv):\n"
         "    sys.exit(\"[error] Error parsing filters 'dts2pts': Bitstream filter not found\")\n"
         "os.execv(ffmpeg, sys.argv)"
     )
-    how = {"ffmpeg": make_program(tmp_path / "old", body)}
     said = "show them out of order: choose a video codec"
-    studio.refuses(said, sources / "x264.avi", video_codec="copy", how=how)
+    studio.refuses(said, sources / "x264.avi", video_codec="copy", how=studio.program(body))
 
 
 @pytest.mark.parametrize("codec", ["h264", "copy"])
@@ -239,11 +233,9 @@ _FASTER = (
 
 @pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])
 @pytest.mark.parametrize(("name", "codec"), [("faster.mkv", "h264"), ("faster.mp4", "hevc")])
-def test_a_frame_rate_that_rises(
-    name: str, codec: str, output: str, studio: Studio, tmp_path: Path
-) -> None:
-    make_clips(tmp_path, {name: f"{_FASTER} {X264} -g 25"})
-    report = studio.encode(tmp_path / name, output, video_codec=codec, verify="full")
+def test_a_frame_rate_that_rises(name: str, codec: str, output: str, studio: Studio) -> None:
+    source = studio.make(name, f"{_FASTER} {X264} -g 25")
+    report = studio.encode(source, output, video_codec=codec, verify="full")
     assert report.warnings == ()
     with av.open(str(report.output)) as container:
         times = [frame.time for frame in container.decode(video=0)]
@@ -251,24 +243,23 @@ def test_a_frame_rate_that_rises(
     assert times[100] - times[99] == pytest.approx(0.02, abs=0.002)
 
 
-def test_an_older_ffmpeg_that_has_mp4_keep_one_rate(studio: Studio, tmp_path: Path) -> None:
+def test_an_older_ffmpeg_that_has_mp4_keep_one_rate(studio: Studio) -> None:
     """As ffmpeg 5 does, which shows a picture anew at each tick of an encoder's clock."""
-    make_clips(tmp_path, {"faster.mkv": f"{_FASTER} {X264} -g 25"})
+    source = studio.make("faster.mkv", f"{_FASTER} {X264} -g 25")
     body = (
         "at = sys.argv.index('-map')\n"
         "sys.argv[at:at] = ['-fps_mode', 'cfr', '-frames:v', '400']\n"
         "os.execv(ffmpeg, sys.argv)"
     )
-    how = {"ffmpeg": make_program(tmp_path / "old", body)}
-    report = studio.encode(tmp_path / "faster.mkv", "out.mp4", how=how)
+    report = studio.encode(source, "out.mp4", how=studio.program(body))
     with av.open(str(report.output)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 150
 
 
-def test_pictures_without_room_are_warned_of(studio: Studio, tmp_path: Path) -> None:
+def test_pictures_without_room_are_warned_of(studio: Studio) -> None:
     """Faster ones where nobody looked: before the first key picture in the middle."""
-    make_clips(tmp_path, {"faster.mkv": f"{_FASTER} {X264} -g 250"})
-    report = studio.encode(tmp_path / "faster.mkv")
+    source = studio.make("faster.mkv", f"{_FASTER} {X264} -g 250")
+    report = studio.encode(source)
     with av.open(str(report.output)) as container:
         left = 150 - sum(1 for _ in container.decode(video=0))
     assert report.warnings == (
@@ -288,10 +279,10 @@ def test_interlaced_video_that_shall_stay_so(sources: Path, studio: Studio) -> N
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_telecine(codec: str, studio: Studio, tmp_path: Path) -> None:
+def test_telecine(codec: str, studio: Studio) -> None:
     """Of ten bits, which what puts pictures together again does not keep."""
-    make_clips(tmp_path, {"telecine.mov": f"{_TELECINED} -c:v prores_ks -pix_fmt yuv422p10le"})
-    report = studio.encode(tmp_path / "telecine.mov", video_codec=codec)
+    source = studio.make("telecine.mov", f"{_TELECINED} -c:v prores_ks -pix_fmt yuv422p10le")
+    report = studio.encode(source, video_codec=codec)
     (note,) = (each for each in report.notes if "was telecined" in each)
     assert note.endswith(" Of 10 bits a sample this leaves 8.") == (codec == "hevc")
     assert "fieldmatch" in " ".join(report.argv)
@@ -417,8 +408,8 @@ def test_dolby_vision_is_encoded_by_the_ffmpeg_that_comes_along(
 
 
 def test_dolby_vision_of_av1_is_copied(sources: Path, studio: Studio, tmp_path: Path) -> None:
-    make_clips(tmp_path, {"plain.mp4": f"{PICTURE} -t 0.4 -c:v libsvtav1 -pix_fmt yuv420p10le"})
-    _add_dolby_vision(tmp_path / "plain.mp4", tmp_path / "dolby.mp4", 10, 1, codec=b"av01")
+    source = studio.make("plain.mp4", f"{PICTURE} -t 0.4 -c:v libsvtav1 -pix_fmt yuv420p10le")
+    _add_dolby_vision(source, tmp_path / "dolby.mp4", 10, 1, codec=b"av01")
     for output in ("out.mp4", "out.mkv", "out.webm"):
         report = studio.copy(tmp_path / "dolby.mp4", output)
         assert report.warnings == ()
@@ -436,12 +427,10 @@ def test_dolby_vision_of_av1_is_copied(sources: Path, studio: Studio, tmp_path: 
         *(("MP4", "x-private", None), ("QuickTime", "hr", None)),
     ],
 )
-def test_languages(
-    output: str, tag: str, word: str | None, studio: Studio, sources: Path, tmp_path: Path
-) -> None:
+def test_languages(output: str, tag: str, word: str | None, studio: Studio, sources: Path) -> None:
     arguments = f"-i {sources / 'late.mkv'} -map 0 -c copy -metadata:s:a language={tag}"
-    make_clips(tmp_path, {"film.mkv": arguments})
-    report = studio.copy(tmp_path / "film.mkv", "out.mp4" if output == "MP4" else "out.mov")
+    source = studio.make("film.mkv", arguments)
+    report = studio.copy(source, "out.mp4" if output == "MP4" else "out.mov")
     assert (probe(report.output).streams[1].language or None) in {word, word or "und"}
     says = f"{output} has no word for the language {tag!r} of stream 1."
     assert report.warnings == (() if word else (says,))
@@ -526,24 +515,20 @@ def test_the_films_title_whatever_is_named_first(studio: Studio) -> None:
         assert film.metadata["title"] == "The Film"
 
 
-def test_a_title_that_only_the_second_file_has(
-    chapters: str, studio: Studio, tmp_path: Path
-) -> None:
-    bare = f"{PICTURE} {X264}"
-    make_clips(tmp_path, {"film.mkv": f"{chapters} -map 0", "bare.h264": bare})
-    streams = [(tmp_path / "bare.h264", 0), (tmp_path / "film.mkv", 1)]
-    report = studio.copy(None, streams=streams)
+def test_a_title_that_only_the_second_file_has(chapters: str, studio: Studio) -> None:
+    film = studio.make("film.mkv", f"{chapters} -map 0")
+    bare = studio.make("bare.h264", f"{PICTURE} {X264}")
+    report = studio.copy(None, streams=[(bare, 0), (film, 1)])
     with av.open(str(report.output)) as film:
         assert film.metadata["title"] == "The Film"
         assert len(film.chapters()) == 2
 
 
-def test_chapters_that_get_lost(chapters: str, studio: Studio, tmp_path: Path) -> None:
-    make_clips(tmp_path, {"film.mkv": f"{chapters} -map 0"})
+def test_chapters_that_get_lost(chapters: str, studio: Studio) -> None:
+    source = studio.make("film.mkv", f"{chapters} -map 0")
     body = "os.execv(ffmpeg, [*sys.argv[:-1], '-map_chapters', '-1', sys.argv[-1]])"
-    how = {"ffmpeg": make_program(tmp_path / "forgets", body)}
-    assert studio.copy(tmp_path / "film.mkv", "whole.mkv").warnings == ()
-    assert studio.copy(tmp_path / "film.mkv", how=how).warnings == ("Of 2 chapters 2 are lost.",)
+    assert studio.copy(source, "whole.mkv").warnings == ()
+    assert studio.copy(source, how=studio.program(body)).warnings == ("Of 2 chapters 2 are lost.",)
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mov"])
@@ -554,8 +539,8 @@ def test_chapters_without_a_title(
     file = tmp_path / "chapters"
     for gone in {"One", "Two"}.difference(titles):
         file.write_text(file.read_text().replace(f"title={gone}\n", ""))
-    make_clips(tmp_path, {"film.mkv": f"{chapters} -map 0"})
-    with av.open(str(studio.copy(tmp_path / "film.mkv", output).output)) as film:
+    source = studio.make("film.mkv", f"{chapters} -map 0")
+    with av.open(str(studio.copy(source, output).output)) as film:
         known = film.chapters()
     seconds = [each["start"] * (each["time_base"] or 0) for each in known]
     assert (seconds, [each["metadata"]["title"] for each in known]) == ([0, 1], [*titles])
@@ -566,22 +551,22 @@ def test_a_reference_to_chapters_that_are_elsewhere_is_no_damage(
 ) -> None:
     file = tmp_path / "chapters"
     file.write_text(file.read_text().replace("title=One\n", "").replace("title=Two\n", ""))
-    make_clips(tmp_path, {"film.mp4": f"{chapters} -map 0:v -map 0:a"})
-    report = studio.copy(tmp_path / "film.mp4")
+    source = studio.make("film.mp4", f"{chapters} -map 0:v -map 0:a")
+    report = studio.copy(source)
     assert report.warnings == ()
     with av.open(str(report.output)) as film:
         assert len(film.chapters()) == 2
 
 
 @pytest.mark.parametrize("name", ["song.ogg", "film.ogv"])
-def test_what_an_ogg_file_says_of_itself(name: str, studio: Studio, tmp_path: Path) -> None:
+def test_what_an_ogg_file_says_of_itself(name: str, studio: Studio) -> None:
     """It says so in each of its tracks."""
     tags = "-metadata title=Song -metadata artist=Me -metadata mood=calm"
     picture = PICTURE if name == "film.ogv" else ""
-    make_clips(tmp_path, {name: f"{picture} {TONE} -c:a libvorbis {tags}"})
+    source = studio.make(name, f"{picture} {TONE} -c:a libvorbis {tags}")
     codec = "h264" if picture else "copy"
     for output, lost in (("out.mkv", ()), ("out.mp4", ("MP4 does not keep the tag 'mood'.",))):
-        report = studio.encode(tmp_path / name, output, video_codec=codec)
+        report = studio.encode(source, output, video_codec=codec)
         assert report.warnings == lost
         with av.open(str(report.output)) as film:
             kept = {key.lower(): value for key, value in film.metadata.items()}
@@ -609,11 +594,11 @@ def test_a_rotation(studio: Studio, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["dub.mka", "dub.m4a"])
 @pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])
 def test_a_dub_of_its_own_that_begins_late(
-    name: str, output: str, sources: Path, studio: Studio, tmp_path: Path
+    name: str, output: str, sources: Path, studio: Studio
 ) -> None:
-    make_clips(tmp_path, {name: f"-i {sources / 'late.mkv'} -map 0:a -c copy -copyts"})
+    source = studio.make(name, f"-i {sources / 'late.mkv'} -map 0:a -c copy -copyts")
     for codec in ("h264", "copy"):
-        streams = [(tmp_path / name, 0), ("film.mkv", 0)]
+        streams = [(source, 0), ("film.mkv", 0)]
         report = studio.encode(None, output, streams=streams, video_codec=codec, verify="full")
         assert report.warnings == ()
         dub, film = probe(report.output).streams
@@ -641,23 +626,22 @@ def test_a_quality(studio: Studio) -> None:
     assert [path.name for path in studio.folder.iterdir()] == ["out.mkv"]
 
 
-def test_full_verification_finds_another_picture(studio: Studio, tmp_path: Path) -> None:
+def test_full_verification_finds_another_picture(studio: Studio) -> None:
     """An encoder that paints: the output is well formed, and is not the film."""
     body = (
         "at = sys.argv.index('-pix_fmt:v:0')\n"
         "sys.argv[at:at] = ['-filter:v:0', 'drawbox=c=black:t=fill']\n"
         "os.execv(ffmpeg, sys.argv)"
     )
-    program = make_program(tmp_path / "paints", body)
     studio.refuses(
         "shows another picture than its source at 0:0",
         "film.mp4",
         verify="full",
-        how={"ffmpeg": program},
+        how=studio.program(body),
     )
 
 
-def test_full_verification_finds_a_faulty_disk(studio: Studio, tmp_path: Path) -> None:
+def test_full_verification_finds_a_faulty_disk(studio: Studio) -> None:
     """Which changes what the encoder wrote: quick verification does not decode it."""
     body = (
         "subprocess.run([ffmpeg, *sys.argv[1:]], check=True)\n"
@@ -665,8 +649,7 @@ def test_full_verification_finds_a_faulty_disk(studio: Studio, tmp_path: Path) -
         "    file.seek(os.stat(target).st_size // 2)\n"
         "    file.write(bytes(2000))"
     )
-    program = make_program(tmp_path / "spoils", body)
-    streams, how = [("film.mp4", 0)], {"ffmpeg": program}
+    streams, how = [("film.mp4", 0)], studio.program(body)
     assert studio.encode(None, streams=streams, how=how).warnings == ()
     studio.refuses(
         r"The output does not decode (at|from) 0:0[01].*: check the disk",
@@ -695,12 +678,10 @@ def test_channels(layout: str, output: str, channels: int, studio: Studio, tmp_p
 
 
 @pytest.mark.parametrize("layout", ["5.1(side)", "6.1"])
-def test_players_know_how_surround_sound_is_arranged(
-    layout: str, studio: Studio, tmp_path: Path
-) -> None:
+def test_players_know_how_surround_sound_is_arranged(layout: str, studio: Studio) -> None:
     noise = f"-f lavfi -i anoisesrc=d=1:r=48000,aformat=channel_layouts={layout}"
-    make_clips(tmp_path, {"sound.mka": f"{noise} -c:a flac"})
-    with av.open(str(studio.copy(tmp_path / "sound.mka", "out.mov").output)) as container:
+    source = studio.make("sound.mka", f"{noise} -c:a flac")
+    with av.open(str(studio.copy(source, "out.mov").output)) as container:
         config = container.streams[0].codec_context.extradata
     assert config is not None
     assert (config[1] >> 3) & 15 != 0  # an arrangement of ISO 14496-3, none of its own
@@ -718,12 +699,10 @@ def test_sound_that_gets_more_channels_in_the_middle(studio: Studio, tmp_path: P
     )
 
 
-def test_a_gap_in_sound_stays_where_nothing_but_samples_counts_time(
-    studio: Studio, tmp_path: Path
-) -> None:
+def test_a_gap_in_sound_stays_where_nothing_but_samples_counts_time(studio: Studio) -> None:
     gap = "-bsf:a \"noise=drop='between(pts*tb,0.2,0.6)'\""
-    make_clips(tmp_path, {"sound.mkv": f"{_SOUND} -c:a pcm_s16le {gap}"})
-    report = studio.copy(tmp_path / "sound.mkv", "out.mov")
+    source = studio.make("sound.mkv", f"{_SOUND} -c:a pcm_s16le {gap}")
+    report = studio.copy(source, "out.mov")
     assert probe(report.output).streams[0].duration == pytest.approx(1, abs=0.05)
 
 

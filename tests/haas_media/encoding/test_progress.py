@@ -10,7 +10,7 @@ import pytest
 
 from haas_media.encoding import EncodeProgress
 from haas_media.encoding.progress import ProgressMeter, Tick, TickParser
-from tests.haas_media.encoding.conftest import make_clips, make_program
+from tests.haas_media.encoding.conftest import make_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,11 +67,11 @@ def test_an_unknown_duration() -> None:
 
 
 def test_a_real_run_tells_once_a_second(studio: Studio, tmp_path: Path) -> None:
-    make_clips(tmp_path, {"loop.mkv": f"-stream_loop 1 -i {studio.clips / 'film.mkv'} -c copy"})
+    source = studio.make("loop.mkv", f"-stream_loop 1 -i {studio.clips / 'film.mkv'} -c copy")
     slow = make_program(tmp_path / "slow", "os.execv(ffmpeg, [ffmpeg, '-re', *sys.argv[1:]])")
     told: list[tuple[float, EncodeProgress]] = []
     note = lambda progress: told.append((time.monotonic(), progress))  # noqa: E731
-    studio.encode(tmp_path / "loop.mkv", how={"ffmpeg": slow, "on_progress": note})
+    studio.encode(source, how={"ffmpeg": slow, "on_progress": note})
     percents = [progress.percent for _, progress in told]
     assert len(told) > 1
     assert percents == sorted(percents)
