@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from haas_media.encoding.containers import BITMAP_SUBTITLES, TEXT_SUBTITLES, Container, container_of
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import is_lossless
-from haas_media.encoding.losses import Fate, decide
+from haas_media.encoding.losses import Change, Fate, decide
 from haas_media.encoding.probe import TAGGED, on_one_clock
 from haas_media.encoding.request import CODEC_NAMES
 
@@ -112,7 +112,8 @@ def make_plan(
     for file, stream in chosen:
         action, codec = _action(stream, request.video_codec, container, encoders)
         facts = inputs[file].facts.get(stream.index, ())
-        decided = decide(stream, facts, request, container, None if action == COPY else codec)
+        change = Change(stream, request, container, None if action == COPY else codec)
+        decided = decide(change, facts)
         tracks.append(Track(file, stream, action, codec, decided))
     warnings += _losses(tracks)
     fates = [fate for track in tracks for fate in track.fates]
