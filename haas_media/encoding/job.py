@@ -99,7 +99,7 @@ def encode(
     lost = warnings_of(finished, damage or copied_damage, checked, plan)
     return EncodeReport(
         output=target,
-        size=media.identity.size,
+        size=media.status.st_size,
         source_size=studio.source_size,
         duration=timedelta(seconds=media.duration or finished.last.out_time or 0.0),
         streams=_streams(plan, media),
@@ -128,7 +128,7 @@ class _Studio:
     @property
     def source_size(self) -> int:
         """The size of all that is read, in bytes."""
-        return sum(media.identity.size for media in self.plan.inputs)
+        return sum(media.status.st_size for media in self.plan.inputs)
 
     def find_crf(self, target: float, encoder: Encoder, binary: Path) -> Found:
         def run_trial(argv: list[str]) -> Finished:

@@ -22,7 +22,7 @@ from haas_media.encoding.facts import (
     Untimed,
 )
 from haas_media.encoding.losses import reshaped
-from haas_media.encoding.probe import CLOCKED, MediaFile, identify, probe
+from haas_media.encoding.probe import CLOCKED, MediaFile, probe
 from haas_media.probe.container import channels_of, open_input
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ _GAVE_UP = re.compile(r"^\[in#[^\]]*\] \[error\] Error during demuxing: ")
 _DISK_FULL = re.compile(r"(No space left on device|Disk quota exceeded|File too large)\.?$")
 # As versions before 6 say of the one that finds out when pictures are shown.
 _NO_FILTER = re.compile(r"Bitstream filter not found$")
+# Of pictures and of sound, when they change.
+_SIZE = re.compile(r", (\d+x\d+)\b")
+_LAYOUT = re.compile(r"^\d+ Hz, ([^,]+)")
 _NOT_UTF8 = re.compile(r"\] Invalid UTF-8 in decoded subtitles text")
 
 # What encoders add or drop at the ends: priming samples, reordered frames, rounding.
@@ -84,7 +87,11 @@ def check_reading(finished: Finished, plan: Plan, *, allow_loss: bool) -> None:
             f"{finished.reason}. Is it complete?"
         )
     for media in plan.inputs:
-        _check_unchanged(media)
+        if not media.is_as_it_was():
+            raise EncodingError(
+                f"{str(media.path)!r} was changed while it was being read: run it again once "
+                "nothing writes to it."
+            )
 
 
 def check_run(finished: Finished, plan: Plan, target: Path, *, allow_loss: bool) -> Plan:
@@ -304,18 +311,17 @@ def warnings_of(
         count = finished.last.dropped
         pictures = "1 picture was" if count == 1 else f"{count} pictures were"
         said.append(f"{pictures} left out of the video, which had no room between others.")
-    for position, width, height in sorted(finished.sizes):
+    for position, parameters in sorted(finished.changes):
         stream = plan.tracks[position].stream
         changed = reshaped(stream.index)
-        same = (width, height) == (stream.width, stream.height)
+        size, layout = _SIZE.search(parameters), _LAYOUT.search(parameters)
+        same = size is None or size[1] == f"{stream.width}x{stream.height}"
         if not same and changed not in (*plan.warnings, *said):
             said.append(changed)
-    for position, layout in sorted(finished.layouts):
-        stream = plan.tracks[position].stream
-        if channels_of(layout) > stream.channels:
+        if layout is not None and channels_of(layout[1]) > stream.channels:
             said.append(
-                f"Audio {stream.index} has more channels in the middle ({layout}): all of it has "
-                f"{stream.channels} now, as it begins with."
+                f"Audio {stream.index} has more channels in the middle ({layout[1]}): all of it "
+                f"has {stream.channels} now, as it begins with."
             )
     if damage:
         first = plain(damage[0].message)
@@ -361,18 +367,6 @@ def _tags_lost(media: MediaFile, plan: Plan) -> list[str]:
         return []
     noun = "tag" if len(names) == 1 else "tags"
     return [f"{plan.container.name} does not keep the {noun} {', '.join(map(repr, names))}."]
-
-
-def _check_unchanged(media: MediaFile) -> None:
-    try:
-        same = identify(media.path) == media.identity
-    except OSError:
-        same = False
-    if not same:
-        raise EncodingError(
-            f"{str(media.path)!r} was changed while it was being read: run it again once nothing "
-            "writes to it."
-        )
 
 
 def _check_length(what: str, seconds: float | None, expected: float | None, plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from haas_media.encoding import EncodeRequest, EncodingError, find_ffmpeg
 from haas_media.encoding.command import build_argv
 from haas_media.encoding.encoders import HARDWARE, Encoder
 from haas_media.encoding.plan import make_plan
-from haas_media.encoding.probe import Identity, MediaFile
+from haas_media.encoding.probe import MediaFile
 from haas_media.probe.streams import Stream
 from tests.haas_media.encoding.conftest import make_program
 
@@ -97,7 +98,7 @@ def test_command(asked: tuple[str, str, str | None, dict[str, Any]], command: st
         **values,
     )
     stream = Stream(0, "video", "hevc", width=3840, height=2160, bit_depth=10, duration=5.0)
-    media = MediaFile(Path("/films/in.mp4"), "mov", 5.0, (stream,), Identity(0, 0, 1, 0))
+    media = MediaFile(Path("/films/in.mp4"), "mov", 5.0, (stream,), Path(os.devnull).stat())
     encoder = Encoder(f"{codec}_{kind}", codec, kind, device)
 
     argv = build_argv(
