@@ -30,8 +30,7 @@ from haas_media.encoding.facts import (
 )
 from haas_media.encoding.ffmpeg import companion, environment
 from haas_media.encoding.pictures import UNREMARKABLE, look, look_at_end
-from haas_media.probe.container import PATIENTLY, open_input
-from haas_media.probe.streams import Stream, read
+from haas_media.probe.streams import PATIENTLY, Stream, open_input, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -23,7 +23,7 @@ from haas_media.encoding.facts import (
 )
 from haas_media.encoding.losses import reshaped
 from haas_media.encoding.probe import CLOCKED, MediaFile, probe
-from haas_media.probe.container import channels_of, open_input
+from haas_media.probe.streams import channels_of, open_input
 
 if TYPE_CHECKING:
     from pathlib import Path
