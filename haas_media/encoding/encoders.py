@@ -84,10 +84,9 @@ class Encoder:
 
     def rate_arguments(self, quality: float | None, bitrate: int | None) -> list[str]:
         """List what sets constant quality (on the codec's crf scale) or bitrate (bits a second)."""
-        chosen = (
-            self._bitrate(bitrate) if bitrate is not None else self._constant_quality(quality or 0)
-        )
-        return [*chosen, *_PRESETS.get(self.name, ())]
+        rate = self._constant_quality(quality or 0) if bitrate is None else self._bitrate(bitrate)
+        chosen = ["-gpu", self.device] if self.hardware == "nvenc" and self.device else []
+        return [*chosen, *rate, *_PRESETS.get(self.name, ())]
 
     def _bitrate(self, bits: int) -> list[str]:
         if self.hardware is None:
@@ -95,8 +94,7 @@ class Encoder:
         # Room for hard scenes: without a ceiling some drivers fall back to constant bitrate.
         ceiling = ["-b:v", str(bits), "-maxrate:v", str(bits * 3 // 2), "-bufsize:v", str(bits * 2)]
         modes = {"nvenc": ["-rc", "vbr"], "vaapi": ["-rc_mode", "VBR"], "amf": ["-rc", "vbr_peak"]}
-        extra = ["-gpu", self.device] if self.hardware == "nvenc" and self.device else []
-        return [*extra, *modes.get(self.hardware, []), *ceiling]
+        return [*modes.get(self.hardware, []), *ceiling]
 
     def _constant_quality(self, given: float) -> list[str]:
         crf = round(given)
@@ -104,9 +102,8 @@ class Encoder:
         wide = str(min(255, crf * 4)) if self.codec in {"av1", "vp9"} else str(crf)
         match self.hardware:
             case "nvenc":
-                extra = ["-gpu", self.device] if self.device else []
                 # 0 would mean "choose by yourself".
-                return [*extra, "-rc", "vbr", "-cq", str(max(1, crf)), "-b:v", "0"]
+                return ["-rc", "vbr", "-cq", str(max(1, crf)), "-b:v", "0"]
             case "qsv":
                 return ["-global_quality", str(min(51, max(1, crf)))]
             case "vaapi":

@@ -370,9 +370,7 @@ def _tags_lost(media: MediaFile, plan: Plan) -> list[str]:
 
 
 def _check_length(what: str, seconds: float | None, expected: float | None, plan: Plan) -> None:
-    if expected is None:
-        return
-    if (seconds or 0.0) < expected - _tolerance(plan):
+    if expected is not None and (seconds or 0.0) < expected - _tolerance(plan):
         raise EncodingError(
             f"{what} {seconds or 0.0:.1f} s of {expected:.1f} s, so an input is truncated or "
             "damaged: check it."

@@ -59,15 +59,6 @@ def test_truncated(studio: Studio, tmp_path: Path, front: bytes, share: float, c
         studio.refuses(sentence, tmp_path / name, video_codec=codec)
 
 
-def test_zeros_where_the_second_half_should_be(
-    studio: Studio, tmp_path: Path, front: bytes
-) -> None:
-    """What an interrupted download leaves that reserved its space first."""
-    half = len(front) // 2
-    (tmp_path / "half.mp4").write_bytes(front[:half] + bytes(len(front) - half))
-    studio.refuses("The source is damaged (at|from) 0:00|ffmpeg failed", tmp_path / "half.mp4")
-
-
 @pytest.mark.parametrize("size", [6000, 40], ids=["blocks", "in one picture"])
 def test_damage_in_the_middle(size: int, studio: Studio, tmp_path: Path) -> None:
     """Nothing is missing at the end; it is found as it is decoded, by the place."""
