@@ -136,8 +136,7 @@ class _Studio:
             self.meter.begin("finding the quality", until=10, duration=seconds, share=0.2)
             return self._run(argv)
 
-        programs = (binary, companion())
-        return find_crf(target, self.plan, encoder, programs, self.partial.sample, run_trial)
+        return find_crf(target, self.plan, encoder, binary, self.partial.sample, run_trial)
 
     def encode(self, argv: list[str]) -> Finished:
         verifies = 15 if self.request.verify == "full" else 1
@@ -153,25 +152,25 @@ class _Studio:
         """Find the places of what was met; refuse it if it has to be."""
         if damage:
             self.meter.begin("looking for damage", until=100, duration=self.plan.duration)
-            damage = locate(self.plan, companion(), self._run) or damage
+            damage = locate(self.plan, self._run) or damage
             check_damage(damage, self.plan, allow_loss=self.request.allow_loss)
         return damage
 
     def verify(self, media: MediaFile, plan: Plan) -> tuple[Damage, ...]:
         """Decode what was copied, whose damage is the source's and returned; in full, all."""
-        full, program = self.request.verify == "full", companion()
+        full = self.request.verify == "full"
         share = 0.5 if full else 1.0
         self.meter.begin("verifying", until=100, duration=self.plan.duration, share=share)
         if full:
             forget_cached(media.path)
         copied = [track for track in plan.tracks if track.action == COPY]
-        met = decode(media, plan, copied, program, self._run)
+        met = decode(media, plan, copied, self._run)
         check_damage(met, plan, allow_loss=self.request.allow_loss)
         if full:
             self.meter.begin("verifying", until=100, duration=self.plan.duration)
             encoded = [track for track in plan.tracks if track.action != COPY]
-            refuse_faulty(decode(media, plan, encoded, program, self._run))
-            compare(media, plan, program, self._run)
+            refuse_faulty(decode(media, plan, encoded, self._run))
+            compare(media, plan, self._run)
         return met
 
     def _run(self, argv: list[str], *, stop_at_damage: bool = False) -> Finished:
