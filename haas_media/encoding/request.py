@@ -15,7 +15,6 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
-    field_validator,
     model_validator,
 )
 
@@ -71,8 +70,23 @@ def _bits_per_second(value: object) -> object:
     return round(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()])
 
 
+def _known_container(output: str) -> str:
+    container_of(output)
+    return output
+
+
+def _known_kind_of_device(device: str) -> str:
+    if not _DEVICE.fullmatch(device):
+        raise ValueError(
+            f"{device!r} is no GPU: give its number (0) or its device (/dev/dri/renderD128)."
+        )
+    return device
+
+
 Bitrate = Annotated[StrictInt, BeforeValidator(_bits_per_second)]
+Device = Annotated[StrictStr, AfterValidator(_known_kind_of_device)]
 PathText = Annotated[StrictStr, Field(min_length=1), AfterValidator(_refuse_nul)]
+OutputText = Annotated[PathText, AfterValidator(_known_container)]
 
 
 class StreamRef(BaseModel):
@@ -82,6 +96,15 @@ class StreamRef(BaseModel):
 
     input: PathText = Field(description="Path of the file that holds the stream.")
     index: StrictInt = Field(ge=0, description="Index of the stream, from 0.")
+
+
+def _each_once(streams: list[StreamRef]) -> list[StreamRef]:
+    if not streams:
+        raise ValueError("The list of streams is empty; name at least one, or give a source.")
+    for position, ref in enumerate(streams):
+        if ref in streams[:position]:
+            raise ValueError(f"Stream {ref.index} of {ref.input!r} is named twice.")
+    return streams
 
 
 class EncodeRequest(BaseModel):
@@ -97,11 +120,11 @@ class EncodeRequest(BaseModel):
         default=None,
         description="File to encode: all its video, audio and subtitles. Or give streams.",
     )
-    streams: list[StreamRef] | None = Field(
+    streams: Annotated[list[StreamRef], AfterValidator(_each_once)] | None = Field(
         default=None,
         description="Streams to take, of one or several files, in this order. Or give a source.",
     )
-    output: PathText = Field(
+    output: OutputText = Field(
         description="File to write, inside a library: .mkv, .mp4, .m4v, .mov or .webm."
     )
     video_codec: VideoCodec = Field(
@@ -127,7 +150,7 @@ class EncodeRequest(BaseModel):
         default="none",
         description="Encoder to use when it works here; the report says if software had to do.",
     )
-    device: StrictStr | None = Field(
+    device: Device | None = Field(
         default=None, description="Which GPU: its number, or a device such as /dev/dri/renderD128."
     )
     deinterlace: Deinterlace = Field(
@@ -156,33 +179,6 @@ class EncodeRequest(BaseModel):
         description="quick: lengths, properties, and whatever was copied is decoded; full: all of "
         "the output is decoded from the disk and compared with the source at some points.",
     )
-
-    @field_validator("streams")
-    @classmethod
-    def _each_stream_once(cls, value: list[StreamRef] | None) -> list[StreamRef] | None:
-        if value is None:
-            return None
-        if not value:
-            raise ValueError("The list of streams is empty; name at least one, or give a source.")
-        for position, ref in enumerate(value):
-            if ref in value[:position]:
-                raise ValueError(f"Stream {ref.index} of {ref.input!r} is named twice.")
-        return value
-
-    @field_validator("output")
-    @classmethod
-    def _known_container(cls, value: str) -> str:
-        container_of(value)
-        return value
-
-    @field_validator("device")
-    @classmethod
-    def _known_kind_of_device(cls, value: str | None) -> str | None:
-        if value is not None and not _DEVICE.fullmatch(value):
-            raise ValueError(
-                f"{value!r} is no GPU: give its number (0) or its device (/dev/dri/renderD128)."
-            )
-        return value
 
     @model_validator(mode="after")
     def _sensible_together(self) -> Self:
