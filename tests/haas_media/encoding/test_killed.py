@@ -217,48 +217,30 @@ def test_either_of_guard_and_ffmpeg_is_killed(which: str, studio: Studio) -> Non
     assert hidden(studio.folder) == []
 
 
-def test_the_lifeline_alone_is_enough(tmp_path: Path) -> None:
-    """Where the kernel does not tell of a parent's death, the end of standard input does."""
-    guard = subprocess.Popen(
-        [sys.executable, "-c", _WITHOUT_PRCTL, sys.executable, "-c", _SLEEP, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert guard.stdout is not None
-    assert guard.stdin is not None
-    assert guard.stdout.readline().startswith(b"guarded_pid=")
-    wait_for(lambda: len(mentioning(str(tmp_path))) == 2)
-    guard.stdin.close()
-    wait_until_gone(str(tmp_path))
-    assert guard.wait() == 128 + signal.SIGKILL
+# Where the kernel tells of no parent's death, and where another process holds the lifeline's end.
+ALONE = {
+    "lifeline": "guard._prctl = lambda *_: None; sys.exit(guard.main(sys.argv[1:]))",
+    "kernel": "subprocess.run([sys.executable, '-I', '-S', guard.__file__, *sys.argv[1:]])",
+}
 
 
-def test_the_kernel_alone_is_enough(tmp_path: Path) -> None:
-    """Should another process hold the lifeline's end, the kernel tells of the parent's death."""
+@pytest.mark.parametrize("what", ALONE)
+def test_either_of_lifeline_and_kernel_alone_is_enough(what: str, tmp_path: Path) -> None:
+    code = f"import subprocess, sys; from haas_media.encoding import guard; {ALONE[what]}"
+    command = [sys.executable, "-c", "import time; time.sleep(3600)", str(tmp_path)]
     reader, writer = os.pipe()
-    parent = subprocess.Popen(
-        [sys.executable, "-c", _STARTS_A_GUARD, str(tmp_path), sys.executable, "-c", _SLEEP],
-        stdin=reader,
-        stdout=subprocess.PIPE,
-    )
-    assert parent.stdout is not None
-    assert parent.stdout.readline().startswith(b"guarded_pid=")
-    parent.kill()
-    parent.wait()
-    wait_until_gone(str(tmp_path))
-    os.close(writer)
-    os.close(reader)
-
-
-_SLEEP = "import time; time.sleep(3600)"
-_WITHOUT_PRCTL = (
-    "import sys; from haas_media.encoding import guard;"
-    "guard._prctl = lambda *_: None; sys.exit(guard.main(sys.argv[1:]))"
-)
-_STARTS_A_GUARD = (
-    "import subprocess, sys; from haas_media.encoding import guard;"
-    "subprocess.run([sys.executable, '-I', '-S', guard.__file__, *sys.argv[2:], sys.argv[1]])"
-)
+    with os.fdopen(reader), os.fdopen(writer, "w") as lifeline:
+        parent = subprocess.Popen(
+            [sys.executable, "-c", code, *command], stdin=reader, stdout=subprocess.PIPE
+        )
+        assert parent.stdout is not None
+        assert parent.stdout.readline().startswith(b"guarded_pid=")
+        if what == "lifeline":
+            lifeline.close()
+        else:
+            parent.kill()
+        wait_until_gone(str(tmp_path))
+        assert parent.wait() in {128 + signal.SIGKILL, -signal.SIGKILL}
 
 
 def test_what_a_callback_raises_ends_the_encoding(studio: Studio) -> None:
