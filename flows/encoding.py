@@ -37,10 +37,12 @@ from haas_otel import flow, task
 ENDINGS = rf"(?i)[.]({'|'.join(suffix.removeprefix('.') for suffix in BY_SUFFIX)})$"
 
 
-def _described(name: str, default: Any = ..., **schema: Any) -> Any:
+def _described(name: str, **schema: Any) -> Any:
     """Take over what the request itself says of a parameter."""
     known = EncodeRequest.model_fields[name]
-    return field(default, title=known.title or name, description=known.description or "", **schema)
+    default = ... if known.is_required() else known.default
+    title = known.title or name.replace("_", " ").capitalize()
+    return field(default, title=title, description=known.description or "", **schema)
 
 
 @task(name="Encode media file")
@@ -109,21 +111,21 @@ def _named(given: dict[str, Any]) -> str:
 
 @flow(name="encoding", flow_run_name=_run_name)
 def encoding_flow(
-    source: StrictStr | None = _described("source", None, minLength=1),
-    streams: list[StreamRef] | None = _described("streams", None, minItems=1),
+    source: StrictStr | None = _described("source", minLength=1),
+    streams: list[StreamRef] | None = _described("streams", minItems=1),
     output: StrictStr = _described("output", pattern=ENDINGS),
-    video_codec: VideoCodec = _described("video_codec", "h264"),
-    crf: StrictInt | None = _described("crf", None, minimum=0, maximum=63),
-    video_bitrate: StrictInt | StrictStr | None = _described("video_bitrate", None),
-    quality: Quality | None = _described("quality", None),
-    resolution: Resolution = _described("resolution", "source"),
-    hardware_acceleration: HardwareAcceleration = _described("hardware_acceleration", "none"),
-    device: StrictStr | None = _described("device", None),
-    deinterlace: Deinterlace = _described("deinterlace", "auto"),
-    hdr: Hdr = _described("hdr", "auto"),
-    allow_loss: StrictBool = _described("allow_loss", default=False),
-    refuse_larger: StrictBool = _described("refuse_larger", default=False),
-    verify: Verify = _described("verify", "quick"),
+    video_codec: VideoCodec = _described("video_codec"),
+    crf: StrictInt | None = _described("crf", minimum=0, maximum=63),
+    video_bitrate: StrictInt | StrictStr | None = _described("video_bitrate"),
+    quality: Quality | None = _described("quality"),
+    resolution: Resolution = _described("resolution"),
+    hardware_acceleration: HardwareAcceleration = _described("hardware_acceleration"),
+    device: StrictStr | None = _described("device"),
+    deinterlace: Deinterlace = _described("deinterlace"),
+    hdr: Hdr = _described("hdr"),
+    allow_loss: StrictBool = _described("allow_loss"),
+    refuse_larger: StrictBool = _described("refuse_larger"),
+    verify: Verify = _described("verify"),
 ) -> dict[str, int]:
     """Encode a media file, or streams of several, into a new one."""
     request = checked_request(**locals())

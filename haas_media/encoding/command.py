@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haas_media.encoding.facts import Disposition, is_lossless
+from haas_media.encoding.ffmpeg import LOGGED
 from haas_media.encoding.losses import TONE_MAP
 from haas_media.encoding.plan import COPY, is_timed_by_samples
 from haas_media.encoding.probe import TIMED, read_argv
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from haas_media.encoding.request import EncodeRequest
     from haas_media.probe.streams import Stream
 
-# What every run of ffmpeg is told, to be read by a program.
-LOGGED = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-progress", "pipe:1")
 # Of lossy encoders.
 _MOST_CHANNELS = 8
 _MOST_PLAYED = 5  # in whatever arrangement
@@ -67,7 +66,7 @@ def _video(request: EncodeRequest, plan: Plan, encoder: Encoder | None) -> list[
         return []
     argv = ["-c:v", COPY if encoder is None else encoder.name]
     if encoder is not None:
-        argv += encoder.rate_arguments(plan.crf, request.bits_per_second)
+        argv += encoder.rate_arguments(plan.crf, request.video_bitrate)
         for position, track in enumerate(plan.video):
             argv += _picture(position, track, plan.height, encoder)
     for position, track in enumerate(plan.video):
@@ -86,11 +85,9 @@ def _video(request: EncodeRequest, plan: Plan, encoder: Encoder | None) -> list[
 def _picture(position: int, track: Track, height: int | None, encoder: Encoder) -> list[str]:
     stream = track.stream
     filters = filters_of(track, height)
-    pixels = encoder.pixel_format(stream.bit_depth)
-    argv = [f"-pix_fmt:v:{position}", pixels]
-    if encoder.hardware == "vaapi":
-        argv = []
-        filters += [f"format={pixels.removesuffix('le')}", "hwupload"]
+    upload = encoder.upload_filters(stream.bit_depth)
+    filters += upload
+    argv = [] if upload else [f"-pix_fmt:v:{position}", encoder.pixel_format(stream.bit_depth)]
     return [*argv, f"-filter:v:{position}", ",".join(filters)] if filters else argv
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+_PREFIX = re.compile(r"^(\[[^\]]*\] ?)+")
 _LEVEL = re.compile(r"\[(?P<level>fatal|error|warning|info|verbose|debug)\]")
 _DECODED = re.compile(r"^\[[va]ist#.* decoder -> .*pts_time:(?P<time>-?[\d.]+)")
 # Of sound only its filters tell when it is heard, which may be long before a picture of that time.
@@ -103,6 +104,11 @@ def level_of(line: str) -> str | None:
     """Read the level of a line of ffmpeg's log, which a continued one does not have."""
     match = _LEVEL.search(line)
     return None if match is None else match["level"]
+
+
+def plain(line: str) -> str:
+    """Give a line of ffmpeg's log without who says it, and how loud."""
+    return _PREFIX.sub("", line).rstrip(".")
 
 
 def clock(seconds: float) -> str:

@@ -7,9 +7,10 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.command import LOGGED, filters_of
+from haas_media.encoding.command import filters_of
 from haas_media.encoding.damage import clock, places
 from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.ffmpeg import LOGGED, companion
 from haas_media.encoding.probe import CLOCKED, read_argv
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ _ALIKE = 18.0
 _PSNR = re.compile(r"^\[psnr@(?P<number>\d+) .* max:(?P<best>inf|[\d.]+)")
 
 
-def decode(
-    media: MediaFile, plan: Plan, tracks: Sequence[Track], ffmpeg: Path, run: Run
-) -> tuple[Damage, ...]:
+def decode(media: MediaFile, plan: Plan, tracks: Sequence[Track], run: Run) -> tuple[Damage, ...]:
     """Decode some tracks of an output; give the damage that the decoders met, with its places."""
     chosen = [
         f"0:{index}"
@@ -42,32 +41,29 @@ def decode(
     ]
     if not chosen:
         return ()
-    finished = run(_argv(ffmpeg, [media], chosen))
-    if finished.returncode != 0 or not finished.last.ended:
-        reason = next(iter(finished.messages), "no reason given")
-        raise EncodingError(f"The output cannot be decoded ({reason}), so it is not used.")
-    return _placed([media], chosen, ffmpeg, run) or finished.damage if finished.damage else ()
+    finished = run(_argv([media], chosen))
+    if not finished.succeeded:
+        raise EncodingError(f"The output cannot be decoded ({finished.reason}), so it is not used.")
+    return _placed([media], chosen, run) or finished.damage if finished.damage else ()
 
 
-def locate(plan: Plan, ffmpeg: Path, run: Run) -> tuple[Damage, ...]:
+def locate(plan: Plan, run: Run) -> tuple[Damage, ...]:
     """Decode the source once more, for the places in time at which it is damaged."""
     chosen = [
         f"{track.file}:{track.stream.index}"
         for track in plan.tracks
         if track.kind in {"video", "audio"}
     ]
-    return _placed(plan.inputs, chosen, ffmpeg, run)
+    return _placed(plan.inputs, chosen, run)
 
 
-def _placed(
-    files: Sequence[MediaFile], chosen: list[str], ffmpeg: Path, run: Run
-) -> tuple[Damage, ...]:
+def _placed(files: Sequence[MediaFile], chosen: list[str], run: Run) -> tuple[Damage, ...]:
     # ffmpeg tells the time of each picture at a cost that only what is damaged has to bear.
-    return run(_argv(ffmpeg, files, chosen, "-debug_ts")).damage
+    return run(_argv(files, chosen, "-debug_ts")).damage
 
 
-def _argv(ffmpeg: Path, files: Sequence[MediaFile], chosen: list[str], *options: str) -> list[str]:
-    argv = [str(ffmpeg), *LOGGED, *options]
+def _argv(files: Sequence[MediaFile], chosen: list[str], *options: str) -> list[str]:
+    argv = [str(companion()), *LOGGED, *options]
     for media in files:
         argv += read_argv(media.path, media.format)
     for stream in chosen:
@@ -95,7 +91,7 @@ def forget_cached(path: Path) -> None:
         os.close(descriptor)
 
 
-def compare(media: MediaFile, plan: Plan, ffmpeg: Path, run: Run) -> None:
+def compare(media: MediaFile, plan: Plan, run: Run) -> None:
     """Compare pictures of the output with the source's, at points all over it.
 
     Raises EncodingError with the place where they are not the same ones.
@@ -132,7 +128,7 @@ def compare(media: MediaFile, plan: Plan, ffmpeg: Path, run: Run) -> None:
     graphs.append(f"{parts}concat=n={_POINTS}[c]")
     finished = run(
         [
-            *(str(ffmpeg), *LOGGED, *itertools.chain.from_iterable(reads)),
+            *(str(companion()), *LOGGED, *itertools.chain.from_iterable(reads)),
             *("-filter_complex", ";".join(graphs), "-map", "[c]"),
             *("-fps_mode", "passthrough", "-f", "null", "-"),
         ]

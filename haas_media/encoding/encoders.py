@@ -1,8 +1,25 @@
-"""Which ffmpeg encoder does which codec, and how each is told its quality."""
+"""Which of ffmpeg's encoders is used, and how each is told its quality.
+
+Hardware is used when it really works here, else software.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.ffmpeg import LOGGED
+from haas_media.encoding.request import CODEC_NAMES
+from haas_media.encoding.runner import run
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from haas_media.encoding.request import EncodeRequest
+
+_TRIAL_SECONDS = 20.0
 
 SOFTWARE = {
     "h264": ("libx264",),
@@ -59,12 +76,17 @@ class Encoder:
             return "yuv420p10le" if deep else "yuv420p"
         return "p010le" if deep else "nv12"
 
+    def upload_filters(self, bit_depth: int) -> list[str]:
+        """List what brings pictures to the hardware, if it does not take them by itself."""
+        if self.hardware != "vaapi":
+            return []
+        return [f"format={self.pixel_format(bit_depth).removesuffix('le')}", "hwupload"]
+
     def rate_arguments(self, quality: float | None, bitrate: int | None) -> list[str]:
         """List what sets constant quality (on the codec's crf scale) or bitrate (bits a second)."""
-        chosen = (
-            self._bitrate(bitrate) if bitrate is not None else self._constant_quality(quality or 0)
-        )
-        return [*chosen, *_PRESETS.get(self.name, ())]
+        rate = self._constant_quality(quality or 0) if bitrate is None else self._bitrate(bitrate)
+        chosen = ["-gpu", self.device] if self.hardware == "nvenc" and self.device else []
+        return [*chosen, *rate, *_PRESETS.get(self.name, ())]
 
     def _bitrate(self, bits: int) -> list[str]:
         if self.hardware is None:
@@ -72,8 +94,7 @@ class Encoder:
         # Room for hard scenes: without a ceiling some drivers fall back to constant bitrate.
         ceiling = ["-b:v", str(bits), "-maxrate:v", str(bits * 3 // 2), "-bufsize:v", str(bits * 2)]
         modes = {"nvenc": ["-rc", "vbr"], "vaapi": ["-rc_mode", "VBR"], "amf": ["-rc", "vbr_peak"]}
-        extra = ["-gpu", self.device] if self.hardware == "nvenc" and self.device else []
-        return [*extra, *modes.get(self.hardware, []), *ceiling]
+        return [*modes.get(self.hardware, []), *ceiling]
 
     def _constant_quality(self, given: float) -> list[str]:
         crf = round(given)
@@ -81,9 +102,8 @@ class Encoder:
         wide = str(min(255, crf * 4)) if self.codec in {"av1", "vp9"} else str(crf)
         match self.hardware:
             case "nvenc":
-                extra = ["-gpu", self.device] if self.device else []
                 # 0 would mean "choose by yourself".
-                return [*extra, "-rc", "vbr", "-cq", str(max(1, crf)), "-b:v", "0"]
+                return ["-rc", "vbr", "-cq", str(max(1, crf)), "-b:v", "0"]
             case "qsv":
                 return ["-global_quality", str(min(51, max(1, crf)))]
             case "vaapi":
@@ -104,3 +124,70 @@ class Encoder:
 
 def _device_path(device: str) -> str:
     return f"/dev/dri/renderD{128 + int(device)}" if device.isdigit() else device
+
+
+def choose_encoder(
+    request: EncodeRequest, ffmpeg: Path, encoders: Collection[str], bit_depth: int
+) -> tuple[Encoder | None, str | None]:
+    """Choose the encoder for a request, none for a copy.
+
+    Also says why it is not the hardware that was asked for, if it is not: each candidate is tried
+    on a few real frames, since what an ffmpeg was built with tells nothing about what the machine
+    has. Raises EncodingError when not even software can do it.
+    """
+    asked, codec = request.hardware_acceleration, request.video_codec
+    if codec == "copy":
+        return None, None
+    if asked == "none":
+        return _software(codec, encoders), None
+    reasons = []
+    for kind in HARDWARE if asked == "auto" else [asked]:
+        called, codecs = HARDWARE[kind]
+        reason: str | None = f"it has no {CODEC_NAMES[codec]} encoder"
+        if codec in codecs:
+            encoder = Encoder(f"{codec}_{kind}", codec, kind, request.device)
+            reason = _why_not(encoder, ffmpeg, encoders, bit_depth)
+            if reason is None:
+                return encoder, None
+        reasons.append(f"{called}: {reason}")
+    encoder = _software(codec, encoders)
+    wanted = "Hardware" if asked == "auto" else HARDWARE[asked][0]
+    return (
+        encoder,
+        f"{wanted} was asked for but does not work here ({'; '.join(reasons)}), so the video was "
+        f"encoded in software with {encoder.name}.",
+    )
+
+
+def _software(codec: str, encoders: Collection[str]) -> Encoder:
+    for name in SOFTWARE[codec]:
+        if name in encoders:
+            return Encoder(name, codec)
+    raise EncodingError(
+        f"This ffmpeg has no {CODEC_NAMES[codec]} encoder ({' or '.join(SOFTWARE[codec])}): choose "
+        "another video codec, or set HAAS_FFMPEG to a full ffmpeg."
+    )
+
+
+def _why_not(
+    encoder: Encoder, ffmpeg: Path, encoders: Collection[str], bit_depth: int
+) -> str | None:
+    """Say why an encoder cannot be used, None if it can."""
+    if encoder.name not in encoders:
+        return f"this ffmpeg was built without {encoder.name}"
+    try:
+        finished = run(_trial_argv(encoder, ffmpeg, bit_depth), timeout=_TRIAL_SECONDS)
+    except EncodingError as error:
+        return str(error).rstrip(".")
+    return None if finished.succeeded else finished.reason
+
+
+def _trial_argv(encoder: Encoder, ffmpeg: Path, bit_depth: int) -> list[str]:
+    """List a command that encodes a few black frames into nothing."""
+    filters = encoder.upload_filters(bit_depth) or [f"format={encoder.pixel_format(bit_depth)}"]
+    return [
+        *(str(ffmpeg), *LOGGED, *encoder.global_arguments()),
+        *("-f", "lavfi", "-i", "color=c=black:s=256x256:r=25", "-frames:v", "5"),
+        *("-filter:v", ",".join(filters), "-c:v", encoder.name, *encoder.rate_arguments(30, None)),
+        *("-f", "null", "-"),
+    ]

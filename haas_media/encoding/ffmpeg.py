@@ -10,6 +10,8 @@ from pathlib import Path
 
 from haas_media.encoding.errors import EncodingError
 
+# What every run of ffmpeg is told, to be read by a program.
+LOGGED = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-progress", "pipe:1")
 _ENCODER = re.compile(r"^ [VASFXBD.]{6} (\S+)", re.MULTILINE)
 _LISTING_SECONDS = 30
 # What would make ffmpeg write a log of its own, and what is none of its business.

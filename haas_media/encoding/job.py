@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from haas_media.encoding.command import build_argv
 from haas_media.encoding.decoding import compare, decode, forget_cached, locate, refuse_faulty
+from haas_media.encoding.encoders import choose_encoder
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import DolbyVision
 from haas_media.encoding.ffmpeg import companion, find_ffmpeg, list_encoders
-from haas_media.encoding.hardware import choose_encoder
 from haas_media.encoding.partial import Partial, sweep_folder, sweep_registered
 from haas_media.encoding.paths import refuse_same_file, resolve_input, resolve_output
 from haas_media.encoding.plan import COPY, Plan, input_names, make_plan
@@ -76,10 +76,7 @@ def encode(
         binary = companion()
     encoders = list_encoders(binary)
     plan = make_plan(request, inputs, encoders)
-    choice = None
-    if request.video_codec != COPY:
-        choice = choose_encoder(request, binary, encoders, plan.bit_depth)
-    encoder = choice.encoder if choice else None
+    encoder, fallback = choose_encoder(request, binary, encoders, plan.bit_depth)
     partial = Partial(target, register)
     studio = _Studio(request, plan, partial, ProgressMeter(plan.duration), on_progress)
     with partial:
@@ -96,19 +93,19 @@ def encode(
         verifying = time.monotonic()
         copied_damage = studio.verify(media, checked)
         verified = time.monotonic() - verifying
-        _publish(partial, target, on_publish)
+        partial.publish(on_publish)
     if on_progress is not None:
         on_progress(studio.meter.complete(finished.last))
     lost = warnings_of(finished, damage or copied_damage, checked, plan)
     return EncodeReport(
         output=target,
-        size=media.identity.size,
+        size=media.status.st_size,
         source_size=studio.source_size,
         duration=timedelta(seconds=media.duration or finished.last.out_time or 0.0),
         streams=_streams(plan, media),
         argv=tuple(argv),
         hardware=encoder.hardware if encoder else None,
-        fallback=choice.fallback if choice else None,
+        fallback=fallback,
         elapsed=timedelta(seconds=time.monotonic() - started),
         warnings=(*plan.warnings, *said, *lost),
         notes=(*plan.notes, *([str(found)] if found else [])),
@@ -131,7 +128,7 @@ class _Studio:
     @property
     def source_size(self) -> int:
         """The size of all that is read, in bytes."""
-        return sum(media.identity.size for media in self.plan.inputs)
+        return sum(media.status.st_size for media in self.plan.inputs)
 
     def find_crf(self, target: float, encoder: Encoder, binary: Path) -> Found:
         def run_trial(argv: list[str]) -> Finished:
@@ -139,8 +136,7 @@ class _Studio:
             self.meter.begin("finding the quality", until=10, duration=seconds, share=0.2)
             return self._run(argv)
 
-        programs = (binary, companion())
-        return find_crf(target, self.plan, encoder, programs, self.partial.sample, run_trial)
+        return find_crf(target, self.plan, encoder, binary, self.partial.sample, run_trial)
 
     def encode(self, argv: list[str]) -> Finished:
         verifies = 15 if self.request.verify == "full" else 1
@@ -156,25 +152,25 @@ class _Studio:
         """Find the places of what was met; refuse it if it has to be."""
         if damage:
             self.meter.begin("looking for damage", until=100, duration=self.plan.duration)
-            damage = locate(self.plan, companion(), self._run) or damage
+            damage = locate(self.plan, self._run) or damage
             check_damage(damage, self.plan, allow_loss=self.request.allow_loss)
         return damage
 
     def verify(self, media: MediaFile, plan: Plan) -> tuple[Damage, ...]:
         """Decode what was copied, whose damage is the source's and returned; in full, all."""
-        full, program = self.request.verify == "full", companion()
+        full = self.request.verify == "full"
         share = 0.5 if full else 1.0
         self.meter.begin("verifying", until=100, duration=self.plan.duration, share=share)
         if full:
             forget_cached(media.path)
         copied = [track for track in plan.tracks if track.action == COPY]
-        met = decode(media, plan, copied, program, self._run)
+        met = decode(media, plan, copied, self._run)
         check_damage(met, plan, allow_loss=self.request.allow_loss)
         if full:
             self.meter.begin("verifying", until=100, duration=self.plan.duration)
             encoded = [track for track in plan.tracks if track.action != COPY]
-            refuse_faulty(decode(media, plan, encoded, program, self._run))
-            compare(media, plan, program, self._run)
+            refuse_faulty(decode(media, plan, encoded, self._run))
+            compare(media, plan, self._run)
         return met
 
     def _run(self, argv: list[str], *, stop_at_damage: bool = False) -> Finished:
@@ -219,15 +215,6 @@ class _Studio:
 def _is_dolby_vision(inputs: Sequence[MediaFile]) -> bool:
     facts = (fact for media in inputs for known in media.facts.values() for fact in known)
     return any(isinstance(fact, DolbyVision) for fact in facts)
-
-
-def _publish(partial: Partial, target: Path, on_publish: Callable[[], None] | None) -> None:
-    try:
-        partial.publish(on_publish)
-    except OSError as error:
-        raise EncodingError(
-            f"The output could not be brought to {str(target)!r}: {error.strerror}."
-        ) from error
 
 
 def _streams(plan: Plan, media: MediaFile) -> tuple[StreamReport, ...]:

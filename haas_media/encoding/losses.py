@@ -80,46 +80,49 @@ class Fate:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
-def decide(
-    stream: Stream,
-    facts: Sequence[Fact],
-    request: EncodeRequest,
-    container: Container,
-    codec: str | None,
-) -> tuple[Fate, ...]:
-    """Decide on every fact of a stream. ``codec`` is what it is encoded as, None for a copy.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is done to a stream. ``codec`` is what it is encoded as, None for a copy."""
+
+    stream: Stream
+    request: EncodeRequest
+    container: Container
+    codec: str | None
+
+    @property
+    def is_tone_mapped(self) -> bool:
+        """Tell whether HDR becomes SDR."""
+        wanted = self.request.hdr
+        return wanted == "tonemap" or (wanted == "auto" and self.codec == "h264")
+
+
+def decide(change: Change, facts: Sequence[Fact]) -> tuple[Fate, ...]:
+    """Decide on every fact of a stream.
 
     Raises EncodingError, with what to do, where a loss is not allowed.
     """
-    if codec in CODEC_NAMES and request.deinterlace == "always":
+    if change.codec in CODEC_NAMES and change.request.deinterlace == "always":
         known = any(isinstance(fact, Interlaced) for fact in facts)
         facts = facts if known else (*facts, Interlaced(None, said=False))
-    return tuple(_fate(fact, stream, request, container, codec) for fact in facts)
+    return tuple(_fate(fact, change) for fact in facts)
 
 
-def _fate(
-    fact: Fact, stream: Stream, request: EncodeRequest, container: Container, codec: str | None
-) -> Fate:
+def _fate(fact: Fact, change: Change) -> Fate:
+    stream, container, codec = change.stream, change.container, change.codec
     match fact:
         case Interlaced():
-            return _interlaced(fact, stream, request, container, codec)
+            return _interlaced(fact, change)
         case HighDynamicRange():
-            return _hdr(fact, stream, request, codec)
+            return _hdr(fact, change)
         case Untagged():
-            stays_large = request.height is None or request.height > HIGHEST_STANDARD
-            if codec is None or (fact.by_size and not fact.is_rgb and stays_large):
-                return Fate(fact, "tried")
-            said = f"color_primaries={fact.primaries}:color_trc={fact.transfer}"
-            number, filters = fact.matrix, []
-            if fact.is_rgb:  # left to itself, ffmpeg takes BT.601, and does not say so
-                number, name = _MATRICES.get(number, (6, "smpte170m"))
-                filters = [f"scale=out_color_matrix={name}:out_range=tv", _YUV]
-            filters += [f"setparams={said}:colorspace={number}"]
-            return Fate(fact, "tried", filters=tuple(filters))
+            return _untagged(fact, change)
         case DolbyVision():
-            return _dolby_vision(fact, stream, request, container, codec)
+            return _dolby_vision(fact, change)
         case Alpha():
-            return _alpha(fact, stream, container, codec)
+            if codec is None and (stream.codec != "vp9" or not container.is_quicktime):
+                return Fate(fact, "kept")
+            says = f"Video {stream.index} loses its transparency (alpha)."
+            return Fate(fact, "dropped", says, metadata=(("alpha_mode", ""), ("ALPHA_MODE", "")))
         case Untimed():
             return _untimed(fact, codec)
         case Begins():
@@ -131,7 +134,15 @@ def _fate(
                 options = (*options, ("fps_mode", "vfr"))
             return Fate(fact, "tried", options=options)
         case Lossless():
-            return _lossless(fact, stream, codec)
+            if codec is None:
+                return Fate(fact, "tried")
+            if is_lossless(codec):
+                return Fate(fact, "converted", becomes=Lossless(codec))
+            note = (
+                f"Audio {stream.index} was lossless ({fact.name}) and is {codec} now, which is "
+                "not: .mkv keeps it."
+            )
+            return Fate(fact, "converted", note=note)
         case Channels():
             says = f"Audio {stream.index} has fewer channels than the {fact.count} of its source."
             return Fate(fact, "tried", says)
@@ -140,7 +151,7 @@ def _fate(
                 return Fate(fact, "tried")
             return Fate(fact, "dropped", reshaped(stream.index))
         case Language():
-            return _language(fact, stream, container)
+            return _language(fact, change)
         case Title():
             says = f"{stream.kind.capitalize()} {stream.index} loses its title {fact.text!r}."
             metadata = (("title", fact.text), ("name", "")) if fact.renamed else ()
@@ -151,11 +162,11 @@ def _fate(
         case Statistics():
             return Fate(fact, "dropped", metadata=tuple((name, "") for name in fact.tags))
         case Samples():
-            return _samples(fact, stream, codec)
+            return _samples(fact, change)
         case SideData():
-            if codec and fact.name == "DISPLAYMATRIX":  # pictures are turned as they are decoded
-                return Fate(fact, "dropped")
-            if codec and fact.name in _OF_HDR and _is_tone_mapped(request, codec):
+            # Pictures are turned as they are decoded.
+            gone = fact.name == "DISPLAYMATRIX" or (fact.name in _OF_HDR and change.is_tone_mapped)
+            if codec and gone:
                 return Fate(fact, "dropped")
             if codec in {None, "h264"} and fact.name == _CAPTIONS:
                 # Its encoders write them. Not all pictures have some: those that are looked at in
@@ -177,16 +188,11 @@ def reshaped(index: int) -> str:
     )
 
 
-def _interlaced(
-    fact: Interlaced,
-    stream: Stream,
-    request: EncodeRequest,
-    container: Container,
-    codec: str | None,
-) -> Fate:
+def _interlaced(fact: Interlaced, change: Change) -> Fate:
+    stream, request, codec = change.stream, change.request, change.codec
     what = f"Video {stream.index}"
     if codec is None:  # of some sources nothing but the container tells
-        says = f"{what} stays interlaced, and {container.name} does not tell players so."
+        says = f"{what} stays interlaced, and {change.container.name} does not tell players so."
         return Fate(fact, "tried", says)
     if request.deinterlace == "never":
         if request.height is not None:
@@ -218,47 +224,44 @@ def _interlaced(
     return Fate(fact, "converted", note=note, filters=(fields,))
 
 
-def _hdr(fact: HighDynamicRange, stream: Stream, request: EncodeRequest, codec: str | None) -> Fate:
-    if codec is None:
-        return Fate(fact, "kept")
-    what = f"Video {stream.index} is HDR ({fact.transfer})"
-    if _is_tone_mapped(request, codec):
-        return Fate(
-            fact,
-            "dropped",
-            f"{what} and was tone-mapped to SDR. HEVC, AV1 and VP9 keep it.",
-            tone_map=True,
+def _untagged(fact: Untagged, change: Change) -> Fate:
+    height = change.request.height
+    stays_large = height is None or height > HIGHEST_STANDARD
+    if change.codec is None or (fact.by_size and not fact.is_rgb and stays_large):
+        return Fate(fact, "tried")
+    said = f"color_primaries={fact.primaries}:color_trc={fact.transfer}"
+    number, filters = fact.matrix, []
+    if fact.is_rgb:  # left to itself, ffmpeg takes BT.601, and does not say so
+        number, name = _MATRICES.get(number, (6, "smpte170m"))
+        filters = [f"scale=out_color_matrix={name}:out_range=tv", _YUV]
+    filters += [f"setparams={said}:colorspace={number}"]
+    return Fate(fact, "tried", filters=tuple(filters))
+
+
+def _hdr(fact: HighDynamicRange, change: Change) -> Fate:
+    what = f"Video {change.stream.index} is HDR ({fact.transfer})"
+    if change.codec and change.is_tone_mapped:
+        says = f"{what} and was tone-mapped to SDR. HEVC, AV1 and VP9 keep it."
+        return Fate(fact, "dropped", says, tone_map=True)
+    if change.codec == "h264" and change.request.hdr == "refuse":
+        raise EncodingError(
+            f"{what}, which H.264 at 8 bits cannot keep: choose HEVC, AV1 or VP9, or hdr 'tonemap'."
         )
-    if codec == "h264":
-        if request.hdr == "refuse":
-            raise EncodingError(
-                f"{what}, which H.264 at 8 bits cannot keep: choose HEVC, AV1 or VP9, or "
-                "hdr 'tonemap'."
-            )
-        return Fate(fact, "kept", note=f"{what}; H.264 at 8 bits shows bands in it.")
-    return Fate(fact, "kept")
+    note = f"{what}; H.264 at 8 bits shows bands in it." if change.codec == "h264" else None
+    return Fate(fact, "kept", note=note)
 
 
-def _is_tone_mapped(request: EncodeRequest, codec: str) -> bool:
-    return request.hdr == "tonemap" or (request.hdr == "auto" and codec == "h264")
-
-
-def _dolby_vision(
-    fact: DolbyVision,
-    stream: Stream,
-    request: EncodeRequest,
-    container: Container,
-    codec: str | None,
-) -> Fate:
-    if codec is None and container.muxer in {"matroska", "webm", "mp4"}:
+def _dolby_vision(fact: DolbyVision, change: Change) -> Fate:
+    container = change.container
+    if change.codec is None and container.muxer in {"matroska", "webm", "mp4"}:
         return Fate(fact, "kept", options=(("strict", "unofficial"),))
-    what = f"Video {stream.index} is Dolby Vision of profile {fact.profile}"
-    where = f"in {container.name}" if codec is None else "in an encode"
+    what = f"Video {change.stream.index} is Dolby Vision of profile {fact.profile}"
+    where = f"in {container.name}" if change.codec is None else "in an encode"
     instead = "copy it into an .mkv or .mp4"
     if fact.fallback:
         says = f"{what}, which is lost {where}; its base layer stays. To keep it, {instead}."
         return Fate(fact, "dropped", says)
-    if not request.allow_loss:
+    if not change.request.allow_loss:
         raise EncodingError(
             f"{what}, whose colours are wrong without it, and it is lost {where}: {instead}, or "
             "set allow_loss."
@@ -266,17 +269,10 @@ def _dolby_vision(
     return Fate(fact, "dropped", f"{what}, which is lost {where}: its colours are wrong now.")
 
 
-def _alpha(fact: Alpha, stream: Stream, container: Container, codec: str | None) -> Fate:
-    if codec is None and (stream.codec != "vp9" or not container.is_quicktime):
+def _samples(fact: Samples, change: Change) -> Fate:
+    if change.codec is None:
         return Fate(fact, "kept")
-    says = f"Video {stream.index} loses its transparency (alpha)."
-    return Fate(fact, "dropped", says, metadata=(("alpha_mode", ""), ("ALPHA_MODE", "")))
-
-
-def _samples(fact: Samples, stream: Stream, codec: str | None) -> Fate:
-    if codec is None:
-        return Fate(fact, "kept")
-    bits = kept_bits(codec, fact.bits)
+    bits = kept_bits(change.codec, fact.bits)
     becomes = Samples(bits, "4:2:0")
     if fact == becomes:
         return Fate(fact, "kept")
@@ -284,22 +280,10 @@ def _samples(fact: Samples, stream: Stream, codec: str | None) -> Fate:
         return Fate(fact, "converted", becomes=becomes)
     deeper = " HEVC, AV1 and VP9 keep 10." if bits < min(fact.bits, 10) else ""
     note = (
-        f"Video {stream.index} has {fact.bits} bits a sample and {fact.chroma} colour; the output "
-        f"{bits} and 4:2:0.{deeper}"
+        f"Video {change.stream.index} has {fact.bits} bits a sample and {fact.chroma} colour; the "
+        f"output {bits} and 4:2:0.{deeper}"
     )
     return Fate(fact, "converted", note=note, becomes=becomes if bits > 8 else None)
-
-
-def _lossless(fact: Lossless, stream: Stream, codec: str | None) -> Fate:
-    if codec is None:
-        return Fate(fact, "tried")
-    if is_lossless(codec):
-        return Fate(fact, "converted", becomes=Lossless(codec))
-    note = (
-        f"Audio {stream.index} was lossless ({fact.name}) and is {codec} now, which is not: .mkv "
-        "keeps it."
-    )
-    return Fate(fact, "converted", note=note)
 
 
 def _untimed(fact: Untimed, codec: str | None) -> Fate:
@@ -313,7 +297,8 @@ def _untimed(fact: Untimed, codec: str | None) -> Fate:
     return Fate(fact, "converted", options=(("bsf", f"dts2pts,setts=pts='{known}'"),))
 
 
-def _language(fact: Language, stream: Stream, container: Container) -> Fate:
+def _language(fact: Language, change: Change) -> Fate:
+    stream, container = change.stream, change.container
     if not container.is_quicktime:
         return Fate(fact, "kept")
     code = three_letters(fact.tag)

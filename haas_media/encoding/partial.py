@@ -13,6 +13,7 @@ with the path of its folder. One whose run was killed is looked after by any lat
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import fcntl
 import json
@@ -22,7 +23,6 @@ import re
 import secrets
 import threading
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 STALE_AFTER = timedelta(minutes=10)
 _TOUCH_SECONDS = 30.0
 _DYING_SECONDS = 1.0
-_OURS = re.compile(r"\..*\.(?P<id>[0-9a-f]{16})\.haas-(?P<kind>partial\.[a-z0-9]+|lock)", re.DOTALL)
+_LOCK = ".haas-lock"
+_OURS = re.compile(r"\..*\.(?P<id>[0-9a-f]{16})\.haas-(partial\.[a-z0-9]+|lock)", re.DOTALL)
 
 
 class Partial:
@@ -52,7 +53,7 @@ class Partial:
         suffix = target.suffix.lower()
         self.path = _beside(target, f".{identity}.haas-partial{suffix}")
         self.sample = _beside(target, f".{identity}.haas-partial.nut")
-        self._lock_path = _beside(target, f".{identity}.haas-lock")
+        self._lock_path = _beside(target, f".{identity}{_LOCK}")
         self._entry = register / identity if register else None
         self.descriptor = -1
         self._touched = time.monotonic()
@@ -93,17 +94,20 @@ class Partial:
     def publish(self, on_publish: Callable[[], None] | None = None) -> None:
         """Bring the partial file to the disk for good, then let it take the output's place.
 
-        ``on_publish`` is called between the two. Raises OSError; the output is untouched then.
+        ``on_publish`` is called between the two. Raises EncodingError; an existing output is as it
+        was then.
         """
-        descriptor = os.open(self.path, os.O_RDWR)
         try:
-            _inherit_rights(descriptor, self._target)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if on_publish is not None:
-            on_publish()
-        os.replace(self.path, self._target)  # noqa: PTH105 - what POSIX promises is atomic
+            with self.path.open("r+b") as file:
+                _inherit_rights(file.fileno(), self._target)
+                os.fsync(file.fileno())
+            if on_publish is not None:
+                on_publish()
+            os.replace(self.path, self._target)  # noqa: PTH105 - what POSIX promises is atomic
+        except OSError as error:
+            raise EncodingError(
+                f"The output could not be brought to {str(self._target)!r}: {error.strerror}."
+            ) from error
         _sync_folder(self._target.parent)
 
     def _lock(self) -> None:
@@ -127,8 +131,7 @@ class Partial:
 
     def _remove(self, removed: threading.Event | None = None) -> None:
         for path in (self.path, self.sample, self._lock_path):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+            _unlink(path)
         if self._entry is not None:
             _drop(self._entry, self._target.parent)
         if self.descriptor >= 0:
@@ -138,38 +141,35 @@ class Partial:
             removed.set()
 
 
-def sweep_folder(folder: Path) -> list[Path]:
-    """Remove the partial files of dead runs from one folder; list what was removed.
+def sweep_folder(folder: Path) -> None:
+    """Remove the partial files of dead runs from one folder.
 
     A live run's is never touched, whichever process or machine it runs on.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries]
-    except OSError:
-        return []
-    found: dict[str, tuple[list[Path], list[Path]]] = {}
-    for name in names:
-        match = _OURS.fullmatch(name)
-        if match is not None:
-            partials, locks = found.setdefault(match["id"], ([], []))
-            (locks if match["kind"] == "lock" else partials).append(folder / name)
-    return [path for partials, locks in found.values() for path in _sweep(partials, locks)]
+    found: dict[str, list[Path]] = collections.defaultdict(list)
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if match := _OURS.fullmatch(path.name):
+                found[match["id"]].append(path)
+    for files in found.values():
+        locks = [path for path in files if path.suffix == _LOCK]
+        if _is_dead(locks[0]) if locks else all(map(_untouched, files)):
+            # The lock file goes last: should this end in between, it still stands for the rest.
+            for path in sorted(files, key=locks.__contains__):
+                _unlink(path)
 
 
-def sweep_registered(register: Path | None) -> list[Path]:
-    """Sweep the folders in the register, if there is one; list what was removed."""
-    removed: list[Path] = []
+def sweep_registered(register: Path | None) -> None:
+    """Sweep the folders in the register, if there is one."""
     with contextlib.suppress(OSError):
         for entry in sorted(register.iterdir()) if register else ():
             with contextlib.suppress(OSError):
                 folder = Path(os.fsdecode(entry.read_bytes()))
                 if folder.is_absolute() and folder.is_dir():  # else its disk may come back
-                    removed += sweep_folder(folder)
+                    sweep_folder(folder)
                     _drop(entry, folder)
                 elif not folder.is_absolute() and _untouched(entry):
                     _unlink(entry)  # the power went as it was written
-    return removed
 
 
 def _drop(entry: Path, folder: Path) -> None:
@@ -179,69 +179,50 @@ def _drop(entry: Path, folder: Path) -> None:
             entry.unlink()
 
 
-def _sweep(partials: list[Path], locks: list[Path]) -> list[Path]:
-    if not locks:
-        return [path for path in partials if _untouched(path) and _unlink(path)]
-    lock = locks[0]
+def _is_dead(lock: Path) -> bool:
     try:
-        descriptor = os.open(lock, os.O_RDWR)
+        with lock.open("r+b") as file:
+            return _is_let_go(file.fileno(), lock)
     except OSError:
-        return []
-    try:
-        if not _is_dead(descriptor, lock):
-            return []
-        # The lock file goes last: should this end in between, it still stands for the rest.
-        return [path for path in (*partials, lock) if _unlink(path)]
-    finally:
-        os.close(descriptor)
+        return False
 
 
-def _is_dead(descriptor: int, lock: Path) -> bool:
-    owner = _Owner.read(descriptor)
+def _is_let_go(descriptor: int, lock: Path) -> bool:
+    machine, pid = _owner(descriptor)
+    is_here = machine == _machine()
     deadline = time.monotonic() + _DYING_SECONDS
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # A run that was killed a moment ago still holds it, until its ffmpeg is gone too.
-            if owner.seems_alive() or time.monotonic() > deadline:
+            # A run that was killed a moment ago still holds it, until its ffmpeg is gone too. One
+            # in another container is not to be seen.
+            if not is_here or _lives(pid) or time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
             continue
         except OSError:
             return _untouched(lock)
-        return owner.is_here() or _untouched(lock)
+        return is_here or _untouched(lock)
 
 
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """Whose lock it is, as the lock file tells; None where it does not."""
+def _owner(descriptor: int) -> tuple[str, int]:
+    """Read whose lock it is: the machine, and the process; empty and 0 where it does not tell."""
+    try:
+        told = json.loads(os.pread(descriptor, 4096, 0))
+        return str(told["machine"]), int(told["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", 0
 
-    machine: str | None = None
-    pid: int | None = None
 
-    @classmethod
-    def read(cls, descriptor: int) -> _Owner:
-        try:
-            told = json.loads(os.pread(descriptor, 4096, 0))
-            return cls(str(told["machine"]), int(told["pid"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return cls()
-
-    def is_here(self) -> bool:
-        return self.machine == _machine()
-
-    def seems_alive(self) -> bool:
-        """Tell whether such a process is to be seen. In another container it is not."""
-        if not self.is_here() or self.pid is None:
-            return True
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
         return True
+    return True
 
 
 def _untouched(path: Path) -> bool:
@@ -251,12 +232,9 @@ def _untouched(path: Path) -> bool:
         return False
 
 
-def _unlink(path: Path) -> bool:
-    try:
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
         path.unlink()
-    except OSError:
-        return False
-    return True
 
 
 def _machine() -> str:

@@ -21,7 +21,7 @@ from haas_media.encoding.facts import (
     Untimed,
     VariableRate,
 )
-from haas_media.probe.container import open_input
+from haas_media.probe.streams import open_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from haas_media.encoding.containers import BITMAP_SUBTITLES, TEXT_SUBTITLES, Container, container_of
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import is_lossless
-from haas_media.encoding.losses import Fate, decide
+from haas_media.encoding.losses import Change, Fate, decide
 from haas_media.encoding.probe import TAGGED, on_one_clock
 from haas_media.encoding.request import CODEC_NAMES
 
@@ -112,9 +112,14 @@ def make_plan(
     for file, stream in chosen:
         action, codec = _action(stream, request.video_codec, container, encoders)
         facts = inputs[file].facts.get(stream.index, ())
-        decided = decide(stream, facts, request, container, None if action == COPY else codec)
+        change = Change(stream, request, container, None if action == COPY else codec)
+        decided = decide(change, facts)
         tracks.append(Track(file, stream, action, codec, decided))
-    warnings += _losses(tracks)
+    warnings += [
+        f"Subtitles {track.stream.index} lose their styles as {track.codec}."
+        for track in tracks
+        if track.stream.codec in {"ass", "ssa"} and track.action != COPY
+    ]
     fates = [fate for track in tracks for fate in track.fates]
     warnings += [fate.says for fate in fates if fate.says and fate.what == "dropped"]
     # Bare pictures have no place for a title.
@@ -264,16 +269,6 @@ def is_timed_by_samples(container: Container, codec: str) -> bool:
 def _holds_audio(container: Container, stream: Stream) -> bool:
     lowest = container.lowest_rate.get(stream.codec, 0)
     return stream.codec in container.audio and (stream.sample_rate or lowest) >= lowest
-
-
-def _losses(tracks: Sequence[Track]) -> list[str]:
-    """Say what the output has less of than the source."""
-    said = []
-    for track in tracks:
-        stream = track.stream
-        if track.kind == "subtitle" and stream.codec in {"ass", "ssa"} and track.action != COPY:
-            said.append(f"Subtitles {stream.index} lose their styles as {track.codec}.")
-    return said
 
 
 def _expected_duration(inputs: Sequence[MediaFile], tracks: Sequence[Track]) -> float | None:

@@ -30,8 +30,7 @@ from haas_media.encoding.facts import (
 )
 from haas_media.encoding.ffmpeg import companion, environment
 from haas_media.encoding.pictures import UNREMARKABLE, look, look_at_end
-from haas_media.probe.container import PATIENTLY, open_input
-from haas_media.probe.streams import Stream, read
+from haas_media.probe.streams import PATIENTLY, Stream, open_input, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,16 +76,6 @@ Anew = Literal["chapters", "timecode"]
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What a file looked like at one moment; differs when it was written to or replaced."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True)
 class MediaFile:
     """What a file is. ``format`` is the demuxer's short name, ``duration`` in seconds.
 
@@ -102,7 +91,7 @@ class MediaFile:
     format: str
     duration: float | None
     streams: tuple[Stream, ...]
-    identity: Identity
+    status: os.stat_result
     facts: dict[int, tuple[Fact, ...]] = field(default_factory=dict)
     unfinished: bool = False
     anew: dict[int, Anew] = field(default_factory=dict)
@@ -111,6 +100,15 @@ class MediaFile:
     chapters: tuple[str, ...] = ()
     start: float = 0.0
     late: float = 0.0
+
+    def is_as_it_was(self) -> bool:
+        """Tell whether nobody has written to the file, or replaced it, since it was read."""
+        names = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
+        try:
+            now = self.path.stat()
+        except OSError:
+            return False
+        return all(getattr(now, name) == getattr(self.status, name) for name in names)
 
 
 def read_argv(path: Path, kind: str) -> list[str]:
@@ -121,19 +119,13 @@ def read_argv(path: Path, kind: str) -> list[str]:
     return [*argv, "-i", f"file:{path}"]
 
 
-def identify(path: Path) -> Identity:
-    """Read what tells one state of a file from another. Raises OSError."""
-    status = path.stat()
-    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
 def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
     """Read what a file is: its streams, and the facts of each.
 
     The first pictures of each video stream are decoded; with ``look_for_fields`` also some in the
     middle, which alone tell whether they are really made of fields. Raises EncodingError.
     """
-    identity = _regular_file(path)
+    status = _regular_file(path)
     from av.error import FFmpegError
 
     try:
@@ -183,13 +175,13 @@ def probe(path: Path, *, look_for_fields: bool = False) -> MediaFile:
         raise EncodingError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
     if name in _TEXT_FORMATS:
         _check_encoding(path)
-    unfinished = _is_unfinished(path, name, identity.size)
+    unfinished = _is_unfinished(path, name, status.st_size)
     return MediaFile(
         path,
         name,
         duration,
         tuple(found),
-        identity,
+        status,
         facts,
         unfinished,
         anew,
@@ -358,7 +350,7 @@ def _is_unfinished(path: Path, name: str, size: int) -> bool:
     return False
 
 
-def _regular_file(path: Path) -> Identity:
+def _regular_file(path: Path) -> os.stat_result:
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -371,7 +363,7 @@ def _regular_file(path: Path) -> Identity:
         raise EncodingError(f"{str(path)!r} is empty.")
     if not os.access(path, os.R_OK):
         raise EncodingError(f"{str(path)!r} cannot be read: permission is denied.")
-    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return status
 
 
 def _check_encoding(path: Path) -> None:

@@ -15,8 +15,6 @@ class Tick:
 
     out_time: float | None = None
     speed: float | None = None
-    frame: int | None = None
-    fps: float | None = None
     dropped: int = 0
     ended: bool = False
 
@@ -27,16 +25,13 @@ class EncodeProgress:
 
     ``phase`` is what is being done: finding the quality, encoding, looking for damage, verifying.
     ``percent`` is from 0 to 100 and never falls; 100 is told only once the output is in its place.
-    ``out_time`` is how much of the media is done, ``speed`` how many seconds of it are done in a
-    second, ``remaining`` the time it will still take, where both can be known.
+    ``speed`` is how many seconds of the media are done in a second, ``remaining`` the time it will
+    still take, where they can be known.
     """
 
     percent: float
-    out_time: timedelta
     speed: float | None = None
     remaining: timedelta | None = None
-    frame: int | None = None
-    fps: float | None = None
     phase: str = "encoding"
 
 
@@ -55,14 +50,10 @@ class TickParser:
             self._fields[key] = value.strip()
             return None
         fields, self._fields = self._fields, {}
-        # out_time_ms holds microseconds too, in every version; out_time_us is the honest name.
-        micro = _number(fields.get("out_time_us", fields.get("out_time_ms")))
-        frame = _number(fields.get("frame"))
+        micro = _number(fields.get("out_time_us"))
         return Tick(
             out_time=None if micro is None else max(0.0, micro / 1_000_000),
             speed=_number(fields.get("speed", "").removesuffix("x")),
-            frame=None if frame is None else int(frame),
-            fps=_number(fields.get("fps")),
             dropped=int(_number(fields.get("drop_frames")) or 0),
             ended=value.strip() == "end",
         )
@@ -104,11 +95,8 @@ class ProgressMeter:
                 remaining = timedelta(seconds=round(left))
         return EncodeProgress(
             percent=round(self._percent, 1),
-            out_time=timedelta(seconds=self._out_time),
             speed=tick.speed,
             remaining=remaining,
-            frame=tick.frame,
-            fps=tick.fps,
             phase=self._phase,
         )
 

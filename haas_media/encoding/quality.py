@@ -11,8 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.command import LOGGED, filters_of
+from haas_media.encoding.command import filters_of
 from haas_media.encoding.errors import EncodingError
+from haas_media.encoding.ffmpeg import LOGGED, companion
 from haas_media.encoding.losses import FINE_CLOCK
 from haas_media.encoding.probe import read_argv
 from haas_media.encoding.request import CRF_RANGE
@@ -77,14 +78,14 @@ def sample_seconds(plan: Plan) -> float:
 
 
 def find_crf(
-    target: float, plan: Plan, encoder: Encoder, programs: tuple[Path, Path], sample: Path, run: Run
+    target: float, plan: Plan, encoder: Encoder, ffmpeg: Path, sample: Path, run: Run
 ) -> Found:
     """Search the crf whose VMAF is nearest to the target.
 
-    ``programs`` are the ffmpeg that encodes and the one that measures; ``sample`` is a file that
-    may be written; ``run`` runs a command. Raises EncodingError when nothing can be measured.
+    ``ffmpeg`` encodes; ``sample`` is a file that may be written; ``run`` runs a command. Raises
+    EncodingError when nothing can be measured.
     """
-    samples = _Samples(plan, encoder, programs, sample, run)
+    samples = _Samples(plan, encoder, ffmpeg, sample, run)
     low, high = CRF_RANGE[encoder.codec]
     step = _STEP.get(encoder.name, 1.0)
     typical, slope = _TYPICAL[encoder.codec]
@@ -129,11 +130,9 @@ def _rounded(crf: float, step: float, low: float, high: float) -> float:
 class _Samples:
     """Windows of a film, encoded as one, and compared with themselves."""
 
-    def __init__(
-        self, plan: Plan, encoder: Encoder, programs: tuple[Path, Path], path: Path, run: Run
-    ) -> None:
+    def __init__(self, plan: Plan, encoder: Encoder, ffmpeg: Path, path: Path, run: Run) -> None:
         self._plan, self._encoder, self._path, self._run = plan, encoder, path, run
-        self._encodes, self._measures = programs
+        self._ffmpeg = ffmpeg
         self._track: Track = plan.video[0]
         self._windows = _windows(plan)
         self.seconds = sample_seconds(plan)
@@ -144,7 +143,7 @@ class _Samples:
         pixels = self._encoder.pixel_format(self._track.stream.bit_depth)
         encoded = self._do(
             [
-                *(str(self._encodes), *LOGGED, "-y", *self._reads()),
+                *(str(self._ffmpeg), *LOGGED, "-y", *self._reads()),
                 *("-filter_complex", f"{self._chain(0)}[v]", "-map", "[v]", *codec),
                 # Every picture, by an option that older versions of ffmpeg know, too.
                 *("-pix_fmt", pixels, "-enc_time_base", FINE_CLOCK),
@@ -162,7 +161,7 @@ class _Samples:
         )
         finished = self._do(
             [
-                *(str(self._measures), *LOGGED, *read_argv(self._path, "nut"), *self._reads()),
+                *(str(companion()), *LOGGED, *read_argv(self._path, "nut"), *self._reads()),
                 *("-filter_complex", graph, "-fps_mode", "passthrough", "-f", "null", "-"),
             ],
             "measured",
@@ -192,10 +191,9 @@ class _Samples:
 
     def _do(self, argv: list[str], what: str) -> Finished:
         finished = self._run(argv)
-        if finished.returncode != 0 or not finished.last.ended:
-            reason = next(iter(finished.messages), "ffmpeg gave no reason")
+        if not finished.succeeded:
             raise EncodingError(
-                f"Samples of the source could not be {what} ({reason}): give a crf or "
+                f"Samples of the source could not be {what} ({finished.reason}): give a crf or "
                 "video_bitrate instead of a quality."
             )
         return finished

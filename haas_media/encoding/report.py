@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 
 from haas_media.markdown import Report, escaped
-from haas_media.wording import clean_text
+from haas_media.wording import clean_text, lasted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,15 +57,6 @@ class EncodeReport(Report):
     verify: str = "quick"
     verified: timedelta = timedelta(0)
 
-    @property
-    def compared(self) -> str | None:
-        """Say how large it is beside its source."""
-        if not self.source_size:
-            return None
-        change = round(100 * (1 - self.size / self.source_size))
-        than = f"{'smaller' if self.size <= self.source_size else 'larger'} than its source"
-        return f"{abs(change)} % {than} of {decimal(self.source_size)}"
-
     def counts(self) -> dict[str, int]:
         """Count what was done, by name."""
         kinds = [stream.kind for stream in self.streams]
@@ -93,21 +84,25 @@ class EncodeReport(Report):
 
     def summary(self) -> str:
         """Say in a sentence what was done."""
-        size = f", {self.compared}" if self.compared else ""
-        return f"Encoded {self.output.name} in {_clock(self.elapsed)}{size}."
+        said = f"Encoded {self.output.name} in {_lasted(self.elapsed)}"
+        if self.source_size:
+            change = round(100 * (1 - self.size / self.source_size))
+            than = "smaller" if self.size <= self.source_size else "larger"
+            said += f", {abs(change)} % {than} than its source of {decimal(self.source_size)}"
+        return f"{said}."
 
     def before_table(self) -> list[str]:
         """Say how large and long it is, and what there is to know of it."""
         speed = self.duration / self.elapsed if self.elapsed else 0.0
         how = f"by {self.hardware}" if self.hardware else "in software"
-        long = f"{decimal(self.size)}, {_clock(self.duration)} long"
+        long = f"{decimal(self.size)}, {_lasted(self.duration)} long"
         said = [
             f"{long}, {speed:.1f} times real time, {how}.",
             *([self.fallback] if self.fallback else []),
             *(*self.warnings, *self.notes),
         ]
         if self.verified:
-            said.append(f"Verified ({self.verify}) in {_clock(self.verified)}.")
+            said.append(f"Verified ({self.verify}) in {_lasted(self.verified)}.")
         return [f"- {escaped(sentence)}" for sentence in said]
 
     def after_table(self) -> list[str]:
@@ -122,10 +117,5 @@ def _fenced(text: str) -> list[str]:
     return [fence + "sh", clean_text(text), fence]
 
 
-def _clock(length: timedelta) -> str:
-    seconds = length.total_seconds()
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02} min"
+def _lasted(length: timedelta) -> str:
+    return lasted(length // timedelta(microseconds=1) * 1000)

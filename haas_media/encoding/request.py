@@ -8,13 +8,13 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
-    field_validator,
     model_validator,
 )
 
@@ -60,7 +60,33 @@ def _refuse_nul(path: str) -> str:
     return path
 
 
+def _bits_per_second(value: object) -> object:
+    """Read a bitrate that is written as text."""
+    if not isinstance(value, str):
+        return value
+    match = _BITRATE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is no bitrate: write 2500k, 4M or a number of bits a second.")
+    return round(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()])
+
+
+def _known_container(output: str) -> str:
+    container_of(output)
+    return output
+
+
+def _known_kind_of_device(device: str) -> str:
+    if not _DEVICE.fullmatch(device):
+        raise ValueError(
+            f"{device!r} is no GPU: give its number (0) or its device (/dev/dri/renderD128)."
+        )
+    return device
+
+
+Bitrate = Annotated[StrictInt, BeforeValidator(_bits_per_second)]
+Device = Annotated[StrictStr, AfterValidator(_known_kind_of_device)]
 PathText = Annotated[StrictStr, Field(min_length=1), AfterValidator(_refuse_nul)]
+OutputText = Annotated[PathText, AfterValidator(_known_container)]
 
 
 class StreamRef(BaseModel):
@@ -68,72 +94,67 @@ class StreamRef(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: PathText = Field(title="Input", description="Path of the file that holds the stream.")
-    index: StrictInt = Field(ge=0, title="Index", description="Index of the stream, from 0.")
+    input: PathText = Field(description="Path of the file that holds the stream.")
+    index: StrictInt = Field(ge=0, description="Index of the stream, from 0.")
+
+
+def _each_once(streams: list[StreamRef]) -> list[StreamRef]:
+    if not streams:
+        raise ValueError("The list of streams is empty; name at least one, or give a source.")
+    for position, ref in enumerate(streams):
+        if ref in streams[:position]:
+            raise ValueError(f"Stream {ref.index} of {ref.input!r} is named twice.")
+    return streams
 
 
 class EncodeRequest(BaseModel):
     """What to encode, into what, and how.
 
-    ``video_bitrate`` is in bits per second, or text such as ``2500k`` or ``4M``. Without it and
-    without ``crf`` a constant quality that suits the codec is taken.
+    ``video_bitrate`` is in bits per second, and may be given as text such as ``2500k`` or ``4M``.
+    Without it and without ``crf`` a constant quality that suits the codec is taken.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: PathText | None = Field(
         default=None,
-        title="Source",
         description="File to encode: all its video, audio and subtitles. Or give streams.",
     )
-    streams: list[StreamRef] | None = Field(
+    streams: Annotated[list[StreamRef], AfterValidator(_each_once)] | None = Field(
         default=None,
-        title="Streams",
         description="Streams to take, of one or several files, in this order. Or give a source.",
     )
-    output: PathText = Field(
-        title="Output",
-        description="File to write, inside a library: .mkv, .mp4, .m4v, .mov or .webm.",
+    output: OutputText = Field(
+        description="File to write, inside a library: .mkv, .mp4, .m4v, .mov or .webm."
     )
     video_codec: VideoCodec = Field(
-        default="h264",
-        title="Video codec",
-        description="Codec to encode video with; copy keeps it as it is.",
+        default="h264", description="Codec to encode video with; copy keeps it as it is."
     )
     crf: StrictInt | None = Field(
         default=None,
         title="Constant quality (CRF)",
         description="0 is best. H.264 and HEVC up to 51, AV1 and VP9 up to 63. Or give a bitrate.",
     )
-    video_bitrate: StrictInt | StrictStr | None = Field(
-        default=None,
-        title="Video bitrate",
-        description="Bits per second, or text such as 2500k or 4M. Or give a CRF.",
+    video_bitrate: Bitrate | None = Field(
+        default=None, description="Bits per second, or text such as 2500k or 4M. Or give a CRF."
     )
     quality: Quality | None = Field(
         default=None,
-        title="Quality",
         description="What it shall look like: visually lossless, good or small, or a VMAF from "
         "60 to 99. The CRF for it is found on samples. Instead of a CRF or a bitrate.",
     )
     resolution: Resolution = Field(
-        default="source",
-        title="Resolution",
-        description="Height to scale down to; a smaller picture stays as it is.",
+        default="source", description="Height to scale down to; a smaller picture stays as it is."
     )
     hardware_acceleration: HardwareAcceleration = Field(
         default="none",
-        title="Hardware acceleration",
         description="Encoder to use when it works here; the report says if software had to do.",
     )
-    device: StrictStr | None = Field(
-        default=None,
-        title="Device",
-        description="Which GPU: its number, or a device such as /dev/dri/renderD128.",
+    device: Device | None = Field(
+        default=None, description="Which GPU: its number, or a device such as /dev/dri/renderD128."
     )
     deinterlace: Deinterlace = Field(
         default="auto",
-        title="Deinterlace",
         description="auto: video that is interlaced or telecined; always; never: it is coded as it "
         "is.",
     )
@@ -145,7 +166,6 @@ class EncodeRequest(BaseModel):
     )
     allow_loss: StrictBool = Field(
         default=False,
-        title="Allow loss",
         description="Encode a damaged source too, or Dolby Vision that has no fallback; the report "
         "says what was lost and where.",
     )
@@ -156,44 +176,9 @@ class EncodeRequest(BaseModel):
     )
     verify: Verify = Field(
         default="quick",
-        title="Verify",
         description="quick: lengths, properties, and whatever was copied is decoded; full: all of "
         "the output is decoded from the disk and compared with the source at some points.",
     )
-
-    @field_validator("streams")
-    @classmethod
-    def _each_stream_once(cls, value: list[StreamRef] | None) -> list[StreamRef] | None:
-        if value is None:
-            return None
-        if not value:
-            raise ValueError("The list of streams is empty; name at least one, or give a source.")
-        for position, ref in enumerate(value):
-            if ref in value[:position]:
-                raise ValueError(f"Stream {ref.index} of {ref.input!r} is named twice.")
-        return value
-
-    @field_validator("output")
-    @classmethod
-    def _known_container(cls, value: str) -> str:
-        container_of(value)
-        return value
-
-    @field_validator("device")
-    @classmethod
-    def _known_kind_of_device(cls, value: str | None) -> str | None:
-        if value is not None and not _DEVICE.fullmatch(value):
-            raise ValueError(
-                f"{value!r} is no GPU: give its number (0) or its device (/dev/dri/renderD128)."
-            )
-        return value
-
-    @field_validator("video_bitrate", mode="after")
-    @classmethod
-    def _readable_bitrate(cls, value: int | str | None) -> int | str | None:
-        if value is not None:
-            _bits_per_second(value)
-        return value
 
     @model_validator(mode="after")
     def _sensible_together(self) -> Self:
@@ -238,13 +223,12 @@ class EncodeRequest(BaseModel):
             low, high = CRF_RANGE[codec]
             if not low <= self.crf <= high:
                 raise ValueError(f"crf for {name} is from {low} to {high}, not {self.crf}.")
-        bits = self.bits_per_second
-        if bits is not None:
+        if self.video_bitrate is not None:
             low, high = BITRATE_RANGE[codec]
-            if not low <= bits <= high:
+            if not low <= self.video_bitrate <= high:
                 raise ValueError(
                     f"video_bitrate for {name} is from {low // 1000}k to {high // 1_000_000}M, "
-                    f"not {self.video_bitrate}."
+                    f"not {self.video_bitrate / 1000:.9g}k."
                 )
         container = container_of(self.output)
         if codec not in container.video:
@@ -277,11 +261,6 @@ class EncodeRequest(BaseModel):
         return None if self.quality is None else float(self.quality)
 
     @property
-    def bits_per_second(self) -> int | None:
-        """The video bitrate in bits per second, if one was given."""
-        return None if self.video_bitrate is None else _bits_per_second(self.video_bitrate)
-
-    @property
     def constant_quality(self) -> int | None:
         """The crf to encode with; None when a bitrate is given or video is copied."""
         if self.video_codec == "copy" or self.video_bitrate is not None:
@@ -292,12 +271,3 @@ class EncodeRequest(BaseModel):
     def height(self) -> int | None:
         """The height in pixels to scale down to; None for the source's own."""
         return None if self.resolution == "source" else int(self.resolution.removesuffix("p"))
-
-
-def _bits_per_second(value: int | str) -> int:
-    if isinstance(value, int):
-        return value
-    match = _BITRATE.fullmatch(value.strip())
-    if match is None:
-        raise ValueError(f"{value!r} is no bitrate: write 2500k, 4M or a number of bits a second.")
-    return round(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()])

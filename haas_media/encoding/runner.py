@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.damage import Damage, DamageFinder
+from haas_media.encoding.damage import Damage, DamageFinder, level_of, plain
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.ffmpeg import environment
 from haas_media.encoding.progress import Tick, TickParser
@@ -36,13 +36,9 @@ _LAST_MESSAGES = 40
 _LONGEST_LINE = 2000
 _SCORE = re.compile(r"^\[(Parsed_libvmaf_|psnr@)\d+ ")
 _MOST_SCORES = 8
-_RESIZED = re.compile(
-    r"^\[vf#0:(?P<stream>\d+)[^\]]*\] \[info\] Reconfiguring filter graph because video parameters"
-    r" changed to .*, (?P<width>\d+)x(?P<height>\d+)\b"
-)
-_REARRANGED = re.compile(
-    r"^\[af#0:(?P<stream>\d+)[^\]]*\] \[info\] Reconfiguring filter graph because audio parameters"
-    r" changed to \d+ Hz, (?P<layout>[^,]+)"
+_CHANGED = re.compile(
+    r"^\[[va]f#0:(?P<stream>\d+)[^\]]*\] \[info\] Reconfiguring filter graph because \w+ parameters"
+    r" changed to (?P<parameters>.*)"
 )
 _MOST_CHANGES = 100
 # Until the guard has killed and reaped; after that it is done from here. A guard that has not said
@@ -58,8 +54,8 @@ class Finished:
 
     ``last`` is its last progress, ``messages`` the beginning and the end of its warnings and
     errors, ``damage`` what it met in what it read, ``scores`` what filters have measured,
-    ``sizes`` to which width and height pictures changed, by the number of the output's stream,
-    ``layouts`` to which arrangement of channels sound did.
+    ``changes`` to what pictures and sound changed in the middle, in ffmpeg's words, with the number
+    of the output's stream.
     """
 
     returncode: int
@@ -67,8 +63,18 @@ class Finished:
     messages: tuple[str, ...]
     damage: tuple[Damage, ...] = ()
     scores: tuple[str, ...] = ()
-    sizes: frozenset[tuple[int, int, int]] = frozenset()
-    layouts: frozenset[tuple[int, str]] = frozenset()
+    changes: frozenset[tuple[int, str]] = frozenset()
+
+    @property
+    def succeeded(self) -> bool:
+        """Tell whether ffmpeg says that it did all; of what it wrote that says nothing."""
+        return self.returncode == 0 and self.last.ended
+
+    @property
+    def reason(self) -> str:
+        """Say why it failed, in the words of its first error."""
+        errors = (line for line in self.messages if level_of(line) in {"error", "fatal"})
+        return plain(next(errors, "it gave no reason"))
 
 
 def run(
@@ -169,8 +175,7 @@ class _Supervised:
             log.kept(),
             tuple(log.damage.found),
             log.scores,
-            frozenset(log.sizes),
-            frozenset(log.layouts),
+            frozenset(log.changes),
         )
 
     def _supervise(self) -> None:
@@ -256,21 +261,16 @@ class _Log:
     def __init__(self, spared: Collection[str]) -> None:
         self.damage = DamageFinder(spared)
         self.scores: tuple[str, ...] = ()
-        self.sizes: set[tuple[int, int, int]] = set()
-        self.layouts: set[tuple[int, str]] = set()
+        self.changes: set[tuple[int, str]] = set()
         self._first: list[str] = []
         self._last: deque[str] = deque(maxlen=_LAST_MESSAGES)
 
     def take(self, line: str) -> None:
         if _SCORE.match(line):
             self.scores = (*self.scores, line)[-_MOST_SCORES:]
-        resized = _RESIZED.match(line)
-        if resized is not None and len(self.sizes) < _MOST_CHANGES:
-            stream, width, height = map(int, resized.groups())
-            self.sizes.add((stream, width, height))
-        rearranged = _REARRANGED.match(line)
-        if rearranged is not None and len(self.layouts) < _MOST_CHANGES:
-            self.layouts.add((int(rearranged["stream"]), rearranged["layout"]))
+        changed = _CHANGED.match(line)
+        if changed is not None and len(self.changes) < _MOST_CHANGES:
+            self.changes.add((int(changed["stream"]), changed["parameters"]))
         if not self.damage.take(line):
             return
         most = _FIRST_MESSAGES * (2 if line.startswith("[in#") else 1)

@@ -9,7 +9,7 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from haas_media.encoding.damage import Damage, clock, level_of, places
+from haas_media.encoding.damage import Damage, clock, places, plain
 from haas_media.encoding.errors import EncodingError
 from haas_media.encoding.facts import (
     Begins,
@@ -22,8 +22,8 @@ from haas_media.encoding.facts import (
     Untimed,
 )
 from haas_media.encoding.losses import reshaped
-from haas_media.encoding.probe import CLOCKED, MediaFile, identify, probe
-from haas_media.probe.container import channels_of, open_input
+from haas_media.encoding.probe import CLOCKED, MediaFile, probe
+from haas_media.probe.streams import channels_of, open_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from haas_media.encoding.plan import Plan, Track
     from haas_media.encoding.runner import Finished
 
-_PREFIX = re.compile(r"^(\[[^\]]*\] ?)+")
 # Looked for at the end of a message: a file may be called anything.
 _CUT_SHORT = re.compile(r"(: partial file|File ended prematurely( at pos\. .*)?)$")
 # What a disk or a network that fails says, whatever the version of ffmpeg.
@@ -45,6 +44,9 @@ _GAVE_UP = re.compile(r"^\[in#[^\]]*\] \[error\] Error during demuxing: ")
 _DISK_FULL = re.compile(r"(No space left on device|Disk quota exceeded|File too large)\.?$")
 # As versions before 6 say of the one that finds out when pictures are shown.
 _NO_FILTER = re.compile(r"Bitstream filter not found$")
+# Of pictures and of sound, when they change.
+_SIZE = re.compile(r", (\d+x\d+)\b")
+_LAYOUT = re.compile(r"^\d+ Hz, ([^,]+)")
 _NOT_UTF8 = re.compile(r"\] Invalid UTF-8 in decoded subtitles text")
 
 # What encoders add or drop at the ends: priming samples, reordered frames, rounding.
@@ -76,16 +78,20 @@ def check_reading(finished: Finished, plan: Plan, *, allow_loss: bool) -> None:
         )
     if plan.duration is None and _any(_GAVE_UP, messages):
         raise EncodingError(
-            f"An input could not be read to its end: {_reason(messages)}. It does not tell its "
+            f"An input could not be read to its end: {finished.reason}. It does not tell its "
             "length, so nobody knows how much is missing: check it."
         )
     if _any(_CUT_SHORT, messages) and not allow_loss:
         raise EncodingError(
             f"An input ends too early, after {clock(finished.last.out_time or 0.0)}: "
-            f"{_reason(messages)}. Is it complete?"
+            f"{finished.reason}. Is it complete?"
         )
     for media in plan.inputs:
-        _check_unchanged(media)
+        if not media.is_as_it_was():
+            raise EncodingError(
+                f"{str(media.path)!r} was changed while it was being read: run it again once "
+                "nothing writes to it."
+            )
 
 
 def check_run(finished: Finished, plan: Plan, target: Path, *, allow_loss: bool) -> Plan:
@@ -103,7 +109,7 @@ def check_run(finished: Finished, plan: Plan, target: Path, *, allow_loss: bool)
     if ordered and _any(_NO_FILTER, messages):
         raise _out_of_order(ordered[0], plan)
     if finished.returncode != 0:
-        raise EncodingError(f"ffmpeg failed ({_exit(finished.returncode)}): {_reason(messages)}.")
+        raise EncodingError(f"ffmpeg failed ({_exit(finished.returncode)}): {finished.reason}.")
     if not finished.last.ended:
         raise EncodingError(
             "ffmpeg ended without saying that it was done, so its output is not used."
@@ -158,7 +164,7 @@ def check_damage(damage: tuple[Damage, ...], plan: Plan, *, allow_loss: bool) ->
     inside = tuple(each for each in damage if not _is_edge(each, plan))
     if inside:
         raise EncodingError(
-            f"The source is damaged {places(inside)} ({_plain(inside[0].message)}): get it from "
+            f"The source is damaged {places(inside)} ({plain(inside[0].message)}): get it from "
             "where it came from again, or set allow_loss to take what is left of it."
         )
 
@@ -305,21 +311,20 @@ def warnings_of(
         count = finished.last.dropped
         pictures = "1 picture was" if count == 1 else f"{count} pictures were"
         said.append(f"{pictures} left out of the video, which had no room between others.")
-    for position, width, height in sorted(finished.sizes):
+    for position, parameters in sorted(finished.changes):
         stream = plan.tracks[position].stream
         changed = reshaped(stream.index)
-        same = (width, height) == (stream.width, stream.height)
+        size, layout = _SIZE.search(parameters), _LAYOUT.search(parameters)
+        same = size is None or size[1] == f"{stream.width}x{stream.height}"
         if not same and changed not in (*plan.warnings, *said):
             said.append(changed)
-    for position, layout in sorted(finished.layouts):
-        stream = plan.tracks[position].stream
-        if channels_of(layout) > stream.channels:
+        if layout is not None and channels_of(layout[1]) > stream.channels:
             said.append(
-                f"Audio {stream.index} has more channels in the middle ({layout}): all of it has "
-                f"{stream.channels} now, as it begins with."
+                f"Audio {stream.index} has more channels in the middle ({layout[1]}): all of it "
+                f"has {stream.channels} now, as it begins with."
             )
     if damage:
-        first = _plain(damage[0].message)
+        first = plain(damage[0].message)
         said.append(f"The source is damaged {places(damage)} ({first}).")
     if plan.duration and reached.duration and plan.duration - reached.duration > _tolerance(plan):
         said.append(
@@ -364,22 +369,8 @@ def _tags_lost(media: MediaFile, plan: Plan) -> list[str]:
     return [f"{plan.container.name} does not keep the {noun} {', '.join(map(repr, names))}."]
 
 
-def _check_unchanged(media: MediaFile) -> None:
-    try:
-        same = identify(media.path) == media.identity
-    except OSError:
-        same = False
-    if not same:
-        raise EncodingError(
-            f"{str(media.path)!r} was changed while it was being read: run it again once nothing "
-            "writes to it."
-        )
-
-
 def _check_length(what: str, seconds: float | None, expected: float | None, plan: Plan) -> None:
-    if expected is None:
-        return
-    if (seconds or 0.0) < expected - _tolerance(plan):
+    if expected is not None and (seconds or 0.0) < expected - _tolerance(plan):
         raise EncodingError(
             f"{what} {seconds or 0.0:.1f} s of {expected:.1f} s, so an input is truncated or "
             "damaged: check it."
@@ -397,17 +388,6 @@ def _frame_rates(plan: Plan) -> list[float]:
 
 def _any(pattern: re.Pattern[str], messages: tuple[str, ...]) -> bool:
     return any(pattern.search(line) for line in messages)
-
-
-def _reason(messages: tuple[str, ...]) -> str:
-    errors = [line for line in messages if level_of(line) in {"error", "fatal"}]
-    if not errors:
-        return "it gave no reason"
-    return _plain(errors[0])
-
-
-def _plain(line: str) -> str:
-    return _PREFIX.sub("", line).rstrip(".")
 
 
 def _exit(code: int) -> str:

@@ -1,26 +1,38 @@
-"""What a media file holds, read with PyAV in this process."""
+"""What a media file holds, read with PyAV in this process, and nothing but this file."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from haas_media.probe.container import (
-    Kind,
-    codec_of,
-    count_channels,
-    is_attached_picture,
-    kind_of,
-    open_input,
-)
 from haas_media.wording import clean_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from av.container import InputContainer
+
+Kind = Literal["video", "audio", "subtitle", "attachment", "data"]
+
+# Whatever a file is called, ffmpeg looks at what is in it. Playlists (hls, dash, concat) are left
+# out: they make it read other files, and addresses, than the one named.
+FORMATS = (
+    "matroska,mov,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,wav,w64,aiff,mp3,aac,flac,ac3,eac3,dts,"
+    "dtshd,truehd,h264,hevc,vvc,obu,av1,ivf,m4v,vc1,dv,mxf,gxf,nsv,nut,nuv,rm,wtv,swf,bink,smk,"
+    "yuv4mpegpipe,caf,au,amr,ape,tta,wv,gif,apng,srt,ass,webvtt,microdvd,mpsub,mpl2,subviewer,"
+    "sami,stl,sup,vobsub"
+)
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+# For recordings, in which a track may be silent for long: bytes and microseconds to look at, until
+# all are known.
+PATIENTLY = {"probesize": "100000000", "analyzeduration": "60000000"}
+# Titles and the like are often in the encoding of whoever wrote them, which nobody knows.
+_LENIENT = "replace"
 
 # Seconds until a device that does not answer is given up.
 _TIMEOUT = 60.0
@@ -119,16 +131,41 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a file holds. ``duration`` in seconds, ``bit_rate`` in bits a second.
-
-    ``start`` is its first timestamp, in seconds.
-    """
+    """What a file holds. ``duration`` in seconds; ``start`` is its first timestamp."""
 
     container: str
     duration: float | None
-    bit_rate: int | None
     streams: tuple[Stream, ...]
     start: float = 0.0
+
+
+@contextmanager
+def open_input(
+    path: Path, timeout: float | None = None, *, patient: bool = False
+) -> Iterator[InputContainer]:
+    """Open a file for reading.
+
+    Args:
+        path: any name, however it looks; only the file itself is opened.
+        timeout: seconds until a device that does not answer is given up; None to wait.
+        patient: look for tracks that begin late in a recording, too, which takes seconds.
+
+    Raises:
+        av.error.FFmpegError: it is no media file, or of a kind that refers to other files.
+        OSError: it cannot be read.
+    """
+    import av
+
+    options = _OPTIONS | PATIENTLY if patient else _OPTIONS
+    source: Any = f"file:{path}"
+    with ExitStack() as stack:
+        try:
+            source.encode()
+        except UnicodeEncodeError:
+            # PyAV takes UTF-8 names only; an older name is read through a file object instead.
+            source = stack.enter_context(path.open("rb"))
+        opened = av.open(source, "r", timeout=timeout, options=options, metadata_errors=_LENIENT)
+        yield stack.enter_context(opened)
 
 
 def probe(path: Path) -> Probe:
@@ -147,10 +184,6 @@ def probe(path: Path) -> Probe:
                 raise ProbeError("The file is empty.")
     except OSError as error:
         raise Unreadable(f"The file cannot be read: {error.strerror or error}.") from None
-    return _probe(path)
-
-
-def _probe(path: Path) -> Probe:
     import av
 
     av.logging.set_level(av.logging.PANIC)
@@ -202,7 +235,6 @@ def read(container: InputContainer, path: Path) -> Probe:
     return Probe(
         container=name,
         duration=duration if duration > 0 else None,
-        bit_rate=container.bit_rate or None,
         streams=tuple(_stream(raw, start) for raw in container.streams),
         start=start,
     )
@@ -226,14 +258,15 @@ def _stream(raw: Any, start: float) -> Stream:
 
     context = raw.codec_context
     metadata = {key.lower(): value for key, value in raw.metadata.items()}
-    kind = kind_of(raw)
+    kind = cast("Kind", raw.type if raw.type in get_args(Kind) else "data")
     begins = 0.0
     if raw.start_time is not None and raw.time_base:
         begins = float(raw.start_time * raw.time_base) - start
     known: dict[str, Any] = {
         "index": raw.index,
         "kind": kind,
-        "codec": codec_of(raw) or _UNKNOWN,
+        # Not the name of the decoder at hand (``libdav1d``).
+        "codec": context.codec.canonical_name if context else _UNKNOWN,
         "begins": begins,
         "duration": _duration(raw, start + begins),
         "language": metadata.get("language"),
@@ -241,7 +274,7 @@ def _stream(raw: Any, start: float) -> Stream:
         "title": metadata.get("title") or metadata.get("name"),
         "default": bool(raw.disposition & Disposition.default),
         "forced": bool(raw.disposition & Disposition.forced),
-        "attached_picture": kind == "video" and is_attached_picture(raw),
+        "attached_picture": kind == "video" and bool(raw.disposition & Disposition.attached_pic),
     }
     if context is None:  # a codec that nothing here can decode
         return Stream(**known)
@@ -280,3 +313,21 @@ def _duration(raw: Any, start: float) -> float | None:
     if raw.container.duration:
         end = min(end, raw.container.duration / 1_000_000)
     return end - start if end > start else None
+
+
+def channels_of(layout: str) -> int:
+    """Count the channels of an arrangement by ffmpeg's name of it (``5.1(side)``)."""
+    import av
+
+    return int(av.AudioLayout(layout).nb_channels)
+
+
+def count_channels(context: Any) -> int:
+    """Count the channels of an audio stream.
+
+    PyAV frees a layout in an order of the file's own twice, which ends the process: so it never is
+    freed, a few bytes for each stream.
+    """
+    layout = context.layout
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
+    return int(layout.nb_channels)

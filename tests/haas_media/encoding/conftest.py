@@ -142,14 +142,14 @@ def _no_other_ffmpeg(monkeypatch: pytest.MonkeyPatch, programs: Path) -> None:
     monkeypatch.setenv("PATH", str(programs))
 
 
-def make_program(path: Path, body: str) -> str:
+def make_program(path: Path, body: str, *encoders: str) -> str:
     """Make an executable that stands in for ffmpeg; it lists encoders as the real one does."""
+    listed = "".join(f" V....D {name}  Some\n" for name in encoders or ("libx264",))
     path.write_text(
         f"#!{sys.executable} -S\n"
         "import os, signal, subprocess, sys, time\n"
         "if '-encoders' in sys.argv:\n"
-        "    print(' V....D libx264  H.264')\n"
-        "    sys.exit()\n"
+        f"    sys.exit(print({listed!r}))\n"
         f"ffmpeg, target = {FFMPEG!r}, sys.argv[-1].removeprefix('file:')\n"
         "def say(*lines):\n"
         "    print(*lines, sep='\\n', flush=True)\n"
@@ -165,6 +165,15 @@ class Studio:
 
     folder: Path
     clips: Path
+
+    def make(self, name: str, arguments: str) -> Path:
+        """Make a clip beside the library, from ffmpeg's arguments."""
+        make_clips(self.folder.parent, {name: arguments})
+        return self.folder.parent / name
+
+    def program(self, body: str) -> dict[str, str]:
+        """Make a stand-in for ffmpeg; give what has ``encode`` run it."""
+        return {"ffmpeg": make_program(self.folder.parent / "stand-in", body)}
 
     def request(self, source: str | Path | None, output: str, **values: Any) -> EncodeRequest:
         """Ask for an encoding of a clip, or of a file anywhere else."""

@@ -7,15 +7,14 @@ import json
 import subprocess
 import sys
 import threading
-import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.waits import PATIENCE
+from tests.waits import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
 
 # As a flow run's process: SIGTERM raises an exception that is no Exception in the main thread.
 DRIVER = """
@@ -124,12 +123,8 @@ def commands(text: str) -> str:
     return found.decode(errors="replace")
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, which may not be for long."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+# What is waited for may not be so for long.
+wait_for = partial(wait_until, interval=0.005)
 
 
 def wait_until_gone(text: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from haas_media.encoding import EncodingError
 from tests.chaos import CHAOS
-from tests.haas_media.encoding.conftest import X264, Studio, make_clips, make_program
+from tests.haas_media.encoding.conftest import X264, Studio, make_clips
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,15 +59,6 @@ def test_truncated(studio: Studio, tmp_path: Path, front: bytes, share: float, c
         studio.refuses(sentence, tmp_path / name, video_codec=codec)
 
 
-def test_zeros_where_the_second_half_should_be(
-    studio: Studio, tmp_path: Path, front: bytes
-) -> None:
-    """What an interrupted download leaves that reserved its space first."""
-    half = len(front) // 2
-    (tmp_path / "half.mp4").write_bytes(front[:half] + bytes(len(front) - half))
-    studio.refuses("The source is damaged (at|from) 0:00|ffmpeg failed", tmp_path / "half.mp4")
-
-
 @pytest.mark.parametrize("size", [6000, 40], ids=["blocks", "in one picture"])
 def test_damage_in_the_middle(size: int, studio: Studio, tmp_path: Path) -> None:
     """Nothing is missing at the end; it is found as it is decoded, by the place."""
@@ -84,19 +75,6 @@ def test_damage_in_the_middle(size: int, studio: Studio, tmp_path: Path) -> None
         report = studio.encode(tmp_path / "damaged.mp4", video_codec=codec, allow_loss=True)
         assert "The source is damaged" in report.warnings[0]
         assert "0:0" in report.warnings[0]
-
-
-def test_playlists(studio: Studio, tmp_path: Path) -> None:
-    """A file from a stranger must not make ffmpeg read others."""
-    make_clips(tmp_path, {"other.ts": f"-i {studio.clips / 'film.mp4'} -c copy"})
-    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nother.ts\n#EXT-X-ENDLIST\n"
-    for name, text in (
-        ("film.m3u8", playlist),
-        ("film.mp4", playlist),
-        ("film.mkv", "ffconcat version 1.0\nfile other.ts\n"),
-    ):
-        (tmp_path / name).write_text(text)
-        studio.refuses("is not a media file that can be read", tmp_path / name)
 
 
 def test_streams_that_cannot_be_had(studio: Studio, tmp_path: Path) -> None:
@@ -214,7 +192,7 @@ def test_a_source_that_changes_while_it_is_read(
     source = tmp_path / "film.mkv"
     source.write_bytes((studio.clips / "film.mkv").read_bytes())
     body = f"{change.format(str(source))}\nos.execv(ffmpeg, sys.argv)"
-    studio.refuses(sentence, source, how={"ffmpeg": make_program(tmp_path / "changes", body)})
+    studio.refuses(sentence, source, how=studio.program(body))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 import imageio_ffmpeg
 import pytest
 
-from haas_media.encoding import EncodeRequest, EncodingError, encode, find_ffmpeg
+from haas_media.encoding import EncodeRequest, EncodingError, find_ffmpeg
 from haas_media.encoding.command import build_argv
 from haas_media.encoding.encoders import HARDWARE, Encoder
-from haas_media.encoding.ffmpeg import list_encoders
-from haas_media.encoding.hardware import choose_encoder, probe_argv
 from haas_media.encoding.plan import make_plan
-from haas_media.encoding.probe import Identity, MediaFile
+from haas_media.encoding.probe import MediaFile
 from haas_media.probe.streams import Stream
+from tests.haas_media.encoding.conftest import make_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.haas_media.encoding.conftest import Studio
 
 HEAD = "ffmpeg -hide_banner -nostdin -nostats -loglevel level+info"
 HEAD += " -progress pipe:1 -y"
@@ -98,7 +98,7 @@ def test_command(asked: tuple[str, str, str | None, dict[str, Any]], command: st
         **values,
     )
     stream = Stream(0, "video", "hevc", width=3840, height=2160, bit_depth=10, duration=5.0)
-    media = MediaFile(Path("/films/in.mp4"), "mov", 5.0, (stream,), Identity(0, 0, 1, 0))
+    media = MediaFile(Path("/films/in.mp4"), "mov", 5.0, (stream,), Path(os.devnull).stat())
     encoder = Encoder(f"{codec}_{kind}", codec, kind, device)
 
     argv = build_argv(
@@ -108,151 +108,87 @@ def test_command(asked: tuple[str, str, str | None, dict[str, Any]], command: st
     assert argv == shlex.split(f"{HEAD} {command}")
 
 
-@pytest.mark.parametrize("kind", [*HARDWARE, "auto"])
-def test_hardware_that_is_not_there(kind: str, clips: Path, library: Path) -> None:
+NOT_HERE = [(kind, "h264", "libx264", "") for kind in (*HARDWARE, "auto")]
+NOT_HERE += [("nvenc", "vp9", "libvpx-vp9", "(NVENC: it has no VP9 encoder)")]
+
+
+@pytest.mark.parametrize(("kind", "codec", "software", "why"), NOT_HERE)
+def test_hardware_that_is_not_there(
+    kind: str, codec: str, software: str, why: str, studio: Studio
+) -> None:
     if Path("/dev/dri").exists() or Path("/dev/nvidia0").exists():
         pytest.skip("this machine has a GPU")
-    report = encode(
-        EncodeRequest(
-            source=str(clips / "film.mp4"),
-            output=str(library / "x.mkv"),
-            hardware_acceleration=kind,
-        ),
-        roots=[library],
-    )
+    report = studio.encode("film.mp4", video_codec=codec, hardware_acceleration=kind)
     assert report.hardware is None
     assert report.fallback is not None
-    assert "was asked for but does not work here (" in report.fallback
-    assert report.fallback.endswith("so the video was encoded in software with libx264.")
+    assert f"was asked for but does not work here {why or '('}" in report.fallback
+    assert report.fallback.endswith(f"so the video was encoded in software with {software}.")
     assert "gave no reason" not in report.fallback
     assert report.fallback.split(" (")[0] in report.to_markdown()
     assert report.counts()["warnings"] == 1
 
 
-def test_hardware_without_the_codec(clips: Path) -> None:
-    request = EncodeRequest(
-        source="x", output="x.mkv", video_codec="vp9", hardware_acceleration="nvenc"
+def test_the_first_that_works_is_used(studio: Studio, tmp_path: Path) -> None:
+    """No GPU here: what Quick Sync is asked for, a stand-in has software do."""
+    body = (
+        "if 'h264_nvenc' in sys.argv:\n"
+        "    sys.exit('[h264_nvenc @ 0x1] [error] Cannot load libcuda.so.1')\n"
+        "if 'h264_qsv' in sys.argv:\n"
+        "    at = sys.argv.index('-global_quality')\n"
+        "    sys.argv[at - 1:at + 2] = ['libx264']\n"
+        "os.execv(ffmpeg, sys.argv)"
     )
-    choice = choose_encoder(request, find_ffmpeg(), {"libvpx-vp9"}, 8)
-    assert choice.encoder == Encoder("libvpx-vp9", "vp9")
-    assert choice.fallback is not None
-    assert "NVENC: it has no VP9 encoder" in choice.fallback
-
-
-def test_an_encoder_that_works_is_used() -> None:
-    """No GPU here: a software encoder that is declared hardware stands in for one."""
-    encoder = Encoder("libx264", "h264", "videotoolbox")
-    argv = probe_argv(find_ffmpeg(), encoder, 8)
-    argv[argv.index("-q:v") : argv.index("-q:v") + 2] = []
-    from haas_media.encoding.runner import run
-
-    finished = run(argv, timeout=240)
-    assert (finished.returncode, finished.last.ended) == (0, True)
-
-
-def test_the_first_that_works_is_chosen(tmp_path: Path) -> None:
-    """A stand-in for ffmpeg on a machine with Quick Sync and VAAPI."""
-    stub = tmp_path / "ffmpeg"
-    stub.write_text(
-        "#!/bin/sh\n"
-        'case "$*" in *_qsv*|*_vaapi*) echo progress=end;;'
-        ' *) echo "[h264_nvenc @ 0x1] [error] Cannot load libcuda.so.1" >&2; exit 1;; esac\n'
-    )
-    stub.chmod(0o755)
-    encoders = {f"{codec}_{kind}" for kind, (_, codecs) in HARDWARE.items() for codec in codecs}
-    encoders |= {"libx264"}
-    request = EncodeRequest(source="x", output="x.mkv", hardware_acceleration="auto", device="1")
-    choice = choose_encoder(request, stub, encoders, 8)
-    assert choice.encoder == Encoder("h264_qsv", "h264", "qsv", "1")
-    assert choice.fallback is None
-
-    choice = choose_encoder(
-        request.model_copy(update={"hardware_acceleration": "nvenc"}), stub, encoders, 8
-    )
-    assert choice.fallback == (
+    program = make_program(tmp_path / "qsv", body, "h264_nvenc", "h264_qsv", "libx264")
+    report = studio.encode("film.mp4", hardware_acceleration="auto", how={"ffmpeg": program})
+    assert (report.hardware, report.fallback) == ("qsv", None)
+    report = studio.encode("film.mp4", hardware_acceleration="nvenc", how={"ffmpeg": program})
+    assert report.fallback == (
         "NVENC was asked for but does not work here (NVENC: Cannot load libcuda.so.1), so the "
         "video was encoded in software with libx264."
     )
 
 
-def test_hardware_that_fails_is_no_fault_of_the_source(
-    clips: Path, library: Path, tmp_path: Path
-) -> None:
-    stub = tmp_path / "ffmpeg"
-    stub.write_text(
-        "#!/bin/sh\n"
-        'case "$*" in *-encoders*) echo " V....D h264_nvenc  H.264";;'
-        ' *-map_metadata*) echo "[h264_nvenc @ 0x1] [error] EncodePicture failed" >&2; exit 1;;'
-        " *) echo progress=end;; esac\n"
+def test_hardware_that_fails_is_no_fault_of_the_source(studio: Studio, tmp_path: Path) -> None:
+    body = (
+        "if '-map_metadata' in sys.argv:\n"
+        "    sys.exit('[h264_nvenc @ 0x1] [error] EncodePicture failed')\n"
+        "say('progress=end')"
     )
-    stub.chmod(0o755)
-    film, output = str(clips / "film.mp4"), str(library / "x.mkv")
-    request = EncodeRequest(source=film, output=output, hardware_acceleration="nvenc")
-    with pytest.raises(EncodingError, match=r"ffmpeg failed .*: EncodePicture failed"):
-        encode(request, roots=[library], ffmpeg=str(stub))
+    how = {"ffmpeg": make_program(tmp_path / "fails", body, "h264_nvenc")}
+    said = r"ffmpeg failed .*: EncodePicture failed"
+    studio.refuses(said, "film.mp4", hardware_acceleration="nvenc", how=how)
 
 
-@pytest.mark.parametrize(
-    ("codec", "sentence"),
-    [
-        ("h264", r"no H.264 encoder \(libx264\): choose another"),
-        ("av1", r"no AV1 encoder \(libsvtav1 or libaom-av1\)"),
-    ],
-)
-def test_an_ffmpeg_without_the_encoder(codec: str, sentence: str) -> None:
-    request = EncodeRequest(source="x", output="x.mkv", video_codec=codec)
-    with pytest.raises(EncodingError, match=sentence):
-        choose_encoder(request, find_ffmpeg(), {"mpeg4"}, 8)
+def test_an_ffmpeg_without_the_encoder(studio: Studio, tmp_path: Path) -> None:
+    how = {"ffmpeg": make_program(tmp_path / "small", "", "mpeg4")}
+    studio.refuses(r"no H.264 encoder \(libx264\): choose another", "film.mp4", how=how)
+    said = r"no AV1 encoder \(libsvtav1 or libaom-av1\)"
+    studio.refuses(said, "film.mp4", video_codec="av1", how=how)
 
 
-def test_a_second_choice_of_software() -> None:
-    request = EncodeRequest(source="x", output="x.mkv", video_codec="av1")
-    choice = choose_encoder(request, find_ffmpeg(), {"libaom-av1"}, 8)
-    assert choice.encoder.name == "libaom-av1"
-    assert choice.encoder.rate_arguments(30, None)[:4] == ["-crf", "30", "-b:v", "0"]
+def test_a_second_choice_of_software(studio: Studio, tmp_path: Path) -> None:
+    body = "sys.exit('[av1 @ 0x1] [error] ' + ' '.join(sys.argv))"
+    how = {"ffmpeg": make_program(tmp_path / "aom", body, "libaom-av1")}
+    given = "-c:v libaom-av1 -crf 30 -b:v 0"
+    studio.refuses(given, "film.mp4", video_codec="av1", how=how)
 
 
-def test_the_wheels_ffmpeg_has_every_software_encoder() -> None:
-    assert {"libx264", "libx265", "libsvtav1", "libvpx-vp9", "libopus", "aac"} <= list_encoders(
-        find_ffmpeg()
-    )
-
-
-class TestFindFfmpeg:
+def test_which_ffmpeg_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that is set, else one on PATH, else the wheel's."""
+    (tmp_path / "ffmpeg").touch()
+    given, on_path = tmp_path / "given", tmp_path / "bin" / "ffmpeg"
+    on_path.parent.mkdir()
+    for program in (given, on_path):
+        make_program(program, "")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert find_ffmpeg() == Path(imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setenv("PATH", str(on_path.parent))
+    assert find_ffmpeg() == find_ffmpeg("") == find_ffmpeg("ffmpeg") == on_path
+    assert find_ffmpeg(str(given)) == given
+    for setting in ("/nowhere/ffmpeg", str(tmp_path), str(tmp_path / "ffmpeg"), "no-such"):
+        with pytest.raises(EncodingError, match=r"HAAS_FFMPEG is .* not a program"):
+            find_ffmpeg(setting)
 
-    @pytest.fixture
-    def program(self, tmp_path: Path) -> Callable[[str], Path]:
-        def make(folder: str) -> Path:
-            path = tmp_path / folder / "ffmpeg"
-            path.parent.mkdir()
-            path.write_text("#!/bin/sh\n")
-            path.chmod(0o755)
-            return path
 
-        return make
-
-    def test_order(self, program: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PATH", "/nowhere")
-        assert find_ffmpeg() == Path(imageio_ffmpeg.get_ffmpeg_exe())
-        on_path = program("bin")
-        monkeypatch.setenv("PATH", str(on_path.parent))
-        assert find_ffmpeg() == on_path
-        assert find_ffmpeg("") == on_path
-        given = program("given")
-        assert find_ffmpeg(str(given)) == given
-        assert find_ffmpeg("ffmpeg") == on_path
-
-    def test_a_setting_that_leads_nowhere(self, tmp_path: Path) -> None:
-        (tmp_path / "ffmpeg").write_text("not executable")
-        for setting in ("/nowhere/ffmpeg", str(tmp_path), str(tmp_path / "ffmpeg"), "no-such"):
-            with pytest.raises(EncodingError, match=r"HAAS_FFMPEG is .* not a program"):
-                find_ffmpeg(setting)
-
-    def test_a_program_that_is_no_ffmpeg(self, clips: Path, library: Path) -> None:
-        with pytest.raises(EncodingError, match="does not answer as ffmpeg does"):
-            encode(
-                EncodeRequest(source=str(clips / "film.mp4"), output=str(library / "x.mkv")),
-                roots=[library],
-                ffmpeg="/bin/false",
-            )
+def test_a_program_that_is_no_ffmpeg(studio: Studio) -> None:
+    studio.refuses("does not answer as ffmpeg does", "film.mp4", how={"ffmpeg": "/bin/false"})

@@ -119,38 +119,25 @@ def test_ended_before_or_after_encoding(
     assert hidden(studio.folder) == []
 
 
-def test_ctrl_c(studio: Studio) -> None:
+@pytest.mark.parametrize(
+    ("number", "again", "said"),
+    [
+        (signal.SIGINT, None, "interrupted\n"),
+        # Sent again while the first is being obeyed.
+        (signal.SIGTERM, signal.SIGTERM, "terminated\n"),
+    ],
+    ids=["Ctrl-C", "an impatient SIGTERM"],
+)
+def test_ended_by_hand(
+    number: signal.Signals, again: signal.Signals | None, said: str, studio: Studio
+) -> None:
     run = Run(studio.clips / "long.mkv", studio.folder / "out.mkv")
     run.wait_until_at_work()
-    assert run.end(signal.SIGINT) == "interrupted\n"
+    if again is not None:
+        run.send(number)
+        time.sleep(0.003)
+    assert run.end(again or number) == said
     assert names(studio.folder) == []
-
-
-def test_an_impatient_sigterm(studio: Studio) -> None:
-    """Sent again while the first is being obeyed."""
-    run = Run(studio.clips / "long.mkv", studio.folder / "out.mkv")
-    run.wait_until_at_work()
-    run.send(signal.SIGTERM)
-    time.sleep(0.003)
-    assert run.end(signal.SIGTERM) == "terminated\n"
-    assert names(studio.folder) == []
-
-
-def test_the_output_appears_whole(studio: Studio) -> None:
-    output = studio.folder / "out.mkv"
-    with Watcher(output) as watcher:
-        assert Run(studio.clips / "film.mkv", output).finish() == "done\n"
-    assert watcher.seen == {None, state(output)}
-
-
-def test_a_live_run_is_left_alone_by_the_sweep(studio: Studio) -> None:
-    run = Run(studio.clips / "long.mkv", studio.folder / "long.mkv")
-    run.wait_until_at_work()
-    before = hidden(studio.folder)
-    studio.copy("film.mkv", "next.mkv")
-    assert hidden(studio.folder) == before
-    assert run.end(signal.SIGTERM) == "terminated\n"
-    assert names(studio.folder) == ["next.mkv"]
 
 
 def test_the_guard_and_ffmpeg_hold_the_lock_too(studio: Studio) -> None:
@@ -213,23 +200,15 @@ def test_a_stubborn_ffmpeg_does_not_outlive_its_run(
         assert hidden(studio.folder) == []
 
 
-def test_ffmpeg_dies_with_its_guard(studio: Studio) -> None:
-    """Whoever kills the guard alone has not set ffmpeg free, and the run notices."""
-    run = Run(studio.clips / "long.mkv", studio.folder / "out.mkv")
-    guard, _ = run.wait_until_at_work()
-    os.kill(guard, signal.SIGKILL)
-    wait_until_gone(str(studio.folder))
-    assert run.finish().startswith("failed: ffmpeg failed (killed by signal 9;")
-    assert hidden(studio.folder) == []
-
-
-def test_ffmpeg_killed_by_somebody_else(studio: Studio) -> None:
-    """The out-of-memory killer, for one."""
+@pytest.mark.parametrize("which", ["guard", "ffmpeg"])
+def test_either_of_guard_and_ffmpeg_is_killed(which: str, studio: Studio) -> None:
+    """By whoever, such as the out-of-memory killer: neither outlives the other, or goes unseen."""
     output = studio.folder / "out.mkv"
     output.write_bytes(OLD)
     run = Run(studio.clips / "long.mkv", output)
-    _, ffmpeg = run.wait_until_at_work()
-    os.kill(ffmpeg, signal.SIGKILL)
+    guard, ffmpeg = run.wait_until_at_work()
+    os.kill(guard if which == "guard" else ffmpeg, signal.SIGKILL)
+    wait_until_gone(str(studio.folder))
     assert run.finish() == (
         "failed: ffmpeg failed (killed by signal 9; the machine may have run out of memory): "
         "it gave no reason.\n"
@@ -238,48 +217,30 @@ def test_ffmpeg_killed_by_somebody_else(studio: Studio) -> None:
     assert hidden(studio.folder) == []
 
 
-def test_the_lifeline_alone_is_enough(tmp_path: Path) -> None:
-    """Where the kernel does not tell of a parent's death, the end of standard input does."""
-    guard = subprocess.Popen(
-        [sys.executable, "-c", _WITHOUT_PRCTL, sys.executable, "-c", _SLEEP, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert guard.stdout is not None
-    assert guard.stdin is not None
-    assert guard.stdout.readline().startswith(b"guarded_pid=")
-    wait_for(lambda: len(mentioning(str(tmp_path))) == 2)
-    guard.stdin.close()
-    wait_until_gone(str(tmp_path))
-    assert guard.wait() == 128 + signal.SIGKILL
+# Where the kernel tells of no parent's death, and where another process holds the lifeline's end.
+ALONE = {
+    "lifeline": "guard._prctl = lambda *_: None; sys.exit(guard.main(sys.argv[1:]))",
+    "kernel": "subprocess.run([sys.executable, '-I', '-S', guard.__file__, *sys.argv[1:]])",
+}
 
 
-def test_the_kernel_alone_is_enough(tmp_path: Path) -> None:
-    """Should another process hold the lifeline's end, the kernel tells of the parent's death."""
+@pytest.mark.parametrize("what", ALONE)
+def test_either_of_lifeline_and_kernel_alone_is_enough(what: str, tmp_path: Path) -> None:
+    code = f"import subprocess, sys; from haas_media.encoding import guard; {ALONE[what]}"
+    command = [sys.executable, "-c", "import time; time.sleep(3600)", str(tmp_path)]
     reader, writer = os.pipe()
-    parent = subprocess.Popen(
-        [sys.executable, "-c", _STARTS_A_GUARD, str(tmp_path), sys.executable, "-c", _SLEEP],
-        stdin=reader,
-        stdout=subprocess.PIPE,
-    )
-    assert parent.stdout is not None
-    assert parent.stdout.readline().startswith(b"guarded_pid=")
-    parent.kill()
-    parent.wait()
-    wait_until_gone(str(tmp_path))
-    os.close(writer)
-    os.close(reader)
-
-
-_SLEEP = "import time; time.sleep(3600)"
-_WITHOUT_PRCTL = (
-    "import sys; from haas_media.encoding import guard;"
-    "guard._prctl = lambda *_: None; sys.exit(guard.main(sys.argv[1:]))"
-)
-_STARTS_A_GUARD = (
-    "import subprocess, sys; from haas_media.encoding import guard;"
-    "subprocess.run([sys.executable, '-I', '-S', guard.__file__, *sys.argv[2:], sys.argv[1]])"
-)
+    with os.fdopen(reader), os.fdopen(writer, "w") as lifeline:
+        parent = subprocess.Popen(
+            [sys.executable, "-c", code, *command], stdin=reader, stdout=subprocess.PIPE
+        )
+        assert parent.stdout is not None
+        assert parent.stdout.readline().startswith(b"guarded_pid=")
+        if what == "lifeline":
+            lifeline.close()
+        else:
+            parent.kill()
+        wait_until_gone(str(tmp_path))
+        assert parent.wait() in {128 + signal.SIGKILL, -signal.SIGKILL}
 
 
 def test_what_a_callback_raises_ends_the_encoding(studio: Studio) -> None:
@@ -335,9 +296,8 @@ LIES = {
 
 
 @pytest.mark.parametrize(("body", "sentence"), LIES.values(), ids=LIES)
-def test_an_ffmpeg_that_lies(body: str, sentence: str, studio: Studio, tmp_path: Path) -> None:
-    program = make_program(tmp_path / "lies", body)
-    studio.refuses(sentence, "film.mp4", how={"ffmpeg": program})
+def test_an_ffmpeg_that_lies(body: str, sentence: str, studio: Studio) -> None:
+    studio.refuses(sentence, "film.mp4", how=studio.program(body))
 
 
 def test_ffmpeg_is_given_what_the_report_says(
@@ -350,7 +310,7 @@ def test_ffmpeg_is_given_what_the_report_says(
         "os.execv(ffmpeg, sys.argv)"
     )
     monkeypatch.setenv("HAAS_TMDB_TOKEN", "secret")
-    report = studio.encode("film.mp4", how={"ffmpeg": make_program(tmp_path / "honest", body)})
+    report = studio.encode("film.mp4", how=studio.program(body))
     arguments, environment = record.read_text().split("\0\0")
     assert arguments.split("\0") == list(report.argv[1:])
     assert "HAAS_TMDB_TOKEN" not in environment.split("\0")

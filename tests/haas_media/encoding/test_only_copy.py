@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.encoding import EncodingError
-from haas_media.encoding.runner import run
-from tests.haas_media.encoding.conftest import X264, Studio, make_clips, make_program
+from tests.haas_media.encoding.conftest import X264, Studio, make_clips
 from tests.parts import require
 
 if TYPE_CHECKING:
@@ -86,14 +85,13 @@ def strace() -> str:
 
 @pytest.mark.parametrize("name", ["bare.h264", "recording.mkv"])
 def test_a_disk_that_fails_while_it_is_read(
-    name: str, strace: str, endless: Path, studio: Studio, tmp_path: Path
+    name: str, strace: str, endless: Path, studio: Studio
 ) -> None:
     fail = f"-P {endless / name} -e trace=read -e inject=read:error=EIO:when=8+".split()
     traced = [strace, "-f", "-qq", "-o", os.devnull, *fail]
     body = f"os.execv({strace!r}, {traced!r} + [ffmpeg] + sys.argv[1:])"
-    failing = make_program(tmp_path / "failing", body)
     sentence = r"read to its end \(Input/output error\): check its"
-    studio.refuses(sentence, endless / name, how={"ffmpeg": failing})
+    studio.refuses(sentence, endless / name, how=studio.program(body))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +103,7 @@ def test_a_disk_that_fails_while_it_is_read(
     ],
 )
 def test_what_ffmpeg_says_of_an_input_that_it_has_given_up(
-    said: str, sentence: str, endless: Path, studio: Studio, tmp_path: Path
+    said: str, sentence: str, endless: Path, studio: Studio
 ) -> None:
     """A real run of the first second, with the line that a real failure has been seen to write."""
     body = (
@@ -115,12 +113,4 @@ def test_what_ffmpeg_says_of_an_input_that_it_has_given_up(
         "sys.stderr.write('\\n'.join([noise] * 30 + [line] + [noise] * 300) + '\\n')\n"
         "sys.exit(status)"
     )
-    failing = make_program(tmp_path / "failing", body)
-    studio.refuses(sentence, endless / "bare.h264", how={"ffmpeg": failing})
-
-
-def test_ffmpeg_killed_for_its_memory(studio: Studio, tmp_path: Path) -> None:
-    program = make_program(tmp_path / "killed", "os.kill(os.getpid(), 9)")
-    assert run([program]).returncode == 128 + 9
-    sentence = "signal 9; the machine may have run out of memory"
-    studio.refuses(sentence, "film.mkv", how={"ffmpeg": program})
+    studio.refuses(sentence, endless / "bare.h264", how=studio.program(body))

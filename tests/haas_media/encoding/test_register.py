@@ -67,10 +67,11 @@ def test_an_entry_waits_for_its_disk(run: Run, library: Path, register: Path) ->
     run.end(signal.SIGKILL)
     folder, away = library / "Film A", library.parent / "away"
     folder.rename(away)
-    assert sweep_registered(register) == []
+    sweep_registered(register)
     assert len(names(register)) == 1
     away.rename(folder)
-    assert len(sweep_registered(register)) == 2
+    sweep_registered(register)
+    assert names(folder) == []
     assert names(register) == []
 
 
@@ -79,10 +80,10 @@ def test_an_entry_without_its_folder_is_dropped(register: Path) -> None:
     register.mkdir(parents=True)
     entry = register / "0123456789abcdef"
     entry.touch()
-    assert sweep_registered(register) == []
+    sweep_registered(register)
     assert names(register) == [entry.name]  # which may be written right now
     os.utime(entry, (0, 0))
-    assert sweep_registered(register) == []
+    sweep_registered(register)
     assert names(register) == []
 
 
