@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from haas_media.catalog.opening import Catalog
     from haas_media.library.refresh_plan import Plan
-    from haas_media.providers.records import Provider, RecordKind, TitleKind
+    from haas_media.providers.records import RecordKind, TitleKind
+    from haas_media.providers.tmdb import TmdbClient
 
 NAMES = {"movie": "movies", "tv": "shows", "person": "people"}
 _COUNTED = ("known", "unchanged", "refreshed", "gone", "unusable", "unreachable")
@@ -161,7 +162,7 @@ class _Known:
 
 def refresh(
     catalog: Catalog,
-    provider: Provider,
+    provider: TmdbClient,
     *,
     movies: bool = True,
     tv_shows: bool = True,
@@ -212,7 +213,7 @@ class _Refresh:
     """One refresh under way."""
 
     def __init__(
-        self, catalog: Catalog, provider: Provider, changed_only: bool, progress: PhasedProgress
+        self, catalog: Catalog, provider: TmdbClient, changed_only: bool, progress: PhasedProgress
     ) -> None:
         self._catalog = catalog
         self._provider = provider

@@ -13,7 +13,7 @@ from sqlalchemy import delete, select, update
 from haas_media.catalog import file_state
 from haas_media.catalog.library_rows import count, hold
 from haas_media.catalog.models import Credit, Episode, Folder, MediaFile, Season, title_model
-from haas_media.library import TitleReport, TitleUnknown, check_title, named
+from haas_media.library import TitleReport, TitleUnknown, named
 from haas_media.wording import counted, counted_people
 
 if TYPE_CHECKING:
@@ -68,10 +68,8 @@ def remove_from_library(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> Remo
     identified as any other.
 
     Raises:
-        ValueError: kind or id cannot be one.
         TitleUnknown: the library has no such title.
     """
-    check_title(kind, tmdb_id)
     return catalog.write(lambda session: _remove(session, kind, tmdb_id))
 
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from haas_media.identification.files import Identification
-    from haas_media.providers.records import Provider, TitleKind
+    from haas_media.providers.records import TitleKind
+    from haas_media.providers.tmdb import TmdbClient
 
 Episodes = tuple[tuple[int, int], ...]
 Record = TypeVar("Record", MovieRecord, ShowRecord)
@@ -87,7 +88,7 @@ class ShowResult:
     notes: tuple[str, ...] = ()
 
 
-def request_movie(provider: Provider, request: TitleRequest) -> MovieRecord | NoMatch:
+def request_movie(provider: TmdbClient, request: TitleRequest) -> MovieRecord | NoMatch:
     """Find the movie, and read it."""
     find = partial(_find, provider, "movie")
     tmdb_id = find(request)
@@ -96,7 +97,7 @@ def request_movie(provider: Provider, request: TitleRequest) -> MovieRecord | No
     return _read(provider.movie, find, tmdb_id, request)
 
 
-def request_show(provider: Provider, request: ShowRequest) -> ShowResult | NoMatch:
+def request_show(provider: TmdbClient, request: ShowRequest) -> ShowResult | NoMatch:
     """Find the show, and read it with the seasons that its files need."""
     find = partial(_find, provider, "tv")
     tmdb_id = find(request)
@@ -134,7 +135,7 @@ def request_show(provider: Provider, request: ShowRequest) -> ShowResult | NoMat
     return ShowResult(record, seasons.fetched, episodes, refused, frozenset(waiting), tuple(notes))
 
 
-def _find(provider: Provider, kind: TitleKind, request: TitleRequest) -> int | NoMatch:
+def _find(provider: TmdbClient, kind: TitleKind, request: TitleRequest) -> int | NoMatch:
     """Find a title by the surest that is known of it: TMDb's id, another's, its name.
 
     What only an NFO file gives is no more than its title; an id tag is never given up for a name.
@@ -205,7 +206,7 @@ class _Seasons:
 
     def __init__(
         self,
-        provider: Provider,
+        provider: TmdbClient,
         tmdb_id: int,
         numbers: tuple[int, ...],
         known: Mapping[int, frozenset[int]],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from haas_media.catalog.library_rows import load_identities
 from haas_media.identification.files import Identification, Identifier
 from haas_media.scan.compare import FileChange, as_other_copy, says_otherwise
-from haas_media.scan.offline import Problem
+from haas_media.scan.scan_report import FileReason
 from haas_media.scan.store import Batch, write_batch
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def _identify_folder(
         if what is None:
             continue
         if what.note:
-            each.problems.append(Problem(change.path, what.note))
+            each.problems.append(FileReason(change.path, what.note))
         # Rights and disks come back without a file changing, so the next scan looks again.
         change.recheck = what.unread
         listing.recheck |= what.unread
         known = change.known
         if what.unread and what.reason and known and known.belongs:
-            each.problems.append(Problem(change.path, what.reason))
+            each.problems.append(FileReason(change.path, what.reason))
         elif (
             known is None
             or change.why not in ("moved", "refresh")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from haas_media.catalog.dialects import to_stored_path
 from haas_media.identification.kinds import classify, is_whole_disc
 from haas_media.mounts import is_mounted, mount_of, mounts, nearest_mount
-from haas_media.scan.offline import Problem
+from haas_media.scan.scan_report import FileReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -269,7 +269,7 @@ class Walker:
             owner = next((root for root in self._others if _contains(root, link.real)), None)
             if owner is not None:
                 reason = _OF_ANOTHER.format(self._others[owner])
-                self._reach.problems.append(Problem(link.path, reason))
+                self._reach.problems.append(FileReason(link.path, reason))
                 self._reach.leave_out(link.path)
                 self._result.of_others[link.path] = self._others[owner]
                 continue
@@ -322,7 +322,9 @@ class Walker:
                     elif kind == "nfo" or kind == "video":
                         stat = entry.stat()
                         if stat.st_mode & _TYPE != _REGULAR:
-                            reach.problems.append(Problem(prefix + name, "it is no regular file"))
+                            reach.problems.append(
+                                FileReason(prefix + name, "it is no regular file")
+                            )
                         elif kind == "video":
                             videos.append(_seen(name, stat))
                         else:
@@ -351,12 +353,12 @@ class Walker:
         if not self._scope.leads_to(path):
             return None
         if len(path) > MAX_FOLDER_BYTES // 8 and _is_too_long(path):
-            self._reach.problems.append(Problem(path, _TOO_LONG))
+            self._reach.problems.append(FileReason(path, _TOO_LONG))
             return None
         if entry.is_symlink():
             if not (self._scope.whole or self._is_known(path)):
                 # Which link a folder belongs to is known when all of them are.
-                self._reach.problems.append(Problem(path, _NEW_LINK))
+                self._reach.problems.append(FileReason(path, _NEW_LINK))
                 return None
             target = os.path.realpath(f"{self._root}/{path}")
             mount = nearest_mount(target, self._mounts)

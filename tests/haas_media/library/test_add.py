@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -154,23 +154,6 @@ def test_files_of_a_removed_title_wait_for_the_next_scan(librarian: Librarian) -
     file = librarian.one(MediaFile)
     assert (file.state, file.unmatched_reason) == ("pending", None)
     assert librarian.one(Folder).recheck, "so that the next scan looks at its files"
-
-
-def test_bad_input_is_refused_before_anything_is_asked(
-    librarian: Librarian, tmdb: FakeTmdb
-) -> None:
-    bad: tuple[tuple[Any, Any, str], ...] = (
-        ("film", 1, "kind must be"),
-        ("movie", 0, "from 1 to"),
-        ("movie", -603, "from 1 to"),
-        ("tv", 2**31, "from 1 to"),
-        ("tv", "1396", "must be a number"),
-        ("tv", True, "must be a number"),
-    )
-    for kind, tmdb_id, message in bad:
-        with pytest.raises(ValueError, match=message):
-            librarian.add(kind, tmdb_id)
-    assert tmdb.requests == []
 
 
 def test_progress_never_goes_back_and_ends_at_one(librarian: Librarian) -> None:
