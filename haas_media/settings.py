@@ -263,11 +263,10 @@ class Settings(Section):
         """Return the library with this title.
 
         Raises:
-            SettingsError: there is none, or its root is not a folder.
+            SettingsError: there is none.
         """
         for library in self.libraries:
             if library.title == title:
-                library.check_root()
                 return library
         known = ", ".join(repr(library.title) for library in self.libraries)
         hint = f"Known: {known}." if known else "None is set: add a [[libraries]] table."

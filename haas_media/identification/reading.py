@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from haas_media.identification import episode_rules, numbers, rules, titles
 from haas_media.identification.fallback import guess_episode, guess_film
@@ -17,9 +16,6 @@ from haas_media.identification.kinds import is_whole_disc, split_extension
 from haas_media.identification.numbers import Found, find_marked
 from haas_media.identification.shows import Show, episode_of, released_in, show_of, show_of_folder
 from haas_media.reasons import Reason
-
-if TYPE_CHECKING:
-    from pathlib import PurePath
 
 _BRACKET = re.compile(r"[\[\]{}()]")
 _FILMS_TAIL = re.compile(r"(?:the)?(?:movies?|films?|filme|фильмы|劇場版|剧场版)(?:[0-9]{1,2}.*)?")
@@ -35,17 +31,16 @@ LONGEST_NAME = 512
 """Twice what file systems take for a name; text beyond it comes from elsewhere."""
 
 
-def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
+def identify(text: str, kind: Kind) -> Identity | Unidentified:
     """Say what a file is from its path.
 
     Args:
-        path: The file's path below the library's root, with `/` between folders.
+        text: The file's path below the library's root, with `/` between folders.
         kind: What the library holds: `movies` or `tv`.
 
     Returns:
         What the name was taken for, or `Unidentified` with the reason. Never raises for a name.
     """
-    text = path if isinstance(path, str) else path.as_posix()
     *folders, name = _parts(titles.plain(text[:LONGEST_PATH]))
     if len(text) > LONGEST_PATH or any(len(part) > LONGEST_NAME for part in (*folders, name)):
         return Unidentified(text, Reason("name-too-long"))

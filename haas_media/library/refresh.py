@@ -182,12 +182,9 @@ def refresh(
             read everything.
 
     Raises:
-        ValueError: nothing is to be refreshed.
         ProviderUnreachable: not even a list of changes could be read.
         ProviderRefused: the credentials are not accepted.
     """
-    if not (movies or tv_shows or people):
-        raise ValueError("Choose at least one of movies, tv_shows and people to refresh.")
     started, requests = time.monotonic(), provider.requests_made
     wanted: dict[RecordKind, bool] = {"movie": movies, "tv": tv_shows, "person": people}
     kinds = [kind for kind in wanted if wanted[kind]]

@@ -65,8 +65,6 @@ class Exchange:
         self._language = {"language": language} if language else {}
         self._url = api_root(url)
         self._credentials = Credentials(token)
-        if max_concurrent < 1:
-            raise ValueError(f"requests at once must be 1 or more, not {max_concurrent}")
         signing: httpx.BaseTransport = SigningTransport(
             self._credentials, transport or direct_transport(self._url, max_concurrent)
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haas_media.identification import Identity, Kind, Unidentified, classify, identify
+from haas_media.identification import Identity, Kind, Unidentified, identify
 
 KINDS: st.SearchStrategy[Kind] = st.sampled_from(["movies", "tv"])
 WORDS = st.sampled_from(
@@ -66,11 +65,6 @@ def test_title_and_year_are_read_back(title: str, year: int) -> None:
     assert found.year == year
 
 
-def test_a_path_may_be_a_path_object() -> None:
-    text = "The Matrix (1999)/The Matrix (1999).mkv"
-    assert identify(PurePosixPath(text), "movies") == identify(text, "movies")
-
-
 def test_json_has_the_fields_of_the_command_line() -> None:
     assert identify("Show (2010)/Season 1/Show S01E02-E03 {tvdb-1}.mkv", "tv").to_json() == {
         "path": "Show (2010)/Season 1/Show S01E02-E03 {tvdb-1}.mkv",
@@ -88,8 +82,3 @@ def test_json_has_the_fields_of_the_command_line() -> None:
         "part": None,
     }
     assert identify("Show/2010-05-23.mkv", "tv").to_json()["date"] == "2010-05-23"
-
-
-@given(st.text(max_size=40))
-def test_every_name_is_of_some_class(name: str) -> None:
-    assert classify(name) in ("video", "audio", "image", "subtitle", "nfo", "other")
