@@ -52,18 +52,14 @@ def person(person_id: int, name: str | None = None, **fields: Any) -> dict[str, 
     rng = random.Random(f"person-{person_id}")
     return {
         "adult": False,
-        "also_known_as": [],
         "biography": rng.choice(["", f"Born to act.\n\nPerson {person_id}."]),
         "birthday": rng.choice([None, "", f"19{rng.randint(30, 99)}-0{rng.randint(1, 9)}-11"]),
         "deathday": None,
-        "gender": rng.randint(0, 3),
-        "homepage": None,
         "id": person_id,
         "imdb_id": rng.choice([None, "", f"nm{person_id:07d}"]),
         "known_for_department": rng.choice(["Acting", "Directing", None]),
         "name": name or person_name(person_id),
         "place_of_birth": rng.choice([None, "Lyon, France"]),
-        "popularity": round(rng.random() * 10, 3),
         "profile_path": rng.choice([None, f"/person{person_id}.jpg"]),
         **fields,
     }
@@ -92,12 +88,10 @@ def crew(person_id: int, name: str | None, job: str, department: str) -> dict[st
 def _credited(person_id: int, name: str | None) -> dict[str, Any]:
     return {
         "adult": False,
-        "gender": 0,
         "id": person_id,
         "known_for_department": "Acting",
         "name": name or person_name(person_id),
         "original_name": name or person_name(person_id),
-        "popularity": 1.0,
         "profile_path": None,
     }
 

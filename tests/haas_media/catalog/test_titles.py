@@ -106,37 +106,6 @@ def state(catalog: Catalog) -> dict[str, list[Any]]:
         }
 
 
-def test_a_movie_is_stored_with_its_credits_and_people(catalog: Catalog) -> None:
-    with catalog.session() as session:
-        movie = store_title(session, MATRIX)
-    assert (movie.tmdb_id, movie.year, movie.runtime) == (603, 1999, 136)
-    assert (movie.genres, movie.source) == (["Action", "Science Fiction"], "tmdb")
-    found = state(catalog)
-    assert found["people"] == [(6384, "Keanu Reeves"), (9339, "Lilly Wachowski"), (9340, "Lana")]
-    assert len(found["credits"]) == 3
-
-
-def test_credits_that_are_gone_go_and_people_stay(catalog: Catalog) -> None:
-    with catalog.session() as session:
-        store_title(session, MATRIX)
-    with catalog.session() as session:
-        store_title(session, MovieRecord(603, "The Matrix", credits=(cast(6384, "Keanu"),)))
-    found = state(catalog)
-    assert [credit[0] for credit in found["credits"]] == [6384]
-    assert (9339, "Lilly Wachowski") in found["people"]
-    assert (6384, "Keanu") in found["people"]
-
-
-def test_known_details_of_a_person_survive(catalog: Catalog) -> None:
-    with catalog.session() as session:
-        store_title(session, MATRIX)
-        session.get_one(Person, 6384).biography = "Born in Beirut."
-    with catalog.session() as session:
-        store_title(session, MATRIX)
-    with catalog.reading() as session:
-        assert session.get_one(Person, 6384).biography == "Born in Beirut."
-
-
 def test_a_season_that_is_not_given_stays(catalog: Catalog) -> None:
     with catalog.session() as session:
         store_title(session, DARK, [season(1, "Secrets", "Lies")])

@@ -163,12 +163,3 @@ def test_progress_never_goes_back_and_ends_at_one(librarian: Librarian) -> None:
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     assert "Breaking Bad, season 1" in [progress.current for progress in told]
-
-
-def test_the_report(librarian: Librarian) -> None:
-    report = librarian.add("tv", 1396)
-    assert report.to_json()["episodes"] == 4
-    assert report.counts()["people"] == 1
-    assert report.table()[0]["title"] == "Breaking Bad (2008)"
-    assert "Added Breaking Bad (2008), show 1396, 3 seasons, 4 episodes" in report.to_markdown()
-    assert report.to_markdown().count("|\n") == 3

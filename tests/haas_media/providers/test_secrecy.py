@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from haas_media.providers.records import Gone, ProviderRefused, ProviderUnreachable, UnusableRecord
 from haas_media.providers.tmdb import TmdbClient
-from tests.fake_tmdb import FakeTmdb, Fault
+from tests.fake_tmdb import FakeTmdb, Fault, connected
 
-from .conftest import QUICK, V3_KEY, V4_TOKEN
+from .conftest import V3_KEY, V4_TOKEN
 
 TOKENS = pytest.mark.parametrize("token", [V3_KEY, V4_TOKEN], ids=["v3 key", "v4 token"])
 
@@ -142,7 +142,7 @@ def test_a_proxy_of_the_environment_is_used(
     with TmdbClient(V3_KEY, elsewhere) as client:
         assert client.movie(1).title == "One"
     monkeypatch.setenv("no_proxy", "127.0.0.2")
-    with TmdbClient(V3_KEY, elsewhere, retries=QUICK) as client, pytest.raises(ProviderUnreachable):
+    with connected(elsewhere) as client, pytest.raises(ProviderUnreachable):
         client.movie(1)
     monkeypatch.setenv("http_proxy", "127.0.0.2:1")
     monkeypatch.delenv("no_proxy")

@@ -7,7 +7,6 @@ Forking spares each scan the time that imports take.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import signal
@@ -23,19 +22,12 @@ from sqlalchemy import event, text
 import haas_media.scan.probing
 import haas_media.scan.stages  # noqa: F401 - imported before the fork
 from haas_media.catalog import open_catalog
-from haas_media.providers.tmdb import RetryPolicy, TmdbClient
 from haas_media.scan import scan
+from tests.fake_tmdb import connected
 from tests.haas_media.scan.shelf import make_settings
 
 if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
-
-
-def connected(url: str) -> TmdbClient:
-    """Return a client of a local TMDb."""
-    quick = RetryPolicy(first_wait=dt.timedelta(milliseconds=10))
-    key = "0123456789abcdef0123456789abcdef"
-    return TmdbClient(key, url, requests_per_second=500, retries=quick)
 
 
 class Scanner:

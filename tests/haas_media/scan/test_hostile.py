@@ -223,28 +223,11 @@ def test_what_is_on_record_behind_a_link_to_a_folder_that_is_away_is_kept(
     assert problems(report)[0][1].startswith("it is a link that leads nowhere")
 
 
-def test_thousands_of_files_in_one_folder(house: House) -> None:
-    for number in range(3000):
-        (house.films.root / f"Film {number} (1995).mkv").touch()
-    house.with_settings(scan=house.settings.scan.model_copy(update={"probe": False}))
-    assert house.scan().counts()["matched"] == 3000
-    (house.films.root / "Film 7 (1995).mkv").unlink()
-    counts = house.scan().counts()
-    assert (counts["removed"], counts["parsed"]) == (1, 0)
-
-
 def test_a_deep_tree(house: House) -> None:
     deep = "/".join("d" * 2 for _ in range(300))
     house.films.put(f"{deep}/Heat (1995).mkv")
     house.scan()
     assert list(house.titles().values()) == ["Heat (1995)"]
-
-
-def test_markup_in_names_is_harmless_in_the_report(house: House) -> None:
-    house.shows.put("<script>|x|*_`.mkv")
-    text = house.scan().to_markdown()
-    assert "<script>" not in text
-    assert "\\<script\\>\\|x\\|" in text
 
 
 @on_both_databases

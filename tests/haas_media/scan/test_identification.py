@@ -65,13 +65,6 @@ def test_an_id_tag_goes_before_an_nfo_file(house: House) -> None:
         assert session.query(Movie.overview).scalar() is None
 
 
-def test_an_id_in_an_nfo_file_is_taken(house: House) -> None:
-    house.films.put("x/stlkr.mkv")
-    house.films.put("x/movie.nfo", text=STALKER.format("<tmdbid>1398</tmdbid>"))
-    house.scan()
-    assert house.files()["x/stlkr.mkv"]["tmdb_id"] == 1398
-
-
 def test_a_bare_address_with_a_name(house: House) -> None:
     house.films.put("Stalker (1979)/Stalker.mkv")
     house.films.put("Stalker (1979)/movie.nfo", text="https://www.themoviedb.org/movie/1398")
@@ -209,13 +202,6 @@ def test_episode_numbers_in_an_nfo_file_go_before_the_name(house: House) -> None
     assert list(house.titles().values()) == ["Dark S00E07 S00E08"]
 
 
-def test_the_nfo_file_of_one_episode_takes_none_away_that_the_name_counts(house: House) -> None:
-    house.shows.put("[Group] Dark - 01-02 [1080p].mkv")
-    house.shows.put("[Group] Dark - 01-02 [1080p].nfo", text=episode(1, 1))
-    house.scan()
-    assert list(house.titles().values()) == ["Dark S01E01 S01E02"]
-
-
 def test_a_show_nfo_in_a_folder_that_sorts_names_no_show(house: House) -> None:
     house.shows.put("Drama/Lost/Season 1/S01E01.mkv", "Drama/Heimat/S01E01.mkv")
     house.shows.put("Drama/tvshow.nfo", text=DARK.format(""))
@@ -244,12 +230,6 @@ def test_the_id_of_an_episode_is_not_taken_for_the_shows(house: House) -> None:
     house.shows.put("Dark/Dark S01E01.nfo", text=episode(1, 1, more))
     house.scan()
     assert next(iter(house.files().values()))["tmdb_id"] is None
-
-
-def test_an_id_tag_on_the_shows_folder(house: House) -> None:
-    house.shows.put("Dark {tmdb-70523}/Season 1/Dark S01E01.mkv")
-    house.scan()
-    assert next(iter(house.files().values()))["tmdb_id"] == 70523
 
 
 def test_a_malformed_nfo_file_fails_that_title_only(house: House) -> None:

@@ -13,7 +13,7 @@ import pytest
 from haas_media.catalog.models import MediaFile, Movie
 from haas_media.settings import Library
 from tests.databases import on_both_databases
-from tests.haas_media.scan.scanning import connected
+from tests.fake_tmdb import connected
 from tests.haas_media.scan.shelf import mounted
 
 if TYPE_CHECKING:

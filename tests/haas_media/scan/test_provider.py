@@ -17,7 +17,7 @@ from haas_media.library.remove import remove_from_library
 from haas_media.providers.records import ProviderRefused
 from haas_media.providers.tmdb import Outage, RetryPolicy, TmdbClient
 from tests.databases import on_both_databases
-from tests.fake_tmdb import FakeTmdb, Fault
+from tests.fake_tmdb import FakeTmdb, Fault, connected
 from tests.haas_media.scan.shelf import House
 
 if TYPE_CHECKING:
@@ -58,14 +58,9 @@ def tmdb() -> Iterator[FakeTmdb]:
         yield fake
 
 
-def connected(tmdb: FakeTmdb) -> TmdbClient:
-    return TmdbClient(
-        "0123456789abcdef0123456789abcdef",
-        tmdb.url,
-        requests_per_second=1000,
-        retries=QUICK,
-        outage=Outage(patience=dt.timedelta(milliseconds=300)),
-    )
+def impatient(tmdb: FakeTmdb) -> TmdbClient:
+    outage = Outage(patience=dt.timedelta(milliseconds=300))
+    return connected(tmdb.url, retries=QUICK, outage=outage)
 
 
 @dataclass
@@ -80,7 +75,7 @@ class Online(House):
 
     def scan_later(self) -> ScanReport:
         """Scan with another client, which knows nothing of an outage."""
-        with connected(self.tmdb) as client:
+        with impatient(self.tmdb) as client:
             return self.scan(provider=client)
 
     def asked(self) -> Counter[str]:
@@ -92,7 +87,7 @@ class Online(House):
 
 @pytest.fixture
 def online(house: House, tmdb: FakeTmdb) -> Iterator[Online]:
-    with connected(tmdb) as client:
+    with impatient(tmdb) as client:
         yield Online(house.films, house.shows, house.settings, house.catalog, tmdb, client)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from haas_media.catalog import open_catalog
 from haas_media.scan import scan
-from tests.fake_tmdb import Catalogue, FakeTmdb
-from tests.haas_media.scan.scanning import connected, contents
+from tests.fake_tmdb import Catalogue, FakeTmdb, connected
+from tests.haas_media.scan.scanning import contents
 from tests.haas_media.scan.shelf import Shelf, make_settings
 
 if TYPE_CHECKING:
