@@ -26,7 +26,7 @@ from haas_media.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from haas_media.identification.files import Identification
+    from haas_media.identification.identity import Identity
     from haas_media.providers.records import TitleKind
     from haas_media.providers.tmdb import TmdbClient
 
@@ -66,7 +66,7 @@ class ShowRequest(TitleRequest):
     seasons that are on record and complete, ``wanted`` further seasons to read.
     """
 
-    files: Mapping[int, Identification] = field(default_factory=dict)
+    files: Mapping[int, Identity] = field(default_factory=dict)
     known: Mapping[int, frozenset[int]] = field(default_factory=dict)
     season_numbers: tuple[int, ...] = ()
     wanted: frozenset[int] = frozenset()
@@ -268,7 +268,7 @@ class _NoReadingError(Exception):
     """The show has none of the episodes that a number can mean. The text lists them."""
 
 
-def _place(seasons: _Seasons, what: Identification) -> Episodes:
+def _place(seasons: _Seasons, what: Identity) -> Episodes:
     """Say which episodes a file holds; nothing if its date is not known.
 
     Raises:

@@ -19,7 +19,7 @@ from haas_media.catalog.dialects import chunked
 from haas_media.catalog.library_rows import KnownFile, KnownFolder, load_files
 from haas_media.catalog.models import Folder, Library, MediaFile, match_key
 from haas_media.identification import Identity
-from haas_media.identification.files import Identification, identify_name
+from haas_media.identification.files import identify_name
 from haas_media.identification.sidecars import folded, sidecars_of, stem_of
 from haas_media.mounts import is_mounted, mount_of
 from haas_media.scan.offline import is_deleted
@@ -58,9 +58,9 @@ class FileChange:
     known: KnownFile | None = None
     sidecars: list[dict[str, Any]] = field(default_factory=list)
     nfo_signature: str = ""
-    found: Identification | None = None
-    copy: Identification | None = None
-    says: Identification | None = None
+    found: Identity | None = None
+    copy: Identity | None = None
+    says: Identity | None = None
     recheck: bool = False
 
 
@@ -338,9 +338,7 @@ class Moves:
         return [file for file in left if file.library_id == library_id]
 
 
-def says_otherwise(
-    file: KnownFile, before: Identification, found: Identification, kind: Kind
-) -> bool:
+def says_otherwise(file: KnownFile, before: Identity, found: Identity, kind: Kind) -> bool:
     """Tell whether a known file is to be taken for what its path says now.
 
     It keeps what it was unless its name, its folders or an NFO file say something else than they
@@ -362,16 +360,15 @@ def says_otherwise(
         return kind_and_ids or _other_title(before, found)
     if before.source == "nfo" and found.source == "name":
         folder, _, name = file.path.rpartition("/")
-        named = identify_name(folder, name, kind)
-        before = Identification.of_name(named) if isinstance(named, Identity) else Identification()
+        before = identify_name(folder, name, kind)
     return (
         _other_ids(before, found)
-        or _numbers(found) not in (_numbers(before), _numbers(Identification()))
+        or _numbers(found) not in (_numbers(before), _numbers(Identity()))
         or _other_title(before, found)
     )
 
 
-def as_other_copy(before: Identification, found: Identification) -> Identification | None:
+def as_other_copy(before: Identity, found: Identity) -> Identity | None:
     """Return what a file is that stays with its title, if its name says another copy than it did.
 
     Args:
@@ -384,18 +381,18 @@ def as_other_copy(before: Identification, found: Identification) -> Identificati
     return None if copy == before else copy
 
 
-def _other_ids(before: Identification, found: Identification) -> bool:
+def _other_ids(before: Identity, found: Identity) -> bool:
     if (before.source == "tag") != (found.source == "tag"):
         return True
     return any(before.ids.get(source, value) != value for source, value in found.ids.items())
 
 
-def _numbers(what: Identification) -> tuple[object, ...]:
+def _numbers(what: Identity) -> tuple[object, ...]:
     of_date = what.part if what.date else None  # which of several episodes
     return what.season, what.episodes, what.date, of_date, what.absolute
 
 
-def _other_title(before: Identification, found: Identification) -> bool:
+def _other_title(before: Identity, found: Identity) -> bool:
     if not found.title:
         return False
     same = before.title and match_key(before.title, None) == match_key(found.title, None)
