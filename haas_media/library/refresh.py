@@ -49,28 +49,21 @@ _Read = tuple[MovieRecord | ShowRecord, list[SeasonRecord]]
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """A title or person, and why it could not be refreshed."""
-
-    what: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class KindReport:
     """What a refresh did with movies, shows or people.
 
     ``unchanged`` are current without having been read. ``gone`` are no longer at TMDb and are
-    kept, as are ``unusable`` ones; ``unreachable`` ones are read by the next refresh.
+    kept, as are ``unusable`` ones; ``unreachable`` ones are read by the next refresh. Each says
+    which title or person it is, and why.
     """
 
     kind: RecordKind
     known: int = 0
     unchanged: int = 0
     refreshed: int = 0
-    gone: tuple[Problem, ...] = ()
-    unusable: tuple[Problem, ...] = ()
-    unreachable: tuple[Problem, ...] = ()
+    gone: tuple[str, ...] = ()
+    unusable: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
     note: str = ""
 
     def count(self, name: str) -> int:
@@ -132,7 +125,7 @@ class RefreshReport(Report):
             ("Not reached, read by the next refresh", "unreachable"),
         ):
             problems = [problem for kind in self.kinds for problem in getattr(kind, name)]
-            lines += markdown_list(title, [f"{p.what}: {p.reason}" for p in problems])
+            lines += markdown_list(title, problems)
         later = [f"person {person_id}" for person_id in self.people_added.unreachable]
         return lines + markdown_list("New to titles and not reached, read by the next scan", later)
 
@@ -222,8 +215,7 @@ class _Refresh:
         """Refresh movies or shows."""
         plan = self._plan(kind)
         known = self._known(kind)
-        problems: dict[type, list[Problem]]
-        problems = {Gone: [], UnusableRecord: [], ProviderUnreachable: []}
+        failed: dict[type, list[str]] = {Gone: [], UnusableRecord: [], ProviderUnreachable: []}
         refreshed = 0
         read = partial(self._read, kind, known)
         for done, (tmdb_id, result) in enumerate(map_unordered(read, plan.wanted, _THREADS), 1):
@@ -232,13 +224,13 @@ class _Refresh:
             if not isinstance(result, Exception):
                 refreshed += self._catalog.write(partial(_store, kind=kind, read=result))
                 self.progress.counts["refreshed"] += 1
-            elif type(result) in problems:
-                problems[type(result)].append(Problem(name, str(result)))
+            elif type(result) in failed:
+                failed[type(result)].append(f"{name}: {result}")
                 self._settle(kind, tmdb_id, result)
             else:
                 raise result
             self.progress.report(NAMES[kind], done / len(plan.wanted), name)
-        return _report(kind, plan, refreshed, problems.values())
+        return _report(kind, plan, refreshed, failed.values())
 
     def people(self) -> KindReport:
         """Refresh people, then read those who are new to titles."""
@@ -317,12 +309,12 @@ def _known_shows(session: Session) -> dict[int, _Known]:
     }
 
 
-def _people(ids: Iterable[int], reason: str) -> list[Problem]:
-    return [Problem(f"person {person_id}", reason) for person_id in ids]
+def _people(ids: Iterable[int], reason: str) -> list[str]:
+    return [f"person {person_id}: {reason}" for person_id in ids]
 
 
 def _report(
-    kind: RecordKind, plan: Plan, refreshed: int, failed: Iterable[Iterable[Problem]]
+    kind: RecordKind, plan: Plan, refreshed: int, failed: Iterable[Iterable[str]]
 ) -> KindReport:
     """Say what became of a plan; ``failed`` are those gone, unusable and unreachable."""
     gone, unusable, unreachable = map(tuple, failed)

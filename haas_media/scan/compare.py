@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sqlalchemy import Text, cast, select
+from sqlalchemy import select
 
 from haas_media.catalog.dialects import chunked
 from haas_media.catalog.library_rows import KnownFile, KnownFolder, load_files
@@ -31,12 +31,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.scan.offline import Reach
-    from haas_media.scan.walk import Found, Listing, Scope
+    from haas_media.scan.walk import Listing, Scope
     from haas_media.settings import Kind
-
-# A folder of more videos is not compared file by file where nothing but what is beside some of them
-# has changed.
-_LARGE = 1000
 
 Why = Literal["new", "changed", "moved", "again", "refresh", "beside"]
 
@@ -101,9 +97,7 @@ def compare(
     unseen = {
         folder.id for path, folder in known.items() if path not in walk.seen and scope.has(path)
     }
-    on_record = [(known[each.path], each) for each in walk.changed if each.path in known]
-    large = {each.path for row, each in on_record if _needs_few(row, each)}
-    changed = [row.id for row, each in on_record if each.path not in large]
+    changed = [known[each.path].id for each in walk.changed if each.path in known]
     by_folder = defaultdict(list)
     for file in _files_to_compare(session, library_id, [*changed, *unseen]):
         parent = file.path.rpartition("/")[0]
@@ -112,15 +106,10 @@ def compare(
     reach.find_disks(*_of_disks(known, walk, by_folder))
     kept = set()
     for listing in sorted(walk.changed, key=lambda listing: listing.path):
-        folder, beside, videos = known.get(listing.path), _beside(listing), listing.videos
-        loaded = by_folder.pop(listing.path, [])
-        if folder and listing.path in large:
-            loaded += _files_with_others(session, library_id, folder.id, listing.path, beside)
+        folder, loaded = known.get(listing.path), by_folder.pop(listing.path, [])
         files = {file.path.rpartition("/")[2]: file for file in loaded}
-        if listing.path in large:
-            videos = [video for video in videos if video[0] in files]
         again = folder is not None and folder.nfo_signature != listing.nfo_signature
-        changes = _changes(listing.path, videos, beside, files, again=again, refresh=refresh)
+        changes = _changes(listing, files, again=again, refresh=refresh)
         # The disk of files that are not there has to be known until they are back, or removed.
         if folder and folder.mount is not None and (files or reach.disk_is_away(listing.path)):
             listing.mount = folder.mount
@@ -174,24 +163,13 @@ def _beside(listing: Listing) -> _Beside:
     )
 
 
-def _needs_few(folder: KnownFolder, listing: Listing) -> bool:
-    """Tell whether few files of a large folder can differ: those with something beside them."""
-    same = listing.same_videos and folder.nfo_signature == listing.nfo_signature
-    return same and len(listing.videos) > _LARGE
-
-
 def _changes(
-    folder: str,
-    videos: Found,
-    beside: _Beside,
-    files: dict[str, KnownFile],
-    *,
-    again: bool,
-    refresh: bool,
+    listing: Listing, files: dict[str, KnownFile], *, again: bool, refresh: bool
 ) -> list[FileChange]:
     """Compare the files of a folder; leave in ``files`` those that are not there."""
     changes = []
-    for entry in map(Entry.of, videos):
+    folder, beside = listing.path, _beside(listing)
+    for entry in map(Entry.of, listing.videos):
         name = entry.name
         known = files.pop(name, None)
         nfo = beside.nfos.get(name, "")
@@ -231,19 +209,6 @@ def _files_to_compare(
     yield from (file for file in stray if file.library_id == library_id)
     for chunk in chunked(folder_ids):
         yield from load_files(session, MediaFile.folder_id.in_(chunk))
-
-
-def _files_with_others(
-    session: Session, library_id: int, folder_id: int, folder: str, beside: _Beside
-) -> Iterator[KnownFile]:
-    """Load those files of a folder that had something beside them, or have it now."""
-    # An NFO file is one of them. A folder of files that wait for a scan waits for one itself.
-    had = cast(MediaFile.sidecars, Text) != "[]"
-    yield from load_files(session, (MediaFile.folder_id == folder_id) & had)
-    names = sorted({*beside.sidecars, *beside.nfos})
-    for chunk in chunked([f"{folder}/{name}" if folder else name for name in names]):
-        here = (MediaFile.library_id == library_id) & MediaFile.path.in_(chunk)
-        yield from load_files(session, here & ~had)
 
 
 # Moves
