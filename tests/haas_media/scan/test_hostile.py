@@ -67,11 +67,6 @@ def test_names_that_are_not_utf_8_are_kept_byte_for_byte(house: House) -> None:
     assert house.scan().counts()["moved"] == 1
 
 
-def test_names_that_differ_in_a_byte_that_is_not_utf_8_are_two(house: House) -> None:
-    house.films.put(*(os.fsdecode(b"x\xe9%c (2001).mkv" % byte) for byte in (0xE8, 0xE9)))
-    assert house.scan().counts()["found"] == len(house.files()) == 2
-
-
 @on_both_databases
 def test_composed_and_decomposed_names_are_one_title(house: House) -> None:
     composed = unicodedata.normalize("NFC", "Amélie (2001)")

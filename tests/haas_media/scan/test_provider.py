@@ -142,7 +142,9 @@ def test_a_show_costs_one_search_one_detail_request_and_one_a_season(online: Onl
         assert guest.episode_id is not None
 
 
-def test_a_new_episode_of_a_known_season_asks_for_nothing(online: Online) -> None:
+def test_a_new_episode_of_a_known_season_costs_nothing_and_a_new_season_one_request(
+    online: Online,
+) -> None:
     online.shows.put("Dark/Dark S01E01.mkv")
     online.scan()
     online.asked()
@@ -150,12 +152,6 @@ def test_a_new_episode_of_a_known_season_asks_for_nothing(online: Online) -> Non
     assert online.scan().counts()["matched"] == 2
     assert online.asked() == {}
     assert online.titles()["Dark/Dark S01E02.mkv"] == "Dark (2017) S01E02"
-
-
-def test_a_new_season_of_a_known_show_costs_one_request(online: Online) -> None:
-    online.shows.put("Dark/Dark S01E01.mkv")
-    online.scan()
-    online.asked()
     online.shows.put("Dark/Dark S02E01.mkv", "Dark/Dark S00E01.mkv")
     online.scan()
     assert online.asked() == {"/tv/70523/season/0": 1, "/tv/70523/season/2": 1}
@@ -702,14 +698,6 @@ def test_people_are_named_at_once_and_read_in_detail_after(online: Online) -> No
     assert not {120, 129} & read
     online.asked()
     assert online.scan().people == 0
-
-
-def test_people_that_could_not_be_reached_are_read_by_the_next_scan(online: Online) -> None:
-    online.films.put(MATRIX)
-    online.tmdb.fail(Fault("status", 503), path="/person/64", times=None)
-    online.scan()
-    online.tmdb.up()
-    assert online.scan_later().people == 1
 
 
 def test_progress_is_seven_tenths_files_and_three_tenths_people(online: Online) -> None:

@@ -29,7 +29,7 @@ class World:
     shows: Shelf
     databases: Databases
 
-    def scan(self, url: str) -> dict[str, list[tuple[object, ...]]]:
+    def scan(self, url: str) -> dict[str, list[str]]:
         """Scan to the end; return what is in the catalog then."""
         with open_catalog(url) as catalog, connected(self.tmdb.url) as client:
             scan(make_settings(self.base), catalog, provider=client)
