@@ -358,13 +358,6 @@ def test_a_library_that_is_taken_out_of_the_settings_keeps_its_records(scanned: 
     assert scanned.files() == before
 
 
-def test_no_libraries_make_an_empty_report(house: House) -> None:
-    house.with_settings(libraries=())
-    report = house.scan()
-    assert report.counts()["found"] == 0
-    assert "No library is set." in report.to_markdown()
-
-
 @on_both_databases
 def test_a_record_that_was_lost_is_made_again(scanned: House) -> None:
     before = scanned.titles()
