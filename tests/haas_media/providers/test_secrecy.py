@@ -103,28 +103,6 @@ def test_what_is_no_token_is_refused_without_repeating_it() -> None:
             assert bad not in str(caught.value)
 
 
-def test_what_is_no_address_is_refused() -> None:
-    for bad in (
-        "",
-        "api.themoviedb.org",
-        "ftp://x/3",
-        "http://",
-        "http://u:pass@x/3",
-        "http://x/?a=1",
-    ):
-        with pytest.raises(ValueError, match="HAAS_TMDB_URL") as caught:
-            TmdbClient(V3_KEY, bad)
-        assert "pass" not in str(caught.value).replace("password", "")
-
-
-def test_the_address_may_have_its_version_or_not(tmdb: FakeTmdb) -> None:
-    tmdb.catalogue.add_movie(1, "One")
-    for ending in ("", "/", "/3", "/3/"):
-        with TmdbClient(V3_KEY, tmdb.url.removesuffix("/3") + ending) as client:
-            client.movie(1)
-    assert [seen.path for seen in tmdb.requests] == ["/3/movie/1"] * 4
-
-
 def test_redirects_are_not_followed_with_the_token(connect, tmdb: FakeTmdb) -> None:
     tmdb.fail(Fault("status", 302, {"Location": "http://127.0.0.1:9/"}), times=None)
     with pytest.raises(ProviderUnreachable, match=r"302 without its message.*HAAS_TMDB_URL"):

@@ -178,6 +178,12 @@ def test_every_key_has_a_variable_that_wins_over_the_file(
     assert settings.tmdb.token.get_secret_value() == "from the environment"
 
 
+@pytest.mark.parametrize("ending", ["", "/", "/3", "/3/"])
+def test_the_address_of_tmdb_may_have_its_version_or_not(write: Write, ending: str) -> None:
+    settings = load_settings(write(f"[tmdb]\nurl = 'http://proxy:8080/tmdb{ending}'"))
+    assert settings.tmdb.url == "http://proxy:8080/tmdb/3"
+
+
 def test_a_blank_variable_counts_as_not_set(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAAS_TMDB_TOKEN", "  ")
     monkeypatch.setenv("HAAS_TMDB_MAX_CONCURRENT", "2")
@@ -258,6 +264,8 @@ WRONG = [
     ("[tmdb]\nurl = 'http://tmdb:none/3'", "tmdb.url must be an address that begins with http"),
     ("[tmdb]\nurl = 'http://tmdb:99999'", "tmdb.url must be an address that begins with http"),
     ("[tmdb]\nurl = 'http://[::1/3'", "tmdb.url must be an address that begins with http"),
+    ("[tmdb]\nurl = 'http://user:secret@x/3'", "tmdb.url must not hold a user name, password or"),
+    ("[tmdb]\nurl = 'http://x/?a=1'", "tmdb.url must not hold a user name, password or query."),
     ("trace_url = 'http://x/y'", r"trace_url must hold {trace_id} where the trace's id goes."),
     ("a = \n", r"not valid TOML: Invalid value \(at line 1, column 5\). Mend that line."),
     ("[tmdb]\n[tmdb]", r"not valid TOML: .*line 2"),
@@ -271,7 +279,7 @@ def test_what_is_wrong_is_said_in_a_sentence(write: Write) -> None:
     assert [
         (says, message)
         for says, path, message in said
-        if not (message.startswith(path) and re.search(says, message))
+        if not (message.startswith(path) and re.search(says, message)) or "secret" in message
     ] == []
 
 
