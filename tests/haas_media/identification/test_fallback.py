@@ -19,12 +19,8 @@ def test_an_episode_without_pattern_is_guessed_once(guessed: list[str]) -> None:
     assert guessed == ["Show 7 by 9 tonight"]
 
 
-def test_a_name_without_numbers_is_not_guessed(guessed: list[str]) -> None:
+def test_a_name_without_numbers_or_full_of_them_is_not_guessed(guessed: list[str]) -> None:
     assert identify("Show/Pilot.mkv", "tv").reason
-    assert guessed == []
-
-
-def test_a_name_full_of_numbers_is_not_guessed(guessed: list[str]) -> None:
     assert identify("1,5,8,2,9,4,7,3,6,1,5.mkv", "tv").reason
     assert guessed == []
 
