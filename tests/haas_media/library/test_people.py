@@ -12,12 +12,13 @@ from haas_media.library.people import fetch_people, fetch_people_of_titles, want
 from haas_media.providers.records import (
     CreditRecord,
     MovieRecord,
+    ProviderRefused,
 )
 from tests.databases import on_both_databases
+from tests.fake_tmdb import FakeTmdb, Fault
 
 if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
-    from tests.fake_tmdb import FakeTmdb
 
     from .contents import Librarian
 
@@ -84,6 +85,19 @@ def test_details_are_stored_and_titles_marked(librarian: Librarian, tmdb: FakeTm
     tmdb.forget()
     assert fetch_people_of_titles(librarian.catalog, librarian.provider).counts()["people"] == 0
     assert tmdb.requests == [], "who is gone is not asked for again and again"
+
+
+def test_a_refused_token_ends_it_and_keeps_what_was_read(
+    librarian: Librarian, tmdb: FakeTmdb
+) -> None:
+    ids = list(range(1, 40))
+    for person_id in ids:
+        tmdb.catalogue.add_person(person_id, f"Person {person_id}")
+    _store(librarian.catalog, 1, *_cast(*ids))
+    tmdb.fail(Fault("status", 401), "/person/30", times=1)
+    with pytest.raises(ProviderRefused):
+        fetch_people(librarian.catalog, librarian.provider, ids)
+    assert librarian.one(Person, id=1).details_fetched_at is not None
 
 
 def test_an_interruption_keeps_what_was_read(librarian: Librarian, tmdb: FakeTmdb) -> None:

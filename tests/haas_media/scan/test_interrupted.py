@@ -18,7 +18,7 @@ from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault, connected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from haas_media.progress import Progress
     from tests.haas_media.scan.shelf import House
@@ -160,6 +160,19 @@ def test_the_pool_works_on_all_items_in_several_threads() -> None:
 
     results = dict(map_unordered(work, range(9), 3))
     assert results == {item: item * item for item in range(9)}
+
+
+def test_the_pool_takes_items_only_as_it_needs_them() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    results = map_unordered(lambda item: item, items(), 2)
+    next(results)
+    assert len(taken) <= 5
 
 
 def test_the_pool_is_stopped_by_whoever_stops_listening() -> None:
