@@ -79,6 +79,23 @@ def test_many_threads_open_different_catalogs_at_once(tmp_path: Path) -> None:
 
 
 @on_both_databases
+def test_a_failing_session_leaves_nothing(catalog: Catalog) -> None:
+    class Stop(BaseException):
+        pass
+
+    def work() -> None:
+        with catalog.session() as session:
+            session.add(Library(title="Films", kind="movies", path="/films"))
+            session.flush()
+            raise Stop
+
+    with pytest.raises(Stop):
+        work()
+    with catalog.reading() as session:
+        assert session.query(Library).count() == 0
+
+
+@on_both_databases
 def test_a_reader_does_not_hinder_a_writer(catalog: Catalog) -> None:
     with catalog.reading() as reader:
         assert reader.query(Library).count() == 0
