@@ -87,10 +87,16 @@ def test_adding_again_changes_nothing(librarian: Librarian, kind, tmdb_id: int) 
 
 def test_adding_again_takes_over_what_changed(librarian: Librarian, tmdb: FakeTmdb) -> None:
     librarian.add("movie", 603)
-    tmdb.catalogue.add_movie(603, "Matrix", "1999-03-31", cast=[(6384, "Keanu Reeves", "Mr. A")])
+    tmdb.catalogue.add_movie(603, "Matrix", "1999-03-31", cast=[(6384, "Keanu", "Mr. A")])
     librarian.add("movie", 603)
     assert librarian.one(Movie).title == "Matrix"
     assert librarian.credits() == {(6384, "cast", "Mr. A")}
+    assert librarian.people() == {
+        6384: "Keanu",
+        2975: "Laurence Fishburne",
+        9340: "Lana Wachowski",
+    }, "who has no part any more is left to the cleanup"
+    assert str(librarian.one(Person, id=6384).birthday) == "1964-09-02"
 
 
 def test_an_unknown_id_fails_clearly_and_leaves_nothing_behind(librarian: Librarian) -> None:
