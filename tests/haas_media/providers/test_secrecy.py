@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import traceback
 
-import httpx
 import pytest
 from opentelemetry.instrumentation.httpx import SyncOpenTelemetryTransport
 from opentelemetry.sdk.trace import TracerProvider
@@ -125,15 +124,3 @@ def test_a_proxy_of_the_environment_is_used(
     monkeypatch.setenv("http_proxy", "127.0.0.2:1")
     monkeypatch.delenv("no_proxy")
     assert connect().movie(1).title == "One", "this machine is reached without a proxy"
-
-
-def test_a_transport_that_is_given_carries_the_signed_request() -> None:
-    seen: list[httpx.Request] = []
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
-        return httpx.Response(200, json={"id": 1, "title": "One"})
-
-    with TmdbClient(V3_KEY, transport=httpx.MockTransport(handle)) as client:
-        assert client.movie(1).title == "One"
-    assert seen[0].url.params["api_key"] == V3_KEY

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.catalog.models import Movie
-from haas_media.settings import Library
 from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from haas_media.scan import ScanReport
     from tests.haas_media.scan.shelf import House
 
@@ -319,10 +316,9 @@ def test_a_new_nfo_file_is_read_for_its_own_film_alone(house: House) -> None:
 @pytest.mark.parametrize("root", ["films", "more"])
 @pytest.mark.parametrize("film", ["Heat (1995)/Heat (1995).mkv", "zz/Heat (1995).mkv"])
 def test_an_extra_that_was_there_before_its_film_joins_it(
-    house: House, tmp_path: Path, film: str, root: str
+    house: House, film: str, root: str
 ) -> None:
-    more = Library(title="More", kind="movies", path=tmp_path / "more")
-    house.with_settings(libraries=(*house.settings.libraries, more))
+    house.add_films()
     extra = "Heat (1995)/Heat (1995)-trailer.mkv"
     house.films.put(extra)
     house.scan()

@@ -23,7 +23,6 @@ from haas_media.library.prune import prune
 from haas_media.mounts import is_mounted
 from haas_media.scan import offline
 from haas_media.scan import walk as walking
-from haas_media.settings import Library as SetLibrary
 from tests.databases import on_both_databases
 from tests.haas_media.scan.shelf import mounted
 
@@ -404,8 +403,7 @@ def test_a_large_part_of_what_is_in_reach_is_not_removed_at_once(house: House) -
 
 @pytest.mark.parametrize("how", ["new, by a clock that was ahead", "moved from another library"])
 def test_a_large_part_is_one_of_what_was_there_and_not_of_what_came(house: House, how: str) -> None:
-    more = SetLibrary(title="More", kind="movies", path=house.films.root.with_name("more"))
-    house.with_settings(libraries=(*house.settings.libraries, more))
+    house.add_films()
     house.films.put(*(f"Film {number} (1999).mkv" for number in range(12)))
     house.films.put(*(f"../more/Film {number} (1950).mkv" for number in range(30)))
     house.scan()
