@@ -99,10 +99,8 @@ def compare(
     }
     changed = [known[each.path].id for each in walk.changed if each.path in known]
     by_folder = defaultdict(list)
-    for file in _files_to_compare(session, library_id, [*changed, *unseen]):
-        parent = file.path.rpartition("/")[0]
-        if scope.has(parent):
-            by_folder[parent].append(file)
+    for file in _files_to_compare(session, library_id, [*changed, *unseen], scope):
+        by_folder[file.path.rpartition("/")[0]].append(file)
     reach.find_disks(*_of_disks(known, walk, by_folder))
     kept = set()
     for listing in sorted(walk.changed, key=lambda listing: listing.path):
@@ -201,12 +199,13 @@ def _why(
 
 
 def _files_to_compare(
-    session: Session, library_id: int, folder_ids: list[int]
+    session: Session, library_id: int, folder_ids: list[int], scope: Scope
 ) -> Iterator[KnownFile]:
     """Load the files of these folders, and those of removed titles that were not there."""
     # Of all libraries: with a condition on theirs SQLite would look at every file there is.
-    stray = load_files(session, MediaFile.folder_id.is_(None))
-    yield from (file for file in stray if file.library_id == library_id)
+    for file in load_files(session, MediaFile.folder_id.is_(None)):
+        if file.library_id == library_id and scope.has(file.path.rpartition("/")[0]):
+            yield file
     for chunk in chunked(folder_ids):
         yield from load_files(session, MediaFile.folder_id.in_(chunk))
 
