@@ -20,7 +20,7 @@ from typing import Any
 
 from guessit import guessit
 
-from haas_media.identification import Identity, Kind, identify
+from haas_media.identification import Kind, identify
 
 HERE = Path(__file__).parent
 NAMES = HERE.parent / "tests" / "haas_media" / "identification" / "names.txt"
@@ -111,9 +111,9 @@ def judge(name: Named) -> str:
     """Return `right`, `wrong` or `unmatched`; `right` with all fields, `wrong` as said above."""
     found = identify(name.path, name.kind)
     special = name.want.get("title") == ["special"]
-    if not isinstance(found, Identity):
+    if found.reason:
         return "right" if special else "unmatched"
-    told = {**found.to_json(), "titles": (found.title, *found.other_titles)}
+    told = {**found.to_json(name.path), "titles": (found.title, *found.other_titles)}
     if name.want.get("extra") or name.want.get("title") == ["extra"]:
         return "right" if found.extra and found.title and not found.episodes else "wrong"
     if special:
@@ -152,7 +152,7 @@ def _score(path: Path) -> Score:
     begun = time.perf_counter()
     alone = [_guess(record) for record in records]
     between = time.perf_counter()
-    ours = [identify(record["path"], _kind(record)).to_json() for record in records]
+    ours = [identify(record["path"], _kind(record)).to_json("") for record in records]
     ended = time.perf_counter()
 
     def right(answers: list[dict[str, Any]], *, exact: bool) -> int:

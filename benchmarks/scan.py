@@ -36,7 +36,6 @@ from tests.e2e.prefect_processes import PrefectProcesses
 
 if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
-    from haas_media.providers.records import Provider
 
 WORDS = [
     *("amber", "brittle", "crimson", "distant", "electric", "forgotten", "gilded", "hollow"),
@@ -134,7 +133,9 @@ def child(base: Path) -> None:
     print(json.dumps({"seconds": seconds, "memory": memory, "matched": counts["matched"]}))
 
 
-def rescan_ratio(settings: Settings, provider: Provider | None = None) -> tuple[float, float, int]:
+def rescan_ratio(
+    settings: Settings, provider: TmdbClient | None = None
+) -> tuple[float, float, int]:
     """Return the best times of a bare walk and of a rescan, taken in turns, and all requests."""
     walks, scans, requests = [], [], 0
     with open_catalog(settings.database_url) as catalog:

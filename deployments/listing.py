@@ -30,7 +30,7 @@ def print_names(kind: Literal["movies", "tv"], *, as_json: bool, separator: byte
         as_json: JSON lines rather than text.
         separator: what ends a path.
     """
-    from haas_media.identification import Unidentified, identify
+    from haas_media.identification import identify
 
     for raw in _split(sys.stdin.buffer, separator):
         path = raw.decode("utf-8", "surrogateescape")
@@ -38,8 +38,8 @@ def print_names(kind: Literal["movies", "tv"], *, as_json: bool, separator: byte
             continue
         found = identify(path, kind)
         if as_json:
-            text = _json(found.to_json())
-        elif isinstance(found, Unidentified):
+            text = _json(found.to_json(path))
+        elif found.reason:
             text = f"{path}\n    not identified: {found.reason}"
         else:
             text = f"{path}\n    {_described(found)}"

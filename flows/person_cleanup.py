@@ -1,18 +1,13 @@
 """The cleanup: people to whom no title refers any more are deleted."""
 # ruff: noqa: B008 - a call in a default is how Prefect takes the description of a parameter
 
-from typing import Annotated
-
-from pydantic import Field, StrictInt
-
+from flows.add_to_library import TmdbId
 from flows.catalog import catalog_for_task
 from flows.forms import field
 from flows.reporting import ProgressArtifact, logger, parameters, publish, run_settings, sentence
 from flows.retrying import RETRIES
 from haas_media.wording import counted_people
 from haas_otel import flow, task
-
-PersonIds = list[Annotated[StrictInt, Field(ge=1)]]
 
 
 @task(name="Person metadata cleanup", **RETRIES)
@@ -45,7 +40,7 @@ def _run_name() -> str:
 
 @flow(name="person-cleanup", flow_run_name=_run_name)
 def person_cleanup_flow(
-    person_ids: PersonIds | None = field(
+    person_ids: list[TmdbId] | None = field(
         None,
         title="People",
         description="TMDb ids of the people to look at. Left out: everybody in the catalog.",

@@ -114,7 +114,7 @@ class TmdbSettings(Section):
 
     Args:
         token: v4 read access token or v3 key.
-        url: of the API; a proxy or a local server in place of TMDb's own.
+        url: of the API, with its version or not; a proxy or a local server in place of TMDb's own.
         language: of titles and texts.
         requests_per_second: never exceeded in any second by one process. Runs in several processes
             know nothing of each other: where two may ask at once (two workers, or a refresh beside
@@ -137,8 +137,11 @@ class TmdbSettings(Section):
 
     @field_validator("url")
     @classmethod
-    def _http(cls, url: str) -> str:
-        return _http_url(url.strip()).rstrip("/")
+    def _api(cls, url: str) -> str:
+        parts = urlsplit(_http_url(url.strip()))
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("must not hold a user name, password or query")
+        return f"{parts.geturl().rstrip('/').removesuffix('/3')}/3"
 
     @field_validator("language")
     @classmethod
@@ -263,11 +266,10 @@ class Settings(Section):
         """Return the library with this title.
 
         Raises:
-            SettingsError: there is none, or its root is not a folder.
+            SettingsError: there is none.
         """
         for library in self.libraries:
             if library.title == title:
-                library.check_root()
                 return library
         known = ", ".join(repr(library.title) for library in self.libraries)
         hint = f"Known: {known}." if known else "None is set: add a [[libraries]] table."

@@ -23,14 +23,14 @@ from haas_media.reasons import Reason
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-    from haas_media.identification.files import Identification
+    from haas_media.identification.identity import Identity
 
 REMOVED = "removed-on-request"
 
 Values = dict[str, Any]
 
 
-def identified(found: Identification, kind: str, title_id: int | None, *, waits: bool) -> Values:
+def identified(found: Identity, kind: str, title_id: int | None, *, waits: bool) -> Values:
     """Return what a file becomes that was identified by its name and NFO files.
 
     Args:
@@ -52,14 +52,14 @@ def identified(found: Identification, kind: str, title_id: int | None, *, waits:
     }
 
 
-def other_copy(found: Identification) -> Values:
+def other_copy(found: Identity) -> Values:
     """Return what a file becomes that stays with its title, as another copy of it."""
     return {
         "edition": found.edition,
         "version": found.version,
         # Of what has a date, the place among the episodes of that day: no part of a copy.
         "part": None if found.date else found.part,
-        "identity": found.to_json(),
+        "identity": found.kept(),
     }
 
 

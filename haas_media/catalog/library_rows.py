@@ -12,7 +12,7 @@ from sqlalchemy import Text, case, cast, delete, exists, func, select, type_coer
 from haas_media.catalog.dialects import chunked, from_stored_path, table_of
 from haas_media.catalog.file_state import REMOVED, is_dismissed, waits_again
 from haas_media.catalog.models import Folder, Library, MediaFile
-from haas_media.identification.files import Identification
+from haas_media.identification.identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -167,14 +167,14 @@ def load_files(session: Session, condition: Any) -> Iterator[KnownFile]:
         yield file if file.path.isascii() else file._replace(path=from_stored_path(file.path))
 
 
-def load_identities(session: Session, file_ids: Iterable[int]) -> dict[int, Identification]:
+def load_identities(session: Session, file_ids: Iterable[int]) -> dict[int, Identity]:
     """Load what files were taken for so far."""
     ids = sorted(file_ids)
     found = {}
     for chunk in chunked(ids):
         chosen = MediaFile.id.in_(chunk)
         for row_id, kept in session.execute(select(MediaFile.id, MediaFile.identity).where(chosen)):
-            found[row_id] = Identification.from_json(kept or {})
+            found[row_id] = Identity.of_kept(kept)
     return found
 
 

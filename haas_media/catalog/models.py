@@ -38,7 +38,6 @@ from sqlalchemy.orm import (
     MappedColumn,
     composite,
     mapped_column,
-    relationship,
 )
 
 from haas_media.catalog.dialects import CleanText, FsPath, UtcDateTime
@@ -150,9 +149,6 @@ class Movie(_Title, Base):
     release_date: Mapped[dt.date | None]
     runtime: Mapped[int | None]
 
-    credits: Mapped[list[Credit]] = relationship(passive_deletes=True)
-    files: Mapped[list[MediaFile]] = relationship(back_populates="movie", passive_deletes=True)
-
 
 class Show(_Title, Base):
     """A show. ``season_numbers`` are those that the provider has."""
@@ -163,12 +159,6 @@ class Show(_Title, Base):
     first_air_date: Mapped[dt.date | None]
     tvdb_id: Mapped[int | None] = mapped_column(index=True)
     season_numbers: Mapped[list[Any]] = mapped_column(default=list)
-
-    seasons: Mapped[list[Season]] = relationship(
-        back_populates="show", order_by="Season.number", passive_deletes=True
-    )
-    credits: Mapped[list[Credit]] = relationship(passive_deletes=True)
-    files: Mapped[list[MediaFile]] = relationship(back_populates="show", passive_deletes=True)
 
 
 TitleModel = type[Movie] | type[Show]
@@ -213,11 +203,6 @@ class Season(Base):
     poster_path: Mapped[str | None]
     details_fetched_at: Mapped[dt.datetime | None]
 
-    show: Mapped[Show] = relationship(back_populates="seasons")
-    episodes: Mapped[list[Episode]] = relationship(
-        back_populates="season", order_by="Episode.number", passive_deletes=True
-    )
-
     __table_args__ = (
         UniqueConstraint("show_id", "number", name="uq_seasons_number"),
         CheckConstraint("number >= 0", name="ck_seasons_number"),
@@ -248,12 +233,6 @@ class Episode(Base):
     overview: Mapped[str | None]
     runtime: Mapped[int | None]
 
-    season: Mapped[Season] = relationship(back_populates="episodes")
-    credits: Mapped[list[Credit]] = relationship(passive_deletes=True)
-    files: Mapped[list[MediaFile]] = relationship(
-        secondary=media_file_episodes, back_populates="episodes", passive_deletes=True
-    )
-
     __table_args__ = (
         UniqueConstraint("season_id", "number", name="uq_episodes_number"),
         CheckConstraint("number >= 0", name="ck_episodes_number"),
@@ -279,8 +258,6 @@ class Person(Base):
     known_for: Mapped[str | None]
     details_fetched_at: Mapped[dt.datetime | None]
 
-    credits: Mapped[list[Credit]] = relationship(back_populates="person", passive_deletes="all")
-
 
 class Credit(Base):
     """A person's part in exactly one movie, show or episode.
@@ -302,8 +279,6 @@ class Credit(Base):
     job: Mapped[str | None]
     department: Mapped[str | None]
     weight: Mapped[int] = mapped_column(default=100)
-
-    person: Mapped[Person] = relationship(back_populates="credits")
 
     __table_args__ = (
         CheckConstraint("kind IN ('cast', 'crew')", name="ck_credits_kind"),
@@ -384,13 +359,6 @@ class MediaFile(Base):
     probed_at: Mapped[dt.datetime | None]
     probe_error: Mapped[str | None]
     added_at: Mapped[dt.datetime] = mapped_column(default=lambda: dt.datetime.now(dt.UTC))
-
-    library: Mapped[Library] = relationship()
-    movie: Mapped[Movie | None] = relationship(back_populates="files")
-    show: Mapped[Show | None] = relationship(back_populates="files")
-    episodes: Mapped[list[Episode]] = relationship(
-        secondary=media_file_episodes, back_populates="files", passive_deletes=True
-    )
 
     __table_args__ = (
         UniqueConstraint("library_id", "path", name="uq_media_files_path"),

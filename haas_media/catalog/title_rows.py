@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.catalog.models import TitleModel
-    from haas_media.identification.files import Identification
+    from haas_media.identification.identity import Identity
 
 Key = TypeVar("Key")
 _CHUNK = 200
@@ -80,7 +80,7 @@ class Titles:
         self._index: dict[tuple[str, Any], list[TitleRow]] = {}
         self._loaded: dict[int, TitleRow] = {}
 
-    def ensure(self, found: Mapping[str, Identification]) -> dict[str, TitleRow]:
+    def ensure(self, found: Mapping[str, Identity]) -> dict[str, TitleRow]:
         """Return the title of each identification that names one, making those that are new.
 
         Args:
@@ -104,7 +104,7 @@ class Titles:
         self._insert(new, rows, details)
         return {path: rows[want] for path, want in wanted.items()}
 
-    def find(self, found: Mapping[Key, Identification]) -> dict[Key, TitleRow]:
+    def find(self, found: Mapping[Key, Identity]) -> dict[Key, TitleRow]:
         """Return the titles that extras belong to, as far as they are known."""
         wanted = {
             key: self._wanted("", what) for key, what in found.items() if what.ids or what.title
@@ -114,7 +114,7 @@ class Titles:
             self._load(wanted[key] for key in chunk)
         return {key: row for key, want in wanted.items() if (row := self._find(want))}
 
-    def _wanted(self, path: str, what: Identification) -> _Wanted:
+    def _wanted(self, path: str, what: Identity) -> _Wanted:
         tmdb, tvdb = what.ids.get("tmdb"), what.ids.get("tvdb")
         ids = "-".join(f"{source}:{value}" for source, value in sorted(what.ids.items()))
         return _Wanted(

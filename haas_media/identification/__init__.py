@@ -2,12 +2,12 @@
 
 Names are read by strict patterns first; only what none of them takes is handed to guessit. Folders
 count as much as the file's own name. What a name does not tell is never made up: such a file comes
-back as `Unidentified`, with a sentence that says what to do.
+back with a `reason`, a sentence that says what to do.
 """
 
 from __future__ import annotations
 
-from haas_media.identification.identity import Identity, Kind, Unidentified
+from haas_media.identification.identity import Identity, Kind
 from haas_media.identification.kinds import FileClass, classify, is_video
 from haas_media.identification.reading import identify
 
@@ -15,7 +15,6 @@ __all__ = [
     "FileClass",
     "Identity",
     "Kind",
-    "Unidentified",
     "classify",
     "identify",
     "is_video",

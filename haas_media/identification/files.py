@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from haas_media.identification import Identity, Unidentified, identify
+from haas_media.identification import Identity, identify
 from haas_media.identification.folders import is_disc, is_generic, season_of
 from haas_media.identification.kinds import is_whole_disc
 from haas_media.identification.nfo import Nfo, NfoError, NfoUnreadable, read_nfo
@@ -19,73 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-    from haas_media.identification.identity import Kind
+    from haas_media.identification.identity import Kind, Source
 
-Source = Literal["tag", "nfo", "name"]
 _NFOS_OF_DISCS = ("index.nfo", "VIDEO_TS.nfo", "movie.nfo")
-_KEPT = (
-    *("extra", "title", "other_titles", "year", "ids", "source", "season", "episodes", "date"),
-    *("absolute", "bare", "edition", "version", "part"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Identification:
-    """What one file is taken for.
-
-    ``reason`` says why it is nothing; ``extra`` what kind of extra it is. ``ids``, ``title`` and
-    ``year`` are the movie's or the show's. ``details`` is what an NFO file tells of the title,
-    ``episode_details`` of the episodes, ``note`` what was wrong on the way, ``unread`` that an NFO
-    file could not be opened, so that it is to be tried again; these four are not kept with the
-    file.
-    """
-
-    reason: Reason | None = None
-    extra: str | None = None
-    title: str | None = None
-    other_titles: tuple[str, ...] = ()
-    year: int | None = None
-    ids: dict[str, str] = field(default_factory=dict)
-    source: Source = "name"
-    season: int | None = None
-    episodes: tuple[int, ...] = ()
-    date: dt.date | None = None
-    absolute: tuple[int, ...] = ()
-    bare: bool = False
-    edition: str | None = None
-    version: str | None = None
-    part: int | None = None
-    details: Nfo | None = None
-    episode_details: tuple[Nfo, ...] = ()
-    note: Reason | None = None
-    unread: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what is kept with the file."""
-        kept = {name: getattr(self, name) for name in _KEPT}
-        kept["date"] = self.date.isoformat() if self.date else None
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in kept.items()
-            if value or value == 0
-        }
-
-    @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> Identification:
-        """Undo ``to_json``; what only another version keeps is left out."""
-        known: dict[str, Any] = {
-            name: tuple(kept[name]) if isinstance(kept[name], list) else kept[name]
-            for name in _KEPT
-            if name in kept
-        }
-        if "date" in known:
-            known["date"] = dt.date.fromisoformat(known["date"])
-        return cls(**known)
-
-    @classmethod
-    def of_name(cls, named: Identity) -> Identification:
-        """Return what a name says by itself."""
-        return cls(**{name: getattr(named, name) for name in _KEPT if name != "source"})
 
 
 class Identifier:
@@ -105,7 +40,7 @@ class Identifier:
 
     def folder(
         self, folder: str, videos: Iterable[str], nfos: Iterable[str], names: Collection[str]
-    ) -> dict[str, Identification]:
+    ) -> dict[str, Identity]:
         """Identify the named videos of a folder; the others only help to understand it."""
         own = {folded(nfo): nfo for nfo in nfos}
         if "movie.nfo" in own and self._kind == "movies" and not self._is_one_film(folder, videos):
@@ -120,33 +55,29 @@ class Identifier:
         films = set()
         for name in videos:
             named = identify_name(folder, name, self._kind)
-            if not (isinstance(named, Identity) and named.extra):
-                films.add((named.title, named.year) if isinstance(named, Identity) else None)
+            if not named.extra:
+                films.add((bool(named.reason), named.title, named.year))
             if len(films) > 1:
                 return False
         return True
 
     def _identify(
-        self, folder: str, name: str, named: Identity | Unidentified, own: Mapping[str, str]
-    ) -> Identification:
-        if isinstance(named, Identity) and named.extra:
-            return Identification(
-                extra=named.extra, title=named.title, year=named.year, ids=dict(named.ids)
-            )
+        self, folder: str, name: str, named: Identity, own: Mapping[str, str]
+    ) -> Identity:
+        if named.extra:
+            return Identity(extra=named.extra, title=named.title, year=named.year, ids=named.ids)
         try:
             nfos = self._own_nfo(folder, name, own)
             show = self._show_nfo(folder) if self._kind == "tv" else None
         except NfoError as error:
             unread = isinstance(error, NfoUnreadable)
-            if not named_ids(named):
-                return Identification(reason=error.reason, unread=unread)
+            if not named.ids:
+                return Identity(reason=error.reason, unread=unread)
             # The tag in the name has the last word anyway.
             return replace(self._judge(named, (), None), note=error.reason, unread=unread)
         return self._judge(named, nfos, show)
 
-    def _judge(
-        self, named: Identity | Unidentified, nfos: tuple[Nfo, ...], show: Nfo | None
-    ) -> Identification:
+    def _judge(self, named: Identity, nfos: tuple[Nfo, ...], show: Nfo | None) -> Identity:
         return _movie(named, nfos) if self._kind == "movies" else _episode(named, nfos, show)
 
     def _own_nfo(self, folder: str, name: str, own: Mapping[str, str]) -> tuple[Nfo, ...]:
@@ -208,42 +139,36 @@ def _is_of_season(folder: str) -> bool:
     return is_disc(folder) or (season is not None and not season.title)
 
 
-def named_ids(named: Identity | Unidentified) -> dict[str, str]:
-    """Return the ids of the tags in a name."""
-    return dict(named.ids) if isinstance(named, Identity) else {}
-
-
-def identify_name(folder: str, name: str, kind: Kind) -> Identity | Unidentified:
+def identify_name(folder: str, name: str, kind: Kind) -> Identity:
     """Say what a file is by its name and folders alone, even if they are not UTF-8."""
     return identify(shown_path(f"{folder}/{name}" if folder else name), kind)
 
 
-def _movie(named: Identity | Unidentified, nfos: tuple[Nfo, ...]) -> Identification:
-    ids = named_ids(named)
+def _movie(named: Identity, nfos: tuple[Nfo, ...]) -> Identity:
+    ids = named.ids
     fitting = (nfo for nfo in nfos if nfo.kind in ("movie", None) and _is_of(nfo, ids))
     nfo = next(fitting, None)
     if nfo is None and not ids:
-        if isinstance(named, Unidentified):
-            return Identification(reason=named.reason)
+        if named.reason:
+            return named
         if named.is_episode:
-            return Identification(reason=Reason("episode-among-films"))
-    by_name = named if isinstance(named, Identity) else Identity(named.path)
-    nfo_title = _title_of(nfo, by_name)
+            return Identity(reason=Reason("episode-among-films"))
+    nfo_title = _title_of(nfo, named)
     source: Source = "tag" if ids else "nfo" if nfo and (nfo.ids or nfo_title) else "name"
-    title = nfo_title or by_name.title
-    year = (nfo.year if nfo and nfo_title else None) or by_name.year
+    title = nfo_title or named.title
+    year = (nfo.year if nfo and nfo_title else None) or named.year
     found_ids = ids or (nfo.ids if nfo else {})
     if not title and not found_ids:
-        return Identification(reason=_reason(named))
-    return Identification(
+        return Identity(reason=_reason(named))
+    return Identity(
         title=title,
-        other_titles=() if nfo_title else by_name.other_titles,
+        other_titles=() if nfo_title else named.other_titles,
         year=year,
         ids=dict(found_ids),
         source=source,
-        edition=by_name.edition,
-        version=by_name.version,
-        part=by_name.part,
+        edition=named.edition,
+        version=named.version,
+        part=named.part,
         details=nfo if nfo and nfo.kind else None,
     )
 
@@ -262,48 +187,46 @@ def _title_of(nfo: Nfo | None, by_name: Identity) -> str | None:
 _LARGEST_NUMBER = 999_999
 
 
-def _reason(named: Identity | Unidentified) -> Reason:
-    return named.reason if isinstance(named, Unidentified) else Reason("no-title")
+def _reason(named: Identity) -> Reason:
+    return named.reason or Reason("no-title")
 
 
 def _numbers(named: Identity) -> tuple[int, ...]:
     return (named.season or 0, *named.episodes, *named.absolute)
 
 
-def _episode(
-    named: Identity | Unidentified, nfos: tuple[Nfo, ...], show: Nfo | None
-) -> Identification:
-    by_name = named if isinstance(named, Identity) else Identity(named.path)
-    show = show if show and _is_of(show, by_name.ids) else None
+def _episode(named: Identity, nfos: tuple[Nfo, ...], show: Nfo | None) -> Identity:
+    show = show if show and _is_of(show, named.ids) else None
     details = [nfo for nfo in nfos if nfo.kind == "episode"]
     numbered = [nfo for nfo in details if nfo.season is not None and nfo.episode is not None]
-    show_title = _title_of(show, by_name) or next(
+    show_title = _title_of(show, named) or next(
         (nfo.show_title for nfo in details if nfo.show_title), None
     )
-    ids = dict(by_name.ids) or (dict(show.ids) if show else {})
-    title = show_title or by_name.title
-    if by_name.country and not show_title:
+    ids = dict(named.ids) or (dict(show.ids) if show else {})
+    title = show_title or named.title
+    if named.country and not show_title:
         # Of several shows of that name it is the one from there.
-        title = f"{title} ({by_name.country})"
-    if not numbered and not by_name.is_episode:
-        return Identification(reason=_reason(named))
-    seasons = {nfo.season for nfo in numbered} or {*by_name.seasons}
+        title = f"{title} ({named.country})"
+    if not numbered and not named.is_episode:
+        return Identity(reason=_reason(named))
+    seasons = {nfo.season for nfo in numbered} or {*named.seasons}
     if len(seasons) > 1:
         told = " and ".join(str(number) for number in sorted(seasons, key=str))
-        return Identification(reason=Reason("several-seasons", seasons=told))
-    if not numbered and not by_name.episodes and by_name.date is None:
-        code = "between-episodes" if by_name.season == 0 else "whole-season"
-        return Identification(reason=Reason(code, season=by_name.season))
+        return Identity(reason=Reason("several-seasons", seasons=told))
+    if not numbered and not named.episodes and named.date is None:
+        code = "between-episodes" if named.season == 0 else "whole-season"
+        return Identity(reason=Reason(code, season=named.season))
     if not title and not ids:
-        return Identification(reason=Reason("no-show"))
-    if not numbered and max(_numbers(by_name)) > _LARGEST_NUMBER:
-        return Identification(reason=Reason("number-too-large"))
-    source: Source = "tag" if by_name.ids else "nfo" if show_title or ids or numbered else "name"
+        return Identity(reason=Reason("no-show"))
+    if not numbered and max(_numbers(named)) > _LARGEST_NUMBER:
+        return Identity(reason=Reason("number-too-large"))
+    source: Source = "tag" if named.ids else "nfo" if show_title or ids or numbered else "name"
     found = replace(
-        Identification.of_name(by_name),
+        named,
+        reason=None,
         title=title,
-        other_titles=() if show_title else by_name.other_titles,
-        year=(show.year if show and show_title else None) or by_name.year,
+        other_titles=() if show_title else named.other_titles,
+        year=(show.year if show and show_title else None) or named.year,
         ids=ids,
         source=source,
         details=show if show and show.kind else None,
@@ -313,9 +236,9 @@ def _episode(
         return found
     season = numbered[0].season
     numbers = [nfo.episode for nfo in numbered if nfo.episode is not None]
-    if by_name.season in (season, None) and set(numbers) < set(by_name.episodes):
+    if named.season in (season, None) and set(numbers) < set(named.episodes):
         # It completes what the name says, and takes no episode away.
-        numbers = list(by_name.episodes)
+        numbers = list(named.episodes)
     return replace(
         found,
         season=season,

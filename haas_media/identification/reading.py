@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from haas_media.identification import episode_rules, numbers, rules, titles
 from haas_media.identification.fallback import guess_episode, guess_film
 from haas_media.identification.films import Film, film_of
 from haas_media.identification.folders import extra_of, is_disc, is_generic, part_of, season_of
-from haas_media.identification.identity import Identity, Kind, Unidentified
+from haas_media.identification.identity import Identity, Kind
 from haas_media.identification.ids import ids_in
 from haas_media.identification.junk import is_count, is_junk, without_copy_mark
 from haas_media.identification.kinds import is_whole_disc, split_extension
 from haas_media.identification.numbers import Found, find_marked
 from haas_media.identification.shows import Show, episode_of, released_in, show_of, show_of_folder
 from haas_media.reasons import Reason
-
-if TYPE_CHECKING:
-    from pathlib import PurePath
 
 _BRACKET = re.compile(r"[\[\]{}()]")
 _FILMS_TAIL = re.compile(r"(?:the)?(?:movies?|films?|filme|фильмы|劇場版|剧场版)(?:[0-9]{1,2}.*)?")
@@ -35,24 +31,23 @@ LONGEST_NAME = 512
 """Twice what file systems take for a name; text beyond it comes from elsewhere."""
 
 
-def identify(path: str | PurePath, kind: Kind) -> Identity | Unidentified:
+def identify(text: str, kind: Kind) -> Identity:
     """Say what a file is from its path.
 
     Args:
-        path: The file's path below the library's root, with `/` between folders.
+        text: The file's path below the library's root, with `/` between folders.
         kind: What the library holds: `movies` or `tv`.
 
     Returns:
-        What the name was taken for, or `Unidentified` with the reason. Never raises for a name.
+        What the name was taken for, or the reason why for nothing. Never raises for a name.
     """
-    text = path if isinstance(path, str) else path.as_posix()
     *folders, name = _parts(titles.plain(text[:LONGEST_PATH]))
     if len(text) > LONGEST_PATH or any(len(part) > LONGEST_NAME for part in (*folders, name)):
-        return Unidentified(text, Reason("name-too-long"))
+        return Identity(Reason("name-too-long"))
     stem = "" if is_whole_disc(name) else without_copy_mark(split_extension(name)[0])
     # Of several ids the file's own or the nearest folder's is right.
     ids = {of: value for named in (*folders, stem) for of, value in ids_in(named).items()}
-    return (_film if kind == "movies" else _episode)(text, folders, stem, ids)
+    return (_film if kind == "movies" else _episode)(name, folders, stem, ids)
 
 
 def _parts(path: str) -> list[str]:
@@ -68,21 +63,21 @@ def _parts(path: str) -> list[str]:
     return [part.replace("\0", "/") for part in parts if part and part != "."] or [""]
 
 
-def _film(path: str, folders: list[str], stem: str, ids: dict[str, str]) -> Identity | Unidentified:
+def _film(name: str, folders: list[str], stem: str, ids: dict[str, str]) -> Identity:
     extra = extra_of(folders, stem)
     if extra:
         kind, folders, rest = extra
         owner = _choose(_film_of_file(rest), _film_ofs(folders, rest))
-        return Identity(path, owner.title, owner.year, ids=ids, extra=kind)
+        return Identity(None, owner.title, owner.year, ids=ids, extra=kind)
     if _is_episode(folders, stem):
-        return _episode(path, folders, stem, ids)
+        return _episode(name, folders, stem, ids)
     film = _choose(_film_of_file(stem), _film_ofs(folders, stem))
     if film.title is None:
-        return Identity(path, ids=ids) if ids else Unidentified(path, Reason("name-says-nothing"))
+        return Identity(ids=ids) if ids else Identity(Reason("name-says-nothing"))
     # `Part 8 (2010)/Part 8` is called that.
     part = None if titles.fold(stem) == titles.fold(film.title) else film.part
     return Identity(
-        path,
+        None,
         film.title,
         film.year,
         ids=ids,
@@ -210,12 +205,10 @@ def _in_collection(film: Film) -> Film:
     return replace(film, title=title)
 
 
-def _episode(
-    path: str, folders: list[str], stem: str, ids: dict[str, str]
-) -> Identity | Unidentified:
+def _episode(name: str, folders: list[str], stem: str, ids: dict[str, str]) -> Identity:
     extra = extra_of(folders, stem)
     if extra:
-        return _extra_of_show(path, extra, ids)
+        return _extra_of_show(extra, ids)
     above = _above(folders)
     if above.show is None and folders and _is_called(folders[-1], stem):
         above = Above(Show(folders[-1]))
@@ -233,33 +226,31 @@ def _episode(
     show = _choose_show(above, named, same, stem)
     if found is None:
         code = "no-episode" if show.title or ids else "no-show-no-episode"
-        whole_disc = is_whole_disc(path.rpartition("/")[2])
-        return Unidentified(path, Reason("disc-of-episodes" if whole_disc else code))
-    identity = _identity(path, show, found, above.season, ids)
+        whole_disc = is_whole_disc(name)
+        return Identity(Reason("disc-of-episodes" if whole_disc else code))
+    identity = _identity(show, found, above.season, ids)
     of = episode_rules.PART if found.date else episode_rules.EPISODE_PART
     rest = stem[found.end :]
     part = numbers.find_part(rest, of) or (numbers.find_worded(rest) if found.date else None)
     return replace(identity, part=part.episodes[0]) if part and part.episodes else identity
 
 
-def _extra_of_show(path: str, extra: tuple[str, list[str], str], ids: dict[str, str]) -> Identity:
+def _extra_of_show(extra: tuple[str, list[str], str], ids: dict[str, str]) -> Identity:
     kind, folders, rest = extra
     above = _above(folders)
     named, found = _episode_of_file(folders, rest, above) if rest else (Show(None), None)
     if rest and named.title is None and not found:
         named = show_of(titles.cut_release(titles.without_prefix(rest)))
     show = _choose_show(above, named)
-    identity = _identity(path, show, found or Found(0, 0), above.season, ids)
+    identity = _identity(show, found or Found(0, 0), above.season, ids)
     return replace(identity, absolute=(), extra=kind)
 
 
-def _identity(
-    path: str, show: Show, found: Found, season: int | None, ids: dict[str, str]
-) -> Identity:
+def _identity(show: Show, found: Found, season: int | None, ids: dict[str, str]) -> Identity:
     several = len(found.seasons) > 1
     number = season if found.season is None and not several else found.season
     return Identity(
-        path,
+        None,
         show.title,
         show.year,
         number if found.date is None else None,

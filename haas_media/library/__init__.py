@@ -13,25 +13,9 @@ from haas_media.markdown import Report
 if TYPE_CHECKING:
     from haas_media.providers.records import TitleKind
 
-LARGEST_ID = 2**31 - 1
-
 
 class TitleUnknown(Exception):
     """There is no such title. The text is a sentence that says where it was looked for."""
-
-
-def check_title(kind: str, tmdb_id: int) -> None:
-    """Refuse what cannot name a title.
-
-    Raises:
-        ValueError: the kind is another one, or the id is out of range.
-    """
-    if kind not in ("movie", "tv"):
-        raise ValueError(f"kind must be 'movie' or 'tv', not {kind!r}")
-    if isinstance(tmdb_id, bool) or not isinstance(tmdb_id, int):
-        raise ValueError(f"tmdb_id must be a number, not {tmdb_id!r}")
-    if not 1 <= tmdb_id <= LARGEST_ID:
-        raise ValueError(f"tmdb_id must be from 1 to {LARGEST_ID}, not {tmdb_id}")
 
 
 def named(kind: TitleKind, tmdb_id: int, title: str = "", year: int | None = None) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from haas_media.catalog.models import title_model
 from haas_media.catalog.store_titles import store_title
-from haas_media.library import TitleReport, TitleUnknown, check_title, named
+from haas_media.library import TitleReport, TitleUnknown, named
 from haas_media.library.people import PeopleReport, fetch_people_of_titles
 from haas_media.library.remove import release_files
 from haas_media.markdown import markdown_list
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
     from haas_media.providers.records import (
         MovieRecord,
-        Provider,
         SeasonRecord,
         ShowRecord,
         TitleKind,
     )
+    from haas_media.providers.tmdb import TmdbClient
 
 # Titles count for this much of the progress, people for the rest, as in a scan.
 _PHASES = {"title": (0.0, 0.7), "people": (0.7, 1.0)}
@@ -88,7 +88,7 @@ class AddReport(TitleReport):
 
 def add_to_library(
     catalog: Catalog,
-    provider: Provider,
+    provider: TmdbClient,
     kind: TitleKind,
     tmdb_id: int,
     *,
@@ -100,13 +100,11 @@ def add_to_library(
     and then in one transaction; the details of people follow, as far as they can be had.
 
     Raises:
-        ValueError: kind or id cannot be one.
         TitleUnknown: TMDb has no such title.
         ProviderUnreachable: it could not be read; nothing is left behind.
         ProviderRefused: the credentials are not accepted.
         UnusableRecord: what TMDb has is no usable title.
     """
-    check_title(kind, tmdb_id)
     started, requests = time.monotonic(), provider.requests_made
     progress = PhasedProgress(on_progress, _PHASES, every=0)
     try:
@@ -148,7 +146,7 @@ def add_to_library(
 
 
 def _read(
-    provider: Provider, kind: TitleKind, tmdb_id: int, progress: PhasedProgress
+    provider: TmdbClient, kind: TitleKind, tmdb_id: int, progress: PhasedProgress
 ) -> tuple[MovieRecord | ShowRecord, list[SeasonRecord]]:
     if kind == "movie":
         movie = provider.movie(tmdb_id)
@@ -164,7 +162,7 @@ def _read(
 
 
 def read_seasons(
-    provider: Provider,
+    provider: TmdbClient,
     show: ShowRecord,
     numbers: Sequence[int],
     *,

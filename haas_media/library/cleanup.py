@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, select, true
 from haas_media.catalog.dialects import chunked
 from haas_media.catalog.library_rows import count
 from haas_media.catalog.models import Credit, Person
-from haas_media.library import LARGEST_ID
 from haas_media.markdown import Report
 from haas_media.progress import OnProgress, Progress
 from haas_media.wording import counted, counted_people
@@ -75,9 +74,6 @@ def cleanup_people(
 
     Args:
         person_ids: only these; those that are not in the catalog do not matter. None: everybody.
-
-    Raises:
-        ValueError: an id is out of range.
     """
     started = time.monotonic()
     if person_ids is None:
@@ -118,9 +114,6 @@ def _between(column: InstrumentedAttribute[int], low: int, high: int) -> ColumnE
 
 
 def _these(person_ids: Sequence[int]) -> tuple[int, Iterator[tuple[int, Who]]]:
-    wrong = [i for i in person_ids if isinstance(i, bool) or not 1 <= i <= LARGEST_ID]
-    if wrong:
-        raise ValueError(f"person ids must be from 1 to {LARGEST_ID}, not {wrong[0]!r}")
     ids = sorted(set(person_ids))
     batches = ((len(chunk), partial(_among, ids=chunk)) for chunk in chunked(ids, _IDS_PER_QUERY))
     return len(ids), batches

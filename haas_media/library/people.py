@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.catalog.opening import Catalog
-    from haas_media.providers.records import Provider
+    from haas_media.providers.tmdb import TmdbClient
 
 CAST_PER_TITLE = 20
 CREW_PER_TITLE = 12
@@ -101,7 +101,7 @@ def _wanted_query(column: Any, ids: Sequence[int]) -> Select[tuple[int]]:
 
 def fetch_people_of_titles(
     catalog: Catalog,
-    provider: Provider,
+    provider: TmdbClient,
     movie_ids: Collection[int] | None = None,
     show_ids: Collection[int] | None = None,
     *,
@@ -156,7 +156,7 @@ def _mark(
 
 def fetch_people(
     catalog: Catalog,
-    provider: Provider,
+    provider: TmdbClient,
     person_ids: Iterable[int],
     *,
     threads: int = 4,

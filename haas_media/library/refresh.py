@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from haas_media.catalog.opening import Catalog
     from haas_media.library.refresh_plan import Plan
-    from haas_media.providers.records import Provider, RecordKind, TitleKind
+    from haas_media.providers.records import RecordKind, TitleKind
+    from haas_media.providers.tmdb import TmdbClient
 
 NAMES = {"movie": "movies", "tv": "shows", "person": "people"}
 _COUNTED = ("known", "unchanged", "refreshed", "gone", "unusable", "unreachable")
@@ -48,28 +49,21 @@ _Read = tuple[MovieRecord | ShowRecord, list[SeasonRecord]]
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """A title or person, and why it could not be refreshed."""
-
-    what: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class KindReport:
     """What a refresh did with movies, shows or people.
 
     ``unchanged`` are current without having been read. ``gone`` are no longer at TMDb and are
-    kept, as are ``unusable`` ones; ``unreachable`` ones are read by the next refresh.
+    kept, as are ``unusable`` ones; ``unreachable`` ones are read by the next refresh. Each says
+    which title or person it is, and why.
     """
 
     kind: RecordKind
     known: int = 0
     unchanged: int = 0
     refreshed: int = 0
-    gone: tuple[Problem, ...] = ()
-    unusable: tuple[Problem, ...] = ()
-    unreachable: tuple[Problem, ...] = ()
+    gone: tuple[str, ...] = ()
+    unusable: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
     note: str = ""
 
     def count(self, name: str) -> int:
@@ -131,7 +125,7 @@ class RefreshReport(Report):
             ("Not reached, read by the next refresh", "unreachable"),
         ):
             problems = [problem for kind in self.kinds for problem in getattr(kind, name)]
-            lines += markdown_list(title, [f"{p.what}: {p.reason}" for p in problems])
+            lines += markdown_list(title, problems)
         later = [f"person {person_id}" for person_id in self.people_added.unreachable]
         return lines + markdown_list("New to titles and not reached, read by the next scan", later)
 
@@ -161,7 +155,7 @@ class _Known:
 
 def refresh(
     catalog: Catalog,
-    provider: Provider,
+    provider: TmdbClient,
     *,
     movies: bool = True,
     tv_shows: bool = True,
@@ -181,12 +175,9 @@ def refresh(
             read everything.
 
     Raises:
-        ValueError: nothing is to be refreshed.
         ProviderUnreachable: not even a list of changes could be read.
         ProviderRefused: the credentials are not accepted.
     """
-    if not (movies or tv_shows or people):
-        raise ValueError("Choose at least one of movies, tv_shows and people to refresh.")
     started, requests = time.monotonic(), provider.requests_made
     wanted: dict[RecordKind, bool] = {"movie": movies, "tv": tv_shows, "person": people}
     kinds = [kind for kind in wanted if wanted[kind]]
@@ -212,7 +203,7 @@ class _Refresh:
     """One refresh under way."""
 
     def __init__(
-        self, catalog: Catalog, provider: Provider, changed_only: bool, progress: PhasedProgress
+        self, catalog: Catalog, provider: TmdbClient, changed_only: bool, progress: PhasedProgress
     ) -> None:
         self._catalog = catalog
         self._provider = provider
@@ -224,8 +215,7 @@ class _Refresh:
         """Refresh movies or shows."""
         plan = self._plan(kind)
         known = self._known(kind)
-        problems: dict[type, list[Problem]]
-        problems = {Gone: [], UnusableRecord: [], ProviderUnreachable: []}
+        failed: dict[type, list[str]] = {Gone: [], UnusableRecord: [], ProviderUnreachable: []}
         refreshed = 0
         read = partial(self._read, kind, known)
         for done, (tmdb_id, result) in enumerate(map_unordered(read, plan.wanted, _THREADS), 1):
@@ -234,13 +224,13 @@ class _Refresh:
             if not isinstance(result, Exception):
                 refreshed += self._catalog.write(partial(_store, kind=kind, read=result))
                 self.progress.counts["refreshed"] += 1
-            elif type(result) in problems:
-                problems[type(result)].append(Problem(name, str(result)))
+            elif type(result) in failed:
+                failed[type(result)].append(f"{name}: {result}")
                 self._settle(kind, tmdb_id, result)
             else:
                 raise result
             self.progress.report(NAMES[kind], done / len(plan.wanted), name)
-        return _report(kind, plan, refreshed, problems.values())
+        return _report(kind, plan, refreshed, failed.values())
 
     def people(self) -> KindReport:
         """Refresh people, then read those who are new to titles."""
@@ -319,12 +309,12 @@ def _known_shows(session: Session) -> dict[int, _Known]:
     }
 
 
-def _people(ids: Iterable[int], reason: str) -> list[Problem]:
-    return [Problem(f"person {person_id}", reason) for person_id in ids]
+def _people(ids: Iterable[int], reason: str) -> list[str]:
+    return [f"person {person_id}: {reason}" for person_id in ids]
 
 
 def _report(
-    kind: RecordKind, plan: Plan, refreshed: int, failed: Iterable[Iterable[Problem]]
+    kind: RecordKind, plan: Plan, refreshed: int, failed: Iterable[Iterable[str]]
 ) -> KindReport:
     """Say what became of a plan; ``failed`` are those gone, unusable and unreachable."""
     gone, unusable, unreachable = map(tuple, failed)

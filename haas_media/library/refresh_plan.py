@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.catalog.opening import Catalog
-    from haas_media.providers.records import Provider, RecordKind
+    from haas_media.providers.records import RecordKind
+    from haas_media.providers.tmdb import TmdbClient
 
 # Lists of a longer time cost more than reading the few records that are so old.
 _OLDEST = dt.timedelta(weeks=8)
@@ -49,7 +50,7 @@ class Plan:
 
 
 def make_plan(
-    catalog: Catalog, provider: Provider, kind: RecordKind, *, changed_only: bool
+    catalog: Catalog, provider: TmdbClient, kind: RecordKind, *, changed_only: bool
 ) -> Plan:
     """Say what is to be read again, asking for change lists if only changes are wanted.
 

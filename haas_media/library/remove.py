@@ -12,8 +12,16 @@ from sqlalchemy import delete, select, update
 
 from haas_media.catalog import file_state
 from haas_media.catalog.library_rows import count, hold
-from haas_media.catalog.models import Credit, Episode, Folder, MediaFile, Season, title_model
-from haas_media.library import TitleReport, TitleUnknown, check_title, named
+from haas_media.catalog.models import (
+    Credit,
+    Episode,
+    Folder,
+    MediaFile,
+    Season,
+    title_column,
+    title_model,
+)
+from haas_media.library import TitleReport, TitleUnknown, named
 from haas_media.wording import counted, counted_people
 
 if TYPE_CHECKING:
@@ -68,10 +76,8 @@ def remove_from_library(catalog: Catalog, kind: TitleKind, tmdb_id: int) -> Remo
     identified as any other.
 
     Raises:
-        ValueError: kind or id cannot be one.
         TitleUnknown: the library has no such title.
     """
-    check_title(kind, tmdb_id)
     return catalog.write(lambda session: _remove(session, kind, tmdb_id))
 
 
@@ -119,8 +125,8 @@ def _credits_of(kind: TitleKind, title_id: int) -> ColumnElement[bool]:
 
 def _belongs_to(kind: TitleKind, tmdb_id: int) -> ColumnElement[bool]:
     """Return the condition that a file belongs to a title."""
-    title = MediaFile.movie if kind == "movie" else MediaFile.show
-    return title.has(tmdb_id=tmdb_id)
+    model = title_model(kind)
+    return title_column(model).in_(select(model.id).where(model.tmdb_id == tmdb_id))
 
 
 def _let_go_of_files(session: Session, kind: TitleKind, tmdb_id: int) -> int:

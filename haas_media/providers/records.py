@@ -7,7 +7,7 @@ stays; of the credits, ``cast`` and ``crew`` by themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -151,38 +151,3 @@ class NoMatch:
 
     reason: Reason
     closest: tuple[tuple[int, int | None], ...] = ()
-
-
-class Provider(Protocol):
-    """A source of metadata. Safe to call from several threads at once.
-
-    Every method may raise ProviderUnreachable, ProviderRefused and UnusableRecord; all but
-    ``find_external`` also Gone.
-    """
-
-    @property
-    def requests_made(self) -> int:
-        """Requests sent so far, retries included."""
-
-    def find(self, kind: TitleKind, title: str, year: int | None) -> Match | NoMatch:
-        """Search for a title: one request, and one more if the year keeps it from being found."""
-
-    def find_external(self, kind: TitleKind, source: str, value: str) -> int | None:
-        """Translate an ``imdb`` or ``tvdb`` id into a TMDb id: one request."""
-
-    def movie(self, tmdb_id: int) -> MovieRecord:
-        """Read a movie with its credits: one request."""
-
-    def show(self, tmdb_id: int) -> ShowRecord:
-        """Read a show with its credits: one request."""
-
-    def season(self, tmdb_id: int, number: int) -> SeasonRecord:
-        """Read a season with its episodes and their credits: one request."""
-
-    def person(self, person_id: int) -> PersonRecord:
-        """Read a person: one request."""
-
-    def changes(
-        self, kind: RecordKind, start: dt.date, end: dt.date, *, most_pages: int | None = None
-    ) -> frozenset[int] | None:
-        """Say what changed between two days: one request a page; None if that is too long."""

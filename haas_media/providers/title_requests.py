@@ -26,8 +26,9 @@ from haas_media.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from haas_media.identification.files import Identification
-    from haas_media.providers.records import Provider, TitleKind
+    from haas_media.identification.identity import Identity
+    from haas_media.providers.records import TitleKind
+    from haas_media.providers.tmdb import TmdbClient
 
 Episodes = tuple[tuple[int, int], ...]
 Record = TypeVar("Record", MovieRecord, ShowRecord)
@@ -65,7 +66,7 @@ class ShowRequest(TitleRequest):
     seasons that are on record and complete, ``wanted`` further seasons to read.
     """
 
-    files: Mapping[int, Identification] = field(default_factory=dict)
+    files: Mapping[int, Identity] = field(default_factory=dict)
     known: Mapping[int, frozenset[int]] = field(default_factory=dict)
     season_numbers: tuple[int, ...] = ()
     wanted: frozenset[int] = frozenset()
@@ -87,7 +88,7 @@ class ShowResult:
     notes: tuple[str, ...] = ()
 
 
-def request_movie(provider: Provider, request: TitleRequest) -> MovieRecord | NoMatch:
+def request_movie(provider: TmdbClient, request: TitleRequest) -> MovieRecord | NoMatch:
     """Find the movie, and read it."""
     find = partial(_find, provider, "movie")
     tmdb_id = find(request)
@@ -96,7 +97,7 @@ def request_movie(provider: Provider, request: TitleRequest) -> MovieRecord | No
     return _read(provider.movie, find, tmdb_id, request)
 
 
-def request_show(provider: Provider, request: ShowRequest) -> ShowResult | NoMatch:
+def request_show(provider: TmdbClient, request: ShowRequest) -> ShowResult | NoMatch:
     """Find the show, and read it with the seasons that its files need."""
     find = partial(_find, provider, "tv")
     tmdb_id = find(request)
@@ -134,7 +135,7 @@ def request_show(provider: Provider, request: ShowRequest) -> ShowResult | NoMat
     return ShowResult(record, seasons.fetched, episodes, refused, frozenset(waiting), tuple(notes))
 
 
-def _find(provider: Provider, kind: TitleKind, request: TitleRequest) -> int | NoMatch:
+def _find(provider: TmdbClient, kind: TitleKind, request: TitleRequest) -> int | NoMatch:
     """Find a title by the surest that is known of it: TMDb's id, another's, its name.
 
     What only an NFO file gives is no more than its title; an id tag is never given up for a name.
@@ -205,7 +206,7 @@ class _Seasons:
 
     def __init__(
         self,
-        provider: Provider,
+        provider: TmdbClient,
         tmdb_id: int,
         numbers: tuple[int, ...],
         known: Mapping[int, frozenset[int]],
@@ -267,7 +268,7 @@ class _NoReadingError(Exception):
     """The show has none of the episodes that a number can mean. The text lists them."""
 
 
-def _place(seasons: _Seasons, what: Identification) -> Episodes:
+def _place(seasons: _Seasons, what: Identity) -> Episodes:
     """Say which episodes a file holds; nothing if its date is not known.
 
     Raises:

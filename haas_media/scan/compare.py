@@ -13,13 +13,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sqlalchemy import Text, cast, select
+from sqlalchemy import select
 
 from haas_media.catalog.dialects import chunked
 from haas_media.catalog.library_rows import KnownFile, KnownFolder, load_files
 from haas_media.catalog.models import Folder, Library, MediaFile, match_key
 from haas_media.identification import Identity
-from haas_media.identification.files import Identification, identify_name
+from haas_media.identification.files import identify_name
 from haas_media.identification.sidecars import folded, sidecars_of, stem_of
 from haas_media.mounts import is_mounted, mount_of
 from haas_media.scan.offline import is_deleted
@@ -31,12 +31,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.scan.offline import Reach
-    from haas_media.scan.walk import Found, Listing, Scope
+    from haas_media.scan.walk import Listing, Scope
     from haas_media.settings import Kind
-
-# A folder of more videos is not compared file by file where nothing but what is beside some of them
-# has changed.
-_LARGE = 1000
 
 Why = Literal["new", "changed", "moved", "again", "refresh", "beside"]
 
@@ -58,9 +54,9 @@ class FileChange:
     known: KnownFile | None = None
     sidecars: list[dict[str, Any]] = field(default_factory=list)
     nfo_signature: str = ""
-    found: Identification | None = None
-    copy: Identification | None = None
-    says: Identification | None = None
+    found: Identity | None = None
+    copy: Identity | None = None
+    says: Identity | None = None
     recheck: bool = False
 
 
@@ -101,26 +97,17 @@ def compare(
     unseen = {
         folder.id for path, folder in known.items() if path not in walk.seen and scope.has(path)
     }
-    on_record = [(known[each.path], each) for each in walk.changed if each.path in known]
-    large = {each.path for row, each in on_record if _needs_few(row, each)}
-    changed = [row.id for row, each in on_record if each.path not in large]
+    changed = [known[each.path].id for each in walk.changed if each.path in known]
     by_folder = defaultdict(list)
-    for file in _files_to_compare(session, library_id, [*changed, *unseen]):
-        parent = file.path.rpartition("/")[0]
-        if scope.has(parent):
-            by_folder[parent].append(file)
+    for file in _files_to_compare(session, library_id, [*changed, *unseen], scope):
+        by_folder[file.path.rpartition("/")[0]].append(file)
     reach.find_disks(*_of_disks(known, walk, by_folder))
     kept = set()
     for listing in sorted(walk.changed, key=lambda listing: listing.path):
-        folder, beside, videos = known.get(listing.path), _beside(listing), listing.videos
-        loaded = by_folder.pop(listing.path, [])
-        if folder and listing.path in large:
-            loaded += _files_with_others(session, library_id, folder.id, listing.path, beside)
+        folder, loaded = known.get(listing.path), by_folder.pop(listing.path, [])
         files = {file.path.rpartition("/")[2]: file for file in loaded}
-        if listing.path in large:
-            videos = [video for video in videos if video[0] in files]
         again = folder is not None and folder.nfo_signature != listing.nfo_signature
-        changes = _changes(listing.path, videos, beside, files, again=again, refresh=refresh)
+        changes = _changes(listing, files, again=again, refresh=refresh)
         # The disk of files that are not there has to be known until they are back, or removed.
         if folder and folder.mount is not None and (files or reach.disk_is_away(listing.path)):
             listing.mount = folder.mount
@@ -174,24 +161,13 @@ def _beside(listing: Listing) -> _Beside:
     )
 
 
-def _needs_few(folder: KnownFolder, listing: Listing) -> bool:
-    """Tell whether few files of a large folder can differ: those with something beside them."""
-    same = listing.same_videos and folder.nfo_signature == listing.nfo_signature
-    return same and len(listing.videos) > _LARGE
-
-
 def _changes(
-    folder: str,
-    videos: Found,
-    beside: _Beside,
-    files: dict[str, KnownFile],
-    *,
-    again: bool,
-    refresh: bool,
+    listing: Listing, files: dict[str, KnownFile], *, again: bool, refresh: bool
 ) -> list[FileChange]:
     """Compare the files of a folder; leave in ``files`` those that are not there."""
     changes = []
-    for entry in map(Entry.of, videos):
+    folder, beside = listing.path, _beside(listing)
+    for entry in map(Entry.of, listing.videos):
         name = entry.name
         known = files.pop(name, None)
         nfo = beside.nfos.get(name, "")
@@ -223,27 +199,15 @@ def _why(
 
 
 def _files_to_compare(
-    session: Session, library_id: int, folder_ids: list[int]
+    session: Session, library_id: int, folder_ids: list[int], scope: Scope
 ) -> Iterator[KnownFile]:
     """Load the files of these folders, and those of removed titles that were not there."""
     # Of all libraries: with a condition on theirs SQLite would look at every file there is.
-    stray = load_files(session, MediaFile.folder_id.is_(None))
-    yield from (file for file in stray if file.library_id == library_id)
+    for file in load_files(session, MediaFile.folder_id.is_(None)):
+        if file.library_id == library_id and scope.has(file.path.rpartition("/")[0]):
+            yield file
     for chunk in chunked(folder_ids):
         yield from load_files(session, MediaFile.folder_id.in_(chunk))
-
-
-def _files_with_others(
-    session: Session, library_id: int, folder_id: int, folder: str, beside: _Beside
-) -> Iterator[KnownFile]:
-    """Load those files of a folder that had something beside them, or have it now."""
-    # An NFO file is one of them. A folder of files that wait for a scan waits for one itself.
-    had = cast(MediaFile.sidecars, Text) != "[]"
-    yield from load_files(session, (MediaFile.folder_id == folder_id) & had)
-    names = sorted({*beside.sidecars, *beside.nfos})
-    for chunk in chunked([f"{folder}/{name}" if folder else name for name in names]):
-        here = (MediaFile.library_id == library_id) & MediaFile.path.in_(chunk)
-        yield from load_files(session, here & ~had)
 
 
 # Moves
@@ -338,9 +302,7 @@ class Moves:
         return [file for file in left if file.library_id == library_id]
 
 
-def says_otherwise(
-    file: KnownFile, before: Identification, found: Identification, kind: Kind
-) -> bool:
+def says_otherwise(file: KnownFile, before: Identity, found: Identity, kind: Kind) -> bool:
     """Tell whether a known file is to be taken for what its path says now.
 
     It keeps what it was unless its name, its folders or an NFO file say something else than they
@@ -362,16 +324,15 @@ def says_otherwise(
         return kind_and_ids or _other_title(before, found)
     if before.source == "nfo" and found.source == "name":
         folder, _, name = file.path.rpartition("/")
-        named = identify_name(folder, name, kind)
-        before = Identification.of_name(named) if isinstance(named, Identity) else Identification()
+        before = identify_name(folder, name, kind)
     return (
         _other_ids(before, found)
-        or _numbers(found) not in (_numbers(before), _numbers(Identification()))
+        or _numbers(found) not in (_numbers(before), _numbers(Identity()))
         or _other_title(before, found)
     )
 
 
-def as_other_copy(before: Identification, found: Identification) -> Identification | None:
+def as_other_copy(before: Identity, found: Identity) -> Identity | None:
     """Return what a file is that stays with its title, if its name says another copy than it did.
 
     Args:
@@ -384,18 +345,18 @@ def as_other_copy(before: Identification, found: Identification) -> Identificati
     return None if copy == before else copy
 
 
-def _other_ids(before: Identification, found: Identification) -> bool:
+def _other_ids(before: Identity, found: Identity) -> bool:
     if (before.source == "tag") != (found.source == "tag"):
         return True
     return any(before.ids.get(source, value) != value for source, value in found.ids.items())
 
 
-def _numbers(what: Identification) -> tuple[object, ...]:
+def _numbers(what: Identity) -> tuple[object, ...]:
     of_date = what.part if what.date else None  # which of several episodes
     return what.season, what.episodes, what.date, of_date, what.absolute
 
 
-def _other_title(before: Identification, found: Identification) -> bool:
+def _other_title(before: Identity, found: Identity) -> bool:
     if not found.title:
         return False
     same = before.title and match_key(before.title, None) == match_key(found.title, None)

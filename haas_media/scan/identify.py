@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haas_media.catalog.library_rows import load_identities
-from haas_media.identification.files import Identification, Identifier
+from haas_media.identification.files import Identifier
 from haas_media.scan.compare import FileChange, as_other_copy, says_otherwise
-from haas_media.scan.offline import Problem
+from haas_media.scan.scan_report import FileReason
 from haas_media.scan.store import Batch, write_batch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from haas_media.identification.identity import Identity
     from haas_media.scan.scan_state import LibraryState, ScanState
     from haas_media.scan.walk import Listing
 
@@ -36,7 +37,7 @@ def identify(state: ScanState) -> None:
         _write(state, each, batch)
 
 
-def _identities(state: ScanState, each: LibraryState) -> Mapping[int, Identification]:
+def _identities(state: ScanState, each: LibraryState) -> Mapping[int, Identity]:
     """Load what those files were taken for that may keep it."""
     known = [c.known.id for c in each.compared.changes if c.known and c.why in ("moved", "refresh")]
     with state.catalog.reading() as session:
@@ -49,7 +50,7 @@ def _identify_folder(
     identifier: Identifier,
     listing: Listing,
     changes: list[FileChange],
-    before: Mapping[int, Identification],
+    before: Mapping[int, Identity],
 ) -> None:
     names = {change.entry.name for change in changes if change.why != "beside"}
     state.count(each, "parsed", len(names))
@@ -64,13 +65,13 @@ def _identify_folder(
         if what is None:
             continue
         if what.note:
-            each.problems.append(Problem(change.path, what.note))
+            each.problems.append(FileReason(change.path, what.note))
         # Rights and disks come back without a file changing, so the next scan looks again.
         change.recheck = what.unread
         listing.recheck |= what.unread
         known = change.known
         if what.unread and what.reason and known and known.belongs:
-            each.problems.append(Problem(change.path, what.reason))
+            each.problems.append(FileReason(change.path, what.reason))
         elif (
             known is None
             or change.why not in ("moved", "refresh")

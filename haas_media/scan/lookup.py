@@ -32,7 +32,7 @@ from haas_media.catalog.store_titles import (
     store_title,
 )
 from haas_media.catalog.title_rows import alias_keys
-from haas_media.identification.files import Identification
+from haas_media.identification.identity import Identity
 from haas_media.pool import map_unordered
 from haas_media.providers.records import (
     Gone,
@@ -210,7 +210,7 @@ def _show_request(session: Session, row: Show, refresh: bool, about: dict[str, A
         known[season].add(number)
     return ShowRequest(
         **about,
-        files={file_id: Identification.from_json(kept or {}) for file_id, kept in files},
+        files={file_id: Identity.of_kept(kept) for file_id, kept in files},
         known={} if refresh else {number: frozenset(found) for number, found in known.items()},
         season_numbers=tuple(row.season_numbers),
         wanted=frozenset(known) if refresh else frozenset(),

@@ -14,10 +14,11 @@ import os
 import stat
 from collections import Counter
 from pathlib import PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from haas_media.identification import is_video
 from haas_media.mounts import is_mounted, mount_of, mounts
+from haas_media.scan.scan_report import FileReason
 from haas_media.wording import counted
 
 if TYPE_CHECKING:
@@ -31,13 +32,6 @@ _DANGLING = "it is a link that leads nowhere"
 _NOT_MOUNTED = "the disk that was mounted on {} is not there"
 
 
-class Problem(NamedTuple):
-    """Something that is out of reach; ``path`` is relative to the library's root."""
-
-    path: str
-    reason: str
-
-
 class Reach:
     """What of one library is within reach of one scan.
 
@@ -49,13 +43,13 @@ class Reach:
         self.root = root
         self.mount = ""
         self.offline: str | None = None
-        self.problems: list[Problem] = []
+        self.problems: list[FileReason] = []
         # Paths that nothing in or below is taken for gone of, with the disk or link that is away.
-        self._away: dict[str, Problem | None] = {}
+        self._away: dict[str, FileReason | None] = {}
         self._away_disks: dict[str, list[str]] = {}
         self._left_out: set[str] = set()
         # Files that are kept, by their paths.
-        self._kept: dict[str, Problem | None] = {}
+        self._kept: dict[str, FileReason | None] = {}
         self._before: os.stat_result | None = None
 
     # The root
@@ -108,17 +102,17 @@ class Reach:
         full = f"{self.root}/{path}"
         dangling = isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP
         if not (dangling and os.path.islink(full)):  # noqa: PTH114
-            self.problems.append(Problem(path, _reason(error)))
+            self.problems.append(FileReason(path, _reason(error)))
             self._away[path] = None
         elif is_video(path):
-            self.problems.append(Problem(path, _DANGLING))
+            self.problems.append(FileReason(path, _DANGLING))
             self._away[path] = None
         else:
             self.dangles(path)
 
     def dangles(self, path: str) -> None:
         """Note a link that leads nowhere: of interest only if something is on record behind it."""
-        self._away[path] = Problem(path, _DANGLING)
+        self._away[path] = FileReason(path, _DANGLING)
 
     def keep(self, paths: Iterable[str]) -> None:
         """Take nothing in or below these paths for gone."""
@@ -133,7 +127,7 @@ class Reach:
 
         One whose disk was never on record is away if only the root's or the system's is there.
         """
-        away: dict[str, Problem | None] = {}
+        away: dict[str, FileReason | None] = {}
         points = frozenset(mounts())
         for path, folder in known.items():
             if folder.mount is None or not folder.files:
@@ -142,7 +136,7 @@ class Reach:
             if mount not in away:
                 nowhere = not folder.mount and mount in (self.mount, "/")
                 gone = nowhere or not is_mounted(mount)
-                of_mount = Problem(self._below(mount, path), _NOT_MOUNTED.format(mount))
+                of_mount = FileReason(self._below(mount, path), _NOT_MOUNTED.format(mount))
                 away[mount] = of_mount if gone else None
             problem = away[mount]
             if problem and self._away.setdefault(path, problem) is problem:
@@ -190,11 +184,11 @@ class Reach:
         """Tell whether the disk is away that a folder which is there was on."""
         return self._away.get(folder) is not None
 
-    def report(self) -> list[Problem]:
+    def report(self) -> list[FileReason]:
         """Return what was out of reach, a disk or link that has kept something once."""
         kept = [
-            Problem(path, f"{reason}; {counted(files, 'record')} kept")
-            for (path, reason), files in Counter(filter(None, self._kept.values())).items()
+            FileReason(away.path, f"{away.reason}; {counted(files, 'record')} kept")
+            for away, files in Counter(filter(None, self._kept.values())).items()
         ]
         return [*self.problems, *kept]
 
@@ -221,13 +215,13 @@ class Reach:
                 f"{counted(len(back), 'file was', 'files were')} not there when the folders were "
                 "read, and can be reached now; the next scan looks again"
             )
-            self.problems.append(Problem(".", reason))
+            self.problems.append(FileReason(".", reason))
         elif many:
             reason = (
                 f"{len(first)} of {counted(on_record, 'file')} on record are not there. They are "
                 "kept; if the next scan does not find them either, their records are removed"
             )
-            self.problems.append(Problem(".", reason))
+            self.problems.append(FileReason(".", reason))
         # Of a title that was removed on request: should it come back, it is still that.
         held = [
             file

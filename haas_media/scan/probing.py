@@ -13,7 +13,7 @@ from haas_media.catalog.dialects import table_of, update_many
 from haas_media.catalog.models import MediaFile
 from haas_media.pool import map_unordered
 from haas_media.probe.streams import Probe, ProbeError, Unreadable, probe
-from haas_media.scan.offline import Problem
+from haas_media.scan.scan_report import FileReason
 
 if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
@@ -56,7 +56,7 @@ def _probe_library(state: ScanState, each: LibraryState) -> None:
         if isinstance(outcome, Exception) and not isinstance(outcome, ProbeError):
             raise outcome
         if isinstance(outcome, ProbeError):
-            each.problems.append(Problem(row[1], str(outcome)))
+            each.problems.append(FileReason(row[1], str(outcome)))
         found = {"id": row[0], "size": row[2], "mtime_ns": row[3]}
         results.append(found | _values(outcome))
         state.count(each, "probed")

@@ -131,7 +131,7 @@ class ScanReport(Report):
 
     def after_table(self) -> list[str]:
         """List unmatched files and problems."""
-        lines: list[str] = [] if self.libraries else ["No library is set."]
+        lines: list[str] = []
         for library in self.libraries:
             lines += markdown_list(f"Unmatched in {library.title}", library.unmatched_files)
             lines += markdown_list(f"Problems in {library.title}", library.problems)

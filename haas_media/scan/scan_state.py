@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from haas_media.catalog.library_rows import KnownFile, KnownFolder, Registered
     from haas_media.catalog.opening import Catalog
     from haas_media.progress import PhasedProgress
-    from haas_media.providers.records import Provider
-    from haas_media.scan.offline import Problem
+    from haas_media.providers.tmdb import TmdbClient
+    from haas_media.scan.scan_report import FileReason
     from haas_media.scan.walk import Scope
     from haas_media.settings import Library, Settings
 
@@ -43,7 +43,7 @@ class LibraryState:
     gone: list[KnownFile] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[FileReason] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.reach = Reach(str(self.library.path))
@@ -58,7 +58,7 @@ class ScanState:
 
     settings: Settings
     catalog: Catalog
-    provider: Provider | None
+    provider: TmdbClient | None
     refresh_existing: bool
     progress: PhasedProgress
     libraries: list[LibraryState] = field(default_factory=list)

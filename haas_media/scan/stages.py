@@ -6,6 +6,7 @@ import gc
 import os
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from haas_media.catalog.library_rows import KnownFile, Registered
     from haas_media.catalog.opening import Catalog
     from haas_media.progress import OnProgress
-    from haas_media.providers.records import Provider
+    from haas_media.providers.tmdb import TmdbClient
     from haas_media.settings import Library, Settings
 
 # Where each phase begins and ends; the files' part ends at 0.7.
@@ -54,7 +55,7 @@ def scan(
     library: str | None = None,
     paths: Iterable[str] | None = None,
     refresh_existing: bool = False,
-    provider: Provider | None = None,
+    provider: TmdbClient | None = None,
     on_progress: OnProgress | None = None,
     holder: str = "",
 ) -> ScanReport:
@@ -323,10 +324,6 @@ def _report(state: ScanState, each: LibraryState) -> LibraryReport:
         unmatched=states["unmatched"],
         pending=states["pending"],
         extras=states["extra"],
-        unmatched_files=_reasons(unmatched),
-        problems=_reasons(problems),
+        unmatched_files=tuple(FileReason(shown_path(path), why) for path, why in unmatched),
+        problems=tuple(replace(each, path=shown_path(each.path)) for each in problems),
     )
-
-
-def _reasons(files: Iterable[tuple[str, str]]) -> tuple[FileReason, ...]:
-    return tuple(FileReason(shown_path(path), reason) for path, reason in files)

@@ -23,7 +23,7 @@ from haas_media.catalog.models import (
 )
 from haas_media.catalog.store_titles import link_episodes
 from haas_media.catalog.title_rows import TitleRow, Titles
-from haas_media.identification.files import Identification
+from haas_media.identification.identity import Identity
 from haas_media.identification.kinds import can_be_probed
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _undo_borrowed_titles(
         MediaFile.id.not_in([change.known.id for change in files if change.known and change.found]),
     )
     for title_id, kept in session.execute(theirs) if strayed else ():
-        what = Identification.from_json(kept or {})
+        what = Identity.of_kept(kept)
         if what.ids:
             strayed.pop((title_id, match_key(what.title or "", what.year)), None)
     for changes in strayed.values():
@@ -189,7 +189,7 @@ def _values(
     return values | {"recheck": change.recheck}
 
 
-def _waits(found: Identification, kind: Kind, title: TitleRow, ask_provider: bool) -> bool:
+def _waits(found: Identity, kind: Kind, title: TitleRow, ask_provider: bool) -> bool:
     """Tell whether the provider is still to say something of a file whose title is known."""
     if ask_provider:
         return kind == "tv" or not title.settled
@@ -260,7 +260,7 @@ def _link_episodes(
         update_many(session, table_of(Episode), new)
 
 
-def numbers(found: Identification) -> list[tuple[int, int]]:
+def numbers(found: Identity) -> list[tuple[int, int]]:
     """Return season and number of each episode that can be told without a provider.
 
     Absolute numbers count from the first episode, so they are taken for those of season 1; a date
@@ -279,7 +279,7 @@ def join_extras_to_titles(session: Session, library_id: int, kind: Kind) -> None
     rows = session.execute(
         select(MediaFile.id, MediaFile.identity).where(MediaFile.library_id == library_id, alone)
     )
-    extras = {file_id: Identification.from_json(identity or {}) for file_id, identity in rows}
+    extras = {file_id: Identity.of_kept(identity) for file_id, identity in rows}
     titles = Titles(session, title_model(kind)).find(extras)
     joined = [{"id": file_id, **file_state.joined(t.id, kind)} for file_id, t in titles.items()]
     update_many(session, table_of(MediaFile), joined)

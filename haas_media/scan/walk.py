@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from haas_media.catalog.dialects import to_stored_path
 from haas_media.identification.kinds import classify, is_whole_disc
 from haas_media.mounts import is_mounted, mount_of, mounts, nearest_mount
-from haas_media.scan.offline import Problem
+from haas_media.scan.scan_report import FileReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -132,10 +132,7 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Listing:
-    """A folder that differs from what the catalog has. ``path`` is relative, "" for the root.
-
-    ``same_videos``: it does so in nothing but the files beside its videos.
-    """
+    """A folder that differs from what the catalog has. ``path`` is relative, "" for the root."""
 
     path: str
     videos: Found
@@ -144,7 +141,6 @@ class Listing:
     sidecars: list[str]
     signature: str
     nfo_signature: str
-    same_videos: bool = False
     mount: str | None = None
     # Whether the next scan is to look into it whatever it looks like.
     recheck: bool = False
@@ -269,7 +265,7 @@ class Walker:
             owner = next((root for root in self._others if _contains(root, link.real)), None)
             if owner is not None:
                 reason = _OF_ANOTHER.format(self._others[owner])
-                self._reach.problems.append(Problem(link.path, reason))
+                self._reach.problems.append(FileReason(link.path, reason))
                 self._reach.leave_out(link.path)
                 self._result.of_others[link.path] = self._others[owner]
                 continue
@@ -322,7 +318,9 @@ class Walker:
                     elif kind == "nfo" or kind == "video":
                         stat = entry.stat()
                         if stat.st_mode & _TYPE != _REGULAR:
-                            reach.problems.append(Problem(prefix + name, "it is no regular file"))
+                            reach.problems.append(
+                                FileReason(prefix + name, "it is no regular file")
+                            )
                         elif kind == "video":
                             videos.append(_seen(name, stat))
                         else:
@@ -351,12 +349,12 @@ class Walker:
         if not self._scope.leads_to(path):
             return None
         if len(path) > MAX_FOLDER_BYTES // 8 and _is_too_long(path):
-            self._reach.problems.append(Problem(path, _TOO_LONG))
+            self._reach.problems.append(FileReason(path, _TOO_LONG))
             return None
         if entry.is_symlink():
             if not (self._scope.whole or self._is_known(path)):
                 # Which link a folder belongs to is known when all of them are.
-                self._reach.problems.append(Problem(path, _NEW_LINK))
+                self._reach.problems.append(FileReason(path, _NEW_LINK))
                 return None
             target = os.path.realpath(f"{self._root}/{path}")
             mount = nearest_mount(target, self._mounts)
@@ -397,25 +395,23 @@ class Walker:
         result.found += len(videos)
         videos.sort()
         sidecars.sort()
-        signature = of_videos = _digest("", videos, _HALF)
+        signature = _digest("", videos, _HALF)
         if all_nfos or sidecars:
             signature += digest("/".join((all_nfos, *sidecars)), _HALF)
         elsewhere = bool(videos) and (videos[0][-1] != self._device or folder.mount != self._mount)
-        same_videos = (
+        is_same = (
             known is not None
-            and known.signature.startswith(of_videos)
+            and known.signature == signature
             and known.files == len(videos)
             and not (self._recheck or known.recheck or known.mount == "")
             and elsewhere == (known.mount is not None)
             and (known.mount is None or self._is_mounted(known.mount))
         )
-        if same_videos and known and known.signature == signature:
+        if is_same:
             result.unchanged += len(videos)
             return below
         mount = mount_of(f"{self._root}/{path}", self._mounts) if elsewhere else None
-        result.changed.append(
-            Listing(path, videos, nfos, sidecars, signature, below, same_videos, mount)
-        )
+        result.changed.append(Listing(path, videos, nfos, sidecars, signature, below, mount))
         return below
 
 

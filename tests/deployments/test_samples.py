@@ -9,7 +9,7 @@ import pytest
 from deployments.samples import CLIPS, SampleError, make_samples
 from haas_media.encoding import find_ffmpeg
 from haas_media.encoding.probe import probe
-from haas_media.identification import Unidentified, identify
+from haas_media.identification import identify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,9 @@ def test_every_clip_is_real(samples: SampleLibrary) -> None:
 
 def test_films_and_episodes_are_told_in_different_ways() -> None:
     told = {clip.path: identify(clip.path.partition("/")[2], kind_of(clip.path)) for clip in CLIPS}
-    unknown = [path for path, found in told.items() if isinstance(found, Unidentified)]
+    unknown = [path for path, found in told.items() if found.reason]
     assert unknown == ["films/incoming/8f3a9c2e71d04b55.mkv"]
-    found = [each for each in told.values() if not isinstance(each, Unidentified)]
+    found = [each for each in told.values() if not each.reason]
     assert {each.extra for each in found} == {None, "trailer", "sample"}
     assert any(each.ids for each in found)
     assert any(len(each.episodes) > 1 for each in found)

@@ -239,13 +239,9 @@ class Catalogue:
         title = title or self.title("movie", i)
         return {
             "adult": False,
-            "backdrop_path": None,
-            "belongs_to_collection": None,
-            "budget": 0,
             "genres": [{"id": 18, "name": "Drama"}, {"id": 35, "name": "Comedy"}][
                 : rng.randint(0, 2)
             ],
-            "homepage": "",
             "id": i,
             "imdb_id": f"tt{i:07d}",
             "original_language": "en",
@@ -253,13 +249,9 @@ class Catalogue:
             "overview": f"What happens in {title}.",
             "popularity": round(rng.random() * 50, 3),
             "poster_path": f"/movie{i}.jpg",
-            "production_companies": [],
             "release_date": f"{self.year(i)}-06-15" if date is None else date,
             "runtime": rng.randint(70, 190),
-            "status": "Released",
-            "tagline": "",
             "title": title,
-            "video": False,
             "vote_average": round(rng.random() * 10, 3),
             "vote_count": rng.randint(0, 5000),
             "credits": make.some_credits(rng, self.sizes["person"], 30, 20),
@@ -274,7 +266,6 @@ class Catalogue:
         return {
             "adult": False,
             "created_by": [],
-            "episode_run_time": [],
             "first_air_date": f"{self.year(i)}-03-01" if date is None else date,
             "genres": [{"id": 18, "name": "Drama"}],
             "id": i,
@@ -287,7 +278,6 @@ class Catalogue:
             "popularity": round(rng.random() * 80, 3),
             "poster_path": None,
             "seasons": [_season_stub(n, 8) for n in numbers],
-            "status": "Ended",
             "vote_average": round(rng.random() * 10, 3),
             "vote_count": rng.randint(0, 900),
             "credits": involved,
@@ -324,7 +314,6 @@ def _season_stub(number: int, episodes: int) -> Json:
 
 def _season(show_id: int, number: int, episodes: list[Json]) -> Json:
     return {
-        "_id": f"{show_id:x}{number:x}",
         "air_date": episodes[0]["air_date"] if episodes else None,
         "episodes": episodes,
         "id": show_id * 100 + number,
@@ -347,7 +336,6 @@ def _episode(show_id: int, season: int, number: int, title: str, air_date: str) 
         "runtime": 42,
         "season_number": season,
         "show_id": show_id,
-        "still_path": None,
     }
 
 

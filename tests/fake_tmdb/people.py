@@ -12,19 +12,6 @@ def word_list(text: str) -> list[str]:
     return re.findall(r"\S+", text)
 
 
-FIRST = word_list(
-    """
-    Ada Björn Chiara Dmitri Élodie Fatima Gustavo Hana Ingrid Jamal Keiko Lars Marisol
-    Nkechi Oscar Priya Quentin Rosa Søren Tomás Umar Valentina Wei Ximena Yusuf Zoë
-    """
-)
-LAST = word_list(
-    """
-    Abara Bergström Castellano Dvořák Eriksen Fontaine García Haddad Ivanova Jørgensen
-    Kowalski Lindqvist Moreau Nakamura Okafor Petrov Quiroga Rossi Szabó Tanaka Uchida
-    Vandenberg Whitlock Xu Yamamoto Zeller
-    """
-)
 JOBS = (
     ("Director", "Directing"),
     ("Screenplay", "Writing"),
@@ -41,29 +28,19 @@ JOBS = (
 )
 
 
-def person_name(person_id: int) -> str:
-    """Return the name of a generated person."""
-    rng = random.Random(f"name-{person_id}")
-    return f"{rng.choice(FIRST)} {rng.choice(LAST)}"
-
-
 def person(person_id: int, name: str | None = None, **fields: Any) -> dict[str, Any]:
     """Return a person as ``/person/{id}`` has them, with TMDb's gaps."""
     rng = random.Random(f"person-{person_id}")
     return {
         "adult": False,
-        "also_known_as": [],
         "biography": rng.choice(["", f"Born to act.\n\nPerson {person_id}."]),
         "birthday": rng.choice([None, "", f"19{rng.randint(30, 99)}-0{rng.randint(1, 9)}-11"]),
         "deathday": None,
-        "gender": rng.randint(0, 3),
-        "homepage": None,
         "id": person_id,
         "imdb_id": rng.choice([None, "", f"nm{person_id:07d}"]),
         "known_for_department": rng.choice(["Acting", "Directing", None]),
-        "name": name or person_name(person_id),
+        "name": name or f"Person {person_id}",
         "place_of_birth": rng.choice([None, "Lyon, France"]),
-        "popularity": round(rng.random() * 10, 3),
         "profile_path": rng.choice([None, f"/person{person_id}.jpg"]),
         **fields,
     }
@@ -92,12 +69,10 @@ def crew(person_id: int, name: str | None, job: str, department: str) -> dict[st
 def _credited(person_id: int, name: str | None) -> dict[str, Any]:
     return {
         "adult": False,
-        "gender": 0,
         "id": person_id,
         "known_for_department": "Acting",
-        "name": name or person_name(person_id),
-        "original_name": name or person_name(person_id),
-        "popularity": 1.0,
+        "name": name or f"Person {person_id}",
+        "original_name": name or f"Person {person_id}",
         "profile_path": None,
     }
 

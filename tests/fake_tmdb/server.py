@@ -14,10 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
+from haas_media.providers.tmdb import RetryPolicy, TmdbClient
 from tests.fake_tmdb.catalogue import Catalogue
 from tests.fake_tmdb.faults import MESSAGES, Fault, Script
 
 Answer = tuple[int, Any]
+QUICK = RetryPolicy(first_wait=dt.timedelta(milliseconds=5), longest_wait=dt.timedelta(0, 0.05))
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,11 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         self.wfile.write(data)
         return None
+
+
+def connected(url: str, token: str = "token", **options: Any) -> TmdbClient:
+    """Return a client of a local TMDb, which retries after milliseconds."""
+    return TmdbClient(token, url, **{"requests_per_second": 1000, "retries": QUICK, **options})
 
 
 def error(status: int) -> Answer:

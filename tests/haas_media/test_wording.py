@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from haas_media.library.add import AddReport
 from haas_media.library.cleanup import CleanupReport
 from haas_media.library.people import PeopleReport
 from haas_media.library.refresh import KindReport, RefreshReport
 from haas_media.library.remove import RemoveReport
 from haas_media.scan.scan_report import LibraryReport, ScanReport
-from haas_media.wording import counted, counted_people
-
-
-@pytest.mark.parametrize(
-    ("number", "files", "people"),
-    [(0, "0 files", "0 people"), (1, "1 file", "1 person"), (2, "2 files", "2 people")],
-)
-def test_a_number_with_its_noun(number: int, files: str, people: str) -> None:
-    assert counted(number, "file") == files
-    assert counted_people(number) == people
 
 
 def test_one_of_each() -> None:

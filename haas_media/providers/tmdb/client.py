@@ -36,7 +36,11 @@ _ASKED_FOR_TITLES = 3
 
 
 class TmdbClient(Exchange):
-    """Reads TMDb's records; a ``Provider``."""
+    """Reads TMDb's records. Safe to call from several threads at once.
+
+    Every method may raise ProviderUnreachable, ProviderRefused and UnusableRecord; all but
+    ``find_external`` also Gone.
+    """
 
     def find(self, kind: TitleKind, title: str, year: int | None) -> Match | NoMatch:
         """Search for a title: one request; more, without the year, if that finds none."""

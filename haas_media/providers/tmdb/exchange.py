@@ -7,7 +7,6 @@ import itertools
 import threading
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -45,7 +44,7 @@ class Exchange:
         outage: when to stop trying.
 
     Raises:
-        ValueError: the token or the URL cannot be one.
+        ValueError: the token cannot be one.
     """
 
     def __init__(
@@ -63,10 +62,8 @@ class Exchange:
         outage: Outage | None = None,
     ) -> None:
         self._language = {"language": language} if language else {}
-        self._url = api_root(url)
+        self._url = url
         self._credentials = Credentials(token)
-        if max_concurrent < 1:
-            raise ValueError(f"requests at once must be 1 or more, not {max_concurrent}")
         signing: httpx.BaseTransport = SigningTransport(
             self._credentials, transport or direct_transport(self._url, max_concurrent)
         )
@@ -194,21 +191,3 @@ class Exchange:
     def _sleep(self, seconds: float) -> None:
         if self._closed.wait(seconds):
             raise ProviderUnreachable("The TMDb client was closed while it waited")
-
-
-def api_root(url: str) -> str:
-    """Return the address of the API, with its version.
-
-    Args:
-        url: with or without the ``/3`` at its end.
-
-    Raises:
-        ValueError: it is no address, or holds what would end up in logs.
-    """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("HAAS_TMDB_URL must be an address such as https://api.themoviedb.org/3")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("HAAS_TMDB_URL must not hold a user name, password or query")
-    path = parts.path.rstrip("/")
-    return f"{parts.scheme}://{parts.netloc}{path if path.endswith('/3') else path + '/3'}"

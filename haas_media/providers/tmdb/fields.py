@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from haas_media.providers.records import ProviderUnreachable, UnusableRecord
+from haas_media.wording import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,14 +21,9 @@ def text(fields: Mapping[str, Any], *keys: str) -> str | None:
     """Return the first of these fields that holds a text that is not blank."""
     for key in keys:
         value = fields.get(key)
-        if isinstance(value, str) and (cleaned := _storable(value)):
+        if isinstance(value, str) and (cleaned := clean_text(value).strip()):
             return cleaned
     return None
-
-
-def _storable(value: str) -> str:
-    # JSON can carry NULs and lone surrogates, which no database and no UTF-8 file takes.
-    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8").strip()
 
 
 def integer(fields: Mapping[str, Any], key: str, *, least: int = 0) -> int | None:

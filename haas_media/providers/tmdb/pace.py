@@ -68,8 +68,6 @@ class Pace:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not (math.isfinite(per_second) and per_second > 0):
-            raise ValueError(f"requests per second must be more than 0, not {per_second}")
         self._most = max(1, math.floor(per_second))
         window = max(1.0, 1 / per_second)
         self._interval = window * (1 + RESERVE) / self._most

@@ -8,38 +8,13 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
 
 from haas_media.catalog.dialects import from_stored_path, to_stored_path
-from haas_media.catalog.models import Library, MediaFile, Movie, match_key
+from haas_media.catalog.models import Library, Movie, match_key
 from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
-
-ODD_PATHS = [
-    "plain/file.mkv",
-    "Amélie (2001)/Amélie.mkv",
-    "Ame\u0301lie (decomposed).mkv",
-    os.fsdecode(b"latin-1 \xe9\xff.mkv"),
-    os.fsdecode(b"cut \xc3"),
-    "private \uf7e9 use.mkv",
-    "new\nline 'quote' \"double\" %s \\ back.mkv",
-    "\U0001f3ac.mkv",
-]
-
-
-@on_both_databases
-def test_a_path_comes_back_byte_for_byte(catalog: Catalog) -> None:
-    with catalog.session() as session:
-        session.add(library := Library(title="Films", kind="movies", path="/films"))
-        session.flush()
-        for path in ODD_PATHS:
-            session.add(MediaFile(library_id=library.id, path=path, size=1, mtime_ns=1))
-    with catalog.reading() as session:
-        assert set(session.scalars(select(MediaFile.path))) == set(ODD_PATHS)
-        for path in ODD_PATHS:
-            assert session.query(MediaFile).filter_by(path=path).one().path == path
 
 
 @given(st.binary(max_size=40))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -18,7 +17,10 @@ pytestmark = on_both_databases
 FILLED = """
 INSERT INTO libraries (id, title, kind, path) VALUES (1, 'Films', 'movies', '/films');
 INSERT INTO movies (id, tmdb_id, match_key, title, genres, popularity, source, added_at)
-    VALUES (1, 603, 'matrix|1999', 'The Matrix', '[]', 1, 'tmdb', '2024-01-01');
+    VALUES (1, 603, 'matrix|1999', 'The Matrix', '[]', 1, 'tmdb', '2024-01-01'),
+    (2, 949, 'heat|1995', 'Heat', '[]', 1, 'tmdb', '2024-01-01'),
+    (3, 950, 'heat|1995', 'Heat', '[]', 1, 'tmdb', '2024-01-01'),
+    (4, NULL, 'heat|1995', 'Heat', '[]', 1, 'name', '2024-01-01');
 INSERT INTO shows (id, tmdb_id, match_key, title, genres, popularity, source, season_numbers,
     added_at) VALUES (1, 1399, 'dark|2017', 'Dark', '[]', 1, 'tmdb', '[]', '2024-01-01');
 INSERT INTO seasons (id, show_id, number) VALUES (1, 1, 1);
@@ -40,12 +42,15 @@ IMPOSSIBLE = [
     " VALUES (6384, 1, 1, 'cast', 1)",
     "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (6384, 1, 'team', 1)",
     "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (1, 1, 'cast', 1)",
-    "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (6384, 2, 'cast', 1)",
+    "INSERT INTO credits (person_id, movie_id, kind, weight) VALUES (6384, 9, 'cast', 1)",
     "DELETE FROM people WHERE id = 6384",
     "INSERT INTO libraries (title, kind, path) VALUES ('Films', 'tv', '/x')",
     "INSERT INTO libraries (title, kind, path) VALUES ('Songs', 'music', '/x')",
     "INSERT INTO movies (tmdb_id, match_key, title, genres, popularity, source, added_at)"
     " VALUES (603, 'x', 'X', '[]', 1, 'tmdb', '2024-01-01')",
+    # Known by name alone, they are one.
+    "INSERT INTO movies (match_key, title, genres, popularity, source, added_at)"
+    " VALUES ('heat|1995', 'Heat', '[]', 0, 'name', '2024-01-01')",
     "INSERT INTO seasons (show_id, number) VALUES (1, 1)",
     "INSERT INTO seasons (show_id, number) VALUES (1, -1)",
     "INSERT INTO episodes (season_id, number) VALUES (1, 1)",
@@ -81,26 +86,6 @@ def test_what_cannot_be_is_refused(catalog: Catalog) -> None:
     assert [each for each in IMPOSSIBLE if not is_refused(catalog, each)] == []
 
 
-def test_two_titles_known_by_name_alone_cannot_be_the_same(catalog: Catalog) -> None:
-    offline = (
-        "INSERT INTO movies (match_key, title, genres, popularity, source, added_at)"
-        " VALUES ('heat|1995', 'Heat', '[]', 0, 'name', '2024-01-01')"
-    )
-    run(catalog, offline)
-    with pytest.raises(IntegrityError):
-        run(catalog, offline)
-
-
-def test_titles_with_ids_may_have_one_name_and_year(catalog: Catalog) -> None:
-    for tmdb_id in (1, 2):
-        run(
-            catalog,
-            "INSERT INTO movies (tmdb_id, match_key, title, genres, popularity, source, added_at)"
-            f" VALUES ({tmdb_id}, 'heat|1995', 'Heat', '[]', 0, 'tmdb', '2024-01-01')",
-        )
-    assert count(catalog, "movies") == 2
-
-
 def test_a_title_takes_its_credits_and_episodes_along_but_no_file_and_nobody(
     catalog: Catalog,
 ) -> None:
@@ -119,4 +104,4 @@ def test_a_library_takes_its_files_along_but_no_title(catalog: Catalog) -> None:
     run(catalog, FILLED)
     run(catalog, "DELETE FROM libraries")
     assert count(catalog, "media_files") == 0
-    assert count(catalog, "movies") == 1
+    assert count(catalog, "movies") == 4

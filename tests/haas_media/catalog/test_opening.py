@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import OperationalError
@@ -24,7 +22,7 @@ from haas_media.catalog import (
     open_catalog,
     opening,
 )
-from haas_media.catalog.models import Base, Library
+from haas_media.catalog.models import Library
 from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
@@ -55,24 +53,9 @@ print(sorted(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(5)))
 """
 
 
-@on_both_databases
-def test_migrations_lead_to_the_models(catalog: Catalog) -> None:
-    with catalog.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
-        assert compare_metadata(context, Base.metadata) == []
-
-
 def test_head_is_the_newest_migration() -> None:
     script = ScriptDirectory(next(iter(migrations.__path__)))
     assert script.get_current_head() == migrations.HEAD
-
-
-@on_both_databases
-def test_opening_again_keeps_everything(database_url: str) -> None:
-    with open_catalog(database_url) as catalog, catalog.session() as session:
-        session.add(Library(title="Films", kind="movies", path="/films"))
-    with open_catalog(database_url) as catalog, catalog.reading() as session:
-        assert session.query(Library).one().title == "Films"
 
 
 @on_both_databases
@@ -143,24 +126,6 @@ def test_writers_that_read_first_take_turns(catalog: Catalog) -> None:
             done.result()
     with catalog.reading() as session:
         assert session.query(Library.path).scalar() == "40"
-
-
-def test_sqlite_is_set_up_for_several_processes(tmp_path: Path) -> None:
-    with (
-        open_catalog(f"sqlite:///{tmp_path / 'c.sqlite3'}") as catalog,
-        catalog.engine.connect() as connection,
-    ):
-        settings = {
-            name: connection.execute(text(f"PRAGMA {name}")).scalar()
-            for name in ("journal_mode", "foreign_keys", "busy_timeout")
-        }
-    assert settings == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 60_000}
-
-
-def test_the_folder_of_a_new_catalog_is_made(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "catalog.sqlite3"
-    open_catalog(f"sqlite:///{path}").close()
-    assert path.exists()
 
 
 @on_both_databases
@@ -321,8 +286,3 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 def test_importing_the_package_does_not_load_sqlalchemy() -> None:
     code = "import sys, haas_media.catalog; sys.exit('sqlalchemy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_postgres_takes_the_short_form_of_its_address(new_postgres: Callable[[], str]) -> None:
-    with open_catalog(new_postgres()) as catalog:
-        assert catalog.engine.dialect.driver == "psycopg"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from haas_media.identification import Identity, fallback, identify
+from haas_media.identification import fallback, identify
 from tests.parts import require
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def misread(rows: Iterable[Sequence[Any]], kind: Kind, *fields: str) -> list[tup
     wrong = []
     for path, *expected in rows:
         found = identify(path, kind)
-        told = [getattr(found, name) for name in fields] if isinstance(found, Identity) else found
+        told = [getattr(found, name) for name in fields] if not found.reason else found.reason
         wrong += [] if told == expected else [(path, expected, told)]
     return wrong
 

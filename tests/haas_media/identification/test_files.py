@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_media.identification.files import Identification, Identifier
+from haas_media.identification.files import Identifier
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from haas_media.identification import Identity
+
 EPISODE = "<episodedetails><season>{}</season><episode>{}</episode></episodedetails>"
 
 
-def identified(root: Path, folder: str, name: str, *nfos: str) -> Identification:
+def identified(root: Path, folder: str, name: str, *nfos: str) -> Identity:
     root_nfo = {"": "tvshow.nfo"} if (root / "tvshow.nfo").exists() else {}
     return Identifier(root, "tv", root_nfo).folder(folder, [name], nfos, [name])[name]
 

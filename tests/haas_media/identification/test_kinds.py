@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haas_media.identification import classify, is_video
+from haas_media.identification import classify
 
 KINDS = {
     "The Matrix (1999).mkv": "video",
@@ -33,8 +33,3 @@ KINDS = {
 
 def test_classify() -> None:
     assert {name: classify(name) for name in KINDS} == KINDS
-
-
-def test_video() -> None:
-    assert is_video("film.mkv")
-    assert not is_video("film.srt")

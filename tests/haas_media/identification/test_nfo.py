@@ -191,14 +191,13 @@ def test_ids_of_a_movie() -> None:
     assert told == ids
 
 
-def test_a_plain_id_of_a_show_is_thetvdbs() -> None:
-    assert one("<tvshow><title>x</title><id>81189</id></tvshow>").ids == {"tvdb": "81189"}
-
-
 def test_odd_values() -> None:
     expected: dict[str, dict[str, Any]] = {
         "<year>soon</year>": {"year": None},
         "<year>0</year>": {"year": None},
+        "<year>9999</year><premiered>9999-12-31</premiered>": {"year": None, "date": None},
+        "<year>2100</year><premiered>2100-01-01</premiered>": {"year": None, "date": None},
+        "<year>1850</year><premiered>1850-01-01</premiered>": {"year": None, "date": None},
         "<year/><premiered>1979-05-25</premiered>": {"year": 1979},
         "<premiered>1979-13-45</premiered>": {"date": None, "year": None},
         "<runtime>162 min</runtime>": {"runtime": 162},
@@ -311,13 +310,6 @@ def test_a_year_before_films_is_absent_and_what_is_escaped_twice_is_read() -> No
         b"<movie><title>Tom &amp;amp; Gerry</title><premiered>0001-01-01</premiered></movie>"
     )
     assert (nfo.title, nfo.year, nfo.date) == ("Tom & Gerry", None, None)
-
-
-@pytest.mark.parametrize("date", ["9999-12-31", "2100-01-01", "1850-01-01"])
-def test_a_year_that_no_film_can_be_of_is_absent(date: str) -> None:
-    inner = f"<year>{date[:4]}</year><premiered>{date}</premiered>"
-    nfo = one(f"<movie><title>x</title>{inner}</movie>")
-    assert (nfo.year, nfo.date) == (None, None)
 
 
 def test_a_title_of_wrong_letters_is_none() -> None:

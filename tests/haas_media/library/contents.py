@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from haas_media.catalog.dialects import table_of
 from haas_media.catalog.models import (
     Base,
     Credit,
-    Episode,
     Library,
     MediaFile,
     Movie,
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from haas_media.library.refresh import RefreshReport
     from haas_media.library.remove import RemoveReport
     from haas_media.providers.tmdb import TmdbClient
-
-_NOT_TOLD = ("id", "looked_up_at", "details_fetched_at", "people_fetched_at", "added_at")
 
 
 @dataclass
@@ -64,16 +60,6 @@ class Contents:
                 select(Credit.person_id, Credit.kind, func.coalesce(Credit.character, Credit.job))
             )
             return {(row[0], row[1], row[2]) for row in found}
-
-    def details(self) -> list[tuple[Any, ...]]:
-        """Return all that is told of titles and people, without times of day."""
-        with self.catalog.reading() as session:
-            return sorted(
-                (table.name, *(repr(row[name]) for name in columns))
-                for table in map(table_of, (Movie, Show, Season, Episode, Person, Credit))
-                for columns in [[c.name for c in table.c if c.name not in _NOT_TOLD]]
-                for row in session.execute(select(table)).mappings()
-            )
 
     def one(self, model: Any, **values: Any) -> Any:
         """Return the only row with these values."""

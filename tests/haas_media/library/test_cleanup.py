@@ -124,26 +124,6 @@ def test_only_the_people_that_are_named_are_looked_at(librarian: Librarian) -> N
     assert (report.checked, report.deleted) == (4, 4)
 
 
-def test_nobody(librarian: Librarian) -> None:
-    assert librarian.cleanup().counts() == {"checked": 0, "deleted": 0, "kept": 0}
-    assert librarian.cleanup([]).checked == 0
-
-
-def test_an_id_that_cannot_be_one_is_refused(librarian: Librarian) -> None:
-    for wrong in (0, -5, 2**31, True):
-        with pytest.raises(ValueError, match="person ids must be from 1"):
-            librarian.cleanup([1, wrong])
-
-
-def test_the_report(librarian: Librarian) -> None:
-    _add_people(librarian.catalog, 1, 2)
-    _store(librarian.catalog, _movie(1, 3))
-    report = librarian.cleanup()
-    assert report.to_json()["deleted"] == 2
-    assert report.table() == [{"checked": 3, "deleted": 2, "kept": 1}]
-    assert "2 to whom no title refers were deleted, 1 kept" in report.to_markdown()
-
-
 # -- with others at work -----------------------------------------------------------------------
 
 

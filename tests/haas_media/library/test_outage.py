@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from haas_media.catalog import open_catalog
-from haas_media.providers.tmdb import Outage, TmdbClient
+from haas_media.providers.tmdb import Outage
 from haas_media.scan import scan
 from haas_media.settings import Library, ScanSettings, Settings
-from tests.fake_tmdb import Catalogue, FakeTmdb, Fault
+from tests.fake_tmdb import Catalogue, FakeTmdb, Fault, connected
 
-from .conftest import QUICK
 from .contents import Contents
 
 if TYPE_CHECKING:
@@ -52,9 +51,7 @@ def test_tmdb_down_in_the_middle_of_a_scan(
     outage = Outage(dt.timedelta(0, 0.3), dt.timedelta(0, 0.2))
     with (
         FakeTmdb(titles) as tmdb,
-        TmdbClient(
-            "token", tmdb.url, requests_per_second=100, retries=QUICK, outage=outage
-        ) as client,
+        connected(tmdb.url, requests_per_second=100, outage=outage) as client,
     ):
         _down_after(tmdb, FILMS // 2, fault)
         disturbed = scan(settings, catalog, provider=client)
@@ -64,7 +61,7 @@ def test_tmdb_down_in_the_middle_of_a_scan(
         tmdb.up()
     with (
         FakeTmdb(titles) as tmdb,
-        TmdbClient("token", tmdb.url, requests_per_second=1000) as client,
+        connected(tmdb.url) as client,
         open_catalog(databases.migrated()) as undisturbed,
     ):
         after = scan(settings, catalog, provider=client)

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from haas_media.catalog.models import Movie, Person, Show
+from haas_media.catalog.models import Movie, Person
 from haas_media.catalog.store_titles import store_title
 from haas_media.library.people import fetch_people, fetch_people_of_titles, wanted_people
 from haas_media.providers.records import (
     CreditRecord,
-    EpisodeRecord,
     MovieRecord,
     ProviderRefused,
-    SeasonRecord,
-    ShowRecord,
 )
 from tests.databases import on_both_databases
 from tests.fake_tmdb import FakeTmdb, Fault
@@ -72,14 +69,6 @@ def test_only_of_the_titles_given_and_only_who_is_not_known(librarian: Librarian
     assert wanted_people(librarian.catalog) == []
 
 
-def test_guests_of_episodes_are_not_asked_for(librarian: Librarian) -> None:
-    episode = EpisodeRecord(1, credits=tuple(_cast(5)))
-    record = ShowRecord(1, "S", credits=tuple(_cast(4)))
-    seasons = [SeasonRecord(1, episodes=(episode,))]
-    show = librarian.catalog.write(lambda session: store_title(session, record, seasons))
-    assert wanted_people(librarian.catalog, show_ids=[show.id]) == [4]
-
-
 @on_both_databases
 def test_details_are_stored_and_titles_marked(librarian: Librarian, tmdb: FakeTmdb) -> None:
     tmdb.catalogue.add_person(1, "Full Name", biography="Born.", imdb_id="nm0000001")
@@ -96,24 +85,6 @@ def test_details_are_stored_and_titles_marked(librarian: Librarian, tmdb: FakeTm
     tmdb.forget()
     assert fetch_people_of_titles(librarian.catalog, librarian.provider).counts()["people"] == 0
     assert tmdb.requests == [], "who is gone is not asked for again and again"
-
-
-def test_a_title_stays_unmarked_while_somebody_cannot_be_reached(
-    librarian: Librarian, tmdb: FakeTmdb
-) -> None:
-    for person_id in (1, 2):
-        tmdb.catalogue.add_person(person_id, f"Person {person_id}")
-    record = ShowRecord(1, "S", credits=tuple(_cast(1, 2)))
-    librarian.catalog.write(lambda session: store_title(session, record))
-    tmdb.fail(Fault("reset"), "/person/2", times=None)
-    report = fetch_people_of_titles(librarian.catalog, librarian.provider)
-    assert (report.fetched, report.unreachable) == (1, (2,))
-    assert librarian.one(Show).people_fetched_at is None
-    tmdb.up()
-    tmdb.forget()
-    assert fetch_people_of_titles(librarian.catalog, librarian.provider).fetched == 1
-    assert tmdb.paths() == ["/person/2"]
-    assert librarian.one(Show).people_fetched_at is not None
 
 
 def test_a_refused_token_ends_it_and_keeps_what_was_read(
@@ -143,11 +114,3 @@ def test_an_interruption_keeps_what_was_read(librarian: Librarian, tmdb: FakeTmd
     with librarian.catalog.reading() as session:
         known = session.query(Person).where(Person.details_fetched_at.is_not(None)).count()
     assert known == 10
-
-
-def test_somebody_who_is_not_in_the_catalog_stays_out(librarian: Librarian, tmdb: FakeTmdb) -> None:
-    tmdb.catalogue.add_person(1, "Stranger")
-    fetch_people(librarian.catalog, librarian.provider, [1, 1])
-    with librarian.catalog.reading() as session:
-        assert session.query(Person).count() == 0
-    assert len(tmdb.requests) == 1

@@ -72,16 +72,6 @@ def test_a_removed_title_does_not_come_back_by_the_next_scan(films: Films) -> No
     assert "Removed from the library on request" in unmatched.reason
 
 
-def test_it_comes_back_when_it_is_added_again(films: Films) -> None:
-    films.scan()
-    before = films.rows()
-    films.remove("movie", 603)
-    assert films.add("movie", 603).files == 1
-    assert films.scan().total("matched") == 2
-    # It was not searched for, so that nobody knows yet what else it is called.
-    assert films.rows() | {"title_aliases": 2} == before
-
-
 @on_both_databases
 def test_it_comes_back_with_its_files_wherever_its_addition_is_cut_off(
     films: Films, monkeypatch: pytest.MonkeyPatch

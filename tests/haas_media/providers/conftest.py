@@ -1,24 +1,22 @@
 from __future__ import annotations
 
-import datetime as dt
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from haas_media.providers.tmdb import RetryPolicy, TmdbClient
-from tests.fake_tmdb import recorded_directory
+from tests.fake_tmdb import connected, recorded_directory
 from tests.parts import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from haas_media.providers.tmdb import TmdbClient
     from tests.fake_tmdb import FakeTmdb
 
 V3_KEY = "0123456789abcdef0123456789abcdef"
 V4_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJzZWNyZXQifQ.c2VjcmV0LXNpZ25hdHVyZQ"
-QUICK = RetryPolicy(first_wait=dt.timedelta(milliseconds=5), longest_wait=dt.timedelta(0, 0.05))
 
 
 @pytest.fixture
@@ -27,8 +25,7 @@ def connect(tmdb: FakeTmdb) -> Iterator[Callable[..., TmdbClient]]:
     with ExitStack() as stack:
 
         def make(token: str = V4_TOKEN, **options: Any) -> TmdbClient:
-            options = {"requests_per_second": 1000, "retries": QUICK, **options}
-            return stack.enter_context(TmdbClient(token, tmdb.url, **options))
+            return stack.enter_context(connected(tmdb.url, token, **options))
 
         yield make
 

@@ -42,11 +42,6 @@ def test_a_longer_span_is_divided_and_misses_no_day(tmdb: FakeTmdb, connect) -> 
     assert {seen.status for seen in tmdb.requests} == {200}
 
 
-def test_nothing_changed(tmdb: FakeTmdb, connect) -> None:
-    assert connect().changes("tv", DAY, DAY) == frozenset()
-    assert len(tmdb.requests) == 1
-
-
 def test_a_list_longer_than_wanted_is_left_after_its_first_page(tmdb: FakeTmdb, connect) -> None:
     tmdb.catalogue.list_changes("movie", range(1, 1001), DAY)
     assert connect().changes("movie", DAY, _later(1), most_pages=9) is None

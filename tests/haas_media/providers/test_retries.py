@@ -16,7 +16,7 @@ from haas_media.providers.tmdb.answers import Answer, TryAgain, read_answer
 from haas_media.providers.tmdb.retries import read_retry_after
 from tests.fake_tmdb import FakeTmdb, Fault
 
-from .conftest import QUICK, V3_KEY
+from .conftest import V3_KEY
 
 RECOVERABLE = {
     "500": Fault("status", 500),
@@ -181,13 +181,6 @@ def test_what_something_else_answers_is_said_of_no_record(status: int, body: byt
         read_answer(Answer(status, body), "/movie/2")
 
 
-def test_who_answers_as_something_else_is_unreachable(connect, tmdb: FakeTmdb) -> None:
-    client = connect()
-    tmdb.answer = lambda path, query: (404, {"detail": "Not Found"})  # type: ignore[method-assign]
-    with pytest.raises(ProviderUnreachable, match="HAAS_TMDB_URL"):
-        client.movie(1)
-
-
 def test_a_404_with_an_odd_code_concerns_that_request_only() -> None:
     with pytest.raises(UnusableRecord, match="404"):
         read_answer(Answer(404, b'{"status_code": [34]}'), "/movie/2")
@@ -264,7 +257,3 @@ def test_close_wakes_whoever_waits(tmdb: FakeTmdb, connect) -> None:
     assert len(failures) == 1
     with pytest.raises(ProviderUnreachable, match="closed"):
         client.movie(1)
-
-
-def test_quick_policy_is_the_default_one_but_for_the_time() -> None:
-    assert QUICK.retries == RetryPolicy().retries == 6

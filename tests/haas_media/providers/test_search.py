@@ -227,19 +227,6 @@ def _answer(*results: dict[str, Any]) -> dict[str, Any]:
     return {"results": list(results)}
 
 
-def test_the_year_goes_before_popularity() -> None:
-    found = weigh(
-        "movie",
-        "Solaris",
-        1972,
-        _answer(
-            {"id": 2, "title": "Solaris", "release_date": "2002-11-27", "popularity": 50},
-            {"id": 1, "title": "Solaris", "release_date": "1972-03-20", "popularity": 12},
-        ),
-    )
-    assert found == Match(1)
-
-
 def test_results_that_are_none_are_passed_over() -> None:
     for answer in (
         {},

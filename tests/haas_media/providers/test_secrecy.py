@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import traceback
 
-import httpx
 import pytest
 from opentelemetry.instrumentation.httpx import SyncOpenTelemetryTransport
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,9 +13,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from haas_media.providers.records import Gone, ProviderRefused, ProviderUnreachable, UnusableRecord
 from haas_media.providers.tmdb import TmdbClient
-from tests.fake_tmdb import FakeTmdb, Fault
+from tests.fake_tmdb import FakeTmdb, Fault, connected
 
-from .conftest import QUICK, V3_KEY, V4_TOKEN
+from .conftest import V3_KEY, V4_TOKEN
 
 TOKENS = pytest.mark.parametrize("token", [V3_KEY, V4_TOKEN], ids=["v3 key", "v4 token"])
 
@@ -103,28 +102,6 @@ def test_what_is_no_token_is_refused_without_repeating_it() -> None:
             assert bad not in str(caught.value)
 
 
-def test_what_is_no_address_is_refused() -> None:
-    for bad in (
-        "",
-        "api.themoviedb.org",
-        "ftp://x/3",
-        "http://",
-        "http://u:pass@x/3",
-        "http://x/?a=1",
-    ):
-        with pytest.raises(ValueError, match="HAAS_TMDB_URL") as caught:
-            TmdbClient(V3_KEY, bad)
-        assert "pass" not in str(caught.value).replace("password", "")
-
-
-def test_the_address_may_have_its_version_or_not(tmdb: FakeTmdb) -> None:
-    tmdb.catalogue.add_movie(1, "One")
-    for ending in ("", "/", "/3", "/3/"):
-        with TmdbClient(V3_KEY, tmdb.url.removesuffix("/3") + ending) as client:
-            client.movie(1)
-    assert [seen.path for seen in tmdb.requests] == ["/3/movie/1"] * 4
-
-
 def test_redirects_are_not_followed_with_the_token(connect, tmdb: FakeTmdb) -> None:
     tmdb.fail(Fault("status", 302, {"Location": "http://127.0.0.1:9/"}), times=None)
     with pytest.raises(ProviderUnreachable, match=r"302 without its message.*HAAS_TMDB_URL"):
@@ -142,20 +119,8 @@ def test_a_proxy_of_the_environment_is_used(
     with TmdbClient(V3_KEY, elsewhere) as client:
         assert client.movie(1).title == "One"
     monkeypatch.setenv("no_proxy", "127.0.0.2")
-    with TmdbClient(V3_KEY, elsewhere, retries=QUICK) as client, pytest.raises(ProviderUnreachable):
+    with connected(elsewhere) as client, pytest.raises(ProviderUnreachable):
         client.movie(1)
     monkeypatch.setenv("http_proxy", "127.0.0.2:1")
     monkeypatch.delenv("no_proxy")
     assert connect().movie(1).title == "One", "this machine is reached without a proxy"
-
-
-def test_a_transport_that_is_given_carries_the_signed_request() -> None:
-    seen: list[httpx.Request] = []
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
-        return httpx.Response(200, json={"id": 1, "title": "One"})
-
-    with TmdbClient(V3_KEY, transport=httpx.MockTransport(handle)) as client:
-        assert client.movie(1).title == "One"
-    assert seen[0].url.params["api_key"] == V3_KEY

@@ -7,35 +7,30 @@ Forking spares each scan the time that imports take.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import alembic.command  # noqa: F401 - imported before the fork
-from sqlalchemy import event, text
+from sqlalchemy import event, select
 
 import haas_media.scan.probing
 import haas_media.scan.stages  # noqa: F401 - imported before the fork
 from haas_media.catalog import open_catalog
-from haas_media.providers.tmdb import RetryPolicy, TmdbClient
+from haas_media.catalog.dialects import UtcDateTime
+from haas_media.catalog.models import Base
 from haas_media.scan import scan
+from tests.fake_tmdb import connected
 from tests.haas_media.scan.shelf import make_settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import Column
+
     from haas_media.catalog.opening import Catalog
-
-
-def connected(url: str) -> TmdbClient:
-    """Return a client of a local TMDb."""
-    quick = RetryPolicy(first_wait=dt.timedelta(milliseconds=10))
-    key = "0123456789abcdef0123456789abcdef"
-    return TmdbClient(key, url, requests_per_second=500, retries=quick)
 
 
 class Scanner:
@@ -135,65 +130,26 @@ def _run(base: str, database_url: str, tmdb_url: str, kill_at: int) -> dict[str,
     return {"counts": report.counts(), "statements": statements}
 
 
-def contents(catalog: Catalog) -> dict[str, list[tuple[Any, ...]]]:
-    """Return all that is in a catalog, without numbers of rows and times of day."""
-    queries = {
-        "files": """
-            SELECT l.title, f.path, f.size, f.mtime_ns, f.inode, f.state, f.reason_code,
-                f.reason_args, f.recheck, f.nfo_signature, f.missing_since,
-                f.extra_kind, f.version, f.identity, f.sidecars, f.streams, f.container,
-                f.duration, f.probe_error, m.tmdb_id, m.match_key, s.tmdb_id, s.match_key, d.path
-            FROM media_files f JOIN libraries l ON l.id = f.library_id
-            LEFT JOIN movies m ON m.id = f.movie_id LEFT JOIN shows s ON s.id = f.show_id
-            LEFT JOIN folders d ON d.id = f.folder_id""",
-        "folders": """
-            SELECT l.title, d.path, d.signature, d.nfo_signature, d.recheck, d.mount
-            FROM folders d JOIN libraries l ON l.id = d.library_id""",
-        "libraries": "SELECT title, kind, path, online, offline_reason FROM libraries",
-        "movies": """
-            SELECT tmdb_id, imdb_id, match_key, title, year, overview, runtime, source,
-                looked_up_at IS NULL, details_fetched_at IS NULL, people_fetched_at IS NULL
-            FROM movies""",
-        "shows": """
-            SELECT tmdb_id, imdb_id, tvdb_id, match_key, title, year, source,
-                looked_up_at IS NULL, details_fetched_at IS NULL, people_fetched_at IS NULL
-            FROM shows""",
-        "aliases": """
-            SELECT a.key, m.tmdb_id, s.tmdb_id FROM title_aliases a
-            LEFT JOIN movies m ON m.id = a.movie_id LEFT JOIN shows s ON s.id = a.show_id""",
-        "episodes": """
-            SELECT s.tmdb_id, n.number, n.title, n.details_fetched_at IS NULL, e.number, e.title,
-                e.air_date
-            FROM episodes e JOIN seasons n ON n.id = e.season_id
-            JOIN shows s ON s.id = n.show_id""",
-        "links": """
-            SELECT f.path, s.tmdb_id, n.number, e.number FROM media_file_episodes x
-            JOIN media_files f ON f.id = x.media_file_id JOIN episodes e ON e.id = x.episode_id
-            JOIN seasons n ON n.id = e.season_id JOIN shows s ON s.id = n.show_id""",
-        "people": "SELECT id, name, biography, birthday, details_fetched_at IS NULL FROM people",
-        "credits": """
-            SELECT c.person_id, c.kind, c.character, c."order", c.job, c.department, c.weight,
-                m.tmdb_id, s.tmdb_id, e.number
-            FROM credits c LEFT JOIN movies m ON m.id = c.movie_id
-            LEFT JOIN shows s ON s.id = c.show_id LEFT JOIN episodes e ON e.id = c.episode_id""",
-    }
+def contents(catalog: Catalog) -> dict[str, list[str]]:
+    """Return all rows by their table, without numbers of rows and times of day.
+
+    For the number of another row stands that row; of a time it is told whether there is one.
+    """
+    rows: dict[str, dict[Any, str]] = {}
     with catalog.reading() as session:
-        return {
-            name: sorted(
-                (tuple(_plain(value) for value in row) for row in session.execute(text(query))),
-            )
-            for name, query in queries.items()
-        }
+        for table in Base.metadata.sorted_tables:  # those that others refer to come first
+            told = [c for c in table.c if not (c.primary_key and c.autoincrement is not False)]
+            rows[table.name] = {
+                row.get(table.c.get("id"), number): repr([_told(c, row[c], rows) for c in told])
+                for number, row in enumerate(session.execute(select(table)).mappings())
+            }
+    return {name: sorted(of_table.values()) for name, of_table in rows.items()}
 
 
-def _plain(value: Any) -> str:
-    """Return a value as text, the same from both databases."""
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = json.loads(value)
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, sort_keys=True)
-    return str(int(value)) if isinstance(value, bool) else str(value)
+def _told(column: Column[Any], value: Any, rows: dict[str, dict[Any, str]]) -> Any:
+    for key in column.foreign_keys:
+        return value and rows[key.column.table.name][value]
+    return value is None if isinstance(column.type, UtcDateTime) else value
 
 
 if __name__ == "__main__":

@@ -69,6 +69,14 @@ class House:
         self.settings = self.settings.model_copy(update=changes)
         return self.settings
 
+    def add_films(self) -> Path:
+        """Have another library of films, beside the first one; return its root."""
+        root = self.films.root.with_name("more")
+        root.mkdir(exist_ok=True)
+        more = Library(title="More", kind="movies", path=root)
+        self.with_settings(libraries=(*self.settings.libraries, more))
+        return root
+
     def files(self) -> dict[str, dict[str, Any]]:
         """Return what is on record of each file, by its path."""
         with self.catalog.reading() as session:

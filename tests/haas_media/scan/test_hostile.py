@@ -67,11 +67,6 @@ def test_names_that_are_not_utf_8_are_kept_byte_for_byte(house: House) -> None:
     assert house.scan().counts()["moved"] == 1
 
 
-def test_names_that_differ_in_a_byte_that_is_not_utf_8_are_two(house: House) -> None:
-    house.films.put(*(os.fsdecode(b"x\xe9%c (2001).mkv" % byte) for byte in (0xE8, 0xE9)))
-    assert house.scan().counts()["found"] == len(house.files()) == 2
-
-
 @on_both_databases
 def test_composed_and_decomposed_names_are_one_title(house: House) -> None:
     composed = unicodedata.normalize("NFC", "Amélie (2001)")
@@ -223,28 +218,11 @@ def test_what_is_on_record_behind_a_link_to_a_folder_that_is_away_is_kept(
     assert problems(report)[0][1].startswith("it is a link that leads nowhere")
 
 
-def test_thousands_of_files_in_one_folder(house: House) -> None:
-    for number in range(3000):
-        (house.films.root / f"Film {number} (1995).mkv").touch()
-    house.with_settings(scan=house.settings.scan.model_copy(update={"probe": False}))
-    assert house.scan().counts()["matched"] == 3000
-    (house.films.root / "Film 7 (1995).mkv").unlink()
-    counts = house.scan().counts()
-    assert (counts["removed"], counts["parsed"]) == (1, 0)
-
-
 def test_a_deep_tree(house: House) -> None:
     deep = "/".join("d" * 2 for _ in range(300))
     house.films.put(f"{deep}/Heat (1995).mkv")
     house.scan()
     assert list(house.titles().values()) == ["Heat (1995)"]
-
-
-def test_markup_in_names_is_harmless_in_the_report(house: House) -> None:
-    house.shows.put("<script>|x|*_`.mkv")
-    text = house.scan().to_markdown()
-    assert "<script>" not in text
-    assert "\\<script\\>\\|x\\|" in text
 
 
 @on_both_databases

@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.catalog.models import Movie
-from haas_media.scan import compare as comparing
-from haas_media.settings import Library
 from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from haas_media.scan import ScanReport
     from tests.haas_media.scan.shelf import House
 
@@ -63,13 +59,6 @@ def test_an_id_tag_goes_before_an_nfo_file(house: House) -> None:
     assert files == {("Heat (1995)", 949), ("Dark (2017) S01E01", 70523)}
     with house.catalog.reading() as session:
         assert session.query(Movie.overview).scalar() is None
-
-
-def test_an_id_in_an_nfo_file_is_taken(house: House) -> None:
-    house.films.put("x/stlkr.mkv")
-    house.films.put("x/movie.nfo", text=STALKER.format("<tmdbid>1398</tmdbid>"))
-    house.scan()
-    assert house.files()["x/stlkr.mkv"]["tmdb_id"] == 1398
 
 
 def test_a_bare_address_with_a_name(house: House) -> None:
@@ -209,13 +198,6 @@ def test_episode_numbers_in_an_nfo_file_go_before_the_name(house: House) -> None
     assert list(house.titles().values()) == ["Dark S00E07 S00E08"]
 
 
-def test_the_nfo_file_of_one_episode_takes_none_away_that_the_name_counts(house: House) -> None:
-    house.shows.put("[Group] Dark - 01-02 [1080p].mkv")
-    house.shows.put("[Group] Dark - 01-02 [1080p].nfo", text=episode(1, 1))
-    house.scan()
-    assert list(house.titles().values()) == ["Dark S01E01 S01E02"]
-
-
 def test_a_show_nfo_in_a_folder_that_sorts_names_no_show(house: House) -> None:
     house.shows.put("Drama/Lost/Season 1/S01E01.mkv", "Drama/Heimat/S01E01.mkv")
     house.shows.put("Drama/tvshow.nfo", text=DARK.format(""))
@@ -244,12 +226,6 @@ def test_the_id_of_an_episode_is_not_taken_for_the_shows(house: House) -> None:
     house.shows.put("Dark/Dark S01E01.nfo", text=episode(1, 1, more))
     house.scan()
     assert next(iter(house.files().values()))["tmdb_id"] is None
-
-
-def test_an_id_tag_on_the_shows_folder(house: House) -> None:
-    house.shows.put("Dark {tmdb-70523}/Season 1/Dark S01E01.mkv")
-    house.scan()
-    assert next(iter(house.files().values()))["tmdb_id"] == 70523
 
 
 def test_a_malformed_nfo_file_fails_that_title_only(house: House) -> None:
@@ -311,13 +287,8 @@ def test_a_show_nfo_that_is_corrected_is_read_again_for_every_season(house: Hous
     assert house.known() == ["Dark (2017)", "Lost"]
 
 
-@on_both_databases
-@pytest.mark.parametrize("large", [10, 1000])
-def test_a_new_nfo_file_is_read_for_its_own_film_alone(
-    house: House, monkeypatch: pytest.MonkeyPatch, large: int
-) -> None:
+def test_a_new_nfo_file_is_read_for_its_own_film_alone(house: House) -> None:
     """However many films lie beside it; one for all of a folder's films is read for all."""
-    monkeypatch.setattr(comparing, "_LARGE", large)
     house.films.put(*(f"Film {number} (1999).mkv" for number in range(20)))
     house.films.put("Film 1 (1999).nfo", text=STALKER.format(""))
     house.scan()
@@ -345,10 +316,9 @@ def test_a_new_nfo_file_is_read_for_its_own_film_alone(
 @pytest.mark.parametrize("root", ["films", "more"])
 @pytest.mark.parametrize("film", ["Heat (1995)/Heat (1995).mkv", "zz/Heat (1995).mkv"])
 def test_an_extra_that_was_there_before_its_film_joins_it(
-    house: House, tmp_path: Path, film: str, root: str
+    house: House, film: str, root: str
 ) -> None:
-    more = Library(title="More", kind="movies", path=tmp_path / "more")
-    house.with_settings(libraries=(*house.settings.libraries, more))
+    house.add_films()
     extra = "Heat (1995)/Heat (1995)-trailer.mkv"
     house.films.put(extra)
     house.scan()

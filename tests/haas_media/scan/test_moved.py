@@ -13,12 +13,10 @@ import pytest
 from haas_media.catalog.models import MediaFile, Movie
 from haas_media.settings import Library
 from tests.databases import on_both_databases
-from tests.haas_media.scan.scanning import connected
+from tests.fake_tmdb import connected
 from tests.haas_media.scan.shelf import mounted
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from haas_media.progress import Progress
     from haas_media.scan import ScanReport
     from tests.fake_tmdb import FakeTmdb
@@ -161,7 +159,7 @@ def test_another_film_in_the_place_of_one_that_is_gone_is_new(house: House) -> N
 
 
 def test_a_file_that_moved_to_another_library_of_its_kind_keeps_its_record(house: House) -> None:
-    other = with_more_films(house)
+    other = house.add_films()
     house.films.put(HEAT, "Ran (1985).mkv")
     house.scan()
     before = house.files()[HEAT]["id"]
@@ -249,7 +247,7 @@ def test_a_wrong_match_of_an_earlier_scan_is_undone_by_a_refresh(
 def test_a_file_that_moves_between_libraries_that_are_scanned_one_by_one_is_there_once(
     house: House, at_once: bool
 ) -> None:
-    other = with_more_films(house)
+    other = house.add_films()
     house.films.put(HEAT, "Ran (1985).mkv")
     house.scan()
     before = house.files()[HEAT]["id"]
@@ -273,7 +271,7 @@ def test_a_file_that_moves_between_libraries_that_are_scanned_one_by_one_is_ther
 def test_a_library_that_is_offline_lends_nothing_to_one_that_is_scanned_alone(
     house: House,
 ) -> None:
-    other = with_more_films(house)
+    other = house.add_films()
     house.films.put(HEAT)
     house.scan()
     away = house.films.root.with_name("away")
@@ -289,7 +287,7 @@ def test_a_library_that_is_offline_lends_nothing_to_one_that_is_scanned_alone(
 )
 def test_what_is_out_of_reach_lends_nothing_to_a_copy(house: House, away: str, alone: bool) -> None:
     """Of a library that is not scanned, or of a part of this one that is not."""
-    other = with_more_films(house)
+    other = house.add_films()
     house.films.put(HEAT)
     place = house.films.root if away == "root" else house.films.root / "More"
     if away == "link":
@@ -360,12 +358,3 @@ def test_files_of_a_folder_that_becomes_a_library_are_there_once(
     assert moved(house.scan(library=None if by_link else "Kids")) == (1, 0, 0, 0)
     assert moved(house.scan()) == (0, 0, 0, 0)
     assert {file["id"] for file in house.files().values()} == before
-
-
-def with_more_films(house: House) -> Path:
-    """Make a second library of films; return its root."""
-    other = house.films.root.with_name("more")
-    other.mkdir()
-    more = Library(title="More", kind="movies", path=other)
-    house.with_settings(libraries=(*house.settings.libraries, more))
-    return other

@@ -72,7 +72,7 @@ def test_scans_at_once_leave_what_one_leaves(
     scanner.begin(url, at_once=4)
     for ended in scanner.end():
         assert "error" not in ended
-        assert ended["counts"]["found"] == len(expected["files"])
+        assert ended["counts"]["found"] == len(expected["media_files"])
     with open_catalog(url) as catalog:
         assert contents(catalog) == expected
 
@@ -84,7 +84,7 @@ def test_killed_at_any_statement_it_ends_in_the_same_catalog(
     scanner.begin(url)
     (undisturbed,) = scanner.end()
     expected = world.scan(url)
-    assert len(expected["files"]) > 25
+    assert len(expected["media_files"]) > 25
     share = undisturbed["statements"] // INSTANTS
     assert share > 3
 

@@ -17,7 +17,7 @@ from haas_media.library.remove import remove_from_library
 from haas_media.providers.records import ProviderRefused
 from haas_media.providers.tmdb import Outage, RetryPolicy, TmdbClient
 from tests.databases import on_both_databases
-from tests.fake_tmdb import FakeTmdb, Fault
+from tests.fake_tmdb import FakeTmdb, Fault, connected
 from tests.haas_media.scan.shelf import House
 
 if TYPE_CHECKING:
@@ -58,14 +58,9 @@ def tmdb() -> Iterator[FakeTmdb]:
         yield fake
 
 
-def connected(tmdb: FakeTmdb) -> TmdbClient:
-    return TmdbClient(
-        "0123456789abcdef0123456789abcdef",
-        tmdb.url,
-        requests_per_second=1000,
-        retries=QUICK,
-        outage=Outage(patience=dt.timedelta(milliseconds=300)),
-    )
+def impatient(tmdb: FakeTmdb) -> TmdbClient:
+    outage = Outage(patience=dt.timedelta(milliseconds=300))
+    return connected(tmdb.url, retries=QUICK, outage=outage)
 
 
 @dataclass
@@ -80,7 +75,7 @@ class Online(House):
 
     def scan_later(self) -> ScanReport:
         """Scan with another client, which knows nothing of an outage."""
-        with connected(self.tmdb) as client:
+        with impatient(self.tmdb) as client:
             return self.scan(provider=client)
 
     def asked(self) -> Counter[str]:
@@ -92,7 +87,7 @@ class Online(House):
 
 @pytest.fixture
 def online(house: House, tmdb: FakeTmdb) -> Iterator[Online]:
-    with connected(tmdb) as client:
+    with impatient(tmdb) as client:
         yield Online(house.films, house.shows, house.settings, house.catalog, tmdb, client)
 
 
@@ -147,7 +142,9 @@ def test_a_show_costs_one_search_one_detail_request_and_one_a_season(online: Onl
         assert guest.episode_id is not None
 
 
-def test_a_new_episode_of_a_known_season_asks_for_nothing(online: Online) -> None:
+def test_a_new_episode_of_a_known_season_costs_nothing_and_a_new_season_one_request(
+    online: Online,
+) -> None:
     online.shows.put("Dark/Dark S01E01.mkv")
     online.scan()
     online.asked()
@@ -155,12 +152,6 @@ def test_a_new_episode_of_a_known_season_asks_for_nothing(online: Online) -> Non
     assert online.scan().counts()["matched"] == 2
     assert online.asked() == {}
     assert online.titles()["Dark/Dark S01E02.mkv"] == "Dark (2017) S01E02"
-
-
-def test_a_new_season_of_a_known_show_costs_one_request(online: Online) -> None:
-    online.shows.put("Dark/Dark S01E01.mkv")
-    online.scan()
-    online.asked()
     online.shows.put("Dark/Dark S02E01.mkv", "Dark/Dark S00E01.mkv")
     online.scan()
     assert online.asked() == {"/tv/70523/season/0": 1, "/tv/70523/season/2": 1}
@@ -707,14 +698,6 @@ def test_people_are_named_at_once_and_read_in_detail_after(online: Online) -> No
     assert not {120, 129} & read
     online.asked()
     assert online.scan().people == 0
-
-
-def test_people_that_could_not_be_reached_are_read_by_the_next_scan(online: Online) -> None:
-    online.films.put(MATRIX)
-    online.tmdb.fail(Fault("status", 503), path="/person/64", times=None)
-    online.scan()
-    online.tmdb.up()
-    assert online.scan_later().people == 1
 
 
 def test_progress_is_seven_tenths_files_and_three_tenths_people(online: Online) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from haas_media.scan import FileReason, LibraryReport, ScanReport
 
 FILMS = LibraryReport(
@@ -43,10 +41,6 @@ def test_the_table_has_a_row_for_each_library_and_one_for_all() -> None:
     assert len({tuple(row) for row in rows}) == 1
 
 
-def test_one_library_needs_no_row_for_all() -> None:
-    assert len(ScanReport((FILMS,)).table()) == 1
-
-
 def test_the_markdown_is_a_document() -> None:
     text = REPORT.to_markdown()
     assert text.startswith("# Library scan\n")
@@ -66,8 +60,3 @@ def test_long_lists_are_cut_and_say_so() -> None:
     text = ScanReport((LibraryReport("A", "movies", unmatched_files=many),)).to_markdown()
     assert "- … and 800 more" in text
     assert len(text) < 20_000
-
-
-def test_it_is_json() -> None:
-    plain = json.loads(json.dumps(REPORT.to_json()))
-    assert plain["libraries"][0]["unmatched_files"][0]["path"] == "a|b.mkv"

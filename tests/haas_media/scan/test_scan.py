@@ -154,12 +154,6 @@ def test_several_files_can_hold_one_episode(house: House) -> None:
     assert set(house.titles().values()) == {"Dark S01E01"}
 
 
-def test_an_absolute_number_is_an_episode_of_the_first_season(house: House) -> None:
-    house.shows.put("[Group] Mushishi - 12 [1080p].mkv")
-    house.scan()
-    assert list(house.titles().values()) == ["Mushishi S01E12"]
-
-
 def test_extras_and_samples_are_no_titles(house: House) -> None:
     house.films.put(
         "Heat (1995)/Heat (1995).mkv",
@@ -217,13 +211,6 @@ def test_sidecars_go_to_the_video_whose_name_they_begin_with(house: House) -> No
     assert files["Dark/Dark S01E10.mkv"]["sidecars"] == {"Dark S01E10.srt": "subtitle"}
 
 
-def test_a_new_sidecar_is_noticed_without_parsing_or_probing(scanned: House) -> None:
-    scanned.films.put("The Matrix (1999)/The Matrix (1999).srt", text="x")
-    assert did(scanned.scan()) == NOTHING
-    sidecars = scanned.files()["The Matrix (1999)/The Matrix (1999).mkv"]["sidecars"]
-    assert sidecars == {"The Matrix (1999).srt": "subtitle"}
-
-
 def test_probing_tells_the_streams(scanned: House) -> None:
     file = scanned.files()["Heat.1995.1080p.BluRay.x264-GRP.mkv"]
     assert file["duration"] == pytest.approx(1.0, abs=0.2)
@@ -251,12 +238,6 @@ def test_probing_can_be_switched_off_and_made_up_for(filled: House) -> None:
     assert filled.scan().counts()["probed"] == 0
     filled.with_settings(scan=filled.settings.scan.model_copy(update={"probe": True}))
     assert did(filled.scan()) == NOTHING | {"probed": 8}
-
-
-def test_one_library_can_be_scanned_alone(filled: House) -> None:
-    report = filled.scan(library="Shows")
-    assert [library.title for library in report.libraries] == ["Shows"]
-    assert all(path.startswith(("Dark", "The Daily")) for path in filled.files())
 
 
 def test_a_library_that_is_not_set_is_refused(house: House) -> None:
@@ -375,13 +356,6 @@ def test_a_library_that_is_taken_out_of_the_settings_keeps_its_records(scanned: 
     scanned.with_settings(libraries=scanned.settings.libraries[1:])
     scanned.scan()
     assert scanned.files() == before
-
-
-def test_no_libraries_make_an_empty_report(house: House) -> None:
-    house.with_settings(libraries=())
-    report = house.scan()
-    assert report.counts()["found"] == 0
-    assert "No library is set." in report.to_markdown()
 
 
 @on_both_databases

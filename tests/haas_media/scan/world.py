@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from haas_media.catalog import open_catalog
 from haas_media.scan import scan
-from tests.fake_tmdb import Catalogue, FakeTmdb
-from tests.haas_media.scan.scanning import connected, contents
+from tests.fake_tmdb import Catalogue, FakeTmdb, connected
+from tests.haas_media.scan.scanning import contents
 from tests.haas_media.scan.shelf import Shelf, make_settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class World:
     shows: Shelf
     databases: Databases
 
-    def scan(self, url: str) -> dict[str, list[tuple[object, ...]]]:
+    def scan(self, url: str) -> dict[str, list[str]]:
         """Scan to the end; return what is in the catalog then."""
         with open_catalog(url) as catalog, connected(self.tmdb.url) as client:
             scan(make_settings(self.base), catalog, provider=client)
