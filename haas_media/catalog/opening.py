@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from haas_media.catalog import CatalogError, CatalogUnreachable
 from haas_media.catalog.migrations import HEAD
-from haas_media.catalog.models import Base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -337,7 +336,6 @@ def _is_missing_table(error: DBAPIError) -> bool:
 
 
 def _upgrade(connection: Connection) -> None:
-    """Bring tables to the newest version; make them where there are none."""
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -347,11 +345,7 @@ def _upgrade(connection: Connection) -> None:
     config.attributes["connection"] = connection
     try:
         with _alembic:
-            if inspect(connection).has_table("alembic_version"):
-                command.upgrade(config, "head")
-            else:
-                Base.metadata.create_all(connection, checkfirst=False)
-                command.stamp(config, "head")
+            command.upgrade(config, "head")
     except CommandError as error:
         raise CatalogError(
             "The catalog was made by a newer version of this program. "

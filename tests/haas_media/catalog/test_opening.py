@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import OperationalError
@@ -22,7 +24,7 @@ from haas_media.catalog import (
     open_catalog,
     opening,
 )
-from haas_media.catalog.models import Library
+from haas_media.catalog.models import Base, Library
 from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
@@ -51,6 +53,13 @@ for number in range(5):
 os.close(go)
 print(sorted(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(5)))
 """
+
+
+@on_both_databases
+def test_migrations_lead_to_the_models(catalog: Catalog) -> None:
+    with catalog.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
 
 
 def test_head_is_the_newest_migration() -> None:
