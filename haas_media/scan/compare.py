@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, select
 
 from haas_media.catalog.dialects import chunked
 from haas_media.catalog.library_rows import KnownFile, KnownFolder, load_files
@@ -31,8 +31,12 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from haas_media.scan.offline import Reach
-    from haas_media.scan.walk import Listing, Scope
+    from haas_media.scan.walk import Found, Listing, Scope
     from haas_media.settings import Kind
+
+# A folder of more videos is not compared file by file where nothing but what is beside some of them
+# has changed.
+_LARGE = 1000
 
 Why = Literal["new", "changed", "moved", "again", "refresh", "beside"]
 
@@ -97,17 +101,24 @@ def compare(
     unseen = {
         folder.id for path, folder in known.items() if path not in walk.seen and scope.has(path)
     }
-    changed = [known[each.path].id for each in walk.changed if each.path in known]
+    on_record = [(known[each.path], each) for each in walk.changed if each.path in known]
+    large = {each.path for row, each in on_record if _needs_few(row, each)}
+    changed = [row.id for row, each in on_record if each.path not in large]
     by_folder = defaultdict(list)
     for file in _files_to_compare(session, library_id, [*changed, *unseen], scope):
         by_folder[file.path.rpartition("/")[0]].append(file)
     reach.find_disks(*_of_disks(known, walk, by_folder))
     kept = set()
     for listing in sorted(walk.changed, key=lambda listing: listing.path):
-        folder, loaded = known.get(listing.path), by_folder.pop(listing.path, [])
+        folder, beside, videos = known.get(listing.path), _beside(listing), listing.videos
+        loaded = by_folder.pop(listing.path, [])
+        if folder and listing.path in large:
+            loaded += _files_with_others(session, library_id, folder.id, listing.path, beside)
         files = {file.path.rpartition("/")[2]: file for file in loaded}
+        if listing.path in large:
+            videos = [video for video in videos if video[0] in files]
         again = folder is not None and folder.nfo_signature != listing.nfo_signature
-        changes = _changes(listing, files, again=again, refresh=refresh)
+        changes = _changes(listing.path, videos, beside, files, again=again, refresh=refresh)
         # The disk of files that are not there has to be known until they are back, or removed.
         if folder and folder.mount is not None and (files or reach.disk_is_away(listing.path)):
             listing.mount = folder.mount
@@ -161,13 +172,24 @@ def _beside(listing: Listing) -> _Beside:
     )
 
 
+def _needs_few(folder: KnownFolder, listing: Listing) -> bool:
+    """Tell whether few files of a large folder can differ: those with something beside them."""
+    same = listing.same_videos and folder.nfo_signature == listing.nfo_signature
+    return same and len(listing.videos) > _LARGE
+
+
 def _changes(
-    listing: Listing, files: dict[str, KnownFile], *, again: bool, refresh: bool
+    folder: str,
+    videos: Found,
+    beside: _Beside,
+    files: dict[str, KnownFile],
+    *,
+    again: bool,
+    refresh: bool,
 ) -> list[FileChange]:
     """Compare the files of a folder; leave in ``files`` those that are not there."""
     changes = []
-    folder, beside = listing.path, _beside(listing)
-    for entry in map(Entry.of, listing.videos):
+    for entry in map(Entry.of, videos):
         name = entry.name
         known = files.pop(name, None)
         nfo = beside.nfos.get(name, "")
@@ -208,6 +230,19 @@ def _files_to_compare(
             yield file
     for chunk in chunked(folder_ids):
         yield from load_files(session, MediaFile.folder_id.in_(chunk))
+
+
+def _files_with_others(
+    session: Session, library_id: int, folder_id: int, folder: str, beside: _Beside
+) -> Iterator[KnownFile]:
+    """Load those files of a folder that had something beside them, or have it now."""
+    # An NFO file is one of them. A folder of files that wait for a scan waits for one itself.
+    had = cast(MediaFile.sidecars, Text) != "[]"
+    yield from load_files(session, (MediaFile.folder_id == folder_id) & had)
+    names = sorted({*beside.sidecars, *beside.nfos})
+    for chunk in chunked([f"{folder}/{name}" if folder else name for name in names]):
+        here = (MediaFile.library_id == library_id) & MediaFile.path.in_(chunk)
+        yield from load_files(session, here & ~had)
 
 
 # Moves

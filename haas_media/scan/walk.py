@@ -132,7 +132,10 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Listing:
-    """A folder that differs from what the catalog has. ``path`` is relative, "" for the root."""
+    """A folder that differs from what the catalog has. ``path`` is relative, "" for the root.
+
+    ``same_videos``: it does so in nothing but the files beside its videos.
+    """
 
     path: str
     videos: Found
@@ -141,6 +144,7 @@ class Listing:
     sidecars: list[str]
     signature: str
     nfo_signature: str
+    same_videos: bool = False
     mount: str | None = None
     # Whether the next scan is to look into it whatever it looks like.
     recheck: bool = False
@@ -395,23 +399,25 @@ class Walker:
         result.found += len(videos)
         videos.sort()
         sidecars.sort()
-        signature = _digest("", videos, _HALF)
+        signature = of_videos = _digest("", videos, _HALF)
         if all_nfos or sidecars:
             signature += digest("/".join((all_nfos, *sidecars)), _HALF)
         elsewhere = bool(videos) and (videos[0][-1] != self._device or folder.mount != self._mount)
-        is_same = (
+        same_videos = (
             known is not None
-            and known.signature == signature
+            and known.signature.startswith(of_videos)
             and known.files == len(videos)
             and not (self._recheck or known.recheck or known.mount == "")
             and elsewhere == (known.mount is not None)
             and (known.mount is None or self._is_mounted(known.mount))
         )
-        if is_same:
+        if same_videos and known and known.signature == signature:
             result.unchanged += len(videos)
             return below
         mount = mount_of(f"{self._root}/{path}", self._mounts) if elsewhere else None
-        result.changed.append(Listing(path, videos, nfos, sidecars, signature, below, mount))
+        result.changed.append(
+            Listing(path, videos, nfos, sidecars, signature, below, same_videos, mount)
+        )
         return below
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from haas_media.catalog.models import Movie
+from haas_media.scan import compare as comparing
 from tests.databases import on_both_databases
 
 if TYPE_CHECKING:
@@ -287,8 +288,13 @@ def test_a_show_nfo_that_is_corrected_is_read_again_for_every_season(house: Hous
     assert house.known() == ["Dark (2017)", "Lost"]
 
 
-def test_a_new_nfo_file_is_read_for_its_own_film_alone(house: House) -> None:
+@on_both_databases
+@pytest.mark.parametrize("large", [10, 1000])
+def test_a_new_nfo_file_is_read_for_its_own_film_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
     """However many films lie beside it; one for all of a folder's films is read for all."""
+    monkeypatch.setattr(comparing, "_LARGE", large)
     house.films.put(*(f"Film {number} (1999).mkv" for number in range(20)))
     house.films.put("Film 1 (1999).nfo", text=STALKER.format(""))
     house.scan()
