@@ -26,17 +26,18 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.tmdb import catalogue, local_tmdb
+from benchmarks.tmdb import catalogue, local_tmdb, make_files, settings_for
 from haas_media.catalog import open_catalog
 from haas_media.providers.tmdb import TmdbClient
 from haas_media.scan import scan
-from haas_media.settings import Library, ScanSettings, Settings, TmdbSettings
+from haas_media.settings import TmdbSettings
 from tests.e2e.api import Api
 from tests.e2e.prefect_processes import PrefectProcesses
 
 if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
     from haas_media.providers.records import Provider
+    from haas_media.settings import Settings
 
 WORDS = [
     *("amber", "brittle", "crimson", "distant", "electric", "forgotten", "gilded", "hollow"),
@@ -79,18 +80,6 @@ def make_tree(base: Path, files: int) -> None:
         folder = base / "shows" / name / f"Season {season + 1}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name} - S{season + 1:02d}E{place + 1:02d}.mkv").touch()
-
-
-def settings_for(base: Path) -> Settings:
-    """Return settings for a tree; probing is another benchmark's."""
-    return Settings(
-        libraries=(
-            Library(title="Films", kind="movies", path=base / "films"),
-            Library(title="Shows", kind="tv", path=base / "shows"),
-        ),
-        data_dir=base / "data",
-        scan=ScanSettings(probe=False),
-    )
 
 
 def bare_walk(base: Path) -> int:
@@ -183,28 +172,11 @@ def rescan_by_worker(settings: Settings) -> tuple[float, float]:
     return min(walks), min(tasks)
 
 
-def make_known_tree(base: Path) -> None:
-    """Make libraries of the titles that the local TMDb knows, with every episode it has."""
-    titles = catalogue(FILMS, SHOWS)
-    for number in range(1, FILMS + 1):
-        name = f"{titles.title('movie', number)} ({titles.year(number)})"
-        (base / "films" / name).mkdir(parents=True)
-        (base / "films" / name / f"{name}.mkv").touch()
-    for number in range(1, SHOWS + 1):
-        show = titles.read("tv", number) or {}
-        for season in (stub["season_number"] for stub in show["seasons"]):
-            folder = base / "shows" / f"{show['name']} ({titles.year(number)})" / f"S{season:02d}"
-            folder.mkdir(parents=True)
-            for episode in (titles.season(number, season) or {})["episodes"]:
-                name = f"{show['name']} S{season:02d}E{episode['episode_number']:02d}.mkv"
-                (folder / name).touch()
-
-
 def measure_with_tmdb() -> list[str]:
     """Scan a library with a local TMDb, then again; return a row of the table."""
     with tempfile.TemporaryDirectory() as folder, local_tmdb(FILMS, SHOWS, 0.0) as (url, pipe):
         base = Path(folder)
-        make_known_tree(base)
+        make_files(base, catalogue(FILMS, SHOWS))
         settings = settings_for(base).model_copy(update={"tmdb": TmdbSettings(max_concurrent=8)})
         with TmdbClient("token", url, requests_per_second=5000, max_concurrent=8) as client:
             with open_catalog(settings.database_url) as catalog:
