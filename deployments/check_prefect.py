@@ -156,8 +156,6 @@ def _leases(client: SyncPrefectClient, pool: WorkPool, storage: str) -> Iterator
     ]
     if limited:
         yield mistakes.MEMORY_LEASES.found(names=", ".join(limited), storage=KEPT_LEASES)
-    else:
-        yield mistakes.MEMORY_LEASES_UNUSED.found(storage=KEPT_LEASES)
 
 
 def _workers(online: list[str], pool: WorkPool) -> Finding:
