@@ -9,10 +9,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +29,7 @@ from deployments.prefect_plugin import EARLIER_AUTOMATION, EARLIER_RECONCILER, i
 from deployments.server import KEPT_LEASES
 from deployments.work_pool import deployments_of
 from tests.deployments.conftest import ROOT, Command, clean_environment, line_of
+from tests.http_server import HttpServer, Reply
 from tests.waits import wait_until
 
 if TYPE_CHECKING:
@@ -411,50 +410,25 @@ def test_what_is_wrong_is_said_before_anything_is_deployed(
     assert "Deploying" not in done.stdout
 
 
-class NotFound(BaseHTTPRequestHandler):
-    """Answers as Prefect's server does at an address that lacks its /api."""
-
-    def do_GET(self) -> None:
-        self.send_error(404)
-
-    do_POST = do_GET  # noqa: N815 - as it is called
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
-
-
 def test_an_address_without_api_is_said(haas: Command, tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
+    with contextlib.closing(HttpServer(lambda *_: Reply(404))) as server:
+        address = f"http://127.0.0.1:{server.port}"
         done = prefect_deploy(address, tmp_path)
         shown = haas("worker", environment={"PREFECT_API_URL": address})
-        server.shutdown()
     assert (done.returncode, "Deploying" in done.stdout, shown.code) == (1, False, 1)
     for said in (done.stderr, shown.err):
         assert f"{address} answers with 404. Correct PREFECT_API_URL, which ends in /api" in said
         assert said.count("\n") == 1
 
 
-class Unauthorized(NotFound):
-    """Answers as Prefect's server does when it wants a password."""
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/api/health" else 401)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    do_POST = do_GET  # noqa: N815 - as it is called
-
-
 def test_a_server_that_refuses_is_said(haas: Command, tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Unauthorized) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/api"
+    def answer(path: str, *_: object) -> Reply:
+        return Reply(200 if path == "/api/health" else 401, b"{}")
+
+    with contextlib.closing(HttpServer(answer)) as server:
+        address = f"http://127.0.0.1:{server.port}/api"
         there = {"PREFECT_API_URL": address, "HAAS_DATA_DIR": str(tmp_path / "data")}
         said = [haas(each, environment=there).err for each in ("worker", "up")]
-        server.shutdown()
     for text in said:
         assert text.startswith(f"haas: {address} answers with 401. Correct PREFECT_API_URL")
         assert text.count("\n") == 1

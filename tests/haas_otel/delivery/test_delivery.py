@@ -678,7 +678,7 @@ def answer(monkeypatch: MonkeyPatch) -> Iterator[Callable[[Reply], None]]:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.port}")
     yield replies.append
-    server.stop()
+    server.close()
 
 
 def test_a_web_page_is_no_collector(
@@ -701,7 +701,7 @@ def test_a_page_that_a_request_is_sent_on_to_has_taken_nothing(
     delivery = deliver()
     delivery.span("a")
     delivery.flush()
-    page.stop()
+    page.close()
 
     assert waiting(directory) == 1
     assert any("302" in line for line in warnings())
