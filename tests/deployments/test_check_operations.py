@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deployments import check_mistakes as mistakes
-from deployments.check_catalog import finding_for
 from deployments.check_deployments import RECONCILER
 from deployments.check_prefect import version_finding
 from deployments.filesystems import network_filesystem
@@ -113,18 +112,21 @@ def test_sqlite_and_spans_on_a_network(haas: Command, tmp_path: Path) -> None:
 
 
 def test_a_catalog_of_another_version(haas: Command, tmp_path: Path) -> None:
-    from sqlalchemy import text
+    from sqlalchemy import make_url, text
 
     from haas_media.catalog import open_catalog
+    from haas_media.catalog.opening import plain_engine
 
     url = f"sqlite:///{tmp_path / 'catalog.sqlite3'}"
-    with open_catalog(url) as catalog, catalog.session() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    newer = line_of(mistakes.NEWER_CATALOG, url=url, version="9999")
-    assert newer in haas.check(HAAS_DATABASE_URL=url)
-    assert finding_for("it", "0000", ["0000", "0001"]) == mistakes.OLDER_CATALOG.found(
-        url="it", version="0000"
-    )
+    open_catalog(url).close()
+    for version, mistake in {
+        "9999": mistakes.NEWER_CATALOG,
+        "0001": mistakes.OLDER_CATALOG,
+    }.items():
+        with plain_engine(make_url(url)).begin() as catalog:
+            catalog.execute(text(f"UPDATE alembic_version SET version_num = '{version}'"))
+        said = line_of(mistake, url=url, version=version)
+        assert said in haas.check(HAAS_DATABASE_URL=url)
 
 
 def test_looking_at_a_catalog_changes_nothing(haas: Command, tmp_path: Path) -> None:
