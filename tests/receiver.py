@@ -94,7 +94,7 @@ class _Record:
 
     def add(self, signal: str, headers: dict[str, str], message: Any) -> None:
         with self.changed:
-            self.requests.append(ReceivedRequest(signal, headers, time.time()))
+            self.requests.append(ReceivedRequest(signal, headers))
             if signal == "traces":
                 self.spans.extend(decode_spans(message))
             elif signal == "metrics":
