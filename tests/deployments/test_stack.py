@@ -120,10 +120,10 @@ def test_a_busy_server_is_not_taken_for_none() -> None:
 
 def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     broken = {"PREFECT_SERVER_API_PORT": "none", "PREFECT_API_DATABASE_TIMEOUT": "never"}
-    environment = clean_environment(tmp_path / "prefect")
+    environment = clean_environment(tmp_path / "prefect") | broken
     with (
         pytest.raises(StackError, match=r"The Prefect server ended with exit code \d+.") as failed,
-        Stack(tmp_path, port=0, environment=environment, server_environment=broken) as stack,
+        Stack(tmp_path, port=0, environment=environment) as stack,
     ):
         stack.start_server()
     assert "The end of " in str(failed.value)
