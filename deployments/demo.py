@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from deployments.process import wait_until
 from deployments.reports import prose_of, table_of
 from deployments.runs import artifacts, follow, queued_by, trigger
 from deployments.sample_credits import TO_REMOVE, store_sample_credits
-from deployments.samples import SampleError, make_samples
+from deployments.samples import make_long_film, make_samples
 from deployments.stack import Stack
 from deployments.terminal import Terminal, addresses, stop_signals
 from deployments.up import bring_up, stopping, watch
@@ -287,38 +286,6 @@ def _say_what_to_cancel(stack: Stack, library: SampleLibrary, terminal: Terminal
             }
         )
     )
-
-
-def make_long_film(ffmpeg: Path, target: Path) -> None:
-    """Make ten minutes of film out of ten seconds, which an encoder takes minutes over.
-
-    Args:
-        ffmpeg: the ffmpeg that makes it.
-        target: where it goes; a film that is there stays.
-
-    Raises:
-        SampleError: ffmpeg fails.
-    """
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    begin, partial = (target.with_name(f".{target.stem}.{part}.mkv") for part in ("begin", "part"))
-    picture = ("-f", "lavfi", "-i", "smptehdbars=size=1280x720:rate=24:duration=10")
-    codec = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
-    try:
-        _run(ffmpeg, *picture, *codec, f"file:{begin}")
-        _run(ffmpeg, "-stream_loop", "59", "-i", f"file:{begin}", "-c", "copy", f"file:{partial}")
-        partial.rename(target)
-    finally:
-        begin.unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
-
-
-def _run(ffmpeg: Path, *arguments: str) -> None:
-    argv = [str(ffmpeg), "-nostdin", "-loglevel", "error", "-y", *arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SampleError(f"The film to encode could not be made: {done.stderr.strip()}")
 
 
 def _ffmpeg() -> Path:

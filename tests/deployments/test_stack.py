@@ -17,9 +17,9 @@ import pytest
 from prefect.states import Cancelling
 
 from deployments.claim import address_of
-from deployments.demo import make_long_film
 from deployments.process import Child
 from deployments.runs import progress_of, trigger
+from deployments.samples import make_long_film
 from deployments.server import answers, free_port, home_of
 from deployments.stack import Stack, StackError
 from haas_media.encoding import find_ffmpeg

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from deployments.automations import drift, put_up
-from deployments.demo import make_long_film
 from deployments.runs import trigger
+from deployments.samples import make_long_film
 from deployments.stack import Stack
 from haas_media.encoding import find_ffmpeg
 from haas_otel.delivery.store import StoredSpan, TraceStore
