@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.scan import make_tree, settings_for
+from benchmarks.scan import make_tree
+from benchmarks.tmdb import settings_for
 from haas_media.catalog import open_catalog
 from haas_media.scan import scan
 from haas_media.settings import ScanSettings

@@ -29,14 +29,12 @@ FIELDS = ("title", "year", "season", "episodes")
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How many names of a set are right, exactly and compared as people would; and seconds."""
+    """How many names of a set are right, and how many seconds they took."""
 
     name: str
     names: int
     guessit: int
     ours: int
-    guessit_exact: int
-    ours_exact: int
     guessit_seconds: float
     our_seconds: float
 
@@ -134,7 +132,7 @@ def _means(field: str, wanted: Any, told: dict[str, Any]) -> bool:
         # A name with two titles says both, and both are asked for.
         return not {*map(_letters, titles)}.isdisjoint(map(_letters, told["titles"]))
     got = told[field]
-    return bool(wanted == got) if field == "country" else _same(field, wanted, got, exact=False)
+    return bool(wanted == got) if field == "country" else _same(field, wanted, got)
 
 
 def _letters(title: Any) -> str:
@@ -155,17 +153,14 @@ def _score(path: Path) -> Score:
     ours = [identify(record["path"], _kind(record)).to_json("") for record in records]
     ended = time.perf_counter()
 
-    def right(answers: list[dict[str, Any]], *, exact: bool) -> int:
-        pairs = zip(records, answers, strict=True)
-        return sum(is_right(record, answer, exact=exact) for record, answer in pairs)
+    def right(answers: list[dict[str, Any]]) -> int:
+        return sum(is_right(*pair) for pair in zip(records, answers, strict=True))
 
     return Score(
         path.stem,
         len(records),
-        right(alone, exact=False),
-        right(ours, exact=False),
-        right(alone, exact=True),
-        right(ours, exact=True),
+        right(alone),
+        right(ours),
         between - begun,
         ended - between,
     )
@@ -180,23 +175,21 @@ def _guess(record: dict[str, Any]) -> dict[str, Any]:
     return {**guess, "episodes": guess.get("episode")}
 
 
-def is_right(record: dict[str, Any], answer: dict[str, Any], *, exact: bool) -> bool:
+def is_right(record: dict[str, Any], answer: dict[str, Any]) -> bool:
     """Tell whether an answer has every field right that a record asserts."""
     return all(
-        _same(field, record[field], answer.get(field), exact=exact)
-        for field in FIELDS
-        if field in record
+        _same(field, record[field], answer.get(field)) for field in FIELDS if field in record
     )
 
 
-def _same(field: str, wanted: Any, got: Any, *, exact: bool) -> bool:
+def _same(field: str, wanted: Any, got: Any) -> bool:
     if field == "title":
-        return bool(wanted == got) if exact else _folded(wanted) == _folded(got)
+        return _folded(wanted) == _folded(got)
     if field == "year":
         return bool(wanted == got)
     numbers, found = _listed(wanted), _listed(got)
     ends = len(numbers) == 2 and found == list(range(numbers[0], numbers[1] + 1))
-    return numbers == found or (ends and not exact)
+    return numbers == found or ends
 
 
 def _listed(value: Any) -> list[int]:
@@ -218,12 +211,10 @@ def main() -> None:
     cases = case_names(folder.parent / "cases" / "names.jsonl")
     _print_wrong([*own_names(), *cases, *set_names(folder)])
     _print_classes(own_names())
-    print(f"{'set':10}{'names':>7}{'guessit':>9}{'ours':>7}  {'(exact)':>12}{'faster':>9}")
+    print(f"{'set':10}{'names':>7}{'guessit':>9}{'ours':>7}{'faster':>9}")
     for score in scores:
-        exact = f"({score.guessit_exact}, {score.ours_exact})"
         ratio = score.guessit_seconds / score.our_seconds
-        right = f"{score.names:7}{score.guessit:9}{score.ours:7}"
-        print(f"{score.name:10}{right}  {exact:>12}{ratio:8.0f}x")
+        print(f"{score.name:10}{score.names:7}{score.guessit:9}{score.ours:7}{ratio:8.0f}x")
     wrong_alone = sum(score.names - score.guessit for score in scores)
     wrong = sum(score.names - score.ours for score in scores)
     ratio = sum(s.guessit_seconds for s in scores) / sum(s.our_seconds for s in scores)

@@ -2,8 +2,7 @@
 
     python -m benchmarks.scan [FILES]
 
-First without TMDb; then, of a smaller library, with a local TMDb that knows every title: what is
-matched and unchanged is not asked for again. A rescan of unchanged files may take at most twice a
+Without TMDb. A rescan of unchanged files may take at most twice a
 bare ``os.scandir`` walk with ``stat``, by the deployment's task on a worker as well; a first scan
 of 100,000 files without TMDb at most 25 s and 500 MB, and it grows linearly. Then what used to cost
 more than it should: an NFO file that is new in a folder of 60,000 films may take at most 1.5 times
@@ -26,16 +25,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.tmdb import catalogue, local_tmdb
+from benchmarks.tmdb import settings_for
 from haas_media.catalog import open_catalog
-from haas_media.providers.tmdb import TmdbClient
 from haas_media.scan import scan
-from haas_media.settings import Library, ScanSettings, Settings, TmdbSettings
 from tests.e2e.api import Api
 from tests.e2e.prefect_processes import PrefectProcesses
 
 if TYPE_CHECKING:
     from haas_media.catalog.opening import Catalog
+    from haas_media.settings import Settings
 
 WORDS = [
     *("amber", "brittle", "crimson", "distant", "electric", "forgotten", "gilded", "hollow"),
@@ -44,7 +42,6 @@ WORDS = [
 ]
 ROOT = Path(__file__).parents[1]
 ROUNDS = 5
-FILMS, SHOWS = 200, 100
 IN_ONE_FOLDER, ON_THE_DISK = 60_000, 16_000
 
 
@@ -78,18 +75,6 @@ def make_tree(base: Path, files: int) -> None:
         folder = base / "shows" / name / f"Season {season + 1}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name} - S{season + 1:02d}E{place + 1:02d}.mkv").touch()
-
-
-def settings_for(base: Path) -> Settings:
-    """Return settings for a tree; probing is another benchmark's."""
-    return Settings(
-        libraries=(
-            Library(title="Films", kind="movies", path=base / "films"),
-            Library(title="Shows", kind="tv", path=base / "shows"),
-        ),
-        data_dir=base / "data",
-        scan=ScanSettings(probe=False),
-    )
 
 
 def bare_walk(base: Path) -> int:
@@ -133,11 +118,9 @@ def child(base: Path) -> None:
     print(json.dumps({"seconds": seconds, "memory": memory, "matched": counts["matched"]}))
 
 
-def rescan_ratio(
-    settings: Settings, provider: TmdbClient | None = None
-) -> tuple[float, float, int]:
-    """Return the best times of a bare walk and of a rescan, taken in turns, and all requests."""
-    walks, scans, requests = [], [], 0
+def rescan_ratio(settings: Settings) -> tuple[float, float]:
+    """Return the best times of a bare walk and of a rescan, taken in turns."""
+    walks, scans = [], []
     with open_catalog(settings.database_url) as catalog:
         for _ in range(ROUNDS):
             gc.collect()
@@ -145,12 +128,11 @@ def rescan_ratio(
             bare_walk(settings.data_dir.parent)
             walks.append(time.perf_counter() - start)
             start = time.perf_counter()
-            report = scan(settings, catalog, provider=provider)
+            report = scan(settings, catalog)
             scans.append(time.perf_counter() - start)
             counts = report.counts()
             assert counts["parsed"] == counts["new"] == 0, counts
-            requests += report.requests
-    return min(walks), min(scans), requests
+    return min(walks), min(scans)
 
 
 def rescan_by_worker(settings: Settings) -> tuple[float, float]:
@@ -184,53 +166,13 @@ def rescan_by_worker(settings: Settings) -> tuple[float, float]:
     return min(walks), min(tasks)
 
 
-def make_known_tree(base: Path) -> None:
-    """Make libraries of the titles that the local TMDb knows, with every episode it has."""
-    titles = catalogue(FILMS, SHOWS)
-    for number in range(1, FILMS + 1):
-        name = f"{titles.title('movie', number)} ({titles.year(number)})"
-        (base / "films" / name).mkdir(parents=True)
-        (base / "films" / name / f"{name}.mkv").touch()
-    for number in range(1, SHOWS + 1):
-        show = titles.read("tv", number) or {}
-        for season in (stub["season_number"] for stub in show["seasons"]):
-            folder = base / "shows" / f"{show['name']} ({titles.year(number)})" / f"S{season:02d}"
-            folder.mkdir(parents=True)
-            for episode in (titles.season(number, season) or {})["episodes"]:
-                name = f"{show['name']} S{season:02d}E{episode['episode_number']:02d}.mkv"
-                (folder / name).touch()
-
-
-def measure_with_tmdb() -> list[str]:
-    """Scan a library with a local TMDb, then again; return a row of the table."""
-    with tempfile.TemporaryDirectory() as folder, local_tmdb(FILMS, SHOWS, 0.0) as (url, pipe):
-        base = Path(folder)
-        make_known_tree(base)
-        settings = settings_for(base).model_copy(update={"tmdb": TmdbSettings(max_concurrent=8)})
-        with TmdbClient("token", url, requests_per_second=5000, max_concurrent=8) as client:
-            with open_catalog(settings.database_url) as catalog:
-                start = time.perf_counter()
-                report = scan(settings, catalog, provider=client)
-                seconds = time.perf_counter() - start
-            walk, again, requests = rescan_ratio(settings, client)
-        _, alone, _ = rescan_ratio(settings)
-        pipe.send("enough")
-        pipe.recv()
-    counts = report.counts()
-    return [
-        *(f"{counts['found']:,}", f"{counts['matched']:,}"),
-        *(f"{report.requests:,} in {seconds:.1f} s", f"{requests} in {ROUNDS} rescans"),
-        *(f"{walk:.3f} s", f"{again:.3f} s", f"{alone:.3f} s"),
-    ]
-
-
 def measure(files: int) -> list[str]:
     """Measure one size; return a row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         make_tree(base, files)
         first = first_scan(base)
-        walk, again, _ = rescan_ratio(settings_for(base))
+        walk, again = rescan_ratio(settings_for(base))
         bare, task = rescan_by_worker(settings_for(base))
     return [
         f"{files:,}",
@@ -328,11 +270,6 @@ def main() -> None:
         table.add_column(head, justify="right")
     for files in sorted({max(options.files // 10, 100), options.files}):
         table.add_row(*measure(files))
-    Console(width=140).print(table)
-    table = Table(title="Scan with a local TMDb, without probing")
-    for head in ("files", "matched", "requests", "then", "bare walk", "rescan", "without"):
-        table.add_column(head, justify="right")
-    table.add_row(*measure_with_tmdb())
     Console(width=140).print(table)
     print("Bounds for 100,000 files: first scan 25 s and 500 MB, ratio at most 2.")
     table = Table(title="What differs from a rescan by one thing")

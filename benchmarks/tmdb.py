@@ -92,8 +92,8 @@ def local_tmdb(
         process.join(10)
 
 
-def make_libraries(root: Path, titles: Catalogue) -> tuple[Library, Library]:
-    """Write empty files named as the catalogue's titles are; return the libraries."""
+def make_files(root: Path, titles: Catalogue) -> None:
+    """Write an empty file for each movie and each episode of a catalogue."""
     for number in range(1, titles.sizes["movie"] + 1):
         name = f"{titles.title('movie', number)} ({titles.year(number)})"
         (root / "films" / name).mkdir(parents=True)
@@ -103,10 +103,20 @@ def make_libraries(root: Path, titles: Catalogue) -> tuple[Library, Library]:
         for season in (stub["season_number"] for stub in show["seasons"]):
             folder = root / "shows" / f"{show['name']} ({titles.year(number)})" / f"S{season:02d}"
             folder.mkdir(parents=True)
-            (folder / f"{show['name']} S{season:02d}E01.mkv").touch()
-    return (
-        Library(title="Films", kind="movies", path=root / "films"),
-        Library(title="Shows", kind="tv", path=root / "shows"),
+            for episode in (titles.season(number, season) or {})["episodes"]:
+                name = f"{show['name']} S{season:02d}E{episode['episode_number']:02d}.mkv"
+                (folder / name).touch()
+
+
+def settings_for(base: Path) -> Settings:
+    """Return settings for the libraries in a folder; probing is another benchmark's."""
+    return Settings(
+        libraries=(
+            Library(title="Films", kind="movies", path=base / "films"),
+            Library(title="Shows", kind="tv", path=base / "shows"),
+        ),
+        data_dir=base / "data",
+        scan=ScanSettings(probe=False),
     )
 
 
@@ -114,8 +124,8 @@ def run(films: int, shows: int, rate: float) -> tuple[ScanReport, Served]:
     """Scan libraries of that size; return the scan's report and what TMDb saw."""
     with tempfile.TemporaryDirectory() as folder, local_tmdb(films, shows) as (url, pipe):
         root = Path(folder)
-        libraries = make_libraries(root, catalogue(films, shows))
-        settings = Settings(libraries=libraries, data_dir=root, scan=ScanSettings(probe=False))
+        make_files(root, catalogue(films, shows))
+        settings = settings_for(root)
         with (
             TmdbClient("token", url, requests_per_second=rate) as client,
             open_catalog(settings.database_url) as catalog,
@@ -141,7 +151,8 @@ def main() -> None:
     files = report.total("found")
     print(f"{files} files, {report.total('matched')} matched, {report.total('pending')} pending\n")
     print(f"{'requests':<16}{'all':>8}{'per title':>12}")
-    titles = {"film": options.films, "show": options.shows, "seas": files - options.films}
+    seasons = len({seen.path for seen in served.requests if "/season/" in seen.path})
+    titles = {"film": options.films, "show": options.shows, "seas": seasons}
     for kind in KINDS:
         each = counts[kind] / titles.get(kind[:4], PEOPLE)
         print(f"{kind:<16}{counts[kind]:>8}{each:>12.2f}")

@@ -21,12 +21,12 @@ def run_audit(settings: Settings, backend: str, since: timedelta, *, repair: boo
         ServerError: there is no Prefect server to ask.
         BackendError: there is no such backend, or it cannot be asked.
     """
-    from deployments.check_prefect import connected
-    from deployments.traces import trace_directory
+    from deployments.server import connected
     from flows import backends
     from flows.audit import audit
+    from haas_media.settings_sources import telemetry_dir
 
-    os.environ["HAAS_OTEL_DIR"] = str(trace_directory(settings))
+    os.environ["HAAS_OTEL_DIR"] = str(telemetry_dir(settings.data_dir))
     asked = backends.backend(backend)
     with connected(settings.data_dir):
         found = audit(asked, since, repair=repair)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from httpx import HTTPError
 
-from haas_media.wording import counted
+from deployments.traces import TracesError, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,8 +35,6 @@ NOTIFY = "HAAS_NOTIFY"
 # After which time somebody is told of a long encoding, of no scan, of a silent machine.
 TIMES = {"HAAS_ENCODING_LONG": "6h", "HAAS_SCAN_OVERDUE": "1d", "HAAS_MACHINE_GONE": "3m"}
 LEAST_SECONDS = 10  # that Prefect lets a trigger wait for what does not come
-_DURATION = re.compile(r"(\d+)\s*([smhd])")
-_UNITS = {"s": (1, "second"), "m": (60, "minute"), "h": (3600, "hour"), "d": (86400, "day")}
 # The trace of a run is that of whoever asked for it (Prefect's label, or an event's), else has the
 # run's own id.
 _TRACE = (
@@ -113,9 +111,8 @@ def wanted(block_id: UUID, environment: Mapping[str, str] = os.environ) -> list[
 
     filled = {"trace": _TRACE}
     for variable, default in TIMES.items():
-        name = variable.removeprefix("HAAS_").lower()
-        seconds, filled[f"{name}_words"] = _time(variable, environment.get(variable) or default)
-        filled[name] = str(seconds)
+        name, time = variable.removeprefix("HAAS_").lower(), environment.get(variable) or default
+        filled |= {name: str(_seconds(variable, time)), f"{name}_words": time.strip()}
     return [
         AutomationCore.model_validate(
             {
@@ -136,14 +133,14 @@ def wanted(block_id: UUID, environment: Mapping[str, str] = os.environ) -> list[
     ]
 
 
-def _time(variable: str, text: str) -> tuple[int, str]:
-    found = _DURATION.fullmatch(text.strip())
-    if found is None or int(found[1]) == 0:
-        raise NotifyError(f"{variable} is {text!r}: give a time such as 30m, 6h or 2d.")
-    number, (unit, word) = int(found[1]), _UNITS[found[2]]
-    if number * unit < LEAST_SECONDS:
+def _seconds(variable: str, text: str) -> int:
+    try:
+        seconds = round(parse_duration(text).total_seconds())
+    except TracesError as error:
+        raise NotifyError(f"{variable}: {error}") from None
+    if seconds < LEAST_SECONDS:
         raise NotifyError(f"{variable} is {text!r}: Prefect takes no less than {LEAST_SECONDS} s.")
-    return number * unit, counted(number, word)
+    return seconds
 
 
 class Plan(NamedTuple):

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from haas_media.settings import Library, Settings
 
 MARKS = {"right": "[green]✓[/]", "note": "[yellow]·[/]", "wrong": "[red]✗[/]"}
-COLLECTOR_SECONDS = 5.0
 FREE_BYTES = 1 << 30
 
 
@@ -62,8 +61,7 @@ def findings() -> Iterator[Finding]:
         yield _guarded("TMDb", lambda: _tmdb(settings))
         if address := settings.watch.listen:
             yield _guarded("webhooks", lambda: _webhooks(settings, address))
-    yield _guarded("spans", lambda: _collector(settings))
-    yield from _span_directory(settings)
+    yield from _spans(settings)
     from deployments.check_prefect import server_findings
 
     yield from server_findings(settings)
@@ -185,13 +183,21 @@ def _webhooks(settings: Settings, address: str) -> Finding:
     return Finding("webhooks", "right", f"taken at {address}, by `haas watch`")
 
 
-def _collector(settings: Settings | None) -> Finding:
+def _spans(settings: Settings | None) -> Iterator[Finding]:
+    from haas_media.settings_sources import telemetry_dir
+
+    directory = telemetry_dir(settings.data_dir) if settings else None
+    yield _guarded("spans", lambda: _collector(directory))
+    kind = network_filesystem(directory) if directory else None
+    if kind is not None:
+        yield mistakes.SPANS_ON_A_NETWORK.found(path=directory, kind=kind)
+
+
+def _collector(directory: Path | None) -> Finding:
     from deployments.collector import CollectorError, endpoint, send_nothing
-    from deployments.traces import trace_directory
 
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Finding("spans", "note", "off: OTEL_SDK_DISABLED is true")
-    directory = trace_directory(settings) if settings else None
     if directory and _writable(directory) is None:
         text = f"{directory} cannot be written to. Set HAAS_OTEL_DIR to a folder that can."
         return Finding("spans", "wrong", text)
@@ -200,16 +206,7 @@ def _collector(settings: Settings | None) -> Finding:
         kept = directory or "the local trace store"
         return Finding("spans", "right", f"kept in {kept}: no OTEL_EXPORTER_OTLP_ENDPOINT")
     try:
-        send_nothing(COLLECTOR_SECONDS)
+        send_nothing()
     except CollectorError as error:
         return Finding("spans", "wrong", f"{where}: {error}")
     return Finding("spans", "right", f"{where} takes spans")
-
-
-def _span_directory(settings: Settings | None) -> Iterator[Finding]:
-    from deployments.traces import trace_directory
-
-    directory = trace_directory(settings) if settings else None
-    kind = network_filesystem(directory) if directory else None
-    if kind is not None:
-        yield mistakes.SPANS_ON_A_NETWORK.found(path=directory, kind=kind)

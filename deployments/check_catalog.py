@@ -10,8 +10,6 @@ from deployments.check_mistakes import Finding
 from deployments.filesystems import network_filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from sqlalchemy.engine import URL, Engine
 
 
@@ -26,46 +24,27 @@ def catalog_finding(database_url: str) -> Finding:
 
     url = opening.read_url(database_url)
     shown = opening.shown(url)
-    if url.get_backend_name() != "sqlite":
-        return finding_for(shown, _version(url), _known_versions())
-    path = Path(url.database or "")
-    kind = network_filesystem(path)
-    if kind is not None:
-        return mistakes.SQLITE_ON_A_NETWORK.found(path=path, kind=kind)
-    if not path.exists():
-        return Finding("database", "right", f"{shown} (the first scan makes it)")
-    return finding_for(shown, _version(url), _known_versions())
+    if url.get_backend_name() == "sqlite":
+        path = Path(url.database or "")
+        kind = network_filesystem(path)
+        if kind is not None:
+            return mistakes.SQLITE_ON_A_NETWORK.found(path=path, kind=kind)
+        if not path.exists():
+            return Finding("database", "right", f"{shown} (the first scan makes it)")
+    return _compared(shown, _version(url))
 
 
-def finding_for(shown: str, version: str | None, known: Collection[str]) -> Finding:
-    """Compare the version of a catalog with those that this program knows.
-
-    Args:
-        shown: the catalog's address, without a password.
-        version: of its tables; None when it has none yet.
-        known: every version up to this program's own.
-    """
+def _compared(shown: str, version: str | None) -> Finding:
+    """Compare the version of a catalog's tables, None without any, with this program's."""
     from haas_media.catalog.migrations import HEAD
 
     if version is None:
         return Finding("database", "right", f"{shown} (the first scan makes its tables)")
-    if version not in known:
+    if version > HEAD:  # four digits
         return mistakes.NEWER_CATALOG.found(url=shown, version=version)
-    if version != HEAD:
+    if version < HEAD:
         return mistakes.OLDER_CATALOG.found(url=shown, version=version)
     return Finding("database", "right", shown)
-
-
-def _known_versions() -> list[str]:
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    from haas_media.catalog import migrations
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    scripts = ScriptDirectory.from_config(config)
-    return [script.revision for script in scripts.walk_revisions()]
 
 
 def _version(url: URL) -> str | None:

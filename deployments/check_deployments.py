@@ -6,9 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from deployments import check_mistakes as mistakes
-from deployments import earlier
 from deployments.check_mistakes import Finding
-from deployments.defaults import ENVIRONMENT, RECONCILER
+from deployments.defaults import RECONCILER
 from deployments.work_pool import deployments_of
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 TAG = "haas-media"
-HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 FILE = Path(__file__).resolve().parent.parent / "prefect.yaml"
 
 
@@ -44,8 +42,6 @@ def deployment_findings(
     ]
     yield from wrong or [Finding("deployments", "right", f"{len(found)} in the work pool")]
     yield from _reconciler(client, found)
-    yield from _false_alarms(client)
-    yield from _heartbeats(found)
     if pool.type == "docker":
         yield from _without_volume(found, pool)
 
@@ -104,8 +100,6 @@ def _folders(steps: list[dict[str, Any]]) -> Iterator[str]:
 def _reconciler(
     client: SyncPrefectClient, found: dict[str, DeploymentResponse]
 ) -> Iterator[Finding]:
-    if earlier.RECONCILER in found:
-        yield mistakes.TWO_RECONCILERS.found(name=earlier.RECONCILER)
     ours = found.get(RECONCILER)
     if ours is None:
         yield mistakes.NO_RECONCILER.found(name=RECONCILER)
@@ -116,11 +110,6 @@ def _reconciler(
         for each in client.read_resource_related_automations(f"prefect.deployment.{ours.id}")
     ):
         yield mistakes.RECONCILER_UNTRIGGERED.found(name=RECONCILER)
-
-
-def _false_alarms(client: SyncPrefectClient) -> Iterator[Finding]:
-    if client.read_automations_by_name(earlier.AUTOMATION):
-        yield mistakes.FALSE_ALARMS.found(name=earlier.AUTOMATION)
 
 
 def _without_volume(found: dict[str, DeploymentResponse], pool: WorkPool) -> Iterator[Finding]:
@@ -137,18 +126,3 @@ def _without_volume(found: dict[str, DeploymentResponse], pool: WorkPool) -> Ite
             lost.setdefault(str(place), []).append(name)
     for path, names in lost.items():
         yield mistakes.SPANS_GO_WITH_CONTAINERS.found(names=", ".join(names), path=path)
-
-
-def _heartbeats(found: dict[str, DeploymentResponse]) -> Iterator[Finding]:
-    seconds = {name: _heartbeat(each) for name, each in sorted(found.items())}
-    waited_for = seconds.get(RECONCILER, int(ENVIRONMENT[HEARTBEAT]))
-    rare = [name for name in seconds if TAG in found[name].tags and seconds[name] > waited_for]
-    if rare:
-        yield mistakes.RARE_HEARTBEATS.found(names=", ".join(rare), seconds=waited_for)
-
-
-def _heartbeat(deployment: DeploymentResponse) -> int:
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
-
-    given = (deployment.job_variables.get("env") or {}).get(HEARTBEAT)
-    return int(given or PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value())

@@ -105,30 +105,6 @@ MEMORY_LEASES = Mistake(
     "The server keeps leases in its own memory: a restart of it ends the runs of {names}. "
     "Set PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE={storage} for it.",
 )
-MEMORY_LEASES_UNUSED = Mistake(
-    "Prefect",
-    "note",
-    "The server keeps leases in its own memory: a restart of it ends runs that have a limit. "
-    "Before you deploy any, set PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE={storage} for it.",
-)
-FALSE_ALARMS = Mistake(
-    "automations",
-    "wrong",
-    "{name!r} is of an earlier version: after an outage of the server it has living runs Crashed. "
-    "Run `prefect deploy --all`, or delete it in the UI, under Automations.",
-)
-RARE_HEARTBEATS = Mistake(
-    "heartbeats",
-    "wrong",
-    "{names}: rarer than every {seconds} seconds, so that living runs are taken for dead after an "
-    "outage of the server. Run `prefect deploy --all` again.",
-)
-TWO_RECONCILERS = Mistake(
-    "reconciler",
-    "wrong",
-    "{name} is of an earlier version; beside the one of now, spans can be told twice. "
-    "Run `prefect deploy --all`.",
-)
 NO_RECONCILER = Mistake(
     "reconciler",
     "wrong",

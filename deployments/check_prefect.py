@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from deployments import check_mistakes as mistakes
 from deployments.check_mistakes import Finding
-from deployments.claim import address_of
-from deployments.server import KEPT_LEASES, failure, unusable
+from deployments.server import KEPT_LEASES, ServerError, connected
 from deployments.work_pool import (
     WorkPoolNameError,
     deployments_of,
@@ -19,7 +17,6 @@ from deployments.work_pool import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import WorkPool
@@ -30,10 +27,6 @@ if TYPE_CHECKING:
 TMDB_ALLOWS = 40
 # Servers that runs of ours were tried on, with every ending: the first, and the last minor.
 OLDEST_SERVER, NEWEST_SERVER = "3.8.8", "3.9"
-
-
-class ServerError(Exception):
-    """There is no server to ask. The text says what to do."""
 
 
 def server_findings(settings: Settings | None) -> Iterator[Finding]:
@@ -49,48 +42,6 @@ def server_findings(settings: Settings | None) -> Iterator[Finding]:
             yield from _work_pool(client, settings)
     except ServerError as error:
         yield Finding("Prefect", "wrong", str(error))
-
-
-@contextlib.contextmanager
-def connected(data_dir: Path | None) -> Iterator[tuple[str, SyncPrefectClient]]:
-    """Open a client of the server, and say where that is.
-
-    Args:
-        data_dir: where a stack of ``haas up`` would have left its address.
-
-    Raises:
-        ServerError: no server is set, or it does not answer, or refuses.
-    """
-    from httpx import HTTPError
-
-    api_url = _server(data_dir)
-    if api_url is None:
-        raise ServerError(
-            "No server is set. Start one with `haas up`, or let PREFECT_API_URL lead to one."
-        )
-    if why := failure(api_url):
-        raise ServerError(unusable(api_url, why)) from why
-    try:
-        with _client(api_url) as client:
-            yield api_url, client
-    except HTTPError as error:
-        raise ServerError(unusable(api_url, error)) from error
-
-
-def _server(data_dir: Path | None) -> str | None:
-    from prefect.settings import PREFECT_API_URL
-
-    configured: str | None = PREFECT_API_URL.value()
-    return configured or (address_of(data_dir) if data_dir else None)
-
-
-@contextlib.contextmanager
-def _client(api_url: str) -> Iterator[SyncPrefectClient]:
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
-        yield client
 
 
 def version_finding(api_url: str, theirs: str) -> Finding:
@@ -156,8 +107,6 @@ def _leases(client: SyncPrefectClient, pool: WorkPool, storage: str) -> Iterator
     ]
     if limited:
         yield mistakes.MEMORY_LEASES.found(names=", ".join(limited), storage=KEPT_LEASES)
-    else:
-        yield mistakes.MEMORY_LEASES_UNUSED.found(storage=KEPT_LEASES)
 
 
 def _workers(online: list[str], pool: WorkPool) -> Finding:
@@ -193,16 +142,10 @@ def _start(pool: WorkPool) -> str:
 
 
 def _late(client: SyncPrefectClient, pool: WorkPool) -> Iterator[Finding]:
-    from prefect.client.schemas.filters import (
-        FlowRunFilter,
-        FlowRunFilterState,
-        FlowRunFilterStateName,
-        WorkPoolFilter,
-        WorkPoolFilterName,
-    )
+    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
 
-    late = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Late"])))
-    in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool.name]))
+    late = FlowRunFilter.model_validate({"state": {"name": {"any_": ["Late"]}}})
+    in_pool = WorkPoolFilter.model_validate({"name": {"any_": [pool.name]}})
     found = client.read_flow_runs(flow_run_filter=late, work_pool_filter=in_pool)
     if found:
         yield mistakes.LATE_RUNS.found(count=len(found))

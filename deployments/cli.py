@@ -31,7 +31,7 @@ SENTENCES = frozenset(
         "deployments.traces.TracesError",
         "deployments.webhooks.WebhookError",
         "deployments.work_pool.WorkPoolNameError",
-        "deployments.check_prefect.ServerError",
+        "deployments.server.ServerError",
         "flows.run_history.RunNotFound",
         "flows.backends.BackendError",
         "haas_otel.delivery.store.TraceNotFound",
@@ -288,10 +288,10 @@ def traces(
         print_running,
         print_tasks,
         print_trace,
-        trace_directory,
     )
+    from haas_media.settings_sources import telemetry_dir
 
-    directory = trace_directory(_settings(config))
+    directory = telemetry_dir(_settings(config).data_dir)
     if follow and (failed or running or slower_than or json or trace_id is not None):
         raise TracesError("--follow goes with --type alone.")
     if running and (failed or trace_id is not None):

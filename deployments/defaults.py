@@ -16,25 +16,26 @@ from zoneinfo import available_timezones
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A schedule: the variable that moves it and its cron expression unless that is set.
+    """A schedule: of which deployment, the variable that moves it, its cron expression else.
 
     With a ``switch`` it is off unless that variable is set.
     """
 
+    deployment: str
     variable: str
     default: str
     switch: str | None = None
 
 
 AUDIT_BACKEND = "HAAS_AUDIT_BACKEND"
-SCHEDULES = {
-    "scan": Schedule("HAAS_SCAN_SCHEDULE", "0 * * * *"),
-    "cleanup": Schedule("HAAS_CLEANUP_SCHEDULE", "30 3 * * *"),
-    "refresh": Schedule("HAAS_REFRESH_SCHEDULE", "0 4 * * 1"),
-    "reconcile": Schedule("HAAS_RECONCILE_SCHEDULE", "17 * * * *"),
-    "audit": Schedule("HAAS_AUDIT_SCHEDULE", "0 5 * * *", switch=AUDIT_BACKEND),
-}
 RECONCILER = "reconcile-spans/hourly"
+SCHEDULES = {
+    "scan": Schedule("metadata-scan/hourly", "HAAS_SCAN_SCHEDULE", "0 * * * *"),
+    "cleanup": Schedule("person-cleanup/nightly", "HAAS_CLEANUP_SCHEDULE", "30 3 * * *"),
+    "refresh": Schedule("metadata-refresh/weekly", "HAAS_REFRESH_SCHEDULE", "0 4 * * 1"),
+    "reconcile": Schedule(RECONCILER, "HAAS_RECONCILE_SCHEDULE", "17 * * * *"),
+    "audit": Schedule("audit-spans/daily", "HAAS_AUDIT_SCHEDULE", "0 5 * * *", AUDIT_BACKEND),
+}
 CRON_FIELDS = 5
 NO_SCHEDULES = {each.variable: "off" for each in SCHEDULES.values()}
 TIMEZONE = "HAAS_TIMEZONE"

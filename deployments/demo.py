@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from deployments.defaults import NO_SCHEDULES
 from deployments.process import wait_until
 from deployments.reports import prose_of, table_of
-from deployments.runs import follow, queued_by, report_of, trigger
+from deployments.runs import artifacts, follow, queued_by, trigger
 from deployments.sample_credits import TO_REMOVE, store_sample_credits
-from deployments.samples import SampleError, make_samples
+from deployments.samples import make_long_film, make_samples
 from deployments.stack import Stack
 from deployments.terminal import Terminal, addresses, stop_signals
 from deployments.up import bring_up, stopping, watch
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
     from deployments.samples import SampleLibrary
-    from haas_media.settings import Settings
 
 RUN_SECONDS = 300.0
 TRACE_SECONDS = 10.0
@@ -105,7 +103,7 @@ def demo(directory: Path, port: int, terminal: Terminal) -> None:
     with stop_signals() as received:
         library = _sample_library(home, terminal)
         config = _write_config(home, library)
-        _sample_credits(config, terminal)
+        _sample_credits(home, terminal)
         stack = Stack(
             home,
             port=port,
@@ -158,26 +156,14 @@ def _write_config(home: Path, library: SampleLibrary) -> Path:
     return file
 
 
-def _sample_credits(config: Path, terminal: Terminal) -> None:
+def _sample_credits(home: Path, terminal: Terminal) -> None:
     from haas_media.catalog import open_catalog
+    from haas_media.settings import Settings
 
-    with (
-        terminal.step("Sample credits") as step,
-        open_catalog(_demo_settings(config).database_url) as catalog,
-    ):
+    catalog_url = Settings(data_dir=home).database_url
+    with terminal.step("Sample credits") as step, open_catalog(catalog_url) as catalog:
         people = store_sample_credits(catalog)
         step.done(f"{people} people of two films, as TMDb would tell them")
-
-
-def _demo_settings(config: Path) -> Settings:
-    """Read the demo's settings from its file alone: elsewhere the environment wins."""
-    from haas_media.settings_sources import load_settings
-
-    ours = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("HAAS_")}
-    try:
-        return load_settings(config)
-    finally:
-        os.environ.update(ours)
 
 
 def _show(stack: Stack, stage: Stage, terminal: Terminal) -> None:
@@ -191,16 +177,11 @@ def _show(stack: Stack, stage: Stage, terminal: Terminal) -> None:
 
 
 def _queued_by(client: SyncPrefectClient, run: FlowRun, deployment: str) -> FlowRun:
-    found: list[FlowRun] = []
-
-    def queued() -> bool:  # an event is some seconds on its way
-        with suppress(LookupError):
-            found.append(queued_by(client, run, deployment))
-        return bool(found)
-
-    if not wait_until(queued, QUEUE_SECONDS):
-        raise DemoError(f"{run.name} has started no run of {deployment}.")
-    return found[0]
+    # An event is some seconds on its way.
+    wait_until(lambda: queued_by(client, run, deployment) is not None, QUEUE_SECONDS)
+    if found := queued_by(client, run, deployment):
+        return found
+    raise DemoError(f"{run.name} has started no run of {deployment}.")
 
 
 def _show_run(stack: Stack, run: FlowRun, terminal: Terminal, *, trace: bool = True) -> None:
@@ -211,11 +192,13 @@ def _show_run(stack: Stack, run: FlowRun, terminal: Terminal, *, trace: bool = T
         reason = state.message if state else ""
         raise DemoError(f"{ended.name}: {ended.state_name}. {reason}\nSee {link}")
     with stack.client() as client:
-        report = report_of(client, run.id)
-    for text in report.texts:
-        terminal.say(Padding(Markdown(prose_of(text)), (0, 3)))
-    for rows in report.tables:
-        terminal.say(Padding(table_of(rows), (1, 3), expand=False))
+        report = artifacts(client, run.id)
+    for each in report:
+        if each.type == "markdown" and each.key != "trace":
+            terminal.say(Padding(Markdown(prose_of(str(each.data))), (0, 3)))
+    for each in report:
+        if each.type == "table":
+            terminal.say(Padding(table_of(json.loads(str(each.data))), (1, 3), expand=False))
     if trace:
         _show_trace(stack, ended, terminal)
     terminal.say(addresses({"In the Prefect UI": link}))
@@ -303,38 +286,6 @@ def _say_what_to_cancel(stack: Stack, library: SampleLibrary, terminal: Terminal
             }
         )
     )
-
-
-def make_long_film(ffmpeg: Path, target: Path) -> None:
-    """Make ten minutes of film out of ten seconds, which an encoder takes minutes over.
-
-    Args:
-        ffmpeg: the ffmpeg that makes it.
-        target: where it goes; a film that is there stays.
-
-    Raises:
-        SampleError: ffmpeg fails.
-    """
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    begin, partial = (target.with_name(f".{target.stem}.{part}.mkv") for part in ("begin", "part"))
-    picture = ("-f", "lavfi", "-i", "smptehdbars=size=1280x720:rate=24:duration=10")
-    codec = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
-    try:
-        _run(ffmpeg, *picture, *codec, f"file:{begin}")
-        _run(ffmpeg, "-stream_loop", "59", "-i", f"file:{begin}", "-c", "copy", f"file:{partial}")
-        partial.rename(target)
-    finally:
-        begin.unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
-
-
-def _run(ffmpeg: Path, *arguments: str) -> None:
-    argv = [str(ffmpeg), "-nostdin", "-loglevel", "error", "-y", *arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SampleError(f"The film to encode could not be made: {done.stderr.strip()}")
 
 
 def _ffmpeg() -> Path:

@@ -198,15 +198,11 @@ def _run_of(client: SyncPrefectClient, sent: dict[str, Any]) -> FlowRun | None:
     from prefect.client.schemas.sorting import FlowRunSort
 
     flow, _, deployment = SCAN.partition("/")
-    after: Any = _at(sent) - _CLOCKS
+    since = {"expected_start_time": {"after_": _at(sent) - _CLOCKS}}
     runs = client.read_flow_runs(
-        flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=[flow])),
-        deployment_filter=filters.DeploymentFilter(
-            name=filters.DeploymentFilterName(any_=[deployment])
-        ),
-        flow_run_filter=filters.FlowRunFilter(
-            expected_start_time=filters.FlowRunFilterExpectedStartTime(after_=after)
-        ),
+        flow_filter=filters.FlowFilter.model_validate({"name": {"any_": [flow]}}),
+        deployment_filter=filters.DeploymentFilter.model_validate({"name": {"any_": [deployment]}}),
+        flow_run_filter=filters.FlowRunFilter.model_validate(since),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=50,
     )

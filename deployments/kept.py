@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from deployments.defaults import RECONCILER, SCHEDULES, TIMEZONE
+from deployments.defaults import SCHEDULES, TIMEZONE
 from deployments.work_pool import deployments_of
 
 if TYPE_CHECKING:
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import DeploymentSchedule
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.events.schemas.automations import Automation
-
-DEPLOYMENTS = {
-    "scan": "metadata-scan/hourly",
-    "cleanup": "person-cleanup/nightly",
-    "refresh": "metadata-refresh/weekly",
-    "reconcile": RECONCILER,
-    "audit": "audit-spans/daily",
-}
 
 
 class Before(NamedTuple):
@@ -112,7 +104,7 @@ def _triggers(client: SyncPrefectClient, deployment: DeploymentResponse) -> list
 
 
 def _variable(name: str) -> str | None:
-    found = next((SCHEDULES[key] for key, of in DEPLOYMENTS.items() if of == name), None)
+    found = next((each for each in SCHEDULES.values() if each.deployment == name), None)
     return (found.switch or found.variable) if found else None
 
 

@@ -10,6 +10,7 @@ a person did in the UI put back at the end. In any other process it does nothing
 from __future__ import annotations
 
 import atexit
+import contextlib
 import signal
 import sys
 from itertools import pairwise
@@ -19,9 +20,15 @@ from typing import TYPE_CHECKING, Any
 from prefect.plugins import SetupResult, register_hook
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
     from prefect.plugins import HookContext
 
     from deployments.kept import Before
+
+# Marked silent runs as Crashed after 90 s: after an outage of the server, living ones.
+EARLIER_AUTOMATION = "haas-media: flag zombie runs"
+# Ran every five minutes; two reconcilers that look at the same moment may tell a span twice.
+EARLIER_RECONCILER = "reconcile-spans/every-5-minutes"
 
 
 @register_hook
@@ -44,7 +51,6 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
 
     from deployments import kept
     from deployments.defaults import from_environment
-    from deployments.earlier import take_away
     from deployments.server import unusable
     from deployments.work_pool import VARIABLE, create_work_pool, work_pool_name
 
@@ -61,8 +67,9 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
             with get_client(sync_client=True) as client:
                 create_work_pool(client, name)
                 before = kept.remember(client)
-                sentences = take_away(client, deployments="--all" in _command_line())
-                for sentence in sentences + kept.said(before):
+                if "--all" in _command_line():  # what is deployed is their successor
+                    take_away_earlier(client)
+                for sentence in kept.said(before):
                     sys.stderr.write(f"{sentence}\n")
                 atexit.register(_put_back, before)
                 for number in (signal.SIGTERM, signal.SIGHUP):  # which would leave that out
@@ -70,6 +77,16 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
         except httpx.HTTPError as error:
             raise SystemExit(unusable(ctx.api_url, error)) from None
     return SetupResult(env={VARIABLE: name}, note=f"work pool {name}")
+
+
+def take_away_earlier(client: SyncPrefectClient) -> None:
+    """Delete the automation and the deployment that earlier versions left on a server."""
+    from prefect.exceptions import ObjectNotFound
+
+    for automation in client.read_automations_by_name(EARLIER_AUTOMATION):
+        client.delete_automation(automation.id)
+    with contextlib.suppress(ObjectNotFound):
+        client.delete_deployment(client.read_deployment_by_name(EARLIER_RECONCILER).id)
 
 
 def _put_back(before: dict[str, Before]) -> None:

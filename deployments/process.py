@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 # What a child does before it becomes its command. Not between fork and exec: there, handlers of
 # libraries run that have threads in the parent, as gRPC has, and may abort it.
 _BEGIN = """
-import ctypes, os, pwd, signal, sys
-parent, begun, user, *command = sys.argv[1:]
+import ctypes, os, signal, sys
+parent, begun, *command = sys.argv[1:]
 os.set_inheritable(int(begun), False)
 # A shell that puts us in the background ignores SIGINT for us, and a child would inherit that; a
 # Prefect worker then ignores SIGTERM too, which it turns into a SIGINT.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-if user:
-    os.setuid(pwd.getpwnam(user).pw_uid)
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG of linux/prctl.h
 if os.getppid() == int(parent):
@@ -43,7 +41,6 @@ class Child:
         environment: its whole environment.
         log: the file that takes its output; what is there is kept.
         cwd: its working directory.
-        user: as whom it runs; by default as this process.
     """
 
     def __init__(
@@ -53,13 +50,12 @@ class Child:
         environment: Mapping[str, str],
         log: Path,
         cwd: Path | None = None,
-        user: str | None = None,
     ) -> None:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         begun, told = os.pipe()
-        beginning = [sys.executable, "-ISc", _BEGIN, f"{os.getpid()}", f"{told}", user or ""]
+        beginning = [sys.executable, "-ISc", _BEGIN, f"{os.getpid()}", f"{told}"]
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(

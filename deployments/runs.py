@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from haas_otel.server import pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,29 +58,26 @@ def follow(
         time.sleep(POLL_SECONDS)
 
 
-def queued_by(client: SyncPrefectClient, run: FlowRun, deployment: str) -> FlowRun:
-    """Return the run of another deployment that a run has started.
+def queued_by(client: SyncPrefectClient, run: FlowRun, deployment: str) -> FlowRun | None:
+    """Return the run of another deployment that a run has started, if it has started one yet.
 
     Args:
         client: a client of the server.
         run: the run that started it.
         deployment: of which deployment, as ``flow/deployment``.
-
-    Raises:
-        LookupError: it has started none.
     """
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+    from prefect.client.schemas.filters import DeploymentFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
     found = client.read_deployment_by_name(deployment)
     runs = client.read_flow_runs(
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[found.id])),
+        deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [found.id]}}),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
     )
     for each in runs:
         if not each.auto_scheduled and each.created and run.created and each.created > run.created:
             return each
-    raise LookupError(f"{run.name} has started no run of {deployment}.")
+    return None
 
 
 def forget_missed(client: SyncPrefectClient) -> None:
@@ -91,26 +88,14 @@ def forget_missed(client: SyncPrefectClient) -> None:
     Args:
         client: a client of the server.
     """
-    from prefect.client.schemas.filters import (
-        FlowRunFilter,
-        FlowRunFilterExpectedStartTime,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-    )
-    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
-    now: Any = dt.datetime.now(dt.UTC)
-    past = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        expected_start_time=FlowRunFilterExpectedStartTime(before_=now),
-    )
-    sort = FlowRunSort.EXPECTED_START_TIME_DESC
-    found: list[FlowRun] = []
-    while page := client.read_flow_runs(flow_run_filter=past, sort=sort, offset=len(found)):
-        found += page
+    past = {"before_": dt.datetime.now(dt.UTC)}
+    missed = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": past}
+    wanted, latest = FlowRunFilter.model_validate(missed), FlowRunSort.EXPECTED_START_TIME_DESC
     kept: set[UUID | None] = set()
-    for run in found:
+    for run in pages(client.read_flow_runs, flow_run_filter=wanted, sort=latest):
         if run.auto_scheduled and run.deployment_id in kept:
             client.delete_flow_run(run.id)
         elif run.auto_scheduled:
@@ -123,31 +108,9 @@ def progress_of(client: SyncPrefectClient, run_id: UUID) -> float:
     return float(str(bars[0].data)) if bars else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a run left to read: Markdown texts, and the rows of tables."""
-
-    texts: tuple[str, ...]
-    tables: tuple[list[dict[str, Any]], ...]
-
-
-def report_of(client: SyncPrefectClient, run_id: UUID) -> Report:
-    """Return what a run left to read."""
-    found = artifacts(client, run_id)
-    return Report(
-        texts=tuple(
-            str(each.data) for each in found if each.type == "markdown" and each.key != "trace"
-        ),
-        tables=tuple(json.loads(str(each.data)) for each in found if each.type == "table"),
-    )
-
-
 def artifacts(client: SyncPrefectClient, run_id: UUID) -> list[Artifact]:
     """Return the artifacts of a flow run and of its tasks."""
-    from prefect.client.schemas.filters import (
-        ArtifactFilter,
-        ArtifactFilterFlowRunId,
-    )
+    from prefect.client.schemas.filters import ArtifactFilter
 
-    within = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+    within = ArtifactFilter.model_validate({"flow_run_id": {"any_": [run_id]}})
     return client.read_artifacts(artifact_filter=within)

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 FILMS = "films"
 SHOWS = "shows"
+H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 SUBTITLE = "1\n00:00:00,200 --> 00:00:01,500\nA subtitle of the sample library.\n"
 
 
 class SampleError(Exception):
-    """A clip could not be made. The text says why."""
+    """A clip or film could not be made. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,23 +181,52 @@ def _make_clip(root: Path, ffmpeg: Path, number: int, clip: Clip) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}.partial{target.suffix}")
-    finished = subprocess.run(
-        _argv(ffmpeg, number, clip, partial), capture_output=True, text=True, check=False
-    )
-    if finished.returncode != 0:
+    try:
+        _run(ffmpeg, target, *_arguments(number, clip), f"file:{partial}")
+        partial.rename(target)
+    finally:
         partial.unlink(missing_ok=True)
-        reason = (finished.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise SampleError(f"The sample clip {target} could not be made: {reason}")
-    partial.rename(target)
 
 
-def _argv(ffmpeg: Path, number: int, clip: Clip, output: Path) -> list[str]:
+def _arguments(number: int, clip: Clip) -> list[str]:
     hue = number * 360 // len(CLIPS)  # so that no two clips are the same
     picture = f"testsrc2=size={clip.size}:rate=24:duration={clip.seconds},hue=h={hue}"
     sound = f"sine=frequency={220 + 20 * number}:duration={clip.seconds}"
     return [
-        *(str(ffmpeg), "-nostdin", "-hide_banner", "-loglevel", "error", "-y"),
         *("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound),
-        *("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"),
-        *("-c:a", "aac", "-b:a", "64k", "-shortest", f"file:{output}"),
+        *H264,
+        *("-c:a", "aac", "-b:a", "64k", "-shortest"),
     ]
+
+
+def make_long_film(ffmpeg: Path, target: Path) -> None:
+    """Make ten minutes of film out of ten seconds, which an encoder takes minutes over.
+
+    Args:
+        ffmpeg: the ffmpeg that makes it.
+        target: where it goes; a film that is there stays.
+
+    Raises:
+        SampleError: ffmpeg fails.
+    """
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    begin, partial = (target.with_name(f".{target.stem}.{part}.mkv") for part in ("begin", "part"))
+    picture = ("-f", "lavfi", "-i", "smptehdbars=size=1280x720:rate=24:duration=10")
+    looped = ("-stream_loop", "59", "-i", f"file:{begin}", "-c", "copy")
+    try:
+        _run(ffmpeg, target, *picture, *H264, f"file:{begin}")
+        _run(ffmpeg, target, *looped, f"file:{partial}")
+        partial.rename(target)
+    finally:
+        begin.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def _run(ffmpeg: Path, target: Path, *arguments: str) -> None:
+    argv = [str(ffmpeg), "-nostdin", "-hide_banner", "-loglevel", "error", "-y", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise SampleError(f"{target} could not be made: {reason}")

@@ -1,4 +1,4 @@
-"""Prefect servers on this machine: their addresses, and telling one from another."""
+"""Prefect servers: their addresses, telling one from another, and clients of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import contextlib
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployments.claim import address_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prefect.client.orchestration import SyncPrefectClient
 
 HOST = "127.0.0.1"
 ANSWER_SECONDS = 10.0  # that a busy one is given
 # A server that keeps leases in its memory ends, when it is restarted, the runs that hold one.
 LEASE_STORAGE = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
 KEPT_LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+
+
+class ServerError(Exception):
+    """There is no server to ask, or it refuses. The text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +103,60 @@ def home_of(api_url: str) -> Path | None:
         return None
     home = settings.get("home") if isinstance(settings, dict) else None
     return Path(str(home)) if home else None
+
+
+def configured() -> str | None:
+    """Return the address in ``PREFECT_API_URL``, or in Prefect's profile."""
+    from prefect.settings import PREFECT_API_URL
+
+    address: str | None = PREFECT_API_URL.value()
+    return address
+
+
+def require_configured() -> None:
+    """Refuse to go on without a Prefect server: a client would start one of its own.
+
+    Raises:
+        ServerError: none is set.
+    """
+    if not configured():
+        raise ServerError("No server is set: let PREFECT_API_URL lead to one.")
+
+
+@contextlib.contextmanager
+def client_of(api_url: str) -> Iterator[SyncPrefectClient]:
+    """Open a client of a server.
+
+    Raises:
+        ServerError: it does not answer, or refuses what it is asked.
+    """
+    from httpx import HTTPError
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    try:
+        with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+            yield client
+    except HTTPError as error:
+        raise ServerError(unusable(api_url, error)) from error
+
+
+@contextlib.contextmanager
+def connected(data_dir: Path | None) -> Iterator[tuple[str, SyncPrefectClient]]:
+    """Open a client of the server that is set, or up on this machine; say where that is.
+
+    Args:
+        data_dir: where a stack of ``haas up`` would have left its address.
+
+    Raises:
+        ServerError: no server is set, or it does not answer, or refuses.
+    """
+    api_url = configured() or (address_of(data_dir) if data_dir else None)
+    if api_url is None:
+        raise ServerError(
+            "No server is set. Start one with `haas up`, or let PREFECT_API_URL lead to one."
+        )
+    if error := failure(api_url):
+        raise ServerError(unusable(api_url, error)) from error
+    with client_of(api_url) as client:
+        yield api_url, client

@@ -24,9 +24,9 @@ from deployments.server import (
     KEPT_LEASES,
     LEASE_STORAGE,
     Address,
+    client_of,
     free_port,
     home_of,
-    unusable,
 )
 from deployments.work_pool import (
     create_work_pool,
@@ -78,7 +78,6 @@ class Stack:
         environment: what the processes inherit; by default this process's environment.
         port: the server's port; another free one is taken if it is in use. 0: any free one.
         api_url: use this server instead of starting one.
-        server_environment: variables for the server, over the inherited ones.
         worker_environment: variables for the worker and its runs, over the inherited ones.
         drain: how many seconds runs may go on when the stack is stopped.
 
@@ -93,7 +92,6 @@ class Stack:
         port: int = DEFAULT_PORT,
         api_url: str | None = None,
         environment: Mapping[str, str] | None = None,
-        server_environment: Mapping[str, str] | None = None,
         worker_environment: Mapping[str, str] | None = None,
         drain: float = 0,
     ) -> None:
@@ -105,7 +103,6 @@ class Stack:
         self._api_url = api_url
         self._given = api_url is not None
         self._inherited = dict(os.environ if environment is None else environment)
-        self._server_environment = dict(server_environment or {})
         self._worker_environment = dict(worker_environment or {})
         self._drain = drain
         self._claim: Claim | None = None
@@ -221,7 +218,6 @@ class Stack:
             | self._environment()
             | {"PREFECT_UI_API_URL": self._api_url}
         )
-        environment |= self._server_environment
         child = self.server = self._child("Prefect server", argv, environment, "server.log")
 
         def settled() -> bool:
@@ -334,20 +330,10 @@ class Stack:
         """Open a client of the server.
 
         Raises:
-            StackError: it refuses what it is asked.
+            ServerError: it does not answer, or refuses what it is asked.
         """
-        from httpx import HTTPStatusError
-        from prefect.client.orchestration import get_client
-        from prefect.settings import PREFECT_API_URL, temporary_settings
-
-        with (
-            temporary_settings({PREFECT_API_URL: self.address.api}),
-            get_client(sync_client=True) as client,
-        ):
-            try:
-                yield client
-            except HTTPStatusError as error:
-                raise StackError(unusable(self.address.api, error)) from error
+        with client_of(self.address.api) as client:
+            yield client
 
     def check(self) -> None:
         """Refuse to go on when a process of the stack has died.

@@ -30,11 +30,6 @@ class Step:
         """Say what came of it."""
         self.text = text
 
-    def failed(self, text: str) -> None:
-        """Say that it went wrong, and how."""
-        self.text = text
-        self.mark = "[red]✗[/]"
-
     def line(self) -> str:
         """Return the line, as markup."""
         seconds = time.monotonic() - self.started

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.text import Text
 
 from deployments.waterfall import render_json, render_waterfall
-from haas_media.settings_sources import telemetry_dir
 from haas_media.wording import lasted
 from haas_otel.delivery import open_disk
 from haas_otel.delivery.store import TraceStore
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from haas_media.settings import Settings
     from haas_otel.delivery.disk import SharedDisk
     from haas_otel.delivery.store import StoredSpan
     from haas_otel.records import Record, Run
@@ -35,11 +33,6 @@ LONGEST = timedelta(days=36_525)
 
 class TracesError(Exception):
     """A query cannot be understood. The text is a sentence that says what to give."""
-
-
-def trace_directory(settings: Settings) -> Path:
-    """Return where the local trace store is: ``HAAS_OTEL_DIR``, else in the data directory."""
-    return telemetry_dir(settings.data_dir)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -90,7 +83,7 @@ def print_tasks(
         limit=limit,
     )
     if as_json:
-        _print_json(spans)
+        print_plain(render_json(spans))
     elif spans:
         _print_table(spans)
     else:
@@ -238,7 +231,7 @@ def print_trace(directory: Path, trace_id: str, *, as_json: bool) -> None:
     """
     spans = TraceStore(directory).trace(trace_id)
     if as_json:
-        _print_json(spans)
+        print_plain(render_json(spans))
     else:
         console = Console(highlight=False)
         console.print(waterfall(spans, console.width), soft_wrap=True)
@@ -279,10 +272,6 @@ def _print_table(spans: Sequence[StoredSpan]) -> None:
         console.print(line, soft_wrap=True)
         if span.status_description and status == "Failed":
             console.print(Text(f"    {' '.join(span.status_description.split())}", "dim"))
-
-
-def _print_json(spans: Sequence[StoredSpan]) -> None:
-    print_plain(render_json(spans))
 
 
 def print_plain(text: str) -> None:

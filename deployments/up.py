@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from deployments.server import failure, unusable
+from deployments.server import configured, failure, unusable
 from deployments.stack import Stack
 from deployments.terminal import Terminal, addresses, stop_signals
 
@@ -93,9 +93,7 @@ def configured_server(terminal: Terminal) -> str | None:
 
     If none does, that is said: another is started, and it may not be what was wanted.
     """
-    from prefect.settings import PREFECT_API_URL
-
-    address: str | None = PREFECT_API_URL.value()
+    address = configured()
     if address and (error := failure(address)):
         terminal.say(f" {unusable(address, error)} Another server is started here.\n")
         return None

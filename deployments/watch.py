@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deployments.filesystems import network_filesystem
 from deployments.handover import Handover
+from deployments.server import require_configured
 from haas_media.identification.kinds import classify
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ def run(settings: Settings, listen: str | None) -> None:
         listen: the address at which webhooks are taken, if not the one in the settings.
 
     Raises:
-        WebhookError: the address cannot be listened at, or no server is set.
+        ServerError: no server is set.
+        WebhookError: the address cannot be listened at.
     """
     from deployments import webhooks
 
-    webhooks.require_server()
+    require_configured()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     log.setLevel(logging.INFO)
     stop, notices = Event(), SimpleQueue[Notice]()

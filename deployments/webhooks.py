@@ -236,18 +236,6 @@ def _knows(header: str, password: str) -> bool:
     return hmac.compare_digest(given, password.encode())
 
 
-def require_server() -> None:
-    """Refuse to go on without a Prefect server: a client would start one of its own.
-
-    Raises:
-        WebhookError: none is set.
-    """
-    from prefect.settings import PREFECT_API_URL
-
-    if not PREFECT_API_URL.value():
-        raise WebhookError("No server is set: let PREFECT_API_URL lead to one.")
-
-
 def notify(settings: Settings, paths: list[str]) -> list[str]:
     """Send an event for paths; return a sentence for each library.
 
@@ -260,7 +248,7 @@ def notify(settings: Settings, paths: list[str]) -> list[str]:
         WebhookError: a path is in no library, or nothing is given.
         ServerError: no server is set, or it does not answer, or refuses.
     """
-    from deployments.check_prefect import connected
+    from deployments.server import connected
     from flows.events import CHANGED, emit
 
     wanted = paths or paths_of_script(os.environ)

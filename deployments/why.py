@@ -22,10 +22,11 @@ def print_why(settings: Settings, name: str) -> None:
         RunNotFound: there is no such run.
         ServerError: no Prefect server is set, or it does not answer.
     """
-    from deployments.check_prefect import connected
-    from deployments.traces import find_trace, settle_lost, trace_directory, waterfall
+    from deployments.server import connected
+    from deployments.traces import find_trace, settle_lost, waterfall
     from flows.run_history import find_run
     from flows.why import explain
+    from haas_media.settings_sources import telemetry_dir
     from haas_otel import ids
 
     with connected(settings.data_dir) as (_, client):
@@ -35,7 +36,7 @@ def print_why(settings: Settings, name: str) -> None:
     console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     for line in lines:
         console.print(f"  {escape(line)}", soft_wrap=True)
-    directory = trace_directory(settings)
+    directory = telemetry_dir(settings.data_dir)
     settle_lost(directory)
     ids.remember_caller(run)
     if spans := find_trace(directory, f"{ids.trace_of(None, run.id):032x}"):

@@ -67,16 +67,11 @@ def deployments_of(
     client: SyncPrefectClient, pool: str | None = None
 ) -> dict[str, DeploymentResponse]:
     """Return the deployments of a work pool, or all, by their names, as ``flow/deployment``."""
-    from prefect.client.schemas.filters import (
-        FlowFilter,
-        FlowFilterId,
-        WorkPoolFilter,
-        WorkPoolFilterName,
-    )
+    from prefect.client.schemas.filters import FlowFilter, WorkPoolFilter
 
-    in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])) if pool else None
+    in_pool = WorkPoolFilter.model_validate({"name": {"any_": [pool]}}) if pool else None
     found = client.read_deployments(work_pool_filter=in_pool)
-    ids = FlowFilter(id=FlowFilterId(any_=[each.flow_id for each in found]))
+    ids = FlowFilter.model_validate({"id": {"any_": [each.flow_id for each in found]}})
     flows = {flow.id: flow.name for flow in client.read_flows(flow_filter=ids)} if found else {}
     return {f"{flows[each.flow_id]}/{each.name}": each for each in found}
 

@@ -31,7 +31,7 @@ from prefect.runner._flow_run_executor import FlowRunExecutorContext
 from prefect.settings import PREFECT_API_URL, get_current_settings
 from prefect.workers.process import ProcessWorker
 
-from deployments.server import unusable
+from deployments.server import require_configured, unusable
 from deployments.work_pool import create_work_pool
 from flows import again
 from haas_otel import records
@@ -181,10 +181,10 @@ def start(name: str | None, pool: str, *, limit: int | None, drain: float) -> No
         drain: how many seconds its runs may go on when it is stopped.
 
     Raises:
-        WorkerError: no server is set, it refuses, or the pool is of another type.
+        ServerError: no server is set.
+        WorkerError: it refuses, or the pool is of another type.
     """
-    if not PREFECT_API_URL.value():
-        raise WorkerError("No server is set: let PREFECT_API_URL lead to one.")
+    require_configured()
     while (kind := _type_of(pool)) is None:
         time.sleep(SERVER_SECONDS)
     if kind != "process":

@@ -40,7 +40,8 @@ def _was_cut_off(run: FlowRun) -> bool:
         return False
     # A server that was slow has not taken the label; the state came later, and says it, too.
     is_stopped = records.stopped_with(run) is not None or by_message(run.state.message) == "system"
-    return is_stopped or str(run.state.message).startswith(DIED)
+    # One that a person was cancelling when it died is Cancelled.
+    return is_stopped or (run.state.is_crashed() and str(run.state.message).startswith(DIED))
 
 
 def _again(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:

@@ -49,7 +49,7 @@ class JsonServer:
         trace: TracebackType | None,
     ) -> None:
         self._front.stop()
-        self._server.stop()
+        self._server.close()
 
     @property
     def address(self) -> str:

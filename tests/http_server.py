@@ -75,7 +75,7 @@ class HttpServer:
         )
         self._thread.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)

@@ -57,11 +57,10 @@ class ReceivedSpan:
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """One request that was taken: its signal, its headers (lower-case names), when it came."""
+    """One request that was taken: its signal, and its headers (lower-case names)."""
 
     signal: str
     headers: dict[str, str]
-    arrived_at: float
 
 
 def decode_spans(message: ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:

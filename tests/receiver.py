@@ -94,7 +94,7 @@ class _Record:
 
     def add(self, signal: str, headers: dict[str, str], message: Any) -> None:
         with self.changed:
-            self.requests.append(ReceivedRequest(signal, headers, time.time()))
+            self.requests.append(ReceivedRequest(signal, headers))
             if signal == "traces":
                 self.spans.extend(decode_spans(message))
             elif signal == "metrics":
@@ -265,7 +265,7 @@ class Receiver:
         if self._front:
             self._front.stop()
         if self._server:
-            self._server.stop()
+            self._server.close()
             self._server = None
 
     def __enter__(self) -> Receiver:
@@ -353,7 +353,7 @@ class _GrpcServer:
 
         return export
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self._server.stop(grace=0).wait(5)
 
 

@@ -33,7 +33,6 @@ ROOMS = ("haas_otel", "haas_media", "flows", "deployments")
 VARIABLE = re.compile(r"\bHAAS_[A-Z]+(?:_[A-Z]+)*(?![\w*])")
 # What the pages call a value that is not there.
 NONE, REQUIRED = "none", "required"
-LONGEST = 105  # lines of a task's page
 
 Table = list[dict[str, str]]
 
@@ -308,11 +307,6 @@ def test_the_index_names_the_deployment_of_each_page() -> None:
     rows = table(ROOT / "docs" / "README.md", "deployment")
     told = {bare(row["deployment"]): re.findall(r"\(tasks/(.+)\.md\)", row["page"]) for row in rows}
     assert told == {name: [name.split("/")[0]] for name in flows()}
-
-
-@each_task_page
-def test_pages_are_short(page: Path) -> None:
-    assert len(page.read_text().splitlines()) <= LONGEST
 
 
 @each_task_page

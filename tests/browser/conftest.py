@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deployments.defaults import NO_SCHEDULES
-from deployments.demo import make_long_film
+from deployments.samples import make_long_film
 from deployments.stack import Stack
 from haas_media.encoding import find_ffmpeg
 from tests.deployments.conftest import clean_environment

@@ -18,7 +18,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from deployments.demo import make_long_film
+from deployments.samples import make_long_film
 from haas_media.encoding import find_ffmpeg
 from tests.e2e.api import Api
 from tests.e2e.prefect_processes import free_port

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
+from contextlib import closing
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +17,8 @@ from deployments.server import LEASE_STORAGE
 from deployments.stack import Stack
 from deployments.work_pool import deployments_of
 from haas_media.encoding import find_ffmpeg
+from tests.faulty_port import FaultyPort
+from tests.http_server import HttpServer, Reply
 from tests.waits import wait_until
 from tests.warm import warm
 
@@ -135,48 +136,30 @@ def idle(stack: Stack) -> list[str]:
     return [name for name, each in found.items() if each.status != "READY"]
 
 
-class OtherServer(BaseHTTPRequestHandler):
-    """Answers as a Prefect server does whose home is elsewhere."""
-
-    seconds = 0.0  # before it does
-
-    def do_GET(self) -> None:
-        time.sleep(self.seconds)
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b'{"home": "/elsewhere"}')
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
+@pytest.fixture(scope="package")
+def other_server() -> Iterator[FaultyPort]:
+    """Answers as a Prefect server whose home is elsewhere, as soon as it is to listen."""
+    with closing(HttpServer(lambda *_: Reply(200, b'{"home": "/elsewhere"}'))) as server:
+        port = FaultyPort(server.port, 0)
+        port.set_mode("refuse")
+        yield port
+        port.stop()
 
 
 @pytest.fixture(scope="package")
-def other_server() -> Iterator[ThreadingHTTPServer]:
-    """Has a port, on which nobody listens before somebody has it listen."""
-    other = ThreadingHTTPServer(("127.0.0.1", 0), OtherServer, bind_and_activate=False)
-    other.server_bind()
-    yield other
-    other.shutdown()
-    other.server_close()
-
-
-@pytest.fixture(scope="package")
-def fresh(
-    tmp_path_factory: pytest.TempPathFactory, other_server: ThreadingHTTPServer
-) -> Iterator[Stack]:
+def fresh(tmp_path_factory: pytest.TempPathFactory, other_server: FaultyPort) -> Iterator[Stack]:
     """A server with nothing on it, whose port was taken by another one while it started.
 
     Its leases are kept as Prefect does by default, not as `haas up` does.
     """
     home = tmp_path_factory.mktemp("fresh")
-    port = other_server.server_port
+    port = other_server.port
     environment = clean_environment(home) | {LEASE_STORAGE: DEFAULT_LEASES}
     with Stack(home, port=port, environment=environment) as stack:
 
         def take_the_port() -> None:
             wait_until(lambda: stack.server, interval=0.01)
-            other_server.server_activate()
-            other_server.serve_forever()
+            other_server.set_mode("pass")
 
         threading.Thread(target=take_the_port, daemon=True).start()
         stack.start_server()

@@ -40,12 +40,12 @@ def test_times_are_those_of_the_variables() -> None:
     _, overdue, long, gone = wanted(uuid4(), {"HAAS_ENCODING_LONG": "90m"})
     times = [each.trigger.within.total_seconds() for each in (overdue, long, gone)]  # type: ignore[union-attr]
     assert times == [86400, 5400, 180]
-    assert "more than 90 minutes" in str(long.actions[0])
+    assert "more than 90m" in str(long.actions[0])
 
 
-@pytest.mark.parametrize("text", ["soon", "0h", "6", "-1h", "6h30m", "9s"])
+@pytest.mark.parametrize("text", ["soon", "0h", "6", "-1h", "9s"])
 def test_a_time_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(NotifyError, match=f"HAAS_SCAN_OVERDUE is {text!r}: "):
+    with pytest.raises(NotifyError, match=f"HAAS_SCAN_OVERDUE.*{text!r}"):
         wanted(uuid4(), {"HAAS_SCAN_OVERDUE": text})
 
 

@@ -212,7 +212,7 @@ def test_no_telemetry_and_no_server(haas: Command) -> None:
     how, text = of("Prefect", found)
     assert (how, "does not answer" in text) == ("wrong", True)
     morse = {"OTEL_EXPORTER_OTLP_ENDPOINT": unused, "OTEL_EXPORTER_OTLP_PROTOCOL": "morse"}
-    assert "'morse' is unknown" in of("spans", haas.check(**morse))[1]
+    assert "Unsupported OTLP protocol 'morse'" in of("spans", haas.check(**morse))[1]
 
 
 def test_a_paused_work_pool(haas: Command, stack: Stack) -> None:

@@ -10,6 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from haas_media.catalog import open_catalog
+from haas_media.scan import scan
+from haas_media.settings import Library, ScanSettings, Settings
+from haas_media.settings_sources import load_settings
 from tests.deployments.conftest import ROOT, settings_of
 
 if TYPE_CHECKING:
@@ -17,6 +21,18 @@ if TYPE_CHECKING:
     from tests.deployments.conftest import Command
 
 COMMANDS = ["up", "demo", "names", "library", "traces", "why", "audit", "check"]
+
+
+def settings_for(folder: Path) -> Settings:
+    """Return settings with the folder's films, and with its data where `haas` looks."""
+    films = Library(title="Films", kind="movies", path=folder / "films")
+    data = folder / "data"
+    return Settings(libraries=(films,), data_dir=data, scan=ScanSettings(probe=False))
+
+
+def scanned(settings: Settings) -> None:
+    with open_catalog(settings.database_url) as catalog:
+        scan(settings, catalog)
 
 
 def test_every_command_explains_itself(haas: Command) -> None:
@@ -158,16 +174,9 @@ def test_an_empty_catalog(haas: Command) -> None:
 
 
 def test_what_the_catalog_holds(haas: Command, samples: SampleLibrary, tmp_path: Path) -> None:
-    from haas_media.catalog import open_catalog
-    from haas_media.scan import scan
-    from haas_media.settings_sources import load_settings
-
     config = settings_of(samples, tmp_path)
     config.write_text(f'data_dir = "data"\n{config.read_text()}')
-    settings = load_settings(config)
-    with open_catalog(settings.database_url) as catalog:
-        scan(settings, catalog)
-
+    scanned(load_settings(config))
     shown = haas("library")
     assert shown.code == 0
     for text in ("Films", "Metropolis", "1927", "Sherlock Holmes", "specials: 1, season 1: 4"):
@@ -192,23 +201,12 @@ def test_what_the_catalog_holds(haas: Command, samples: SampleLibrary, tmp_path:
 
 
 def test_the_copies_of_a_film_and_their_parts(haas: Command, tmp_path: Path) -> None:
-    from haas_media.catalog import open_catalog
-    from haas_media.scan import scan
-    from haas_media.settings_sources import load_settings
-
     folder = tmp_path / "films" / "Heat (1995)"
     (folder / "BDMV" / "STREAM").mkdir(parents=True)
     names = ["Heat CD2.avi", "heat cd1.avi", "BDMV/STREAM/00001.m2ts"]
     for name in [*names, "Heat (1995) - 1080p {edition-Final Cut}.mkv"]:
         (folder / name).write_bytes(b"x")
-    config = tmp_path / "haas.toml"
-    config.write_text(
-        f'data_dir = "{tmp_path}/data"\n[[libraries]]\ntitle = "Films"\nkind = "movies"\n'
-        f'path = "{tmp_path}/films"\n'
-    )
-    settings = load_settings(config)
-    with open_catalog(settings.database_url) as catalog:
-        scan(settings, catalog)
+    scanned(settings_for(tmp_path))
     [heat] = json.loads(haas("library", "--json").out)["movies"]
     at = "Heat (1995)"
     assert heat["versions"] == [
@@ -228,31 +226,25 @@ def test_the_copies_of_a_film_and_their_parts(haas: Command, tmp_path: Path) -> 
 def test_the_file_of_a_removed_title_is_listed_while_it_is_there(
     haas: Command, tmp_path: Path
 ) -> None:
-    from haas_media.catalog import open_catalog
     from haas_media.library.remove import remove_from_library
-    from haas_media.scan import scan
-    from haas_media.settings import Library, ScanSettings, Settings
 
     films = tmp_path / "films"
     films.mkdir()
     for name in ("Heat (1995) {tmdb-949}.mkv", "Ran (1985).mkv"):
         (films / name).write_bytes(b"x")
-    library = Library(title="Films", kind="movies", path=films)
-    settings = Settings(libraries=(library,), scan=ScanSettings(probe=False))
-    listed = []
-    with open_catalog(f"sqlite:///{tmp_path}/data/catalog.sqlite3") as catalog:
-        scan(settings, catalog)
+    settings, listed = settings_for(tmp_path), []
+    scanned(settings)
+    with open_catalog(settings.database_url) as catalog:
         remove_from_library(catalog, "movie", 949)
-        for _ in range(2):
-            scan(settings, catalog)
-            holds = json.loads(haas("library", "--json").out)
-            listed.append((holds["libraries"][0]["files"], len(holds["unmatched"])))
-            (films / "Heat (1995) {tmdb-949}.mkv").unlink(missing_ok=True)
+    for _ in range(2):
+        scanned(settings)
+        holds = json.loads(haas("library", "--json").out)
+        listed.append((holds["libraries"][0]["files"], len(holds["unmatched"])))
+        (films / "Heat (1995) {tmdb-949}.mkv").unlink(missing_ok=True)
     assert listed == [({"matched": 1, "unmatched": 1}, 1), ({"matched": 1}, 0)]
 
 
 def test_a_film_without_a_file_has_a_list_of_none(haas: Command, tmp_path: Path) -> None:
-    from haas_media.catalog import open_catalog
     from haas_media.catalog.store_titles import store_title
     from haas_media.providers.records import MovieRecord
 
@@ -268,14 +260,13 @@ def test_a_film_without_a_file_has_a_list_of_none(haas: Command, tmp_path: Path)
 
 
 def test_pruning_reports_and_removes_only_with_yes(haas: Command, tmp_path: Path) -> None:
-    from haas_media.catalog import open_catalog
-    from haas_media.catalog.models import Library, Movie
+    from haas_media.catalog import models
 
     url = f"sqlite:///{tmp_path}/data/catalog.sqlite3"
     with open_catalog(url) as catalog, catalog.session() as session:
-        session.add(Library(title="Gone", kind="movies", path="/gone"))
-        session.add(Movie(title="Heat", year=1995, match_key="heat|1995"))
-        session.add(Movie(title="Wanted", match_key="wanted|", requested=True))
+        session.add(models.Library(title="Gone", kind="movies", path="/gone"))
+        session.add(models.Movie(title="Heat", year=1995, match_key="heat|1995"))
+        session.add(models.Movie(title="Wanted", match_key="wanted|", requested=True))
     alone = haas("library", "--yes")
     assert (alone.code, alone.err) == (1, "haas: --yes and --gone-for-good go with --prune.\n")
     unknown = haas("library", "--prune", "--yes", "--gone-for-good", "Films")

@@ -36,7 +36,7 @@ def test_nothing_chosen_is_nowhere(choose: Callable[..., None]) -> None:
     assert endpoint() is None
     choose(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1", OTEL_TRACES_EXPORTER="none")
     assert endpoint() is None
-    send_nothing(1)
+    send_nothing()
 
 
 def test_zipkin_is_asked_beside_a_collector(choose: Callable[..., None]) -> None:
@@ -44,30 +44,30 @@ def test_zipkin_is_asked_beside_a_collector(choose: Callable[..., None]) -> None
         variables = {**receiver.environment, **environment_of_zipkin(server)}
         choose(**{**variables, "OTEL_TRACES_EXPORTER": "otlp,zipkin_json"})
         assert endpoint() == f"{receiver.endpoint}, {server.address}/api/v2/spans"
-        send_nothing(60)
+        send_nothing()
         assert server.taken == [[]]
 
         server.go_down()
         with pytest.raises(CollectorError, match="zipkin_json"):
-            send_nothing(60)
+            send_nothing()
 
 
 def test_azure_without_a_key_says_what_to_set(choose: Callable[..., None]) -> None:
     choose(OTEL_TRACES_EXPORTER=AZURE)
     assert endpoint() == AZURE
     with pytest.raises(CollectorError, match="APPLICATIONINSIGHTS_CONNECTION_STRING is not set"):
-        send_nothing(1)
+        send_nothing()
     choose(OTEL_TRACES_EXPORTER=AZURE, APPLICATIONINSIGHTS_CONNECTION_STRING="words")
     with pytest.raises(CollectorError, match="onnection string"):
-        send_nothing(1)
+        send_nothing()
     choose(
         OTEL_TRACES_EXPORTER=AZURE,
         APPLICATIONINSIGHTS_CONNECTION_STRING="InstrumentationKey=0b1e5c0e-1234-4abc-8def-5ec2e7000001",
     )
-    send_nothing(1)
+    send_nothing()
 
 
 def test_what_has_no_address_is_not_asked(choose: Callable[..., None]) -> None:
     choose(OTEL_TRACES_EXPORTER="console")
     assert endpoint() == "console"
-    send_nothing(1)
+    send_nothing()

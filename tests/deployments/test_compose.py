@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 import tomllib
 from typing import Any
 
 import pytest
 import yaml
 
-from deployments import work_pool
-from haas_media.settings_sources import load_settings
 from tests.e2e.machines import COMPOSE, ROOT, VARIABLE, compose_file
 
 FILE = COMPOSE / "compose.yaml"
@@ -90,37 +87,6 @@ def test_no_setting_is_unknown_to_prefect() -> None:
         for name in service.get("environment", {}):
             if name.startswith("PREFECT_") and not name.startswith("PREFECT_REDIS_"):
                 assert name in known, name
-
-
-def test_the_redis_modules_are_there() -> None:
-    from importlib import import_module
-
-    environment = services()["server"]["environment"]
-    modules = {value for value in environment.values() if str(value).startswith("prefect_redis.")}
-    assert len(modules) == 4
-    for module in modules:
-        import_module(module)
-
-
-def test_workers_serve_the_pool_of_the_deployments() -> None:
-    command = shlex.split(services()["worker"]["command"][-1])
-    assert command[:3] == ["exec", "haas", "worker"]  # of the pool that the variable names
-    pools = {services()[name]["environment"][work_pool.VARIABLE] for name in ("deploy", "worker")}
-    assert pools == {work_pool.DEFAULT}
-
-
-def test_its_settings_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in services()["worker"]["environment"].items():
-        if value is not None:
-            monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HAAS_CONFIG", str(COMPOSE / "haas.toml"))
-    settings = load_settings()
-    assert {str(library.path) for library in settings.libraries} == {
-        "/libraries/films",
-        "/libraries/shows",
-    }
-    assert settings.database_url == "postgresql://haas:x@postgres:5432/catalog"
-    assert settings.tmdb.token is None
 
 
 def test_the_image_has_what_the_package_is_made_of() -> None:

@@ -49,31 +49,20 @@ def rows(url: str) -> dict[str, list[Any]]:
         }
 
 
-def test_every_row_arrives(full: str, new_postgres: Callable[[], str]) -> None:  # noqa: F811
+def test_every_row_arrives_and_new_ones_get_new_numbers(
+    full: str,
+    new_postgres: Callable[[], str],  # noqa: F811
+) -> None:
     target = new_postgres()
     copied = copy_catalog(full, target)
     before = rows(full)
     assert {name: len(found) for name, found in before.items()} == copied
     assert all(copied[name] for name in ("movies", "shows", "episodes", "people", "credits"))
     assert rows(target) == before
-
-
-def test_new_rows_get_new_numbers(full: str, new_postgres: Callable[[], str]) -> None:  # noqa: F811
-    target = new_postgres()
-    copy_catalog(full, target)
+    with pytest.raises(CatalogError, match="has rows in"):
+        copy_catalog(full, target)
+    assert rows(target) == before
     with open_catalog(target) as catalog, catalog.session() as session:
         highest = session.scalar(select(func.max(Movie.id)))
         session.execute(insert(Movie).values(tmdb_id=999, title="New", match_key="new"))
         assert session.scalar(select(func.max(Movie.id))) == highest + 1
-
-
-def test_a_catalog_that_holds_something_is_refused(
-    full: str,
-    new_postgres: Callable[[], str],  # noqa: F811
-) -> None:
-    target = new_postgres()
-    copy_catalog(full, target)
-    before = rows(target)
-    with pytest.raises(CatalogError, match="has rows in"):
-        copy_catalog(full, target)
-    assert rows(target) == before

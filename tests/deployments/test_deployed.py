@@ -9,14 +9,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
@@ -27,23 +24,23 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.states import Cancelled, Cancelling, Crashed, Failed
 
 from deployments import check_mistakes as mistakes
-from deployments import earlier
 from deployments.check_deployments import RECONCILER
-from deployments.prefect_plugin import is_deploying
+from deployments.prefect_plugin import EARLIER_AUTOMATION, EARLIER_RECONCILER, is_deploying
 from deployments.server import KEPT_LEASES
-from deployments.stack import Stack
 from deployments.work_pool import deployments_of
 from tests.deployments.conftest import ROOT, Command, clean_environment, line_of
+from tests.http_server import HttpServer, Reply
 from tests.waits import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, State
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.events import Automation
+
+    from deployments.stack import Stack
 
 pytestmark = pytest.mark.e2e
 
@@ -333,94 +330,28 @@ def test_deploying_that_is_stopped_keeps_what_a_person_did(fresh: Stack, tmp_pat
         client.resume_deployment(first.id)
 
 
-class Refusing(BaseHTTPRequestHandler):
-    """Passes on to a Prefect server what deletes nothing by its id."""
-
-    server: RefusingServer
-
-    def pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.command == "DELETE" and re.fullmatch(r"/api/\w+/[\w-]+", self.path):
-            self.answer(403, b"{}")
-            return
-        headers = {"Content-Type": self.headers.get("Content-Type", "application/json")}
-        url = f"{self.server.target}{self.path}"
-        found = httpx.request(self.command, url, content=body, headers=headers, timeout=60)
-        self.answer(found.status_code, found.content)
-
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = pass_on  # noqa: N815 - as it is called
-
-    def answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-
-class RefusingServer(ThreadingHTTPServer):
-    def __init__(self, target: str) -> None:
-        super().__init__(("127.0.0.1", 0), Refusing)
-        self.target = target
-
-
-@contextlib.contextmanager
-def refusing(stack: Stack) -> Iterator[str]:
-    """Give the API of a server where nobody may delete anything."""
-    with RefusingServer(stack.address.ui) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/api"
-        server.shutdown()
-
-
-def test_what_earlier_versions_left_is_told_and_taken_away(
-    fresh: Stack, haas: Command, tmp_path: Path
-) -> None:
-    """What the server does not let go stops nobody."""
-    haas.environment["PREFECT_API_URL"] = fresh.address.api
+def test_what_earlier_versions_left_is_taken_away(fresh: Stack, tmp_path: Path) -> None:
     with fresh.client() as client:
         flow = client.create_flow_from_name("reconcile-spans")
-        pool = "haas-media"
-        client.create_deployment(flow, name="every-5-minutes", work_pool_name=pool)
+        client.create_deployment(flow, name="every-5-minutes", work_pool_name="haas-media")
         client.create_automation(
             AutomationCore(
-                name=earlier.AUTOMATION,
+                name=EARLIER_AUTOMATION,
                 trigger=EventTrigger(posture=Posture.Proactive, within=timedelta(seconds=90)),
                 actions=[DoNothing()],
             )
         )
-        told = [
-            line_of(mistakes.FALSE_ALARMS, name=earlier.AUTOMATION),
-            line_of(mistakes.TWO_RECONCILERS, name=earlier.RECONCILER),
-        ]
-        assert [line for line in haas.check() if line in told] == told[::-1]
-
-        with refusing(fresh) as api_url:
-            environment = clean_environment(tmp_path / "home")
-            given = Stack(tmp_path / "data", api_url=api_url, environment=environment)
-            assert given.deploy() == sorted([*PARAMETERS, earlier.RECONCILER])
-        said = (given.logs / "deploy.log").read_text()
-        for each in (f"automation {earlier.AUTOMATION!r}", f"deployment {earlier.RECONCILER}"):
-            assert f"The server refuses to delete the {each} of an earlier version.\n" in said
-        assert [line for line in haas.check() if line in told] == told[::-1]
-
+        assert EARLIER_RECONCILER in fresh.deployments()
         assert prefect_deploy(fresh.address.api, tmp_path).returncode == 0
-        assert [line for line in haas.check() if line in told] == []
-        assert client.read_automations_by_name(earlier.AUTOMATION) == []
+        assert fresh.deployments() == sorted(PARAMETERS)
+        assert client.read_automations_by_name(EARLIER_AUTOMATION) == []
 
 
 def test_leases_that_a_restart_of_the_server_forgets_are_told(fresh: Stack, haas: Command) -> None:
     """As they are with Prefect's own defaults."""
     haas.environment["PREFECT_API_URL"] = fresh.address.api
-    with fresh.client() as client:
-        client.create_work_pool(WorkPoolCreate(name="unused", type="process"))
     limited = ", ".join(sorted(LIMITS))
     assert line_of(mistakes.MEMORY_LEASES, names=limited, storage=KEPT_LEASES) in haas.check()
-    unused = haas.check(HAAS_WORK_POOL="unused")
-    assert line_of(mistakes.MEMORY_LEASES_UNUSED, storage=KEPT_LEASES) in unused
 
 
 def test_deploying_again_into_a_work_pool_for_containers(fresh: Stack, tmp_path: Path) -> None:
@@ -479,50 +410,25 @@ def test_what_is_wrong_is_said_before_anything_is_deployed(
     assert "Deploying" not in done.stdout
 
 
-class NotFound(BaseHTTPRequestHandler):
-    """Answers as Prefect's server does at an address that lacks its /api."""
-
-    def do_GET(self) -> None:
-        self.send_error(404)
-
-    do_POST = do_GET  # noqa: N815 - as it is called
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
-
-
 def test_an_address_without_api_is_said(haas: Command, tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
+    with contextlib.closing(HttpServer(lambda *_: Reply(404))) as server:
+        address = f"http://127.0.0.1:{server.port}"
         done = prefect_deploy(address, tmp_path)
         shown = haas("worker", environment={"PREFECT_API_URL": address})
-        server.shutdown()
     assert (done.returncode, "Deploying" in done.stdout, shown.code) == (1, False, 1)
     for said in (done.stderr, shown.err):
         assert f"{address} answers with 404. Correct PREFECT_API_URL, which ends in /api" in said
         assert said.count("\n") == 1
 
 
-class Unauthorized(NotFound):
-    """Answers as Prefect's server does when it wants a password."""
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/api/health" else 401)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    do_POST = do_GET  # noqa: N815 - as it is called
-
-
 def test_a_server_that_refuses_is_said(haas: Command, tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Unauthorized) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/api"
+    def answer(path: str, *_: object) -> Reply:
+        return Reply(200 if path == "/api/health" else 401, b"{}")
+
+    with contextlib.closing(HttpServer(answer)) as server:
+        address = f"http://127.0.0.1:{server.port}/api"
         there = {"PREFECT_API_URL": address, "HAAS_DATA_DIR": str(tmp_path / "data")}
         said = [haas(each, environment=there).err for each in ("worker", "up")]
-        server.shutdown()
     for text in said:
         assert text.startswith(f"haas: {address} answers with 401. Correct PREFECT_API_URL")
         assert text.count("\n") == 1

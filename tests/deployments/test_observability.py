@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deployments" / "observability"
-BACKENDS = ["aspire", "azure", "grafana", "jaeger", "zipkin"]
+BACKENDS = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::[-?]([^}]*))?\}")
 
 
@@ -39,16 +39,6 @@ def collector(backend: str) -> dict[str, Any]:
 def dashboard() -> dict[str, Any]:
     found: dict[str, Any] = json.loads((FOLDER / "grafana" / "dashboard.json").read_text())
     return found
-
-
-def alerts() -> list[dict[str, Any]]:
-    groups = read(FOLDER / "grafana" / "alerts.yaml")["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def test_there_is_one_for_each_backend() -> None:
-    folders = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
-    assert folders == BACKENDS
 
 
 def test_compose_files_keep_to_the_compose_specification() -> None:
@@ -144,15 +134,3 @@ def test_panels_do_not_overlap() -> None:
         assert not cells & covered, panel["title"]
         assert wide.stop <= 24
         covered |= cells
-
-
-def test_every_alert_says_what_is_wrong() -> None:
-    assert [rule["alert"] for rule in alerts()] == [
-        "BackgroundTaskFailed",
-        "LibraryScanOverdue",
-        "BackgroundTaskSlow",
-    ]
-    for rule in alerts():
-        assert rule["labels"]["severity"] in ("warning", "critical")
-        assert set(rule["annotations"]) == {"summary", "description"}
-        assert rule["expr"].count("(") == rule["expr"].count(")")

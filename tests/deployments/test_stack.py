@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from http.server import ThreadingHTTPServer
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +17,15 @@ import pytest
 from prefect.states import Cancelling
 
 from deployments.claim import address_of
-from deployments.demo import make_long_film
 from deployments.process import Child
-from deployments.process import wait_until as waited
 from deployments.runs import progress_of, trigger
+from deployments.samples import make_long_film
 from deployments.server import answers, free_port, home_of
 from deployments.stack import Stack, StackError
 from haas_media.encoding import find_ffmpeg
 from haas_otel.delivery import open_disk
-from tests.deployments.conftest import ROOT, OtherServer, clean_environment
+from tests.deployments.conftest import ROOT, clean_environment
+from tests.http_server import HttpServer, Reply
 from tests.parts import require
 from tests.waits import PATIENCE, wait_until
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
     from deployments.samples import SampleLibrary
+    from tests.faulty_port import FaultyPort
 
 pytestmark = pytest.mark.e2e
 
@@ -58,29 +58,10 @@ def workers_frozen(stack: Stack) -> Iterator[None]:
             os.kill(child.pid, signal.SIGCONT)
 
 
-def test_the_user_interface_is_served(stack: Stack) -> None:
-    import httpx
-
-    html = {"Accept": "text/html"}
-    page = httpx.get(stack.address.ui, headers=html, follow_redirects=True, timeout=60)
-    assert page.status_code == 200
-    assert str(page.url).rstrip("/") == stack.address.pages  # of Prefect's two UIs the new one
-    assert "<html" in page.text.lower()
-
-
 def test_all_state_is_in_the_data_directory(stack: Stack) -> None:
     made = {path.name for path in stack.data_dir.iterdir()}
     assert {"prefect", "logs", "stack.lock"} <= made
     assert (stack.data_dir / "prefect" / "prefect.db").exists()
-
-
-def test_a_wrong_parameter_is_refused_before_a_run_starts(stack: Stack) -> None:
-    from prefect.exceptions import PrefectHTTPStatusError
-
-    with stack.client() as client, pytest.raises(PrefectHTTPStatusError) as refused:
-        trigger(client, "add-to-library/on-demand", {"kind": "opera", "tmdb_id": 1})
-    assert refused.value.response.status_code == 409
-    assert "'opera' is not one of ['movie', 'tv']" in refused.value.response.text
 
 
 def test_a_second_stack_is_refused_the_data_directory(stack: Stack) -> None:
@@ -117,11 +98,11 @@ def test_a_port_in_use_is_not_taken() -> None:
 
 
 def test_a_port_that_is_taken_meanwhile_is_left_to_who_has_it(
-    fresh: Stack, other_server: ThreadingHTTPServer
+    fresh: Stack, other_server: FaultyPort
 ) -> None:
     """The other server answers there: it must not be taken for one's own."""
-    assert home_of(f"http://127.0.0.1:{other_server.server_port}/api") == Path("/elsewhere")
-    assert fresh.address.ui != f"http://127.0.0.1:{other_server.server_port}"
+    assert home_of(f"http://127.0.0.1:{other_server.port}/api") == Path("/elsewhere")
+    assert fresh.address.ui != f"http://127.0.0.1:{other_server.port}"
     assert home_of(fresh.address.api) == fresh.data_dir / "prefect"
     fresh.check()
 
@@ -129,21 +110,20 @@ def test_a_port_that_is_taken_meanwhile_is_left_to_who_has_it(
 def test_a_busy_server_is_not_taken_for_none() -> None:
     """Else `haas up` would start one of its own beside it."""
 
-    class Busy(OtherServer):
-        seconds = 3.0
+    def after_a_while(*_: object) -> Reply:
+        time.sleep(3)
+        return Reply(200)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as busy:
-        threading.Thread(target=busy.serve_forever, daemon=True).start()
-        assert answers(f"http://127.0.0.1:{busy.server_port}/api")
-        busy.shutdown()
+    with contextlib.closing(HttpServer(after_a_while)) as busy:
+        assert answers(f"http://127.0.0.1:{busy.port}/api")
 
 
 def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     broken = {"PREFECT_SERVER_API_PORT": "none", "PREFECT_API_DATABASE_TIMEOUT": "never"}
-    environment = clean_environment(tmp_path / "prefect")
+    environment = clean_environment(tmp_path / "prefect") | broken
     with (
         pytest.raises(StackError, match=r"The Prefect server ended with exit code \d+.") as failed,
-        Stack(tmp_path, port=0, environment=environment, server_environment=broken) as stack,
+        Stack(tmp_path, port=0, environment=environment) as stack,
     ):
         stack.start_server()
     assert "The end of " in str(failed.value)
@@ -344,9 +324,3 @@ def test_what_a_worker_had_taken_that_lost_power_is_settled_by_the_next_haas_up(
 
 def descendants(pid: int) -> list[int]:
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-
-
-def test_waiting_gives_up() -> None:
-    asked: list[int] = []
-    assert not waited(lambda: asked.append(1) is not None, 0.3, every=0.01)
-    assert len(asked) > 1

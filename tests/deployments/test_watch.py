@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from deployments.automations import drift, put_up
-from deployments.demo import make_long_film
 from deployments.runs import trigger
+from deployments.samples import make_long_film
 from deployments.stack import Stack
 from haas_media.encoding import find_ffmpeg
 from haas_otel.delivery.store import StoredSpan, TraceStore
@@ -271,14 +271,14 @@ def test_each_incident_is_told_once(home: Home, monkeypatch: pytest.MonkeyPatch)
     said = warm().run("-m", "deployments.cli", "check", env=other, cwd=home.data).stdout
     assert "Not as they are to be: haas-media: an encoding takes long." in said
     assert len(told("haas-media: a test")) == 1
-    wait_until(lambda: told("encoding: takes more than 10 seconds"), what="a long encoding")
+    wait_until(lambda: told("encoding: takes more than 10s"), what="a long encoding")
     worker = next(each for name, each in home.stack.workers.items() if name != "gone")
     for process in psutil.Process(worker.pid).children(recursive=True):
         with suppress(psutil.Error):  # what it had started ends with it
             if process.environ().get("PREFECT__FLOW_RUN_ID") == str(killed.id):
                 process.kill()
     subjects = (
-        *("haas-media: a test", "encoding: takes more than 10 seconds", "encoding: Crashed"),
+        *("haas-media: a test", "encoding: takes more than 10s", "encoding: Crashed"),
         *("add-to-library: Failed", "metadata-scan: no scan has succeeded"),
         "A machine is gone: gone",  # a busy one that lives may be, too
     )

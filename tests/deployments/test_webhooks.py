@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from deployments.check_prefect import ServerError
 from deployments.claim import Claim
+from deployments.server import ServerError
 from deployments.watch import Notice
 from deployments.webhooks import WebhookError, listen, notify, paths_of_script
 from haas_media.settings import Settings

@@ -107,11 +107,6 @@ class Machines:
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.ports['server']}/api"
 
-    @property
-    def catalog_url(self) -> str:
-        """The catalog, as every worker has it."""
-        return self.environment("worker", "none")["HAAS_DATABASE_URL"]
-
     def start(self) -> None:
         """Start all but the workers, in the order of the compose file's dependencies."""
         self._start_postgres()
@@ -266,9 +261,12 @@ class Machines:
             cwd="/",
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
         )
+        # What a process is told at its parent's death is forgotten when its user changes.
+        as_user = ["setpriv", "--pdeathsig=TERM", f"--reuid={user}", f"--regid={user}"]
         self.processes["postgres"] = Child(
             "postgres",
             [
+                *([*as_user, "--clear-groups"] if user else []),
                 *(str(programs / "postgres"), "-D", str(data)),
                 *("-p", str(self.ports["postgres"]), "-h", "127.0.0.1"),
                 *("-c", "unix_socket_directories=", "-c", "fsync=off"),
@@ -276,7 +274,6 @@ class Machines:
             dict(os.environ),
             self.folder / "postgres.log",
             cwd=Path("/"),
-            user=user,
         )
         admin = "postgres"
 

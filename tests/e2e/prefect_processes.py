@@ -199,13 +199,13 @@ class PrefectProcesses:
 _shared: list[PrefectProcesses] = []
 
 
-def end(process: subprocess.Popen[bytes], *, grace: float = 10) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """End a process and its children: SIGTERM, then SIGKILL."""
     with suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(grace)
+            process.wait(10)
         for member in family:
             with suppress(psutil.NoSuchProcess):
                 member.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from flows.again import DIED, TAG, run_again
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_what_its_deployment_refuses_by_now_holds_nothing_else_up(server: Api) -> None:
+    """Nor does what a person was cancelling when it died run again."""
     client = server.client
     flow_id = client.create_flow_from_name("cut off")
 
@@ -23,6 +24,8 @@ def test_what_its_deployment_refuses_by_now_holds_nothing_else_up(server: Api) -
     for name in ("as it was", "changed since"):
         run = server.run(deploy(name, properties={"library": {"type": "string"}}))
         client.set_flow_run_state(run, Crashed(message=DIED), force=True)
+    person = server.run(deploy("cancelled", properties={}))
+    client.set_flow_run_state(person, Cancelled(message=DIED), force=True)
     deploy("changed since", properties={"path": {"type": "string"}}, required=["path"])
 
     (again,) = run_again(client)

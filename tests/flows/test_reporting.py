@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.reporting import ProgressArtifact, publish, sentence
+from flows.reporting import ProgressArtifact, publish
 from haas_media.library.cleanup import CleanupReport
 from haas_media.progress import Progress
 
@@ -107,7 +107,3 @@ def test_a_report_that_cannot_be_kept_does_not_fail_what_is_done(
         assert ends() == {"checked": 3, "deleted": 2, "kept": 1}
     (said,) = (each for each in caplog.messages if "The report cannot be kept" in each)
     assert "Not A Key!" in said or "key" in said
-
-
-def test_a_sentence_leaves_names_as_they_are() -> None:
-    assert sentence("encode to HEVC: Heat.mkv") == "Encode to HEVC: Heat.mkv"

@@ -12,7 +12,7 @@ from uuid import uuid4
 from prefect.states import Cancelling
 
 from deployments.defaults import NO_SCHEDULES
-from deployments.demo import make_long_film
+from deployments.samples import make_long_film
 from deployments.stack import Stack
 from deployments.work_pool import deployments_of
 from haas_media.encoding import find_ffmpeg

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,6 +15,7 @@ from flows import backends
 from haas_otel.ids import span_id_of
 from tests.backends import environment_of_zipkin, zipkin
 from tests.e2e.prefect_processes import PrefectProcesses
+from tests.http_server import HttpServer, Reply
 from tests.observability import programs
 from tests.parts import require
 from tests.receiver import Receiver
@@ -240,25 +239,14 @@ def test_what_waits_on_this_disk_is_listed_apart(proxy: Proxy, tmp_path: Path) -
 
 @contextmanager
 def serving(answers: dict[str, Any]) -> Iterator[str]:
-    """Answer GET by path with JSON."""
+    """Answer by path with JSON."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer = answers.get(self.path.partition("?")[0])
-            self.send_response(404 if answer is None else 200)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+    def answer(path: str, *_: object) -> Reply:
+        found = answers.get(path.partition("?")[0])
+        return Reply(404 if found is None else 200, json.dumps(found).encode())
 
-        def log_message(self, *args: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with closing(HttpServer(answer)) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 @pytest.mark.parametrize("kind", ["jaeger", "zipkin", "tempo"])

@@ -569,7 +569,7 @@ def answer(monkeypatch: MonkeyPatch) -> Iterator[Callable[[Reply], None]]:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.port}")
     yield replies.append
-    server.stop()
+    server.close()
 
 
 def test_a_web_page_is_no_collector_nor_is_one_that_a_request_is_sent_on_to(
@@ -584,7 +584,7 @@ def test_a_web_page_is_no_collector_nor_is_one_that_a_request_is_sent_on_to(
         delivery.span("a")
         delivery.flush()
         assert any(said in line for line in warnings())
-    page.stop()
+    page.close()
 
     assert waiting(directory) == 2
 
