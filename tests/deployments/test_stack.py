@@ -112,7 +112,7 @@ def test_a_busy_server_is_not_taken_for_none() -> None:
 
     def after_a_while(*_: object) -> Reply:
         time.sleep(3)
-        return Reply(200)
+        return Reply(200, b"true")
 
     with contextlib.closing(HttpServer(after_a_while)) as busy:
         assert answers(f"http://127.0.0.1:{busy.port}/api")

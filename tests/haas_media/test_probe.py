@@ -69,7 +69,7 @@ def requests() -> Iterator[tuple[str, list[str]]]:
 
     server = HttpServer(refuse)
     yield f"http://127.0.0.1:{server.port}", asked
-    server.stop()
+    server.close()
 
 
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"

@@ -16,6 +16,7 @@ from deployments.samples import make_long_film
 from deployments.stack import Stack
 from deployments.work_pool import deployments_of
 from haas_media.encoding import find_ffmpeg
+from haas_otel.delivery.logs import STARTED
 from tests.backends import environment_of_zipkin, zipkin
 from tests.deployments.conftest import clean_environment
 from tests.receiver import Receiver
@@ -116,6 +117,8 @@ def _run_all(client: SyncPrefectClient, stack: Stack, film: Path, told: RealRuns
     runs.append(start("failed", "metadata-scan", library="No such library"))
     for run in (cancelled, killed):
         wait_until(lambda run=run: _encodes(client, run), what=f"{run} to encode")
+    # Its log lines wait for a moment in its memory.
+    wait_until(lambda: _has_lines(told, killed), what=f"a line of {killed}")
     client.set_flow_run_state(cancelled, Cancelling())
     pid = wait_until(lambda: client.read_flow_run(killed).infrastructure_pid, what="its process")
     os.kill(int(pid), signal.SIGKILL)
@@ -129,6 +132,18 @@ def _encodes(client: SyncPrefectClient, run: UUID) -> bool:
     mine = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
     found = client.read_task_runs(flow_run_filter=mine)
     return bool(found and found[0].state and found[0].state.is_running())
+
+
+def _has_lines(told: RealRuns, run: UUID) -> bool:
+    return any(
+        record.trace_id == run.bytes
+        for signal_, request in list(told.requests)
+        if signal_ == "logs"
+        for resource in request.resource_logs
+        for scope in resource.scope_logs
+        for record in scope.log_records
+        if record.event_name == STARTED
+    )
 
 
 def renamed(request: Any, salt: int, seconds: float = 0) -> Any:
