@@ -94,6 +94,9 @@ def _put_back(before: dict[str, Before]) -> None:
 
     from deployments import kept
 
+    # A second signal would leave the rest as Prefect has made it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     with get_client(sync_client=True) as client:
         kept.put_back(client, before)
 

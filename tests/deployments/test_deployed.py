@@ -9,10 +9,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -29,6 +31,7 @@ from deployments.prefect_plugin import EARLIER_AUTOMATION, EARLIER_RECONCILER, i
 from deployments.server import KEPT_LEASES
 from deployments.work_pool import deployments_of
 from tests.deployments.conftest import ROOT, Command, clean_environment, line_of
+from tests.faulty_port import FaultyPort
 from tests.http_server import HttpServer, Reply
 from tests.waits import wait_until
 
@@ -311,23 +314,53 @@ def test_deploying_again_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -
     assert [each.enabled for each in triggers_of(fresh)] == [True]
 
 
-def test_deploying_that_is_stopped_keeps_what_a_person_did(fresh: Stack, tmp_path: Path) -> None:
-    first = deployed(fresh)["metadata-scan/hourly"]
+@pytest.mark.parametrize(
+    ("held", "times", "code"),
+    [
+        (b"PATCH /api/deployments/", 3, 128 + signal.SIGTERM),  # two are deployed
+        (b'{"paused":true', 1, 0),  # all are, and are put back
+    ],
+    ids=["deploying", "putting back"],
+)
+def test_deploying_that_is_stopped_keeps_what_a_person_did(
+    held: bytes, times: int, code: int, fresh: Stack, tmp_path: Path
+) -> None:
+    names = "metadata-refresh/weekly", "metadata-scan/hourly"
     with fresh.client() as client:
-        client.pause_deployment(first.id)
-    stopped = fresh._child(  # as `haas up` deploys
-        "prefect deploy",
-        ["--no-prompt", "deploy", "--all"],
-        clean_environment(tmp_path) | {"PREFECT_API_URL": fresh.address.api},
-        "stopped.log",
-        cwd=ROOT,
-    )
-    wait_until(lambda: "metadata-scan/on-event" in stopped.tail())
-    stopped.send(signal.SIGTERM)
-    assert stopped.wait(60) == 128 + signal.SIGTERM
-    assert deployed(fresh)["metadata-scan/hourly"].paused
+        for name in names:
+            client.pause_deployment(deployed(fresh)[name].id)
+    seen: list[bytes] = []
+    is_there, goes_on = threading.Event(), threading.Event()
+
+    def hold(sent: bytes) -> None:
+        if held in sent:
+            seen.append(sent)
+            if len(seen) == times:
+                is_there.set()
+                goes_on.wait(120)
+
+    door = FaultyPort(urlsplit(fresh.address.api).port or 0, 0, hold)
+    try:
+        stopped = fresh._child(  # as `haas up` deploys
+            "prefect deploy",
+            ["--no-prompt", "deploy", "--all"],
+            clean_environment(tmp_path) | {"PREFECT_API_URL": f"http://127.0.0.1:{door.port}/api"},
+            "stopped.log",
+            cwd=ROOT,
+        )
+        assert is_there.wait(120), stopped.tail()
+        assert not all(deployed(fresh)[name].paused for name in names)
+        stopped.send(signal.SIGTERM)
+        if code == 0:
+            goes_on.set()
+        assert stopped.wait(60) == code
+    finally:
+        goes_on.set()
+        door.stop()
     with fresh.client() as client:
-        client.resume_deployment(first.id)
+        for name in names:
+            assert deployed(fresh)[name].paused
+            client.resume_deployment(deployed(fresh)[name].id)
 
 
 def test_what_earlier_versions_left_is_taken_away(fresh: Stack, tmp_path: Path) -> None:
