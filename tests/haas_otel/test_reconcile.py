@@ -37,7 +37,7 @@ from haas_otel.delivery.segments import Journal
 from haas_otel.server import Server
 from tests.haas_otel.dies import ends_well, killed
 from tests.haas_otel.records import task_runs
-from tests.waits import wait_until
+from tests.waits import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,6 +199,7 @@ def test_what_a_living_worker_has_in_hand_is_left_to_it(
     assert result.look_again > 0
     # It calls the flow run's hooks before it says at the server what they are called for.
     stop = Cancelling(message="The worker w was stopped by the system.")
+    monkeypatch.setattr(decision, "GRACE", PATIENCE * SECOND)  # for a server that is slow
     hooks.haas_otel_on_ended(ends_well, client.read_flow_run(run.id), stop)
     (one,) = told.of(run)
     assert one.attributes["task.status"] == "Cancelled"
@@ -207,6 +208,7 @@ def test_what_a_living_worker_has_in_hand_is_left_to_it(
     client.set_flow_run_state(run.id, Cancelled(), force=True)
     for each in (run, other):
         disk.end(records.HELD(each.id))
+    monkeypatch.setattr(decision, "GRACE", 0)
     haas_otel.reconcile()
     assert client.read_flow_run(run.id).state.is_cancelled()
     assert client.read_flow_run(other.id).state.is_crashed()

@@ -79,7 +79,7 @@ def test_retry_after_is_honoured_by_every_thread(tmdb: FakeTmdb, connect) -> Non
     client = connect()
     threads = [threading.Thread(target=client.movie, args=(1,)) for _ in range(2)]
     threads[0].start()
-    while not is_waiting(threads[0]):
+    while not (tmdb.requests and is_waiting(threads[0])):
         time.sleep(0.005)
     threads[1].start()
     for thread in threads:

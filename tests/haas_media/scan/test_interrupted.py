@@ -131,13 +131,18 @@ def test_a_signal_ends_the_wait_for_a_provider_that_stalls(house: House, tmdb: F
     hour = dt.timedelta(hours=1)
     tmdb.fail(Fault("stall", seconds=hour.total_seconds()), times=None)
 
+    over = threading.Event()
+
     def raise_it(*_: object) -> None:
+        over.set()
         raise Terminated
 
     def interrupt() -> None:
         while not tmdb.requests:
             time.sleep(0.01)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        # One that comes right before a system call begins is seen only after that.
+        while not over.wait(0.1):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     previous = signal.signal(signal.SIGUSR1, raise_it)
     threading.Thread(target=interrupt, daemon=True).start()

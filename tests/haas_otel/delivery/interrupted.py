@@ -24,6 +24,7 @@ from haas_otel.delivery.processor import DurableSpanProcessor
 from haas_otel.delivery.segments import Journal
 
 SPANS = 1000
+ENOUGH = 100
 
 
 class Interrupted(BaseException):
@@ -41,7 +42,10 @@ def main() -> None:
     scope = InstrumentationScope("Haas.Media.BackgroundTasks")
     signal.signal(signal.SIGALRM, interrupt)
     returned, interrupted = [], 0
-    for number in range(1, SPANS + 1):
+    number = 0
+    # On a busy machine nearly all may be interrupted.
+    while number < SPANS or (min(len(returned), interrupted) <= ENOUGH and number < 20 * SPANS):
+        number += 1
         try:
             name = f"span {number}"
             context = SpanContext(1, number, False, TraceFlags(1))

@@ -722,7 +722,8 @@ def test_an_exporter_that_failed_is_left_alone_for_a_while(
 ) -> None:
     memory = Memory()
     memory.mood = lambda _: SpanExportResult.FAILURE
-    slow = replace(QUICK, first_retry=timedelta(hours=1), last_retry=timedelta(hours=1))
+    hour = timedelta(hours=1)  # nothing goes out by itself
+    slow = replace(QUICK, delay=hour, first_retry=hour, last_retry=hour)
     delivery = deliver(to(memory), limits=slow)
     delivery.span("a")
     delivery.flush()

@@ -341,7 +341,9 @@ def test_a_span_whose_requests_are_not_answered_holds_no_other_up(
     for number in range(2):
         run((f"later {number}", 10))
 
-    assert arrived(receiver) == {"span 0", "span 1", "span 3", "later 0", "later 1"}
+    # On a busy machine the answer to another one may come too late, too.
+    names = {span.name for span in receiver.spans} if late else arrived(receiver)
+    assert names == {"span 0", "span 1", "span 3", "later 0", "later 1"}
 
 
 def nested(depth: int) -> dict[str, Any]:
