@@ -234,20 +234,21 @@ def _follow(stack: Stack, run: FlowRun, terminal: Terminal) -> FlowRun:
 
 def _show_trace(stack: Stack, run: FlowRun, terminal: Terminal) -> None:
     from deployments.collector import endpoint
-    from deployments.traces import find_trace, waterfall
-    from haas_otel import ids
+    from deployments.traces import waterfall
+    from haas_otel.delivery.store import TraceStore
 
     if sent := endpoint():
         terminal.say(f"   The trace went to {sent}.\n")
         return
-    ids.remember_caller(run)
-    trace_id = f"{ids.trace_of(None, run.id):032x}"
-    found: list[Any] = []
+    store, found = TraceStore(stack.traces), list[Any]()
 
     def arrived() -> bool:
-        found[:] = find_trace(stack.traces, trace_id)
-        # What called it may have been there before it.
-        return any(span.attributes.get("prefect.flow_run.id") == str(run.id) for span in found)
+        # Not by whom the server says that it was called by: a busy one may not have that.
+        for span in store.tasks():
+            if span.attributes.get("prefect.flow_run.id") == str(run.id):
+                found[:] = store.trace(span.trace_id)
+                return True
+        return False
 
     if wait_until(arrived, TRACE_SECONDS):
         terminal.indented(waterfall(found, terminal.console.width - 4))
