@@ -5,10 +5,12 @@ A command loads what it needs when it runs, so that ``haas --help`` is quick.
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
+from json import dumps as json_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
@@ -40,6 +42,7 @@ SENTENCES = frozenset(
     }
 )
 TRACEBACK = "HAAS_TRACEBACK"
+LIKENESS = dict(zip("✓✗█│├└─", "+x#||`-", strict=True))
 
 app = App(
     name="haas",
@@ -372,6 +375,10 @@ def check(*, config: ConfigFile = None) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: the entry point of ``haas``."""
     os.environ.setdefault("DO_NOT_TRACK", "1")  # else Prefect sends usage data, and says so here
+    codecs.register_error("spelt", _spelt)
+    if sys.stdout is None:  # closed by who started this
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    sys.stdout.reconfigure(errors="spelt")  # type: ignore[union-attr]
     try:
         app(arguments)
     except KeyboardInterrupt:
@@ -386,6 +393,12 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"haas: {_sentence(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _spelt(error: Any) -> tuple[str, int]:
+    """Have a mark's likeness, or JSON's escape, stand for what an encoding does not have."""
+    text = error.object[error.start : error.end]
+    return "".join(LIKENESS.get(each) or json_of(each)[1:-1] for each in text), error.end
 
 
 def _sentence(error: Exception) -> str:

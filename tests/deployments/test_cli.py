@@ -144,6 +144,32 @@ def test_a_reader_that_leaves_early_is_no_error(haas: Command) -> None:
     assert done.stderr == ""
 
 
+def test_an_output_that_is_not_utf_8_or_closed_is_no_error(haas: Command, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    film = tmp_path / "films" / "Wałęsa 🎬 (2013).mkv"
+    film.parent.mkdir()
+    film.write_bytes(b"x")
+    scanned(settings)
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-c", f"{sys.executable} -m deployments.cli {command}"],
+            env=haas.environment | {"PYTHONIOENCODING": "ascii"},
+            cwd=haas.cwd,
+            capture_output=True,
+            text=True,
+        )
+
+    checked = run("check")
+    assert " + data  " in checked.stdout
+    assert " x Prefect  " in checked.stdout
+    assert r"Wa\u0142\u0119sa" in run("library").stdout
+    [movie] = json.loads(run("library --json").stdout)["movies"]
+    assert movie["versions"][0]["files"] == [film.name]
+    closed = run("library --json >&-")
+    assert (closed.returncode, closed.stderr) == (0, "")
+
+
 def test_what_is_wrong_is_said_in_a_sentence(haas: Command, tmp_path: Path) -> None:
     shown = haas("library", environment={"HAAS_LIBRARYS": "[]"})
     assert shown.err == "haas: HAAS_LIBRARYS is not a setting; did you mean HAAS_LIBRARIES?\n"
