@@ -262,6 +262,7 @@ async def _serve(worker: Worker, drain: float) -> None:
         working.cancel()
     house.cancel()
     stop.cancel()
+    await asyncio.gather(house, return_exceptions=True)  # else asyncio logs how it ended
     with contextlib.suppress(asyncio.CancelledError):
         await working
     await asyncio.to_thread(_run_again)

@@ -171,6 +171,7 @@ def runs_are_drained(place: Site) -> Ended:
 def test_what_ends_within_the_drain_completes(place: Site, stories: Stories) -> None:
     runs, at, code = stories["runs_are_drained"].result()
     assert code == 0
+    assert "was never retrieved" not in place.prefect.log("drained")
     for name, state in (("in time", "Completed"), ("too long", "Cancelled")):
         assert place.api.flow_run(runs[name]).state_name == state
         (span,) = place.wait_for_spans(runs[name])
