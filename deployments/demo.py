@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from deployments.samples import SampleLibrary
 
 RUN_SECONDS = 300.0
-TRACE_SECONDS = 10.0
+TRACE_SECONDS = 60.0
 QUEUE_SECONDS = 120.0
 LONG_FILM = "films/Carnival of Souls (1962)/Carnival.of.Souls.1962.mkv"
 # The only settings of ours that the demo takes from its surrounding: it asks nobody outside.
