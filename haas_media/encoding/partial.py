@@ -130,10 +130,13 @@ class Partial:
                     os.fsync(entry.fileno())
 
     def _remove(self, removed: threading.Event | None = None) -> None:
+        folder = self._target.parent
+        with contextlib.suppress(OSError):  # somebody may have renamed it
+            folder = Path(f"/proc/self/fd/{self.descriptor}").readlink().parent
         for path in (self.path, self.sample, self._lock_path):
-            _unlink(path)
+            _unlink(folder / path.name)
         if self._entry is not None:
-            _drop(self._entry, self._target.parent)
+            _drop(self._entry, folder)
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1

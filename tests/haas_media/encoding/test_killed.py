@@ -243,17 +243,24 @@ def test_either_of_lifeline_and_kernel_alone_is_enough(what: str, tmp_path: Path
         assert parent.wait() in {128 + signal.SIGKILL, -signal.SIGKILL}
 
 
-def test_what_a_callback_raises_ends_the_encoding(studio: Studio) -> None:
+@pytest.mark.parametrize("renamed", [False, True])
+def test_what_a_callback_raises_ends_the_encoding(studio: Studio, renamed: bool) -> None:
+    """Somebody may have renamed the folder meanwhile."""
+    before, after = studio.folder / "Film", studio.folder / "Film (1999)"
+    before.mkdir()
+
     class Stop(BaseException):
         pass
 
     def stop(_: object) -> None:
+        if renamed:
+            before.rename(after)
         raise Stop
 
     with pytest.raises(Stop):
-        studio.encode("long.mkv", how={"on_progress": stop})
+        studio.encode("long.mkv", "Film/out.mkv", how={"on_progress": stop})
     wait_until_gone(str(studio.folder))
-    assert names(studio.folder) == []
+    assert names(after if renamed else before) == []
 
 
 def test_in_a_thread_that_is_not_the_main_one(studio: Studio) -> None:
